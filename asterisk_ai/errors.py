@@ -1,0 +1,75 @@
+"""The exceptions of asterisk_ai, by whose mistake it was.
+
+A :class:`LocalProtocolError` is ours, a :class:`RemoteProtocolError` the
+peer's, a :class:`ProviderError` the engine's or vendor's, a
+:class:`ConfigError` the administrator's.
+"""
+
+from __future__ import annotations
+
+
+class AsteriskAIError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(AsteriskAIError):
+    """The configuration cannot be used.
+
+    :param message: what is wrong and how to mend it.
+    :param path: the key's path, e.g. ``agents.reception.turn.endpoint_ms``.
+    :param line: 1-based line in the file, 0 where there is none.
+    :param file: the file's name as the user gave it, empty where there is none.
+    """
+
+    def __init__(self, message: str, *, path: str = "", line: int = 0, file: str = "") -> None:
+        where = f"{file}:{line}" if file and line else file
+        super().__init__(": ".join(part for part in (where, path, message) if part))
+        self.message, self.path, self.line, self.file = message, path, line, file
+
+
+class ProtocolError(AsteriskAIError):
+    """Something that a wire protocol forbids."""
+
+
+class LocalProtocolError(ProtocolError):
+    """We were about to send what the protocol forbids; nothing was sent."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent what the protocol forbids."""
+
+
+class CallHungUp(AsteriskAIError):
+    """The channel is gone; commands to it cannot succeed any more."""
+
+
+class CallRefused(AsteriskAIError):
+    """A call is not taken. ``reason`` is a word for AI_STATUS, e.g. ``FULL``."""
+
+    def __init__(self, reason: str, message: str = "") -> None:
+        super().__init__(message or reason)
+        self.reason = reason
+
+
+class StoreError(AsteriskAIError):
+    """The session store cannot read or write (disk full, damaged file, ...)."""
+
+
+class ModelError(AsteriskAIError):
+    """A model file is missing or damaged; the message names the command that mends it."""
+
+
+class ProviderError(AsteriskAIError):
+    """An engine or a vendor failed. ``provider`` is its name in the catalog."""
+
+    def __init__(self, provider: str, message: str) -> None:
+        super().__init__(f"{provider}: {message}")
+        self.provider = provider
+
+
+class ProviderUnavailable(ProviderError):
+    """Worth a retry or a fallback: time-out, overload, lost worker, no network."""
+
+
+class ProviderRejected(ProviderError):
+    """Not worth a retry: wrong key, wrong parameters, unsupported language."""

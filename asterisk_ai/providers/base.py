@@ -1,0 +1,172 @@
+"""What a speech or language engine must offer, and nothing more.
+
+All audio here is signed 16-bit little-endian mono PCM in ``bytes``. Opening a
+stream is an async context manager: leaving it, by whatever way, aborts the
+work and frees what it held. Every method may raise
+:class:`~asterisk_ai.errors.ProviderUnavailable` (worth a retry or a fallback)
+or :class:`~asterisk_ai.errors.ProviderRejected` (not worth one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether an engine can serve a call now; ``reason`` says in plain words why not."""
+
+    ready: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What the caller may say next, for recognisers that can use it.
+
+    ``grammar`` is a whole JSGF grammar with one public rule, or empty where
+    the language model takes free speech. Equal hints have equal grammars, so
+    recognisers cache compiled ones by that text.
+    """
+
+    grammar: str = ""
+    language: str = "en-US"
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The words of one utterance.
+
+    ``accepted`` is False where the recogniser takes the speech to be outside
+    of the grammar; ``text`` is then its best guess and must not be acted on.
+    ``confidence`` is 0 to 1.
+    """
+
+    text: str
+    accepted: bool = True
+    confidence: float = 1.0
+
+
+class SpeechToTextStream(Protocol):
+    """One utterance on its way into a recogniser."""
+
+    def feed(self, pcm: bytes) -> None:
+        """Hand over audio at the stream's rate. Never blocks, never raises; a full queue drops the oldest."""
+
+    async def finish(self) -> Transcript:
+        """No more audio: wait for the words. Called at most once."""
+
+
+class SpeechToText(Protocol):
+    """A recogniser, shared by all calls."""
+
+    @property
+    def sample_rates(self) -> Sequence[int]:
+        """Rates in Hz that :meth:`open` takes, best first."""
+
+    def open(self, *, rate: int, hints: Hints) -> AbstractAsyncContextManager[SpeechToTextStream]:
+        """Open a stream for one utterance."""
+
+    async def start(self) -> None:
+        """Load models, start workers; returns when ready."""
+
+    async def stop(self) -> None:
+        """Free everything; open streams fail with ProviderUnavailable."""
+
+    def readiness(self) -> Readiness: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of the conversation as it was heard: role is ``caller`` or ``agent``."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """What the caller did, for the language model to answer.
+
+    :param text: the words, digits as dialled ("1234") where ``dialled``; empty where nothing was understood.
+    :param understood: False where the recogniser refused the speech or found no words in it.
+    :param history: earlier turns as heard, oldest first.
+    :param memory: what the model remembered with :class:`Remember`; empty on the first turn.
+    :param caller: ``number``, ``name``, ``channel``, ``dialled`` as the dialplan told them.
+    """
+
+    text: str
+    understood: bool = True
+    dialled: bool = False
+    history: Sequence[Message] = ()
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    caller: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Text to be spoken, in order. ``interruptible`` False for legal notices."""
+
+    text: str
+    interruptible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """An action for the dialplan, carried out after all that is said before it.
+
+    ``kind`` is hangup, transfer, queue, voicemail, play or fallback; ``arguments``
+    holds ``context``/``exten``/``priority``, ``queue``, ``mailbox`` or ``file``.
+    """
+
+    kind: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Replaces the model's memory on the session. JSON values only."""
+
+    memory: Mapping[str, Any]
+
+
+ReplyPart = Say | Do | Remember
+
+
+class LanguageModel(Protocol):
+    """Decides what the agent says and does. One instance an agent, shared by its calls."""
+
+    def reply(self, request: TurnRequest) -> AbstractAsyncContextManager[AsyncIterator[ReplyPart]]:
+        """Open the answer to one turn; parts come in the order they are to be carried out."""
+
+    def hints(self, memory: Mapping[str, Any]) -> Hints:
+        """What the caller may say next, given the memory. Pure and cheap (called each turn)."""
+
+    def digits_wanted(self, memory: Mapping[str, Any]) -> int:
+        """How many dialled digits make an answer now; 0 where it is open (ended by # or a pause)."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def readiness(self) -> Readiness: ...
+
+
+class TextToSpeech(Protocol):
+    """A synthesiser, shared by all calls."""
+
+    @property
+    def sample_rate(self) -> int:
+        """The rate in Hz of what :meth:`open` yields; the caller resamples."""
+
+    def open(self, text: str, *, voice: str = "", speed: float = 1.0) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Speak ``text``: PCM in pieces as they are made. Empty text yields nothing."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def readiness(self) -> Readiness: ...
