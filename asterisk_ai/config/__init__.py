@@ -1,0 +1,46 @@
+"""The configuration file ``asterisk_ai.yaml``: its schema, and loading it.
+
+config = load()                      # --config, $ASTERISK_AI_CONFIG, ./, /etc/asterisk/, packaged sample
+agent = config.agent("reception")    # AgentConfig
+engines = config.pipeline_of(agent)  # PipelineConfig(stt, llm, tts)
+"""
+
+from __future__ import annotations
+
+from asterisk_ai.config.loader import ConfigErrors, load, parse
+from asterisk_ai.config.paths import ServiceManager, find, service_manager, share_path, state_directory
+from asterisk_ai.config.schema import (
+    AgentConfig,
+    AudioSocketConfig,
+    Config,
+    FastAGIConfig,
+    HttpConfig,
+    LogConfig,
+    PipelineConfig,
+    PlaybackConfig,
+    Secret,
+    ServerConfig,
+    StoreConfig,
+)
+
+__all__ = [
+    "AgentConfig",
+    "AudioSocketConfig",
+    "Config",
+    "ConfigErrors",
+    "FastAGIConfig",
+    "HttpConfig",
+    "LogConfig",
+    "PipelineConfig",
+    "PlaybackConfig",
+    "Secret",
+    "ServerConfig",
+    "ServiceManager",
+    "StoreConfig",
+    "find",
+    "load",
+    "parse",
+    "service_manager",
+    "share_path",
+    "state_directory",
+]

@@ -1,0 +1,130 @@
+"""Finding, reading and checking ``asterisk_ai.yaml``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from asterisk_ai.config import paths
+from asterisk_ai.config.document import Document
+from asterisk_ai.config.reader import Reader, did_you_mean
+from asterisk_ai.config.schema import AudioSocketConfig, Config, FastAGIConfig, HttpConfig
+from asterisk_ai.errors import ConfigError
+
+MAX_BYTES = 4 * 1024 * 1024
+
+
+class ConfigErrors(ConfigError):
+    """All that is wrong with one file: it reads as one line for each of ``problems``, in the file's order."""
+
+    def __init__(self, problems: Sequence[ConfigError]) -> None:
+        first = problems[0]
+        super().__init__(first.message, path=first.path, line=first.line, file=first.file)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+def load(path: str | None = None) -> Config:
+    """Read the configuration from ``path``, else from where :func:`asterisk_ai.config.paths.find` finds one.
+
+    :raises ConfigError: with file, line and key; :class:`ConfigErrors` where there is more than one.
+    """
+    file = paths.find(path)
+    return parse(_read(file), str(file))
+
+
+def parse(text: str, file: str = "asterisk_ai.yaml", environ: Mapping[str, str] | None = None) -> Config:
+    """Check ``text`` and return the configuration it holds.
+
+    :param file: its name in errors and in ``Config.source``.
+    :param environ: what ``${VARIABLE}`` refers to; the process's environment where None.
+    :raises ConfigError: as :func:`load`.
+    """
+    document = Document(text, file, os.environ if environ is None else environ)
+    root = document.root()
+    if root is None or root.data is None:
+        raise ConfigError("the file holds no configuration", file=file)
+    if not isinstance(root.data, dict):
+        raise ConfigError("the file must be a mapping: lines of 'key: value'", line=root.line, file=file)
+    reader = Reader(file, document)
+    read: Config = reader.read_class(Config, root, "")
+    agents = {name: dataclasses.replace(agent, name=name) for name, agent in read.agents.items()}
+    default = read.default_agent or (next(iter(agents)) if len(agents) == 1 else "")
+    config = dataclasses.replace(read, agents=agents, default_agent=default, source=file, lines=reader.lines)
+    if not reader.problems:  # names that point to parts that are themselves wrong would only confuse
+        _check_names(config, reader)
+        _check_listeners(config, reader)
+    if reader.problems:
+        problems = sorted(reader.problems, key=lambda problem: problem.line)
+        raise problems[0] if len(problems) == 1 else ConfigErrors(problems)
+    return config
+
+
+def _read(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError("there is no such file", file=str(file)) from None
+    except IsADirectoryError:
+        raise ConfigError("is a folder, not a file", file=str(file)) from None
+    except PermissionError:
+        raise ConfigError("we may not read it: give the user that runs this read permission", file=str(file)) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot be read: {error}", file=str(file)) from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError("is larger than 4 MiB: surely not a configuration", file=str(file))
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError("is not UTF-8 text: save it as UTF-8", line=line, file=str(file)) from None
+
+
+def _check_names(config: Config, reader: Reader) -> None:
+    """Agents and pipelines are named where they are used; each name must exist."""
+
+    def check(name: str, known: Mapping[str, object], what: str, path: str) -> None:
+        if name not in known:
+            reader.problem(f"there is no {what} {name!r}{did_you_mean(name, known)}", path, reader.lines.get(path, 0))
+
+    if not config.agents:
+        reader.problem("at least one agent is needed", "agents", reader.lines.get("agents", 0))
+    elif not config.default_agent:
+        reader.problem("say which of the agents takes calls that name none", "default_agent", 0)
+    else:
+        check(config.default_agent, config.agents, "agent", "default_agent")
+    check(config.pipeline, config.pipelines, "pipeline", "pipeline")
+    for name, agent in config.agents.items():
+        if agent.pipeline:
+            check(agent.pipeline, config.pipelines, "pipeline", f"agents.{name}.pipeline")
+    for name, pipeline in config.pipelines.items():
+        for stage in ("stt", "llm", "tts"):
+            if not getattr(pipeline, stage).strip():
+                path = f"pipelines.{name}.{stage}"
+                reader.problem("name an engine", path, reader.lines.get(path, 0))
+
+
+def _check_listeners(config: Config, reader: Reader) -> None:
+    """Two listeners cannot have one port; ``advertise`` must be host:port."""
+    listeners: dict[str, AudioSocketConfig | FastAGIConfig | HttpConfig | None]
+    listeners = {"audiosocket": config.audiosocket, "fastagi": config.fastagi, "http": config.http}
+    taken: dict[int, str] = {}
+    for name, listener in listeners.items():
+        if listener is None:
+            continue
+        if not listener.host.strip():
+            reader.problem("name an address to listen on", f"{name}.host", reader.lines.get(f"{name}.host", 0))
+        other = taken.setdefault(listener.port, name)
+        if listener.port and other != name:
+            line = reader.lines.get(f"{name}.port") or reader.lines.get(f"{other}.port", 0)
+            reader.problem(f"port {listener.port} is {other}'s already", f"{name}.port", line)
+    advertise = config.audiosocket.advertise
+    host, _, port = advertise.rpartition(":")
+    if advertise and not (host and port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+        path = "audiosocket.advertise"
+        reader.problem("must be host:port, as Asterisk reaches us", path, reader.lines.get(path, 0))

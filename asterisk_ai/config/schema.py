@@ -1,0 +1,194 @@
+"""The shape of ``asterisk_ai.yaml``: what each key means, its type, its range and its default.
+
+The loader reads these dataclasses' fields, so a key is added by adding a
+field. Ranges are :class:`Range` annotations; what has none takes the range
+that its name's unit implies (see ``reader.unit_range``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from asterisk_ai.config import paths
+from asterisk_ai.config.turn import TurnParams
+from asterisk_ai.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Both ends belong to it."""
+
+    low: float
+    high: float
+
+
+class Secret(str):
+    """A string that :func:`repr` does not show: a configuration can be logged, its keys not.
+
+    It is the string itself for everything else (``str()`` and formatting
+    give the value), because an engine has to send it.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+Port = Annotated[int, Range(1, 65535)]
+Seconds = Annotated[float, Range(0.1, 86_400)]
+Count = Annotated[int, Range(1, 100_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """The engines of one pipeline, by their names in the catalog or as ``package.module:Class``."""
+
+    stt: str = "pocketsphinx"
+    llm: str = "rules"
+    tts: str = "espeak"
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSocketConfig:
+    """The listener for audio. ``advertise`` is host:port as Asterisk reaches it, empty for ``host:port``."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Range(0, 65535)] = 9092
+    advertise: str = ""
+    require_registration: bool = True
+    handshake_seconds: Seconds = 5.0
+    idle_seconds: Seconds = 10.0
+    max_connections: Count = 200
+
+
+@dataclass(frozen=True, slots=True)
+class FastAGIConfig:
+    """The listener for ``AGI(agi://...)``."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Range(0, 65535)] = 4574
+    header_seconds: Seconds = 5.0
+    max_connections: Count = 200
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """The listener for /health, /live, /ready and /metrics. Port 0 takes any free one."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Range(0, 65535)] = 9093
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Limits of the whole server."""
+
+    max_calls: Count = 100
+    drain_seconds: Annotated[float, Range(0, 86_400)] = 30.0
+    max_call_seconds: Annotated[float, Range(1, 604_800)] = 3600.0
+    workers: Annotated[int, Range(1, 64)] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """Where calls are kept. ``path`` is the SQLite file, empty for the state directory's."""
+
+    backend: Literal["sqlite", "memory"] = "sqlite"
+    path: str = ""
+    keep_days: Annotated[int, Range(0, 36_500)] = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackConfig:
+    """``spool`` is the folder of replies that are played as files, empty for one beside the store."""
+
+    spool: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """``transcripts`` True puts what was said and dialled into the log."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    transcripts: bool = False
+    format: Literal["text", "json"] = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """One agent: what it says first and last, how it takes turns, what it can answer."""
+
+    name: str = field(default="", metadata={"key": False})
+    pipeline: str = ""
+    language: str = "en-US"
+    greeting: str = ""
+    greeting_interruptible: bool = True
+    closing: str = ""
+    voice: str = ""
+    turn: TurnParams = field(default_factory=TurnParams)
+    rules: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Its fields by name, as the constructor of a language model takes them."""
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole, checked configuration.
+
+    ``source`` is the file it came from. ``lines`` maps key paths to lines of
+    that file, for errors that are found later (see :meth:`located`).
+    """
+
+    default_agent: str = ""
+    pipeline: str = "offline"
+    pipelines: Mapping[str, PipelineConfig] = field(default_factory=lambda: {"offline": PipelineConfig()})
+    audiosocket: AudioSocketConfig = field(default_factory=AudioSocketConfig)
+    fastagi: FastAGIConfig = field(default_factory=FastAGIConfig)
+    http: HttpConfig | None = field(default_factory=HttpConfig)
+    server: ServerConfig = field(default_factory=ServerConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    playback: PlaybackConfig = field(default_factory=PlaybackConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    providers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    agents: Mapping[str, AgentConfig] = field(default_factory=dict)
+    source: str = field(default="", metadata={"key": False})
+    lines: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False, metadata={"key": False})
+
+    def agent(self, name: str = "") -> AgentConfig:
+        """The agent of that name, or the default one for "". Raises KeyError."""
+        return self.agents[name or self.default_agent]
+
+    def pipeline_of(self, agent: AgentConfig) -> PipelineConfig:
+        """The engines that serve ``agent``."""
+        return self.pipelines[agent.pipeline or self.pipeline]
+
+    def settings(self, provider: str) -> Mapping[str, Any]:
+        """What ``providers`` says about one engine; empty where it says nothing."""
+        return self.providers.get(provider, {})
+
+    def store_path(self) -> Path:
+        """The SQLite file; its folder may have to be made."""
+        if self.store.path:
+            return paths.beside(self.source, self.store.path)
+        return paths.state_directory() / "sessions.db"
+
+    def spool_path(self) -> Path:
+        """The folder of replies that are played as files; it may have to be made."""
+        if self.playback.spool:
+            return paths.beside(self.source, self.playback.spool)
+        return self.store_path().parent / "spool"
+
+    def located(self, error: ConfigError) -> ConfigError:
+        """``error`` with this file's name and the line of its key (or of the nearest key above it)."""
+        path = error.path
+        while path and path not in self.lines:
+            path = path.rpartition(".")[0]
+        line = error.line or self.lines.get(path, 0)
+        return ConfigError(error.message, path=error.path, line=line, file=error.file or self.source)
