@@ -20,8 +20,22 @@ _SECRET = re.compile(r"(?:^|_)(?:key|token|secret|password|passphrase|credential
 _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
+# Parameters of turn-taking for which the unit's range would let nonsense pass.
+_RANGES = {
+    "endpoint_ms": Range(100, 10_000),
+    "barge_in_ms": Range(20, 5_000),
+    "max_utterance_seconds": Range(1, 600),
+    "no_input_seconds": Range(1, 600),
+    "digit_timeout_ms": Range(200, 60_000),
+    "answer_seconds": Range(1, 600),
+    "max_call_seconds": Range(1, 604_800),
+}
+
+
 def unit_range(name: str) -> Range:
     """The range of a number that the schema gives none: by the unit in its name."""
+    if name in _RANGES:
+        return _RANGES[name]
     if name.endswith("_ms"):
         return Range(0, 3_600_000)
     if name.endswith("_seconds"):

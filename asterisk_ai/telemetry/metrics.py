@@ -1,0 +1,65 @@
+"""What the server counts, in Prometheus's terms. All names begin with ``ai_agent_``."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from asterisk_ai.dialog.turn import Phase
+
+# From "at once" to "the caller has hung up": a turn's answer is felt as slow from about a second.
+RESPONSE_BUCKETS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+
+STATES = tuple(phase.value for phase in Phase)
+"""Values of ``ai_agent_conversation_state{state}``; all are shown from the start."""
+
+
+class Metrics:
+    """The server's metrics. Thread-safe; a registry of one's own keeps servers and tests apart.
+
+    The gauges of gating and capture count calls: how many have the agent's
+    voice gating the caller's audio now, how many have the capture switched on.
+    """
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = registry or CollectorRegistry()
+        self.active_calls = Gauge("ai_agent_active_calls", "Calls in progress", registry=registry)
+        self.calls = Counter("ai_agent_calls_total", "Calls ended, by outcome", ["outcome"], registry=registry)
+        self.barge_in = Counter(
+            "ai_agent_barge_in_events_total", "Callers who spoke while the agent did", ["outcome"], registry=registry
+        )
+        self.turn_response = Histogram(
+            "ai_agent_turn_response_seconds",
+            "From the end of the caller's speech to the first audio of the answer",
+            buckets=RESPONSE_BUCKETS,
+            registry=registry,
+        )
+        self.gating_active = Gauge(
+            "ai_agent_tts_gating_active", "Calls whose audio is gated by the agent's own voice", registry=registry
+        )
+        self.capture_enabled = Gauge(
+            "ai_agent_audio_capture_enabled", "Calls whose audio goes to a recogniser", registry=registry
+        )
+        self.conversation_state = Gauge(
+            "ai_agent_conversation_state", "Calls in each state of the conversation", ["state"], registry=registry
+        )
+        for state in STATES:
+            self.conversation_state.labels(state)
+        self.refused = Counter(
+            "ai_agent_audiosocket_refused_total", "AudioSocket connections refused", ["reason"], registry=registry
+        )
+        self.frames_late = Counter(
+            "ai_agent_frames_late_total", "Audio frames sent later than the clock allows", registry=registry
+        )
+        self.frames_dropped = Counter(
+            "ai_agent_frames_dropped_total", "Audio frames thrown away", ["direction"], registry=registry
+        )
+        self.fastagi_requests = Counter(
+            "ai_agent_fastagi_requests_total", "FastAGI requests served", ["route", "status"], registry=registry
+        )
+
+    def render(self) -> bytes:
+        """All of them in Prometheus's text format."""
+        return generate_latest(self.registry)
