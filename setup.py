@@ -1,0 +1,114 @@
+"""Package definition. Tool settings are in pyproject.toml.
+
+The folders ``dialplan/``, ``etc-asterisk/`` and ``models/`` stand at the top
+level of a checkout, where an administrator looks for them. In the wheel they
+are ``asterisk_ai/share/<name>``; ``asterisk_ai.config.share_path`` finds both.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+SHARED = ("dialplan", "etc-asterisk", "models")
+
+
+class BuildWithShare(build_py):
+    """``build_py`` that also copies the top-level data folders into the package."""
+
+    def run(self) -> None:
+        super().run()
+        if getattr(self, "editable_mode", False):
+            return  # an editable install finds the folders where they are
+        for source, target in self._shared():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        return [*super().get_outputs(include_bytecode), *(str(target) for _, target in self._shared())]
+
+    def _shared(self) -> list[tuple[Path, Path]]:
+        share = Path(self.build_lib) / "asterisk_ai" / "share"
+        return [
+            (source, share / source.relative_to(ROOT))
+            for name in SHARED
+            for source in sorted((ROOT / name).rglob("*"))
+            if source.is_file()
+        ]
+
+
+def version() -> str:
+    text = (ROOT / "asterisk_ai" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError("asterisk_ai/__init__.py has no __version__")
+    return found.group(1)
+
+
+def long_description() -> str:
+    readme = ROOT / "README.rst"
+    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+
+
+setup(
+    name="asterisk-ai",
+    version=version(),
+    description="AI voice agents that a PBX administrator can trust with live callers on Asterisk and FreePBX",
+    long_description=long_description(),
+    long_description_content_type="text/x-rst",
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["asterisk_ai", "asterisk_ai.*"]),
+    package_data={"asterisk_ai": ["py.typed"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "numpy>=1.26",
+        "soundfile>=0.12",
+        "soxr>=0.3.7",
+        "panoramisk>=1.4",
+        "pyst2>=0.5.1",
+        "prometheus-client>=0.20",
+        "pyyaml>=6.0",
+        "pocketsphinx>=5.0.3",
+        "espeakng-loader>=0.2.4",
+        'uvloop>=0.19; sys_platform == "linux"',
+    ],
+    extras_require={
+        "local": ["vosk>=0.3.45", "gpt4all>=2.8", "piper-tts>=1.2"],
+        "test": [
+            "build>=1.2",
+            "hypothesis>=6.100",
+            "import-linter>=2.0",
+            "mypy>=1.11",
+            "pytest>=8.2",
+            "pytest-cov>=5.0",
+            "pytest-timeout>=2.3",
+            "ruff>=0.6",
+            "types-PyYAML",
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            "asterisk-ai = asterisk_ai.cli.main:main",
+            "asterisk-ai-agi = asterisk_ai.cli.agi:main",
+            "asterisk-ai-eagi = asterisk_ai.cli.eagi:main",
+        ],
+    },
+    cmdclass={"build_py": BuildWithShare},
+    zip_safe=False,
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Framework :: AsyncIO",
+        "Intended Audience :: Telecommunications Industry",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Communications :: Internet Phone",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+        "Typing :: Typed",
+    ],
+)
