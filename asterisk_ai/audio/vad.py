@@ -1,0 +1,102 @@
+"""Voice activity from energy over a tracked noise floor, with hysteresis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .formats import duration
+from .levels import SILENCE_DBOV, dbov
+
+
+@dataclass(frozen=True, slots=True)
+class VadParams:
+    """Levels in dBov and dB, times in seconds.
+
+    Speech on a telephone line lies at -35 to -15 dBov, line noise below -50.
+    """
+
+    min_level: float = -48.0
+    """Never take anything below this for speech."""
+    onset_db: float = 12.0
+    """How far above the noise floor speech begins ..."""
+    offset_db: float = 7.0
+    """... and how far above it speech is held."""
+    onset: float = 0.06
+    """Voiced time that makes an onset; a click is shorter."""
+    hangover: float = 0.16
+    """Unvoiced time that ends speech; a plosive's closure is shorter."""
+    floor_rise: float = 6.0
+    """How fast the floor follows a louder background, dB per second, while nobody speaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """Speech began at ``at`` (seconds on the caller's clock)."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """Speech ended at ``at``: its last voiced frame, one hangover ago."""
+
+    at: float
+
+
+class EnergyVad:
+    """Feed it every frame of one call; it says when speech begins and ends."""
+
+    __slots__ = ("_floor", "_last", "_params", "_rate", "_run", "speaking")
+
+    def __init__(self, rate: int, params: VadParams | None = None) -> None:
+        self._params = params or VadParams()
+        self._rate = rate
+        # A first guess below any line's noise would make the noise an onset; this one adapts down at once.
+        self._floor = self._params.min_level - self._params.onset_db
+        self._run = 0.0  # voiced seconds before the onset
+        self._last = 0.0  # end of the last voiced frame
+        self.speaking = False
+
+    def push(self, pcm: bytes, now: float) -> Onset | Offset | None:
+        """One frame that ended at ``now`` seconds."""
+        seconds = duration(len(pcm), self._rate)
+        level = dbov(pcm)
+        params = self._params
+        margin = params.offset_db if self.speaking else params.onset_db
+        voiced = level > params.min_level and level > self._floor + margin
+        if self.speaking:
+            return self._held(voiced, now)
+        self._track_floor(level, seconds)
+        return self._waiting(voiced, now, seconds)
+
+    def expire(self, now: float) -> Offset | None:
+        """No frame came for a while (comfort noise is not forwarded): end speech by the clock."""
+        return self._held(False, now) if self.speaking else None
+
+    def _waiting(self, voiced: bool, now: float, seconds: float) -> Onset | None:
+        if not voiced:
+            # One weak frame inside a word's attack does not undo it.
+            self._run = max(0.0, self._run - 2 * seconds)
+            return None
+        self._run += seconds
+        self._last = now
+        if self._run < self._params.onset - 1e-9:
+            return None
+        self.speaking = True
+        return Onset(now - self._run)
+
+    def _held(self, voiced: bool, now: float) -> Offset | None:
+        if voiced:
+            self._last = now
+        elif now - self._last >= self._params.hangover - 1e-9:
+            self.speaking = False
+            self._run = 0.0
+            return Offset(self._last)
+        return None
+
+    def _track_floor(self, level: float, seconds: float) -> None:
+        level = max(level, SILENCE_DBOV)
+        if level < self._floor:
+            self._floor += (level - self._floor) * min(1.0, seconds / 0.1)
+        else:
+            self._floor = min(level, self._floor + self._params.floor_rise * seconds)

@@ -1,0 +1,174 @@
+"""What can happen in a conversation, and what can be done about it.
+
+Times are seconds on one clock that only has to be monotonic. Utterances and
+replies are numbered within the call, so that an answer which comes late is
+known to be stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# ---- events -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Audio flows. ``resumed``: this call has been talking before and lost its server or came back from the dialplan."""
+
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceOnset:
+    """The caller began to speak at ``at``."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceOffset:
+    """The caller's last voiced sound was at ``at``."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DigitDialled:
+    """DTMF. ``wanted`` is how many digits make an answer now, 0 where it is open."""
+
+    digit: str
+    wanted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WordsFinal:
+    """The recogniser's last word on an utterance; ``accepted`` False: outside of what it may take for an answer."""
+
+    utterance: int
+    text: str
+    accepted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RecognitionFailed:
+    """No recogniser could take the utterance."""
+
+    utterance: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakingStarted:
+    """Audio of a reply (or its next part) is on its way to the line."""
+
+    reply: int
+    interruptible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEnded:
+    """Everything of the reply was played; ``then`` is what it wants done."""
+
+    reply: int
+    then: Leave | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFailed:
+    """The language model or the synthesiser failed, and so did what stands behind it."""
+
+    reply: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """The time that :func:`~asterisk_ai.dialog.turn.deadline` asked for has come.
+
+    ``voiced_until``: end of the caller's last voiced frame, which runs ahead of :class:`VoiceOffset`.
+    """
+
+    voiced_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class HungUp:
+    """The caller's audio connection is gone."""
+
+
+Event = (
+    Started
+    | VoiceOnset
+    | VoiceOffset
+    | DigitDialled
+    | WordsFinal
+    | RecognitionFailed
+    | SpeakingStarted
+    | ReplyEnded
+    | ReplyFailed
+    | Timer
+    | HungUp
+)
+
+# ---- actions ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUtterance:
+    """Start recognising, from the pre-roll on."""
+
+    utterance: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseUtterance:
+    """The caller has finished: ask for the words. ``ended_at``: the last voiced sound."""
+
+    utterance: int
+    ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DropUtterance:
+    """It was none: stop recognising."""
+
+    utterance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Ask the language model and speak what it says."""
+
+    reply: int
+    text: str
+    understood: bool = True
+    dialled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Speak:
+    """Speak a fixed prompt as a reply of its own, then do ``then``."""
+
+    reply: int
+    text: str
+    interruptible: bool = True
+    then: Leave | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopReply:
+    """Clear playout at once and abort what makes more of it. ``outcome``: barge_in, digit, timeout or end."""
+
+    reply: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Give the call back to the dialplan: hangup, transfer, queue, voicemail, play or fallback."""
+
+    kind: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+Action = OpenUtterance | CloseUtterance | DropUtterance | Answer | Speak | StopReply | Leave

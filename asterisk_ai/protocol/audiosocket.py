@@ -1,0 +1,178 @@
+"""AudioSocket as Asterisk speaks it, without any input or output of its own.
+
+A message is a kind (1 byte), a payload length (2 bytes, big-endian) and the
+payload. Asterisk is the client; what it may send and what a server may send
+differ. Source: Asterisk's res_audiosocket.c, app_audiosocket.c and
+chan_audiosocket.c, releases 18 to 23.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from ..errors import LocalProtocolError, RemoteProtocolError
+
+KIND_HANGUP = 0x00
+KIND_UUID = 0x01
+KIND_DTMF = 0x03
+KIND_ERROR = 0xFF
+KIND_BY_RATE = {
+    8000: 0x10,
+    12000: 0x11,
+    16000: 0x12,
+    24000: 0x13,
+    32000: 0x14,
+    44100: 0x15,
+    48000: 0x16,
+    96000: 0x17,
+    192000: 0x18,
+}
+"""Audio kinds by sample rate in Hz. All but 8 kHz exist from 20.17, 21.12, 22.7 and 23.1, in the channel driver only."""
+RATE_BY_KIND = {kind: rate for rate, kind in KIND_BY_RATE.items()}
+
+HEADER_BYTES = 3
+MAX_PAYLOAD = 0xFFFF
+HANGUP_MESSAGE = bytes((KIND_HANGUP, 0, 0))
+_DTMF_DIGITS = frozenset(b"0123456789ABCDabcd*#")
+
+
+@dataclass(frozen=True, slots=True)
+class CallId:
+    """The first message of every connection."""
+
+    uuid: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Signed 16-bit little-endian mono PCM; ``pcm`` is never empty and holds whole samples."""
+
+    rate: int
+    pcm: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Digit:
+    """One dialled digit (0-9, A-D, * or #), from 20.14, 21.9, 22.4 and 23.0."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hangup:
+    """The specification lets the client say it; no release was seen to (a caller's hang-up is EOF)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerError:
+    """Kind 0xFF; ``code`` is its payload, as it came."""
+
+    code: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A kind of some later release; to be counted and otherwise ignored."""
+
+    kind: int
+    length: int
+
+
+Event = CallId | Audio | Digit | Hangup | PeerError | Unknown
+
+
+class Reader:
+    """Turns the bytes of one connection into events.
+
+    Any split of the bytes gives the same events. After a
+    :class:`~asterisk_ai.errors.RemoteProtocolError` the reader is dead and
+    raises it again on every call. Holds at most one message (65,538 bytes)
+    beyond what it was just given.
+    """
+
+    __slots__ = ("_buffer", "_error", "_greeted")
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._greeted = False
+        self._error: RemoteProtocolError | None = None
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Take the next bytes off the wire; returns the events they complete."""
+        if self._error is not None:
+            raise self._error
+        if self._buffer:
+            data = self._buffer + data
+        events: list[Event] = []
+        start, end = 0, len(data)
+        while end - start >= HEADER_BYTES:
+            kind = data[start]
+            stop = start + HEADER_BYTES + (data[start + 1] << 8 | data[start + 2])
+            if not self._greeted and (kind != KIND_UUID or stop - start != HEADER_BYTES + 16):
+                # Judged by the header alone, so that a stranger cannot make us wait for 64 KiB.
+                self._fail("the first message must be a 16-byte UUID")
+            if stop > end:
+                break
+            events.append(self._event(kind, data[start + HEADER_BYTES : stop]))
+            start = stop
+        self._buffer = data[start:]
+        return events
+
+    def _event(self, kind: int, payload: bytes) -> Event:
+        rate = RATE_BY_KIND.get(kind)
+        if rate is not None:
+            if not payload or len(payload) % 2:
+                self._fail(f"audio payload of {len(payload)} bytes is not whole samples")
+            return Audio(rate, payload)
+        if kind == KIND_UUID:
+            if self._greeted:
+                self._fail("a second UUID")
+            self._greeted = True
+            return CallId(uuid.UUID(bytes=payload))
+        if kind == KIND_DTMF:
+            if len(payload) != 1 or payload[0] not in _DTMF_DIGITS:
+                self._fail("DTMF payload is not one digit")
+            return Digit(payload.decode("ascii").upper())
+        if kind == KIND_HANGUP:
+            return Hangup()
+        if kind == KIND_ERROR:
+            return PeerError(payload)
+        return Unknown(kind, len(payload))
+
+    def _fail(self, message: str) -> None:
+        self._buffer = b""
+        self._error = RemoteProtocolError(f"AudioSocket: {message}")
+        raise self._error
+
+
+def audio_header(rate: int, length: int) -> bytes:
+    """The header of an audio message of ``length`` payload bytes.
+
+    Current releases drop the call on an empty or odd-length payload, so
+    those raise :class:`~asterisk_ai.errors.LocalProtocolError`.
+    """
+    kind = KIND_BY_RATE.get(rate)
+    if kind is None:
+        raise LocalProtocolError(f"AudioSocket has no audio kind for {rate} Hz")
+    if not 0 < length <= MAX_PAYLOAD or length % 2:
+        raise LocalProtocolError(f"AudioSocket audio of {length} bytes would make Asterisk drop the call")
+    return bytes((kind, length >> 8, length & 0xFF))
+
+
+def audio_message(rate: int, pcm: bytes) -> bytes:
+    """One whole audio message; header and payload must leave in one write."""
+    return audio_header(rate, len(pcm)) + pcm
+
+
+def uuid_message(call_id: uuid.UUID) -> bytes:
+    """The client's first message, for simulated callers."""
+    return bytes((KIND_UUID, 0, 16)) + call_id.bytes
+
+
+def dtmf_message(digit: str) -> bytes:
+    """A dialled digit, for simulated callers."""
+    code = digit.encode("ascii", "replace")
+    if len(code) != 1 or code[0] not in _DTMF_DIGITS:
+        raise LocalProtocolError(f"{digit!r} is not a DTMF digit")
+    return bytes((KIND_DTMF, 0, 1)) + code

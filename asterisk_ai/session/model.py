@@ -1,0 +1,98 @@
+"""A call's state as it is stored: small, serialisable, and forgiving about other versions."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ..errors import StoreError
+
+logger = logging.getLogger(__name__)
+
+OUTCOMES = ("hangup", "transfer", "queue", "voicemail", "fallback", "agent_hangup", "lost", "refused")
+"""How a call can end: the caller hung up, the agent handed it on or hung up, or nobody came back for it."""
+
+
+@dataclass(slots=True)
+class TurnRecord:
+    """One turn as it was heard.
+
+    ``at`` is Unix time of its beginning. ``interrupted``: the caller cut it
+    off, ``text`` is what was heard of it. ``timings`` (agent turns) are seconds
+    from the caller's last sound to ``endpoint``, ``words``, ``first_audio``, ``first_frame``.
+    """
+
+    role: str
+    text: str
+    at: float
+    interrupted: bool = False
+    understood: bool = True
+    dialled: bool = False
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class CallSession:
+    """One call. Written at turn boundaries, never per frame. All times are Unix times."""
+
+    call_id: str
+    agent: str
+    rate: int = 8000
+    caller: dict[str, str] = field(default_factory=dict)
+    """``number``, ``name``, ``channel``, ``uniqueid``, ``dialled``, ``context`` as the dialplan told them."""
+    registered: bool = True
+    """Announced by the dialplan (``call/start``); False for a bare AudioSocket connection."""
+    started_at: float = field(default_factory=time.time)
+    connected_at: float = 0.0
+    """When audio last began; 0 before the first time."""
+    detached_at: float = 0.0
+    """When audio last ended; 0 while it flows or has never flowed."""
+    ended_at: float = 0.0
+    outcome: str = ""
+    connects: int = 0
+    """How often audio was connected: more than 1 where a server was lost or the dialplan took the call in between."""
+    history: list[TurnRecord] = field(default_factory=list)
+    memory: dict[str, Any] = field(default_factory=dict)
+    """The language model's own."""
+    pending: dict[str, Any] | None = None
+    """``kind`` and ``arguments`` of the action that waits for the dialplan to ask for it."""
+    gating: list[str] = field(default_factory=list)
+    """Tokens that keep the caller's audio from being captured."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Fields of a newer version, kept for it."""
+
+    @property
+    def ended(self) -> bool:
+        return self.ended_at > 0
+
+    def to_json(self) -> str:
+        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("extra", "history")}
+        record["history"] = [{f.name: getattr(turn, f.name) for f in fields(turn)} for turn in self.history]
+        return json.dumps({**self.extra, **record}, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> CallSession:
+        """Read what :meth:`to_json` wrote, of this version or another. Raises StoreError."""
+        try:
+            record = json.loads(text)
+            known = {f.name for f in fields(cls)} - {"extra"}
+            extra = {name: record.pop(name) for name in list(record) if name not in known}
+            if extra:
+                logger.info("call record has unknown fields, kept: %s", ", ".join(sorted(extra)))
+            turn_fields = {f.name for f in fields(TurnRecord)}
+            record["history"] = [
+                TurnRecord(**{name: value for name, value in turn.items() if name in turn_fields})
+                for turn in record.get("history", ())
+            ]
+            return cls(**record, extra=extra)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise StoreError(f"a call record cannot be read: {error}") from error
+
+
+def new_call_id() -> str:
+    """A call's UUID, as AudioSocket carries it."""
+    return str(uuid.uuid4())

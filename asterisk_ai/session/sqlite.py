@@ -1,0 +1,177 @@
+"""Sessions in SQLite, in WAL mode: they survive the server, and other processes can read along."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+from ..errors import StoreError
+from .model import CallSession
+
+logger = logging.getLogger(__name__)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS calls (
+    call_id TEXT PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL NOT NULL, record TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS calls_started ON calls (started_at);
+CREATE INDEX IF NOT EXISTS calls_live ON calls (ended_at) WHERE ended_at = 0;
+"""
+_RETRY_SECONDS = 1.0
+
+
+def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
+    try:
+        database = sqlite3.connect(
+            path if writable else f"{path.resolve().as_uri()}?mode=ro", uri=not writable, check_same_thread=False
+        )
+        database.execute("PRAGMA busy_timeout=2000")
+        return database
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}") from error
+
+
+class SqliteBackend:
+    """Writes on a thread of its own, so that a slow disk is never felt by the media path.
+
+    What waits is the newest state of each call, so it is bounded by the
+    number of calls. A failing disk is retried for as long as the server runs.
+
+    :param path: the database; its folder is made where it does not exist.
+    :param keep_days: records older than this are removed; 0 keeps all.
+    """
+
+    def __init__(self, path: Path, *, keep_days: float = 30.0) -> None:
+        self.path = path
+        self._keep = keep_days * 86400
+        self._waiting: dict[str, tuple[str, float, float, str]] = {}
+        self._condition = threading.Condition()
+        self._stopping = False
+        self._problem = ""
+        self._thread: threading.Thread | None = None
+        self._reader: sqlite3.Connection | None = None
+
+    def start(self) -> list[CallSession]:
+        database = None
+        try:
+            # What callers said is nobody else's business.
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+            database = _connect(self.path, writable=True)
+            database.execute("PRAGMA journal_mode=WAL")
+            # NORMAL: a power cut may lose the last turns, a killed process never does.
+            database.execute("PRAGMA synchronous=NORMAL")
+            database.executescript(_SCHEMA)
+            if self._keep:
+                database.execute("DELETE FROM calls WHERE started_at < ?", (time.time() - self._keep,))
+            database.commit()
+            self.path.chmod(0o640)
+            self._reader = _connect(self.path, writable=False)
+            live = _sessions(self._reader, "WHERE ended_at = 0", ())
+        except (sqlite3.Error, OSError) as error:
+            if database is not None:
+                database.close()
+            raise StoreError(f"{self.path}: {error}; set store.path to a file that this user may write") from error
+        self._thread = threading.Thread(target=self._write_all, args=(database,), name="session-store", daemon=True)
+        self._thread.start()
+        return live
+
+    def write(self, session: CallSession) -> None:
+        row = (session.call_id, session.started_at, session.ended_at, session.to_json())
+        with self._condition:
+            self._waiting[session.call_id] = row
+            self._condition.notify()
+
+    def find(self, call_id: str) -> CallSession | None:
+        with self._condition:
+            waiting = self._waiting.get(call_id)
+        if waiting:
+            return CallSession.from_json(waiting[3])
+        found = self._read("WHERE call_id = ?", (call_id,))
+        return found[0] if found else None
+
+    def recent(self, limit: int) -> list[CallSession]:
+        return self._read("ORDER BY started_at DESC LIMIT ?", (limit,))
+
+    def problem(self) -> str:
+        return self._problem
+
+    def stop(self) -> None:
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _read(self, where: str, arguments: tuple[object, ...]) -> list[CallSession]:
+        if self._reader is None:
+            raise StoreError(f"{self.path} is closed")
+        return _sessions(self._reader, where, arguments)
+
+    def _write_all(self, database: sqlite3.Connection) -> None:
+        while True:
+            with self._condition:
+                while not self._waiting and not self._stopping:
+                    self._condition.wait()
+                rows, self._waiting = self._waiting, {}
+                last = self._stopping
+            if rows and not self._write_rows(database, rows) and not last:
+                with self._condition:  # newer states of the same calls go first
+                    self._waiting = {**rows, **self._waiting}
+                    self._condition.wait(_RETRY_SECONDS)
+            elif last:
+                break
+        database.close()
+
+    def _write_rows(self, database: sqlite3.Connection, rows: dict[str, tuple[str, float, float, str]]) -> bool:
+        try:
+            with database:
+                database.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", rows.values())
+        except sqlite3.Error as error:
+            if not self._problem:
+                logger.error("call records cannot be written to %s: %s (will be tried again)", self.path, error)
+            self._problem = f"call records cannot be written to {self.path}: {error}"
+            return False
+        if self._problem:
+            logger.info("call records are written to %s again", self.path)
+        self._problem = ""
+        return True
+
+
+def _sessions(database: sqlite3.Connection, where: str, arguments: tuple[object, ...]) -> list[CallSession]:
+    sessions = []
+    try:
+        rows = database.execute(f"SELECT record FROM calls {where}", arguments).fetchall()
+    except sqlite3.Error as error:
+        raise StoreError(f"call records cannot be read: {error}") from error
+    for (record,) in rows:
+        try:
+            sessions.append(CallSession.from_json(record))
+        except StoreError as error:  # one damaged record must not keep the server from starting
+            logger.error("%s", error)
+    return sessions
+
+
+class SqliteReader:
+    """Reads along while a server writes, from another process. Raises StoreError."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise StoreError(f"{path} does not exist: no server has kept its calls there")
+        self._database = _connect(path, writable=False)
+
+    def find(self, call_id: str) -> CallSession | None:
+        found = _sessions(self._database, "WHERE call_id = ?", (call_id,))
+        return found[0] if found else None
+
+    def recent(self, limit: int) -> list[CallSession]:
+        return _sessions(self._database, "ORDER BY started_at DESC LIMIT ?", (limit,))
+
+    def close(self) -> None:
+        self._database.close()

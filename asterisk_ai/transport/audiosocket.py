@@ -1,0 +1,353 @@
+"""The AudioSocket server: one TCP connection a call, Asterisk is the client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+from ..audio.formats import SAMPLE_BYTES, frame_bytes
+from ..audio.playout import PlayoutBuffer
+from ..errors import CallRefused, RemoteProtocolError
+from ..protocol import audiosocket
+from .clock import PlayoutClock
+
+logger = logging.getLogger(__name__)
+
+LEARN_RATE_SECONDS = 0.2
+"""How long a call of unknown rate may wait for the caller's first audio; some releases starve a server that waits longer."""
+HIGH_WATER_SECONDS = 2.0
+"""Audio that a synthesiser may run ahead of the line before it has to wait."""
+STALL_SECONDS = 5.0
+"""A peer that takes no audio for this long is gone."""
+_SECOND_TICKS = 50
+
+
+class MediaHandler(Protocol):
+    """What a connection needs of the call it belongs to. All methods are called on the loop and must not block."""
+
+    rate: int
+    """The call's sample rate in Hz; 0: take the one of the caller's first audio."""
+
+    def on_begin(self, rate: int) -> None:
+        """Audio flows from now on, at ``rate`` Hz both ways."""
+
+    def on_audio(self, pcm: bytes) -> None:
+        """The caller's audio, normally 20 ms of it."""
+
+    def on_digit(self, digit: str) -> None: ...
+
+    def on_closed(self, reason: str) -> None:
+        """The connection is gone, for good. Called once, whatever ended it."""
+
+
+@dataclass(slots=True)
+class AudioSocketCounters:
+    """Since the start of the server."""
+
+    connections: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    """By reason: FULL, TIMEOUT, PROTOCOL, UNKNOWN, BUSY, ..."""
+    frames_dropped: int = 0
+    """Frames not sent because the peer did not take the ones before."""
+    unknown_messages: int = 0
+
+    def refuse(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+
+class AudioSocketConnection(asyncio.Protocol):
+    """One connection: bytes in to the handler, frames out by the clock.
+
+    Reading never stops, whatever the handler does: Asterisk drops the call on
+    one short write.
+    """
+
+    def __init__(self, server: AudioSocketServer) -> None:
+        self._server = server
+        self._reader = audiosocket.Reader()
+        self._handler: MediaHandler | None = None
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._fd = -1
+        self._playing = False
+        self._buffer = PlayoutBuffer(frame_bytes(8000))
+        self._header = self._silence = b""
+        self._high_water = self._ticks = self._stalled_ticks = self._received_tick = 0
+        self._wakers: list[asyncio.Future[None]] = []
+        self._reason = ""
+        self.rate = 8000
+        self.call_id = ""
+
+    # ---- asyncio.Protocol ------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if not self._server.admit(self):
+            self._refuse("FULL")
+            return
+        self._fd = self._transport.get_extra_info("socket").fileno()
+        self._timer = asyncio.get_running_loop().call_later(self._server.handshake_seconds, self._refuse, "TIMEOUT")
+
+    def data_received(self, data: bytes) -> None:
+        self._received_tick = self._ticks
+        try:
+            events = self._reader.receive(data)
+        except RemoteProtocolError as error:
+            self._refuse("PROTOCOL", str(error))
+            return
+        for event in events:
+            # The order of the cases is that of how often they come.
+            if isinstance(event, audiosocket.Audio):
+                self._audio(event)
+            elif isinstance(event, audiosocket.CallId):
+                self._greeted(event.uuid)
+            elif self._handler is None:
+                return
+            elif isinstance(event, audiosocket.Digit):
+                self._handler.on_digit(event.digit)
+            elif isinstance(event, audiosocket.Hangup | audiosocket.PeerError):
+                self.abort("hangup" if isinstance(event, audiosocket.Hangup) else "Asterisk reported an error")
+            else:
+                self._server.counters.unknown_messages += 1
+
+    def eof_received(self) -> bool:
+        return False  # close: an AudioSocket has no half-open state
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._finish(self._reason or (f"lost: {error}" if error else "hangup"))
+
+    # ---- in ----------------------------------------------------------------
+
+    def _greeted(self, call_id: uuid.UUID) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.call_id = str(call_id)
+        try:
+            self._handler = self._server.accept(self.call_id, self)
+        except CallRefused as refused:
+            self._refuse(refused.reason, str(refused))
+            return
+        if self._handler.rate:
+            self._begin(self._handler.rate)
+        else:
+            self._timer = asyncio.get_running_loop().call_later(LEARN_RATE_SECONDS, self._begin, 8000)
+
+    def _audio(self, event: audiosocket.Audio) -> None:
+        handler = self._handler
+        if handler is None:
+            return
+        if not self._playing:
+            self._begin(event.rate)
+        if event.rate != self.rate:
+            # We may only send the kind that was negotiated, so there is no way on from here.
+            self.abort(f"Asterisk sends {event.rate} Hz but the call was registered with {self.rate} Hz: "
+                       f"add rate={event.rate} to call/start")
+            return
+        handler.on_audio(event.pcm)
+
+    def _begin(self, rate: int) -> None:
+        if self._handler is None or self._playing or self._fd < 0:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.rate = rate
+        size = frame_bytes(rate)
+        self._buffer = PlayoutBuffer(size)
+        self._header = audiosocket.audio_header(rate, size)
+        self._silence = self._header + bytes(size)
+        self._high_water = int(HIGH_WATER_SECONDS * rate) * SAMPLE_BYTES
+        self._playing = True
+        self._server.clock.add(self)
+        self._handler.on_begin(rate)
+
+    # ---- out -----------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Send one frame; silence where nothing waits. Called by the clock."""
+        self._ticks += 1
+        if self._ticks % _SECOND_TICKS == 0 and self._idle():
+            return
+        transport = self._transport
+        if transport is None or transport.get_write_buffer_size():
+            self._stalled()
+            return
+        self._stalled_ticks = 0
+        pcm = self._buffer.take()
+        message = self._silence if pcm is None else self._header + pcm
+        try:
+            # Past the transport, in one write: half the cost of transport.write, and no buffer of its own.
+            sent = os.write(self._fd, message)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return  # the reader is told of it next
+        if sent != len(message):
+            transport.write(message[sent:])
+        if self._wakers and self._buffer.queued <= self._high_water:
+            self._wake()
+
+    def _idle(self) -> bool:
+        if (self._ticks - self._received_tick) / _SECOND_TICKS < self._server.idle_seconds:
+            return False
+        self.abort("nothing was received for too long")
+        return True
+
+    def _stalled(self) -> None:
+        self._server.counters.frames_dropped += 1
+        self._stalled_ticks += 1
+        if self._stalled_ticks >= STALL_SECONDS * _SECOND_TICKS:
+            self.abort("Asterisk takes no audio")
+
+    async def send(self, pcm: bytes) -> None:
+        """Queue ``pcm`` (at :attr:`rate`) for the line; waits while much is queued.
+
+        Cancelling leaves what was queued in place; returns at once when the connection is gone.
+        """
+        self._buffer.push(pcm)
+        while self._buffer.queued > self._high_water and self._fd >= 0:
+            await self._woken()
+
+    async def drained(self) -> None:
+        """Wait until everything queued has been sent, or the connection is gone."""
+        while self._buffer.queued and self._fd >= 0:
+            await self._woken()
+
+    async def _woken(self) -> None:
+        waker = asyncio.get_running_loop().create_future()
+        self._wakers.append(waker)
+        await waker
+
+    def _wake(self) -> None:
+        wakers, self._wakers = self._wakers, []
+        for waker in wakers:
+            if not waker.done():
+                waker.set_result(None)
+
+    def clear(self) -> None:
+        """Drop all that is queued, now: the next frame is silence."""
+        self._buffer.clear()
+        self._wake()
+
+    @property
+    def played(self) -> int:
+        """Samples of queued audio that were sent since the beginning."""
+        return self._buffer.played // SAMPLE_BYTES
+
+    # ---- the end ---------------------------------------------------------------
+
+    def hang_up(self) -> None:
+        """Tell Asterisk that we are done with the call, and close."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(audiosocket.HANGUP_MESSAGE)
+            self._close("ended by us", abort=False)
+
+    def abort(self, reason: str) -> None:
+        """Close at once; ``reason`` reaches the handler."""
+        self._close(reason, abort=True)
+
+    def _refuse(self, reason: str, detail: str = "") -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._server.counters.refuse(reason)
+        logger.warning("AudioSocket connection from %s refused: %s", self._peer(), detail or reason)
+        self.abort(detail or reason)
+
+    def _peer(self) -> str:
+        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return f"{peer[0]}:{peer[1]}" if peer else "?"
+
+    def _close(self, reason: str, *, abort: bool) -> None:
+        self._reason = self._reason or reason
+        self._stop_playing()
+        if self._transport is not None:
+            # close(), not abort(): a reset would throw away the hang-up message that is still under way.
+            if abort:
+                self._transport.abort()
+            else:
+                self._transport.close()
+
+    def _stop_playing(self) -> None:
+        # The descriptor's number may be another call's in a moment: nothing may be written to it any more.
+        self._fd = -1
+        self._playing = False
+        self._server.clock.remove(self)
+        self._wake()
+
+    def _finish(self, reason: str) -> None:
+        self._stop_playing()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._transport = None
+        self._server.forget(self)
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.on_closed(reason)
+
+
+Accept = Callable[[str, AudioSocketConnection], MediaHandler]
+"""Takes a UUID and its connection; raises CallRefused to refuse it."""
+
+
+class AudioSocketServer:
+    """Listens for Asterisk's connections and hands each to the call that its UUID names."""
+
+    def __init__(
+        self,
+        accept: Accept,
+        clock: PlayoutClock,
+        *,
+        handshake_seconds: float = 5.0,
+        idle_seconds: float = 120.0,
+        max_connections: int = 200,
+    ) -> None:
+        self.accept = accept
+        self.clock = clock
+        self.handshake_seconds = handshake_seconds
+        self.idle_seconds = idle_seconds
+        self.max_connections = max_connections
+        self.counters = AudioSocketCounters()
+        self._connections: set[AudioSocketConnection] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the bound port. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: AudioSocketConnection(self), host, port, backlog=1024)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def stop_listening(self) -> None:
+        """Take no new connections; those there are go on."""
+        if self._server is not None:
+            self._server.close()
+
+    async def stop(self) -> None:
+        """Close everything."""
+        self.stop_listening()
+        for connection in tuple(self._connections):
+            connection.abort("the server stops")
+        if self._server is not None:
+            await self._server.wait_closed()
+            self._server = None
+        self.clock.close()
+
+    def admit(self, connection: AudioSocketConnection) -> bool:
+        """Count a new connection; False where there are too many."""
+        self.counters.connections += 1
+        if len(self._connections) >= self.max_connections:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def forget(self, connection: AudioSocketConnection) -> None:
+        self._connections.discard(connection)
+
+    def __len__(self) -> int:
+        return len(self._connections)
