@@ -32,7 +32,7 @@ PY
 say "wheel and sdist are complete"
 
 "$python" -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check "${wheel[0]}"
+"$work/venv/bin/python" -m pip install -qq --disable-pip-version-check "${wheel[0]}"
 "$work/venv/bin/python" -m pip check
 mkdir "$work/empty"
 cd "$work/empty"
