@@ -1,0 +1,192 @@
+"""One AGI conversation as a route's handler sees it: panoramisk's request, its defects fenced off with our codec."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from panoramisk import fast_agi
+
+from asterisk_ai.errors import AsteriskAIError, CallHungUp, LocalProtocolError, RemoteProtocolError
+from asterisk_ai.protocol.agi import (
+    AgiClosed,
+    AgiHangUp,
+    AgiReader,
+    AgiReply,
+    AgiRequest,
+    command_line,
+    set_variable_line,
+    variable_name,
+    works_on_dead_channel,
+)
+
+READ_BYTES = 65536
+
+
+class AgiSession(fast_agi.Request):  # type: ignore[misc]
+    """One AGI conversation. Its commands may be called from one task at a time or several; they go one by one.
+
+    A command that is cancelled leaves a whole session: its reply is dropped when it comes.
+    """
+
+    def __init__(
+        self,
+        application: fast_agi.Application,
+        request: AgiRequest,
+        *,
+        incoming: AgiReader,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        command_seconds: float,
+    ) -> None:
+        super().__init__(application, request.environment, reader, writer)
+        self.request = request
+        self._incoming = incoming
+        self._command_seconds = command_seconds
+        self._one_command = asyncio.Lock()
+        self._replies: deque[AgiReply] = deque()
+        self._owed = 0
+        self._news = asyncio.Event()
+        self._hung_up = asyncio.Event()
+        self._broken: AsteriskAIError | None = None
+
+    @property
+    def hung_up(self) -> bool:
+        """True from the caller's hang-up on, whether a command was in flight or not."""
+        return self._hung_up.is_set()
+
+    async def wait_hung_up(self) -> None:
+        """Wait for the caller's hang-up or the end of the connection."""
+        await self._hung_up.wait()
+
+    async def command(self, command: str, *arguments: str, seconds: float | None = -1) -> AgiReply:
+        """Have Asterisk carry out a command; arguments are quoted here.
+
+        :param command: its own words, such as ``STREAM FILE``.
+        :param seconds: limit for the reply; negative: the server's ``command_seconds``, None: no limit.
+        :returns: the reply, whatever its code but 511.
+        :raises CallHungUp: where it cannot work any more. EXEC, GET and SET VARIABLE, NOOP, VERBOSE and DATABASE
+            still work after a hang-up, as long as the connection stands.
+        :raises LocalProtocolError: for what must not be sent; nothing was sent.
+        :raises RemoteProtocolError: for a reply that is none, or none in time. The session is of no use then.
+        """
+        return await self._send(command, command_line(command, *arguments), seconds)
+
+    async def set_variable(self, name: str, value: str) -> None:
+        """Set a channel variable. The value is taken as it is and never interpreted.
+
+        :raises LocalProtocolError: for a control character in the value or a bad name.
+        """
+        await self._send("SET VARIABLE", set_variable_line(name, value))
+
+    async def get_variable(self, name: str) -> str:
+        """The value of a channel variable, empty where it is not set."""
+        return (await self.command("GET VARIABLE", variable_name(name))).data
+
+    async def stream_file(self, path: str, escape_digits: str = "", *, seconds: float | None = None) -> AgiReply:
+        """Play a sound file, named without its extension, to its end or one of the digits.
+
+        ``result`` is the digit's ASCII code, ``0`` at the end, ``-1`` for a hang-up or a file that is not there.
+        """
+        return await self.command("STREAM FILE", path, escape_digits, seconds=seconds)
+
+    async def verbose(self, text: str, level: int = 1) -> None:
+        """A line on Asterisk's console."""
+        await self.command("VERBOSE", text, str(level))
+
+    async def _send(self, command: str, line: bytes, seconds: float | None = -1) -> AgiReply:
+        limit = self._command_seconds if seconds is not None and seconds < 0 else seconds
+        async with self._one_command:
+            self._check(command)
+            try:
+                async with asyncio.timeout(limit):
+                    answer = await self.send_command(line.decode().removesuffix("\n"))
+            except TimeoutError:
+                self.fail(RemoteProtocolError(f"no reply to {command} within {limit:g} s"))
+                raise self._broken or CallHungUp() from None
+            except OSError as error:
+                self.fail(CallHungUp(f"the connection broke: {error}"))
+                raise self._broken or CallHungUp() from None
+        reply: AgiReply = answer["reply"]
+        if reply.code == 511:
+            self._hung_up.set()
+            raise CallHungUp(f"{command} on a dead channel")
+        return reply
+
+    def _check(self, command: str) -> None:
+        if self._broken is not None:
+            raise self._broken
+        if self.hung_up and not works_on_dead_channel(command):
+            raise CallHungUp(f"{command} after the hang-up")
+
+    async def send_command(self, command: str) -> dict[str, Any]:
+        """Send a line that is quoted already; :meth:`command` is what a handler wants.
+
+        Overrides panoramisk's, which sends CR and LF in a command, so that one can be smuggled in.
+        """
+        if any(char in command for char in "\r\n\0"):
+            raise LocalProtocolError("CR, LF or NUL in a command")
+        self._owed += 1
+        answer: dict[str, Any] = await super().send_command(command)
+        return answer
+
+    async def _read_result(self) -> dict[str, Any]:
+        """The reply to the last command, in panoramisk's shape, with ours beside it.
+
+        Overrides panoramisk's, which takes ``HANGUP`` for the reply and is off by one from then on, reads two
+        lines of a usage whatever its length, and raises ValueError at the end of the connection.
+        """
+        while True:
+            while self._replies:
+                reply = self._replies.popleft()
+                self._owed -= 1
+                if not self._owed:
+                    return {"status_code": reply.code, "result": (reply.result, reply.data), "reply": reply}
+                # the reply to a command that was cancelled
+            if self._broken is not None:
+                raise self._broken
+            self._news.clear()
+            await self._news.wait()
+
+    async def listen(self) -> None:
+        """Take in what Asterisk sends, until the connection's end. It runs beside the handler, so that a hang-up
+        is known at once and not with the next command."""
+        try:
+            while self._broken is None:
+                self._take_events()
+                if self._broken is None:
+                    data = await self.reader.read(READ_BYTES)
+                    self._incoming.receive_data(data)
+                    if not data:
+                        self._incoming.receive_eof()
+        except RemoteProtocolError as error:
+            self.fail(error)
+        except OSError as error:
+            self.fail(CallHungUp(f"the connection broke: {error}"))
+
+    def _take_events(self) -> None:
+        while (event := self._incoming.next_event()) is not None:
+            match event:
+                case AgiReply():
+                    if len(self._replies) >= self._owed:
+                        raise RemoteProtocolError("a reply to no command")
+                    self._replies.append(event)
+                    self._news.set()
+                case AgiHangUp():
+                    self._hung_up.set()
+                case AgiClosed():
+                    self.fail(CallHungUp("Asterisk closed the connection"))
+                case AgiRequest():
+                    raise RemoteProtocolError("a second environment")
+
+    def fail(self, error: AsteriskAIError) -> None:
+        """No command works any more; the first reason stays."""
+        self._broken = self._broken or error
+        self._hung_up.set()
+        self._news.set()
+
+    @property
+    def broken(self) -> AsteriskAIError | None:
+        """Why no command works any more, None as long as they do."""
+        return self._broken
