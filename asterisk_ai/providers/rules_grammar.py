@@ -1,0 +1,226 @@
+"""Phrases of the rules: read once, then used as a recogniser's grammar (JSGF) and, backwards, to match its words.
+
+Both come from one tree, so what the grammar accepts the matcher understands.
+A phrase is words with ``[optional ones]``, ``(one|of these)`` and ``{slots}``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+DIGITS: Mapping[str, tuple[str, ...]] = {
+    "0": ("zero", "oh"),
+    "1": ("one",),
+    "2": ("two",),
+    "3": ("three",),
+    "4": ("four",),
+    "5": ("five",),
+    "6": ("six",),
+    "7": ("seven",),
+    "8": ("eight",),
+    "9": ("nine",),
+}
+_CURLY = "\N{RIGHT SINGLE QUOTATION MARK}"
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_TOKEN = re.compile(r"\s*(?:([^\W_]+(?:'[^\W_]+)*)|\{([^{}]*)\}|([\[\]()|])|[.,;:!?\"“”-]|(\S))")
+MAX_WORDS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReference:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of ``options``, or none of them where it is ``optional``."""
+
+    options: tuple[Phrase, ...]
+    optional: bool
+
+
+Phrase = tuple[Word | SlotReference | Choice, ...]
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words without punctuation, apostrophes kept; at most 200 of them."""
+    return _WORD.findall(text.lower().replace(_CURLY, "'"))[:MAX_WORDS]
+
+
+def parse(text: str) -> Phrase:
+    """Read one phrase. Raises ValueError, in plain words, where it cannot be one."""
+    tokens = [match for match in _TOKEN.finditer(text.replace(_CURLY, "'")) if match[0].strip()]
+    phrase, rest = _sequence(tokens, 0)
+    if rest < len(tokens):
+        raise ValueError(f"{tokens[rest][0].strip()!r} without its beginning")
+    if len(phrase) != 1 or len(phrase[0]) == 0:
+        raise ValueError("alternatives need brackets: (this|that)" if len(phrase) > 1 else "has no words")
+    if not _required(phrase[0]):
+        raise ValueError("all of its words are optional")
+    names = list(slot_names(phrase[0]))
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{{{min(twice)}}} is in it twice")
+    return phrase[0]
+
+
+def _sequence(tokens: Sequence[re.Match[str]], at: int) -> tuple[list[Phrase], int]:
+    """Alternatives from ``tokens[at:]`` up to a closing bracket."""
+    options: list[Phrase] = []
+    items: list[Word | SlotReference | Choice] = []
+    while at < len(tokens):
+        word, slot, mark, strange = tokens[at].groups()
+        if strange:
+            raise ValueError(f"the character {strange!r} cannot be spoken")
+        if word is not None:
+            if any(char.isdigit() for char in word):
+                raise ValueError(f"write {word!r} in words, as it is spoken")
+            items.append(Word(word.lower()))
+        elif slot is not None:
+            items.append(SlotReference(slot.strip()))
+        elif mark == "|":
+            options.append(tuple(items))
+            items = []
+        elif mark in ("[", "("):
+            inner, at = _sequence(tokens, at + 1)
+            if at >= len(tokens) or tokens[at][3] != ("]" if mark == "[" else ")"):
+                raise ValueError(f"{mark!r} is not closed")
+            if any(not option for option in inner):
+                raise ValueError("has empty brackets")
+            items.append(Choice(tuple(inner), mark == "["))
+        elif mark:
+            break
+        at += 1
+    return [*options, tuple(items)], at
+
+
+def _required(phrase: Phrase) -> bool:
+    """Whether something in it must be said."""
+    return any(
+        not isinstance(item, Choice) or (not item.optional and all(_required(option) for option in item.options))
+        for item in phrase
+    )
+
+
+def slot_names(phrase: Phrase) -> Iterable[str]:
+    """The slots in it, in order. A slot in two alternatives comes twice."""
+    for item in phrase:
+        if isinstance(item, SlotReference):
+            yield item.name
+        elif isinstance(item, Choice):
+            for option in item.options:
+                yield from slot_names(option)
+
+
+def vocabulary(phrase: Phrase) -> Iterable[str]:
+    """All words in it."""
+    for item in phrase:
+        if isinstance(item, Word):
+            yield item.text
+        elif isinstance(item, Choice):
+            for option in item.options:
+                yield from vocabulary(option)
+
+
+def to_jsgf(phrase: Phrase) -> str:
+    """The expansion of the phrase; slots are rules named ``<slot_NAME>``."""
+    parts = []
+    for item in phrase:
+        match item:
+            case Word(text):
+                parts.append(text)
+            case SlotReference(name):
+                parts.append(f"<slot_{name}>")
+            case Choice(options, optional):
+                inner = " | ".join(to_jsgf(option) for option in options)
+                parts.append(f"[ {inner} ]" if optional else f"( {inner} )")
+    return " ".join(parts)
+
+
+def to_regex(phrase: Phrase, slots: Mapping[str, str]) -> str:
+    """A pattern for words that are each preceded by a space; ``slots`` gives the pattern of each slot."""
+    parts = []
+    for item in phrase:
+        match item:
+            case Word(text):
+                parts.append(" " + re.escape(text))
+            case SlotReference(name):
+                parts.append(f"(?P<{name}>{slots[name]})")
+            case Choice(options, optional):
+                inner = "|".join(to_regex(option, slots) for option in options)
+                parts.append(f"(?:{inner})" + ("?" if optional else ""))
+    return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotGrammar:
+    """What fills a slot: ``values`` (each with its phrases), or spoken digits where that is empty."""
+
+    values: Mapping[str, tuple[Phrase, ...]]
+    minimum: int = 0
+    maximum: int = 0
+
+    def regex(self, digits: Mapping[str, tuple[str, ...]]) -> str:
+        if self.values:
+            return "|".join(to_regex(phrase, {}) for phrases in self.values.values() for phrase in phrases)
+        names = "|".join(re.escape(word) for spoken in digits.values() for word in spoken)
+        return f"(?: (?:{names})){{{self.minimum},{self.maximum}}}"
+
+    def jsgf(self) -> str:
+        if self.values:
+            return " | ".join(to_jsgf(phrase) for phrases in self.values.values() for phrase in phrases)
+        more = self.maximum - self.minimum
+        return " ".join(["<digit>"] * self.minimum) + " [ <digit>" * more + " ]" * more
+
+    def value(self, spoken: str, digits: Mapping[str, tuple[str, ...]]) -> str:
+        """The value that ``spoken`` (a match of :meth:`regex`) stands for: its name, or the digits."""
+        for name, phrases in self.values.items():
+            if any(re.fullmatch(to_regex(phrase, {}), spoken) for phrase in phrases):
+                return name
+        meaning = {word: digit for digit, names in digits.items() for word in names}
+        return "".join(meaning[word] for word in spoken.split())
+
+
+class Grammar:
+    """Compiles phrases of slots and intents; immutable after that."""
+
+    def __init__(self, slots: Mapping[str, SlotGrammar], digits: Mapping[str, tuple[str, ...]] = DIGITS) -> None:
+        self.slots, self.digits = slots, digits
+        self._patterns = {name: slot.regex(digits) for name, slot in slots.items()}
+
+    def pattern(self, phrase: Phrase) -> re.Pattern[str]:
+        return re.compile(to_regex(phrase, self._patterns))
+
+    def spoken(self, text: str) -> str:
+        """``text`` as patterns take it: numerals become the words of their digits."""
+        out: list[str] = []
+        for word in words(text):
+            if word.isascii() and word.isdigit():
+                out.extend(self.digits[digit][0] for digit in word)
+            else:
+                out.append(word)
+        return "".join(f" {word}" for word in out)
+
+    def match(self, pattern: re.Pattern[str], spoken: str) -> dict[str, str] | None:
+        """The slots' values where the whole of ``spoken`` is the phrase, else None."""
+        found = pattern.fullmatch(spoken)
+        if found is None:
+            return None
+        groups = found.groupdict().items()
+        return {name: self.slots[name].value(said, self.digits) for name, said in groups if said is not None}
+
+    def jsgf(self, phrases: Sequence[Phrase]) -> str:
+        """A whole grammar of these phrases. Equal phrases in equal order give equal text."""
+        used = list(dict.fromkeys(name for phrase in phrases for name in slot_names(phrase)))
+        expansions = dict.fromkeys(to_jsgf(phrase) for phrase in phrases)
+        rules = ["#JSGF V1.0;", "grammar rules;", "public <utterance> = " + "\n  | ".join(expansions) + ";"]
+        rules += [f"<slot_{name}> = {self.slots[name].jsgf()};" for name in used]
+        if any(not self.slots[name].values for name in used):
+            rules.append("<digit> = " + " | ".join(word for spoken in self.digits.values() for word in spoken) + ";")
+        return "\n".join(rules) + "\n"

@@ -1,0 +1,134 @@
+"""Opening hours: are we open now, until when, and when next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_SPAN = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
+_DATE = re.compile(r"(?:(\d{4})-)?(\d{2})-(\d{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """``week`` has, for Monday to Sunday, spans in minutes from midnight; an end past 1440 is the next day's.
+
+    ``closed`` are dates (MM-DD for every year, YYYY-MM-DD for one) on which no span begins.
+    """
+
+    week: tuple[tuple[tuple[int, int], ...], ...]
+    closed: frozenset[str] = frozenset()
+    zone: tzinfo | None = None
+
+    def spans(self, day: date) -> list[tuple[datetime, datetime]]:
+        """When we open and close on a day, in order."""
+        if day.isoformat() in self.closed or day.isoformat()[5:] in self.closed:
+            return []
+        midnight = datetime.combine(day, time())
+        return [
+            (self._at(midnight + timedelta(minutes=a)), self._at(midnight + timedelta(minutes=b)))
+            for a, b in self.week[day.weekday()]
+        ]
+
+    def open_until(self, now: datetime) -> datetime | None:
+        """When we close next; None where we are closed. ``now`` has a time zone."""
+        today = now.astimezone(self.zone).date()
+        until = None
+        for day in (today - timedelta(days=1), today, today + timedelta(days=1)):
+            for begin, end in self.spans(day):
+                if begin <= (until or now) < end:  # a span that joins the one before prolongs it
+                    until = end
+        return until
+
+    def next_opening(self, now: datetime) -> datetime | None:
+        """When we open next, within a fortnight."""
+        today = now.astimezone(self.zone).date()
+        for ahead in range(15):
+            for begin, _ in self.spans(today + timedelta(days=ahead)):
+                if begin > now:
+                    return begin
+        return None
+
+    def fields(self, now: datetime, *, english: bool) -> dict[str, str]:
+        """What ``{hours.until}``, ``{hours.next}`` and ``{hours.today}`` say."""
+        local = now.astimezone(self.zone)
+        until, following = self.open_until(now), self.next_opening(now)
+        spans = [f"{_clock(a, english)} to {_clock(b, english)}" for a, b in self.spans(local.date())]
+        opening = ""
+        if following:
+            days = (following.date() - local.date()).days
+            day = "today" if days == 0 else "tomorrow" if days == 1 else "on " + _NAMES[following.weekday()]
+            opening = f"{day} at {_clock(following, english)}"
+        return {
+            "until": _clock(until, english) if until else "",
+            "next": opening,
+            "today": " and ".join(spans) or "closed",
+        }
+
+    def _at(self, local: datetime) -> datetime:
+        return local.replace(tzinfo=self.zone) if self.zone else local.astimezone()
+
+
+def _clock(when: datetime, english: bool) -> str:
+    if not english:
+        return f"{when.hour}:{when.minute:02d}"
+    if when.minute == 0 and when.hour in (0, 12):
+        return "noon" if when.hour else "midnight"
+    minutes = f":{when.minute:02d}" if when.minute else ""
+    return f"{when.hour % 12 or 12}{minutes} {'AM' if when.hour < 12 else 'PM'}"
+
+
+def parse_zone(name: str) -> tzinfo | None:
+    """The time zone of that name, None (the machine's own) for "". Raises ValueError."""
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"there is no time zone {name!r}; write it like Europe/Berlin") from None
+
+
+def parse_days(key: str) -> list[int]:
+    """``mon``, ``mon-fri`` or ``sat,sun`` to numbers of weekdays. Raises ValueError."""
+    days: list[int] = []
+    for part in key.lower().replace(" ", "").split(","):
+        first, _, last = part.partition("-")
+        ends = [DAYS.index(name[:3]) if name[:3] in DAYS else -1 for name in (first, last or first)]
+        if min(ends) < 0:
+            raise ValueError(f"{part!r} is no weekday; write mon, tue, wed, thu, fri, sat, sun or mon-fri")
+        length = (ends[1] - ends[0]) % 7
+        days += [(ends[0] + n) % 7 for n in range(length + 1)]
+    return days
+
+
+def parse_span(text: str) -> tuple[int, int]:
+    """``9:00-17:00`` to minutes; an end before the beginning is the next day's. Raises ValueError."""
+    match = _SPAN.fullmatch(text.strip())
+    numbers = [int(group) for group in match.groups()] if match else []
+    if not numbers or numbers[0] > 23 or numbers[2] > 24 or numbers[1] > 59 or numbers[3] > 59:
+        raise ValueError(f"{text!r} must be written like 9:00-17:00")
+    begin, end = numbers[0] * 60 + numbers[1], numbers[2] * 60 + numbers[3]
+    if end > 1440:
+        raise ValueError(f"{text!r} must be written like 9:00-17:00")
+    return begin, end if end > begin else end + 1440
+
+
+def parse_date(text: str) -> str:
+    """``12-25`` or ``2026-12-25``, checked. Raises ValueError."""
+    match = _DATE.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f"{text!r} must be a date like 2026-12-25, or 12-25 for every year")
+    date(int(match[1] or 2024), int(match[2]), int(match[3]))
+    return text.strip()
+
+
+def parse_week(open_: Mapping[str, list[str]]) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """A table of days to spans; a later line for a day takes the place of an earlier one. Raises ValueError."""
+    week: list[tuple[tuple[int, int], ...]] = [()] * 7
+    for key, spans in open_.items():
+        for day in parse_days(key):
+            week[day] = tuple(sorted(parse_span(span) for span in spans))
+    return tuple(week)
