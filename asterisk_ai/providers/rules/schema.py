@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.providers import rules_hours
-from asterisk_ai.providers.rules_grammar import DIGITS, Grammar, Phrase, SlotGrammar, parse, slot_names, words
+from asterisk_ai.providers.rules import hours as opening
+from asterisk_ai.providers.rules.grammar import DIGITS, Grammar, Phrase, SlotGrammar, parse, slot_names, words
 
 YES = ("yes", "yeah", "yes please", "sure", "correct", "that's right", "that is right", "okay")
 NO = ("no", "nope", "no thanks", "no thank you", "wrong", "that's wrong", "that is wrong")
@@ -90,7 +90,7 @@ class RuleSet:
     menu: Mapping[str, str]
     unknown: Unknown
     declined: str
-    hours: rules_hours.Hours | None
+    hours: opening.Hours | None
     yes: tuple[Phrase, ...]
     no: tuple[Phrase, ...]
     digits: Mapping[str, tuple[str, ...]]
@@ -200,21 +200,21 @@ def _digit_words(node: _Node) -> Mapping[str, tuple[str, ...]]:
     return spoken
 
 
-def _hours(node: _Node) -> rules_hours.Hours:
+def _hours(node: _Node) -> opening.Hours:
     keys = node.keys("timezone", "open", "closed")
     if "open" not in keys:
         node.fail("missing: the days and times, e.g. mon-fri: 9:00-17:00", "open")
     key = "timezone"
     try:
-        zone = rules_hours.parse_zone(keys[key].text() if key in keys else "")
+        zone = opening.parse_zone(keys[key].text() if key in keys else "")
         key = "open"
         spans = {day: re.split(r"\s*,\s*", ",".join(item.lines())) for day, item in keys[key].entries().items()}
-        week = rules_hours.parse_week(spans)
+        week = opening.parse_week(spans)
         key = "closed"
-        closed = frozenset(map(rules_hours.parse_date, keys[key].lines())) if key in keys else frozenset[str]()
+        closed = frozenset(map(opening.parse_date, keys[key].lines())) if key in keys else frozenset[str]()
     except ValueError as error:
         node.fail(str(error), key)
-    return rules_hours.Hours(week, closed, zone)
+    return opening.Hours(week, closed, zone)
 
 
 def _slot(name: str, node: _Node, yes: tuple[Phrase, ...], no: tuple[Phrase, ...]) -> Slot:

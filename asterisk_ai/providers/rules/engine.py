@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from asterisk_ai.providers.base import Do, Hints, Readiness, Remember, ReplyPart, Say, TurnRequest
-from asterisk_ai.providers.rules_grammar import Grammar, Phrase, vocabulary
-from asterisk_ai.providers.rules_schema import REFERENCE, Action, Intent, Outcome, Slot, load
+from asterisk_ai.providers.rules.grammar import Grammar, Phrase, vocabulary
+from asterisk_ai.providers.rules.schema import REFERENCE, Action, Intent, Outcome, Slot, load
 
 # Said around an answer by callers of recognisers that take free speech.
 _FILLERS = ("um", "uh", "er", "well", "hello", "hi", "please", "thanks", "thank you")
@@ -343,8 +343,7 @@ class Rules:
             # Whoever calls chooses these: only what a telephone number is made of gets into the dialplan.
             value = value if speech else re.sub(r"[^0-9*#+]", "", value)
             spec = spec or ("digits" if attribute in ("number", "dialled") else "")
-        elif name == "hours":
-            assert self._rules.hours is not None
+        elif name == "hours" and self._rules.hours:
             english = self._language.lower().startswith("en")
             value = self._rules.hours.fields(self._clock(), english=english)[attribute]
         else:
