@@ -34,4 +34,5 @@ class Resampler:
     def _convert(self, pcm: bytes, *, last: bool) -> bytes:
         if self._stream is None:
             return pcm
-        return self._stream.resample_chunk(np.frombuffer(pcm, dtype="<i2"), last=last).tobytes()
+        converted: bytes = self._stream.resample_chunk(np.frombuffer(pcm, dtype="<i2"), last=last).tobytes()
+        return converted

@@ -69,6 +69,11 @@ class EnergyVad:
         self._track_floor(level, seconds)
         return self._waiting(voiced, now, seconds)
 
+    @property
+    def voiced_until(self) -> float:
+        """End of the last voiced frame."""
+        return self._last
+
     def expire(self, now: float) -> Offset | None:
         """No frame came for a while (comfort noise is not forwarded): end speech by the clock."""
         return self._held(False, now) if self.speaking else None

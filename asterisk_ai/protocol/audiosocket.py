@@ -176,3 +176,11 @@ def dtmf_message(digit: str) -> bytes:
     if len(code) != 1 or code[0] not in _DTMF_DIGITS:
         raise LocalProtocolError(f"{digit!r} is not a DTMF digit")
     return bytes((KIND_DTMF, 0, 1)) + code
+
+
+def check_from_server(kind: int, payload: bytes, rate: int) -> None:
+    """Raise RemoteProtocolError for a server's message that makes Asterisk drop the call."""
+    if kind != KIND_BY_RATE[rate]:
+        raise RemoteProtocolError(f"AudioSocket: the server sent kind 0x{kind:02x} in a call at {rate} Hz")
+    if not payload or len(payload) % 2:
+        raise RemoteProtocolError(f"AudioSocket: the server sent {len(payload)} bytes of audio")

@@ -1,0 +1,468 @@
+"""One call: carries out what the dialog core decides."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .audio.formats import duration
+from .audio.resample import Resampler
+from .audio.vad import EnergyVad, Onset
+from .config.schema import AgentConfig
+from .dialog import turn
+from .dialog.events import (
+    Action,
+    Answer,
+    CloseUtterance,
+    DigitDialled,
+    DropUtterance,
+    Event,
+    HungUp,
+    Leave,
+    OpenUtterance,
+    RecognitionFailed,
+    ReplyEnded,
+    ReplyFailed,
+    Speak,
+    SpeakingStarted,
+    Started,
+    StopReply,
+    Timer,
+    VoiceOffset,
+    VoiceOnset,
+    WordsFinal,
+)
+from .dialog.heard import sentences
+from .errors import ProviderError
+from .playback.manager import PlaybackManager, Sink
+from .providers.base import (
+    Do,
+    LanguageModel,
+    Message,
+    Remember,
+    Say,
+    SpeechToText,
+    SpeechToTextStream,
+    TextToSpeech,
+    TurnRequest,
+)
+from .session.model import CallSession, TurnRecord
+from .session.store import SessionStore
+from .telemetry.logs import call_scope
+from .telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+PREROLL_SECONDS = 0.3
+"""Audio kept from before an onset, so that the first sound of a word is never lost."""
+GAP_SECONDS = 0.1
+"""Without a frame for this long the caller is silent (comfort noise is not forwarded)."""
+_GAP_RECHECK = 0.02
+MAX_UTTERANCE_BYTES = 2 * 1024 * 1024
+"""What an utterance may hold while the recogniser is opened; the oldest is dropped beyond."""
+
+
+class Connection(Sink, Protocol):
+    """The call's way to Asterisk."""
+
+    def hang_up(self) -> None:
+        """Give the call back to the dialplan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """Who talks: an agent's configuration with the engines that serve it. Shared by its calls."""
+
+    config: AgentConfig
+    stt: SpeechToText
+    llm: LanguageModel
+    tts: TextToSpeech
+
+
+class _Utterance:
+    """The caller's speech on its way to the recogniser, which may still be opening."""
+
+    def __init__(self, number: int, rate: int, stt_rates: tuple[int, ...]) -> None:
+        self.number = number
+        self.rate = rate if rate in stt_rates else stt_rates[0]
+        self.task: asyncio.Task[None] | None = None
+        self.closed = asyncio.Event()
+        self.seconds = 0.0
+        self._source_rate = rate
+        self._resampler = Resampler(rate, self.rate)
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._stream: SpeechToTextStream | None = None
+
+    def feed(self, pcm: bytes) -> None:
+        self.seconds += duration(len(pcm), self._source_rate)
+        self._pass(self._resampler.push(pcm))
+
+    def attach(self, stream: SpeechToTextStream) -> None:
+        """The recogniser is open: it gets what has waited, and the rest as it comes."""
+        self._stream = stream
+        while self._waiting:
+            stream.feed(self._waiting.popleft())
+
+    def close(self) -> None:
+        self._pass(self._resampler.flush())
+        self.closed.set()
+
+    def _pass(self, pcm: bytes) -> None:
+        if self._stream is not None:
+            if pcm:
+                self._stream.feed(pcm)
+            return
+        self._waiting.append(pcm)
+        self._waiting_bytes += len(pcm)
+        while self._waiting_bytes > MAX_UTTERANCE_BYTES:
+            self._waiting_bytes -= len(self._waiting.popleft())
+
+
+class Call:
+    """The thin shell around :mod:`asterisk_ai.dialog.turn` for one connection.
+
+    A :class:`~asterisk_ai.transport.audiosocket.MediaHandler`: audio comes in
+    synchronously and is decided upon before anything else runs. Everything
+    that has to wait runs in one TaskGroup, which ends with the call.
+    """
+
+    def __init__(
+        self,
+        session: CallSession,
+        agent: Agent,
+        connection: Connection,
+        store: SessionStore,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.session = session
+        self.agent = agent
+        self.rate = session.rate
+        self.close_reason = ""
+        self._connection = connection
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self._params = agent.config.turn
+        self._state = turn.initial(agent.config.greeting, interruptible=agent.config.greeting_interruptible)
+        self._group: asyncio.TaskGroup | None = None
+        self._closed = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._vad = EnergyVad(8000)
+        self._voiced_until = 0.0
+        self._audio_at = 0.0
+        self._preroll: deque[bytes] = deque()
+        self._preroll_bytes = 0
+        self._utterances: dict[int, _Utterance] = {}  # of this call alone; at most two
+        self._open: _Utterance | None = None
+        self._reply_task: asyncio.Task[None] | None = None
+        self._record: TurnRecord | None = None
+        self._timings: dict[str, float] = {}
+        self._turn_ended_at = 0.0
+        self._memory_before: dict[str, Any] | None = None
+        self._playback: PlaybackManager | None = None
+
+    # ---- life -------------------------------------------------------------
+
+    async def run(self) -> None:
+        """From the first audio to the end; returns when the connection is gone. Never raises but CancelledError."""
+        with call_scope(self.session.call_id):
+            try:
+                async with self._calling() as group:
+                    self._group = group
+                    self._step(Started(resumed=self.session.connects > 1))
+                    await self._closed.wait()
+                    self._step(HungUp())
+                    for task in self._tasks():
+                        task.cancel()
+            except Exception:
+                # The call's edge: this caller goes to the fallback, the others feel nothing.
+                logger.exception("the call failed")
+                self.session.pending = {"kind": "fallback", "arguments": {}}
+                self._connection.hang_up()
+
+    @asynccontextmanager
+    async def _calling(self) -> AsyncIterator[asyncio.TaskGroup]:
+        self._metrics.conversation_state.labels(self._state.phase.value).inc()
+        try:
+            async with asyncio.TaskGroup() as group:
+                yield group
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._metrics.conversation_state.labels(self._state.phase.value).dec()
+            logger.info("call cleaned up: %s", self.close_reason or "failed")
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        tasks = [utterance.task for utterance in self._utterances.values()] + [self._reply_task]
+        return [task for task in tasks if task is not None]
+
+    # ---- MediaHandler -------------------------------------------------------
+
+    def on_begin(self, rate: int) -> None:
+        self.rate = rate
+        self._vad = EnergyVad(rate)
+        self._playback = PlaybackManager(self._connection, self.agent.tts, voice=self.agent.config.voice)
+
+    def on_audio(self, pcm: bytes) -> None:
+        now = self._audio_at = self._clock()
+        voice = self._vad.push(pcm, now)
+        if self._vad.speaking or voice:
+            self._voiced_until = self._vad.voiced_until
+        if self._open is not None:
+            self._open.feed(pcm)
+        else:
+            self._keep_preroll(pcm)
+        if voice is not None:
+            self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
+
+    def on_digit(self, digit: str) -> None:
+        self._step(DigitDialled(digit, self.agent.llm.digits_wanted(self.session.memory)))
+
+    def on_closed(self, reason: str) -> None:
+        self.close_reason = reason
+        self._closed.set()
+
+    def _keep_preroll(self, pcm: bytes) -> None:
+        self._preroll.append(pcm)
+        self._preroll_bytes += len(pcm)
+        while duration(self._preroll_bytes - len(self._preroll[0]), self.rate) >= PREROLL_SECONDS:
+            self._preroll_bytes -= len(self._preroll.popleft())
+
+    # ---- the dialog core ------------------------------------------------------
+
+    def _step(self, event: Event) -> None:
+        before = self._state.phase
+        self._state, actions = turn.step(self._state, event, self._clock(), self._params)
+        if self._state.phase is not before:
+            self._metrics.conversation_state.labels(before.value).dec()
+            self._metrics.conversation_state.labels(self._state.phase.value).inc()
+        for action in actions:
+            self._carry_out(action)
+        self._arm()
+
+    def _arm(self) -> None:
+        due = turn.deadline(self._state, self._params)
+        if self._vad.speaking and due is not None:
+            due = min(due, max(self._audio_at + GAP_SECONDS, self._clock() + _GAP_RECHECK))
+        if self._timer is not None:
+            if due is not None and self._timer_at <= due:
+                return  # it fires early and is armed anew then: cheaper than one timer a step
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            self._timer_at = due
+            delay = max(0.0, due - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        now = self._clock()
+        if now - self._audio_at >= GAP_SECONDS:
+            offset = self._vad.expire(now)
+            if offset is not None:
+                self._step(VoiceOffset(offset.at))
+        self._step(Timer(self._voiced_until))
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case OpenUtterance():
+                self._open_utterance(action.utterance)
+            case CloseUtterance():
+                self._close_utterance(action)
+            case DropUtterance():
+                self._drop_utterance(action.utterance)
+            case Answer():
+                self._answer(action)
+            case Speak():
+                self._speak(action)
+            case StopReply():
+                self._stop_reply(action.outcome)
+            case Leave():
+                self._leave(action)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        assert self._group is not None, "steps are taken inside run() only"
+        return self._group.create_task(work)
+
+    # ---- listening --------------------------------------------------------------
+
+    def _open_utterance(self, number: int) -> None:
+        utterance = _Utterance(number, self.rate, tuple(self.agent.stt.sample_rates))
+        for pcm in self._preroll:
+            utterance.feed(pcm)
+        self._preroll.clear()
+        self._preroll_bytes = 0
+        self._open = self._utterances[number] = utterance
+        utterance.task = self._spawn(self._recognise(utterance))
+
+    def _close_utterance(self, action: CloseUtterance) -> None:
+        utterance = self._utterances[action.utterance]
+        utterance.close()
+        self._open = None
+        self._turn_ended_at = action.ended_at
+        self._timings = {"endpoint": self._since_turn_end()}
+        logger.info("utterance %d: %.2f s of audio to the recogniser", utterance.number, utterance.seconds)
+
+    def _drop_utterance(self, number: int) -> None:
+        utterance = self._utterances.pop(number, None)
+        if utterance is None:
+            return
+        if self._open is utterance:
+            self._open = None
+        if utterance.task is not None:
+            utterance.task.cancel()
+
+    async def _recognise(self, utterance: _Utterance) -> None:
+        hints = self.agent.llm.hints(self.session.memory)
+        event: WordsFinal | RecognitionFailed
+        try:
+            async with self.agent.stt.open(rate=utterance.rate, hints=hints) as stream:
+                utterance.attach(stream)
+                await utterance.closed.wait()
+                words = await stream.finish()
+            event = WordsFinal(utterance.number, words.text, words.accepted)
+        except ProviderError as error:
+            logger.warning("recognition failed: %s", error)
+            await utterance.closed.wait()
+            event = RecognitionFailed(utterance.number)
+        self._utterances.pop(utterance.number, None)
+        self._timings["words"] = self._since_turn_end()
+        self._step(event)
+
+    def _since_turn_end(self) -> float:
+        return round(self._clock() - self._turn_ended_at, 4)
+
+    # ---- speaking -----------------------------------------------------------------
+
+    def _answer(self, action: Answer) -> None:
+        history = [Message(record.role, record.text) for record in self.session.history]
+        record = TurnRecord(
+            "caller", action.text, time.time(), understood=action.understood, dialled=action.dialled
+        )
+        self.session.history.append(record)
+        self._store.save(self.session)
+        if action.dialled:
+            self._turn_ended_at = self._clock()
+            self._timings = {}
+        logger.info(
+            "caller %s", "dialled" if action.dialled else "understood" if action.understood else "not understood",
+            extra={"transcript": action.text},
+        )
+        request = TurnRequest(
+            action.text, action.understood, action.dialled, history, dict(self.session.memory), self.session.caller
+        )
+        self._memory_before = self.session.memory
+        self._start_reply(self._generate(action.reply, request))
+
+    def _speak(self, action: Speak) -> None:
+        self._timings = {}
+        self._start_reply(self._say_prompt(action))
+
+    def _start_reply(self, work: Coroutine[Any, Any, None]) -> None:
+        self._record = None
+        if self._playback is not None:
+            self._playback.begin()
+        self._reply_task = self._spawn(work)
+
+    async def _say_prompt(self, action: Speak) -> None:
+        try:
+            await self._say(action.reply, action.text, action.interruptible)
+            await self._finish_reply(action.reply, action.then)
+        except ProviderError as error:
+            self._reply_failed(action.reply, error)
+
+    async def _generate(self, reply: int, request: TurnRequest) -> None:
+        then: Leave | None = None
+        said = False
+        try:
+            async with self.agent.llm.reply(request) as parts:
+                async for part in parts:
+                    match part:
+                        case Say():
+                            said = True
+                            await self._say(reply, part.text, part.interruptible)
+                        case Do():
+                            then = Leave(part.kind, part.arguments)
+                        case Remember():
+                            # At once: the caller may answer a question before it has been asked to the end.
+                            self.session.memory = dict(part.memory)
+            if then is not None and then.kind == "hangup" and not said:
+                await self._say(reply, self.agent.config.closing, False)
+            await self._finish_reply(reply, then)
+        except ProviderError as error:
+            self._reply_failed(reply, error)
+
+    async def _say(self, reply: int, text: str, interruptible: bool) -> None:
+        assert self._playback is not None, "replies begin after on_begin"
+        if interruptible != self._state.interruptible:
+            # The rule holds for what is heard now, not for what is queued behind it.
+            await self._playback.finished()
+        for sentence in sentences(text):
+            await self._playback.say(sentence, lambda: self._audible(reply, interruptible))
+
+    def _audible(self, reply: int, interruptible: bool) -> None:
+        if self._record is None:
+            self._record = TurnRecord("agent", "", time.time())
+            self.session.history.append(self._record)
+            if self._timings or self._state.answering:
+                self._timings["first_audio"] = self._since_turn_end()
+                self._record.timings = self._timings
+                self._metrics.turn_response.observe(self._timings["first_audio"])
+            self._memory_before = None
+            logger.info("playback started")
+        self._step(SpeakingStarted(reply, interruptible))
+
+    async def _finish_reply(self, reply: int, then: Leave | None) -> None:
+        assert self._playback is not None, "replies begin after on_begin"
+        await self._playback.finished()
+        self._account(self._playback.heard(), interrupted=False)
+        self._reply_task = None
+        self._step(ReplyEnded(reply, then))
+
+    def _reply_failed(self, reply: int, error: ProviderError) -> None:
+        logger.warning("the reply failed: %s", error)
+        if self._playback is not None:
+            self._account(self._playback.stop(), interrupted=True)
+        self._reply_task = None
+        self._step(ReplyFailed(reply))
+
+    def _stop_reply(self, outcome: str) -> None:
+        if self._playback is not None:
+            self._account(self._playback.stop(), interrupted=True)
+        if self._reply_task is not None:
+            self._reply_task.cancel()
+            self._reply_task = None
+        if self._memory_before is not None:  # nothing of the reply was heard: it was never said
+            self.session.memory, self._memory_before = self._memory_before, None
+        if outcome in ("barge_in", "digit"):
+            self._metrics.barge_in.labels(outcome).inc()
+            logger.info("the agent was interrupted: %s", outcome)
+
+    def _account(self, heard: str, *, interrupted: bool) -> None:
+        """A turn boundary: keep what was heard."""
+        record, self._record = self._record, None
+        if record is None:
+            return
+        record.text, record.interrupted = heard, interrupted
+        if not heard:
+            self.session.history.remove(record)
+        self._store.save(self.session)
+        timings = " ".join(f"{name}={seconds * 1000:.0f}ms" for name, seconds in record.timings.items())
+        logger.info("playback %s %s", "interrupted" if interrupted else "finished", timings, extra={"transcript": heard})
+
+    # ---- back to the dialplan ---------------------------------------------------------
+
+    def _leave(self, action: Leave) -> None:
+        self.session.pending = {"kind": action.kind, "arguments": dict(action.arguments)}
+        self._store.save(self.session)
+        logger.info("back to the dialplan: %s", action.kind)
+        self._connection.hang_up()

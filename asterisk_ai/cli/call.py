@@ -1,0 +1,329 @@
+"""``asterisk-ai call``: a simulated caller, so that an agent can be tried without a telephone or an Asterisk."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import yaml
+
+from ..audio.resample import Resampler
+from ..config import Config, load
+from ..errors import AsteriskAIError, StoreError
+from ..providers import catalog
+from ..session.model import CallSession
+from ..session.sqlite import SqliteReader
+from .calls import turn_line
+from .simulator import RATE, Caller, Line, Result, simulate
+
+DEMO = (
+    ("say", "what are your opening hours"),
+    ("say", "where are you located"),
+    ("say", "connect me to sales"),
+)
+"""What the caller says to the packaged sample's agent where nothing else was asked for."""
+START_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+
+
+def add_parser(commands: Any) -> None:
+    """Register the command."""
+    parser = commands.add_parser(
+        "call",
+        help="call the agent as a simulated caller",
+        description="Plays Asterisk's part against a running server, over FastAGI and AudioSocket. The caller says each "
+        "--say, --wav and --dtmf in the order given, each when the agent has finished speaking; without any it has the "
+        "sample agent's demo conversation. Shows the transcript and the timings and writes a stereo recording "
+        "(left: caller, right: agent).",
+    )
+    parser.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml of the server")
+    parser.add_argument("--serve", action="store_true", help="run a server of its own for the length of the call")
+    parser.add_argument("--host", help="the server's host (default: fastagi.host of the configuration)")
+    parser.add_argument("--port", type=int, help="the server's FastAGI port (default: fastagi.port)")
+    parser.add_argument("--agent", default="", help="agent to ask for (default: the server's default_agent)")
+    parser.add_argument("--number", default="5550100", help="the caller's number (default: %(default)s)")
+    for option, metavar, text in (
+        ("say", "TEXT", "speak TEXT with the espeak voice"),
+        ("wav", "FILE", "play a sound file (any rate, first channel)"),
+        ("dtmf", "DIGITS", "dial DIGITS"),
+        ("interrupt", "TEXT", "speak TEXT one second after the agent has begun to speak"),
+    ):
+        parser.add_argument(f"--{option}", metavar=metavar, help=text, dest="lines", action=_Append, default=None)
+    parser.add_argument(
+        "--linger", type=float, default=4.0, metavar="S", help="silence after the last answer until the caller hangs up"
+    )
+    parser.add_argument("--voice", default="en-us", help="espeak voice of the caller (default: %(default)s)")
+    parser.add_argument("--record", default="asterisk-ai-call.wav", metavar="FILE", help="recording (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object instead")
+    parser.set_defaults(run=run)
+
+
+class _Append(argparse.Action):
+    """Keeps --say, --wav and --dtmf in the order of the command line."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        lines = list(getattr(namespace, self.dest) or [])
+        lines.append(((option_string or "").lstrip("-"), str(values)))
+        setattr(namespace, self.dest, lines)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    config = load(arguments.config)
+    with contextlib.ExitStack() as stack:
+        if arguments.serve:
+            config = stack.enter_context(_server(config))
+        lines = asyncio.run(_lines(arguments.lines or DEMO, arguments.voice))
+        live = stack.enter_context(_transcript(config, quiet=arguments.json))
+        caller = Caller(lines, linger=arguments.linger, tell=live.caller_says)
+        try:
+            result = asyncio.run(_call(caller, live, config, arguments))
+        except OSError as error:
+            print(f"asterisk-ai: the server is gone: {error}", file=sys.stderr)
+            return 1
+        session = live.finish()
+    _record(result, arguments.record)
+    if arguments.json:
+        print(json.dumps(_summary(result, session, arguments.record)))
+    else:
+        _report(result, session, config, arguments.record)
+    return 0 if result.status == "OK" and all(r.seconds is not None for r in result.responses) else 1
+
+
+async def _call(caller: Caller, live: _Live, config: Config, arguments: argparse.Namespace) -> Result:
+    async with asyncio.TaskGroup() as group:
+        showing = group.create_task(live.show())
+        result = await simulate(
+            caller,
+            host=arguments.host or config.fastagi.host,
+            fastagi_port=arguments.port or config.fastagi.port,
+            agent=arguments.agent,
+            number=arguments.number,
+            on_registered=live.registered,
+        )
+        showing.cancel()
+    return result
+
+
+# ---- what the caller says ------------------------------------------------------
+
+
+async def _lines(asked: Sequence[tuple[str, str]], voice: str) -> list[Line]:
+    tts = catalog.load("tts", "espeak")({"voice": voice, "words_per_minute": 150})
+    await tts.start()
+    try:
+        return [await _line(tts, kind, value) for kind, value in asked]
+    finally:
+        await tts.stop()
+
+
+async def _line(tts: Any, kind: str, value: str) -> Line:
+    if kind == "dtmf":
+        return Line(f"dials {value}", digits=value)
+    if kind == "wav":
+        return Line(value, pcm=_read_wav(value))
+    resampler = Resampler(tts.sample_rate, RATE)
+    pcm = b""
+    async with tts.open(value) as audio:
+        async for piece in audio:
+            pcm += resampler.push(piece)
+    pcm += resampler.flush()
+    return Line(value, pcm=pcm, barge_in=1.0 if kind == "interrupt" else None)
+
+
+def _read_wav(path: str) -> bytes:
+    """The first channel at 8 kHz. Raises OSError with the file's name."""
+    try:
+        samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise OSError(f"{path}: {error}") from error
+    resampler = Resampler(rate, RATE)
+    return resampler.push(np.ascontiguousarray(samples[:, 0]).tobytes()) + resampler.flush()
+
+
+# ---- a server of its own ----------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _server(config: Config) -> Iterator[Config]:
+    """Run the configuration on free loopback ports in a process of its own; its calls are kept for this call only."""
+    with tempfile.TemporaryDirectory(prefix="asterisk-ai-") as folder:
+        file = Path(folder) / "asterisk_ai.yaml"
+        log = Path(folder) / "server.log"
+        document = yaml.safe_load(Path(config.source).read_text("utf-8")) or {}
+        for section in ("audiosocket", "fastagi", "http"):
+            document[section] = {**(document.get(section) or {}), "host": "127.0.0.1", "port": _free_port()}
+        document["audiosocket"].pop("advertise", None)
+        document["store"] = {"backend": "sqlite", "path": str(Path(folder) / "sessions.db")}
+        file.write_text(yaml.safe_dump(document), "utf-8")
+        served = load(str(file))
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(file)], stdout=output, stderr=output
+            )
+        try:
+            _wait_ready(served, process, log)
+            yield served
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _wait_ready(config: Config, process: subprocess.Popen[bytes], log: Path) -> None:
+    assert config.http is not None, "given by _server"
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{config.http.port}/ready", timeout=1):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    lines = log.read_text("utf-8", "replace").strip().splitlines()
+    raise AsteriskAIError("the server did not start:\n  " + "\n  ".join(lines[-10:]))
+
+
+# ---- what is shown --------------------------------------------------------------------
+
+
+class _Live:
+    """Follows the call's record in the server's store and prints each turn once it is complete."""
+
+    def __init__(self, reader: SqliteReader | None, *, quiet: bool) -> None:
+        self._reader = reader
+        self._quiet = quiet
+        self._call_id = ""
+        self._shown = 0
+
+    def registered(self, call_id: str) -> None:
+        self._call_id = call_id
+        self._print(f"call {call_id}")
+
+    def caller_says(self, label: str) -> None:
+        self._print(f"  [the caller: {label}]")
+
+    async def show(self) -> None:
+        while True:
+            self._show(self._find(), complete=False)
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def finish(self) -> CallSession | None:
+        """The record at the end, its last turns printed."""
+        until = time.monotonic() + 2.0
+        session = self._find()
+        while session is not None and not session.ended and time.monotonic() < until:
+            time.sleep(0.05)
+            session = self._find()
+        self._show(session, complete=True)
+        return session
+
+    def _find(self) -> CallSession | None:
+        try:
+            return self._reader.find(self._call_id) if self._reader is not None and self._call_id else None
+        except StoreError:
+            return None  # locked for a moment; the next look will do
+
+    def _show(self, session: CallSession | None, *, complete: bool) -> None:
+        history = session.history if session is not None else []
+        while self._shown < len(history):
+            record = history[self._shown]
+            if record.role == "agent" and not record.text and not complete:
+                return  # still being said
+            self._print(turn_line(record))
+            self._shown += 1
+
+    def _print(self, text: str) -> None:
+        if not self._quiet:
+            print(text, flush=True)
+
+
+@contextlib.contextmanager
+def _transcript(config: Config, *, quiet: bool) -> Iterator[_Live]:
+    """The server's own record of the call, where it is kept on this machine."""
+    reader = None
+    if config.store.backend == "sqlite":
+        try:
+            reader = SqliteReader(config.store_path())
+        except StoreError as error:
+            if not quiet:
+                print(f"(no transcript: {error})")
+    elif not quiet:
+        print("(no transcript: the server keeps its calls in memory)")
+    try:
+        yield _Live(reader, quiet=quiet)
+    finally:
+        if reader is not None:
+            reader.close()
+
+
+def _record(result: Result, path: str) -> None:
+    if result.caller:
+        soundfile.write(path, result.stereo(), RATE, subtype="PCM_16")
+
+
+def _summary(result: Result, session: CallSession | None, recording: str) -> dict[str, Any]:
+    return {
+        "call_id": result.call_id,
+        "status": result.status,
+        "next": result.next,
+        "responses": [{"line": r.label, "seconds": r.seconds} for r in result.responses],
+        "variables": {name: value for name, value in result.variables.items() if name.startswith("AI_")},
+        "recording": recording if result.caller else "",
+        "record": json.loads(session.to_json()) if session is not None else None,
+    }
+
+
+_STATUS_HELP = {
+    "UNREACHABLE": "no server answers at {where}: start one with asterisk-ai serve, or use --serve",
+    "FULL": "the server has as many calls as server.max_calls allows",
+    "DRAINING": "the server is about to stop",
+    "UNKNOWN_AGENT": "the server's configuration has no such agent",
+}
+
+
+def _report(result: Result, session: CallSession | None, config: Config, recording: str) -> None:
+    if result.status != "OK":
+        where = f"{config.fastagi.host}:{config.fastagi.port}"
+        print(f"the call was not taken: {_STATUS_HELP.get(result.status, result.status).format(where=where)}")
+        return
+    print()
+    print("from the caller's last sound to the agent's first:")
+    for response in result.responses:
+        answer = "no answer" if response.seconds is None else f"{response.seconds * 1000:5.0f} ms"
+        print(f"  {answer:>9}  {response.label}")
+    details = {name: value for name, value in result.variables.items() if name in _ACTION_VARIABLES and value}
+    print(f"then: {result.next} {' '.join(f'{name}={value}' for name, value in details.items())}".rstrip())
+    if session is not None:
+        print(f"outcome: {session.outcome or 'open'}, {len(session.history)} turns")
+    print(f"recording: {recording} ({len(result.caller) / 2 / RATE:.1f} s, left: caller, right: agent)")
+
+
+_ACTION_VARIABLES = ("AI_CONTEXT", "AI_EXTEN", "AI_QUEUE", "AI_MAILBOX")

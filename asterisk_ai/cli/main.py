@@ -1,0 +1,54 @@
+"""The command ``asterisk-ai``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import AsteriskAIError
+from . import calls, check, dialplan, serve
+from . import call as call_command
+
+_DESCRIPTION = "AI voice agents on Asterisk."
+_EPILOG = """\
+first steps:
+  asterisk-ai call --serve              hear a simulated caller talk to the agent; no Asterisk needed
+  asterisk-ai check                     is everything there that a first call needs?
+  asterisk-ai dialplan install          put the dialplan where Asterisk reads it
+  asterisk-ai serve                     run the server (systemd: asterisk-ai dialplan print systemd)
+
+The configuration is the file given with --config, else $ASTERISK_AI_CONFIG, ./asterisk_ai.yaml,
+/etc/asterisk/asterisk_ai.yaml, else the one that comes with the package.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="asterisk-ai",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"asterisk-ai {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (serve, check, call_command, calls, dialplan):
+        module.add_parser(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 well, 1 failed, 2 wrong usage."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except (AsteriskAIError, OSError) as error:
+        if isinstance(error, BrokenPipeError):  # | head
+            sys.stderr.close()
+            return 0
+        print(f"asterisk-ai: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,97 @@
+"""From text to the line: synthesis, resampling, and what of it was heard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ..audio.formats import SAMPLE_BYTES
+from ..audio.resample import Resampler
+from ..dialog.heard import Spoken, heard_text
+from ..providers.base import TextToSpeech
+
+SECONDS_PER_LETTER = 0.065
+"""Length of speech not synthesised yet, for guessing how much of a piece was heard; slow speech is 0.08."""
+
+
+class Sink(Protocol):
+    """Where the agent's audio goes: the line as a stream, or files that the dialplan plays."""
+
+    rate: int
+
+    async def send(self, pcm: bytes) -> None:
+        """Queue audio; waits while much is queued. Cancelling leaves what was queued in place."""
+
+    async def drained(self) -> None:
+        """Everything queued was played, or the call is gone."""
+
+    def clear(self) -> None:
+        """Drop what is queued and stop playing, now."""
+
+    @property
+    def played(self) -> int:
+        """Samples of queued audio played since the beginning."""
+
+
+class FileSink(Sink, Protocol):
+    """A sink that plays whole pieces, so it has to know where they end."""
+
+    async def end_piece(self) -> None: ...
+
+
+class PlaybackManager:
+    """Speaks one reply at a time into a :class:`Sink` and keeps account of it."""
+
+    def __init__(self, sink: Sink, tts: TextToSpeech, *, voice: str = "") -> None:
+        self._sink = sink
+        self._tts = tts
+        self._voice = voice
+        self._pieces: list[Spoken] = []
+        self._base = sink.played
+        self._end_piece = getattr(sink, "end_piece", None)
+
+    def begin(self) -> None:
+        """A new reply: nothing of it was said yet."""
+        self._pieces = []
+        self._base = self._sink.played
+
+    async def say(self, text: str, started: Callable[[], None]) -> None:
+        """Synthesise ``text`` and queue it. Raises ProviderError.
+
+        ``started`` is called once, before the first audio is queued.
+        Cancelling aborts the synthesis; what was queued stays until :meth:`stop`.
+        """
+        resampler = Resampler(self._tts.sample_rate, self._sink.rate)
+        index = len(self._pieces)
+        self._pieces.append(Spoken(text, 0))
+        samples = 0
+        async with self._tts.open(text, voice=self._voice) as audio:
+            async for pcm in audio:
+                line = resampler.push(pcm)
+                if not line:
+                    continue
+                if not samples:
+                    started()
+                samples += len(line) // SAMPLE_BYTES
+                guess = int(len(text) * SECONDS_PER_LETTER * self._sink.rate)
+                self._pieces[index] = Spoken(text, max(samples, guess))
+                await self._sink.send(line)
+        tail = resampler.flush() if samples else b""
+        await self._sink.send(tail)
+        if self._end_piece is not None:
+            await self._end_piece()
+        self._pieces[index] = Spoken(text, samples + len(tail) // SAMPLE_BYTES)
+
+    async def finished(self) -> None:
+        """Everything said so far was played, or the call is gone."""
+        await self._sink.drained()
+
+    def stop(self) -> str:
+        """Silence, now. Returns the words that were heard."""
+        heard = self.heard()
+        self._sink.clear()
+        return heard
+
+    def heard(self) -> str:
+        """The words of this reply that were played so far."""
+        return heard_text(self._pieces, self._sink.played - self._base)

@@ -1,0 +1,182 @@
+"""What the dialplan asks for over FastAGI: ``call/start``, ``call/next`` and ``call/end``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .errors import CallRefused, LocalProtocolError
+from .protocol.audiosocket import KIND_BY_RATE
+from .session.model import OUTCOMES, CallSession, new_call_id
+from .session.store import SessionStore
+from .telemetry.metrics import Metrics
+from .transport.fastagi import AgiSession, Handler
+
+logger = logging.getLogger(__name__)
+
+MAX_CONNECTS_WITHOUT_TURN = 5
+"""After this many connections in which nobody has said anything the caller goes to the fallback."""
+_RELEASE_SECONDS = 2.0
+"""Asterisk may ask what comes next before we have seen its audio connection close."""
+
+_VARIABLES = {
+    "transfer": {"context": "AI_CONTEXT", "exten": "AI_EXTEN", "priority": "AI_PRIORITY"},
+    "queue": {"queue": "AI_QUEUE"},
+    "voicemail": {"mailbox": "AI_MAILBOX"},
+    "play": {"file": "AI_FILE"},
+}
+"""Kind of action: argument to channel variable."""
+
+
+class CallRoutes:
+    """The handlers, over one session store.
+
+    :param admit: takes an agent's name (empty: the default one) and returns the name of the agent that takes
+        the call; raises CallRefused with the word for AI_STATUS.
+    :param address: host:port of the AudioSocket listener as Asterisk reaches it.
+    """
+
+    def __init__(
+        self, store: SessionStore, metrics: Metrics, *, admit: Callable[[str], str], address: Callable[[], str]
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._admit = admit
+        self._address = address
+
+    def table(self) -> Mapping[str, Handler]:
+        """Script path to handler."""
+        return {"call/start": self.start, "call/next": self.next, "call/end": self.end}
+
+    async def start(self, agi: AgiSession) -> None:
+        """Register the call: sets AI_CALL_ID, AI_AUDIOSOCKET and AI_STATUS.
+
+        Query: ``agent``, ``rate`` (8000; 16000 and others for the AudioSocket channel driver).
+        """
+        try:
+            session = self.register(agi)
+        except CallRefused as refused:
+            logger.warning("call refused: %s (%s)", refused.reason, refused)
+            self._metrics.calls.labels("refused").inc()
+            self._count("call/start", refused.reason)
+            await agi.set_variable("AI_STATUS", refused.reason)
+            return
+        # The status last: a dialplan that sees OK has the other two.
+        await agi.set_variable("AI_CALL_ID", session.call_id)
+        await agi.set_variable("AI_AUDIOSOCKET", self._address())
+        await agi.set_variable("AI_STATUS", "OK")
+        self._count("call/start", "OK")
+
+    def register(self, agi: AgiSession) -> CallSession:
+        """A new session for the channel that asks. Raises CallRefused."""
+        query, environment = agi.request.query, agi.request.environment
+        rate = query.get("rate", "8000")
+        if not rate.isdecimal() or int(rate) not in KIND_BY_RATE:
+            raise CallRefused("ERROR", f"rate={rate[:20]!r} is none of {', '.join(map(str, KIND_BY_RATE))}")
+        session = CallSession(new_call_id(), self._admit(query.get("agent", "")), rate=int(rate))
+        session.caller = {
+            name: value
+            for name, key in _CALLER.items()
+            if (value := environment.get(key, "")) and value != "unknown"
+        }
+        self._store.add(session)
+        logger.info(
+            "call registered: channel %s, agent %s", session.caller.get("channel", "?"), session.agent,
+            extra={"call_id": session.call_id},
+        )
+        return session
+
+    async def next(self, agi: AgiSession) -> None:
+        """What the dialplan has to do now: sets AI_NEXT and the action's variables. Argument: AI_CALL_ID."""
+        session = self._session(agi)
+        if session is None:
+            self._count("call/next", "UNKNOWN")
+            await agi.set_variable("AI_NEXT", "fallback")
+            return
+        await self._released(session)
+        kind, arguments = self._decide(session)
+        logger.info("next: %s", kind, extra={"call_id": session.call_id})
+        try:
+            for argument, variable in _VARIABLES.get(kind, {}).items():
+                await agi.set_variable(variable, str(arguments.get(argument, "")))
+        except LocalProtocolError as error:
+            logger.error("%s cannot be handed to the dialplan: %s", kind, error, extra={"call_id": session.call_id})
+            kind = "fallback"
+        await agi.set_variable("AI_NEXT", kind)
+        self._count("call/next", kind)
+        self._handed_over(session, kind)
+
+    def _decide(self, session: CallSession) -> tuple[str, Mapping[str, Any]]:
+        if session.pending is not None:
+            return session.pending["kind"], session.pending["arguments"]
+        if session.ended and session.outcome != "lost":
+            return "hangup", {}
+        said = any(record.role == "caller" for record in session.history)
+        if not said and session.connects >= MAX_CONNECTS_WITHOUT_TURN:
+            return "fallback", {}
+        return "talk", {}
+
+    def _handed_over(self, session: CallSession, kind: str) -> None:
+        """The dialplan knows; keep the record in step with it."""
+        if kind in ("talk", "play"):
+            session.pending = None
+            if session.ended:
+                self._store.reopen(session)
+            session.detached_at = time.time()
+            session.away = kind
+            self._store.save(session)
+        else:
+            self.close(session, kind if kind in OUTCOMES and kind != "hangup" else "agent_hangup")
+
+    async def end(self, agi: AgiSession) -> None:
+        """The channel is gone. Argument: AI_CALL_ID."""
+        session = self._session(agi)
+        self._count("call/end", "OK" if session else "UNKNOWN")
+        if session is not None:
+            await self._released(session)
+            self.close(session, "hangup")
+
+    def close(self, session: CallSession, outcome: str) -> None:
+        """End the record, once."""
+        if session.ended:
+            return
+        if session.pending is not None:
+            outcome = "agent_hangup" if session.pending["kind"] == "hangup" else session.pending["kind"]
+        self._store.end(session, outcome)
+        self._metrics.calls.labels(outcome).inc()
+        logger.info(
+            "call ended: %s after %.1f s and %d turns", outcome, session.ended_at - session.started_at,
+            len(session.history), extra={"call_id": session.call_id},
+        )
+
+    def _session(self, agi: AgiSession) -> CallSession | None:
+        given = agi.request.arguments[0] if agi.request.arguments else ""
+        try:
+            return self._store.find(str(uuid.UUID(given)))
+        except ValueError:
+            logger.warning("%s without a call id (AI_CALL_ID)", agi.request.script)
+            return None
+
+    async def _released(self, session: CallSession) -> None:
+        until = time.monotonic() + _RELEASE_SECONDS
+        while self._store.is_claimed(session) and time.monotonic() < until:
+            await asyncio.sleep(0.01)
+
+    def _count(self, route: str, status: str) -> None:
+        self._metrics.fastagi_requests.labels(route, status).inc()
+
+
+_CALLER = {
+    "number": "agi_callerid",
+    "name": "agi_calleridname",
+    "channel": "agi_channel",
+    "uniqueid": "agi_uniqueid",
+    "dialled": "agi_dnid",
+    "context": "agi_context",
+    "exten": "agi_extension",
+    "language": "agi_language",
+}

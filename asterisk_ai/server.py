@@ -1,0 +1,320 @@
+"""Composition root: listeners, calls, signals, drain, reload."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prometheus_client import Counter
+
+from . import __version__
+from .call import Call
+from .config import Config, ServiceManager, load
+from .errors import AsteriskAIError, CallRefused
+from .lineup import Engines, Lineup
+from .routes import CallRoutes
+from .session.model import CallSession
+from .session.sqlite import SqliteBackend
+from .session.store import MemoryBackend, SessionStore
+from .telemetry.http import HttpServer
+from .telemetry.metrics import Metrics
+from .telemetry.sd_notify import Notifier
+from .transport.audiosocket import AudioSocketConnection, AudioSocketServer
+from .transport.clock import PlayoutClock
+from .transport.fastagi import FastAgiServer
+
+logger = logging.getLogger(__name__)
+
+HOUSEKEEPING_SECONDS = 0.5
+LOST_SECONDS = 3.0
+"""A call whose audio has ended, and for which the dialplan has not asked, is over after this long."""
+NEVER_CONNECTED_SECONDS = 15.0
+"""A registered call that brings no audio in this time does not come any more."""
+AWAY_SECONDS = {"play": 900.0, "talk": 30.0, "restart": 60.0}
+"""How long a call may be with the dialplan before it counts as lost, by what it does there."""
+STUCK_SECONDS = 5.0
+"""An event loop that stood still for this long is not healthy."""
+
+
+class Server:
+    """Everything ``asterisk-ai serve`` runs. Make it inside the event loop that it is to run on."""
+
+    def __init__(self, config: Config, manager: ServiceManager | None = None) -> None:
+        """Raises ConfigError where an agent's engines cannot be made."""
+        self.config = config
+        self.metrics = Metrics()
+        self.store = SessionStore(
+            MemoryBackend()
+            if config.store.backend == "memory"
+            else SqliteBackend(config.store_path(), keep_days=config.store.keep_days)
+        )
+        self.clock = PlayoutClock()
+        self._engines = Engines()
+        self._lineup = Lineup(config, self._engines)
+        self._manager = manager or ServiceManager()
+        self._notifier = Notifier(self._manager.notify_socket)
+        self.routes = CallRoutes(self.store, self.metrics, admit=self._admit, address=lambda: self._address)
+        self.audiosocket = AudioSocketServer(
+            self._accept,
+            self.clock,
+            handshake_seconds=config.audiosocket.handshake_seconds,
+            idle_seconds=config.audiosocket.idle_seconds,
+            max_connections=config.audiosocket.max_connections,
+        )
+        self.fastagi = FastAgiServer(
+            self.routes.table(),
+            header_seconds=config.fastagi.header_seconds,
+            command_seconds=10.0,
+            max_connections=config.fastagi.max_connections,
+        )
+        self._http: HttpServer | None = None
+        self._address = ""
+        self._group: asyncio.TaskGroup | None = None
+        self._stopping = asyncio.Event()
+        self._draining = False
+        self._ready = False
+        self._exported: dict[str, int] = {}
+        self._started = self._beat = time.monotonic()
+
+    # ---- life -----------------------------------------------------------------
+
+    async def run(self, ready: Callable[[Server], None] | None = None) -> None:
+        """Serve until :meth:`stop`, SIGTERM or SIGINT; then drain. Raises OSError and StoreError at the start."""
+        self.store.start()
+        for session in self.store.live:
+            session.away = "restart"
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                await self._lineup.start()
+                await self._listen()
+                self._signals()
+                housekeeping = group.create_task(self._keep_house())
+                self._ready = True
+                logger.info("asterisk-ai %s is ready: %s", __version__, self._listening())
+                self._notifier.ready(self._listening())
+                if ready is not None:
+                    ready(self)
+                await self._stopping.wait()
+                await self._drain()
+                housekeeping.cancel()
+                await self._close()
+        finally:
+            await self._close()
+            await self._lineup.close()
+            self.store.stop()
+            logger.info("asterisk-ai has stopped")
+
+    async def _listen(self) -> None:
+        config = self.config
+        port = await _bound("audiosocket", config.audiosocket, self.audiosocket.start)
+        self._address = config.audiosocket.advertise or f"{_reachable(config.audiosocket.host)}:{port}"
+        self.fastagi_port = await _bound("fastagi", config.fastagi, self.fastagi.start)
+        if config.http is not None:
+            self._http = HttpServer(
+                config.http.host, config.http.port, health=self.health, ready=self.ready, metrics=self.metrics
+            )
+            await _bound("http", config.http, self._start_http)
+
+    async def _start_http(self, host: str, port: int) -> int:
+        assert self._http is not None, "made by _listen"
+        self._http.start()
+        return self._http.port
+
+    def _listening(self) -> str:
+        http = f", HTTP {self.config.http.host}:{self._http.port}" if self.config.http and self._http else ""
+        return f"AudioSocket {self._address}, FastAGI {self.config.fastagi.host}:{self.fastagi_port}{http}"
+
+    async def _close(self) -> None:
+        await self.audiosocket.stop()
+        await self.fastagi.stop()
+        if self._http is not None:
+            self._http.stop()
+            self._http = None
+
+    # ---- signals, drain, reload ---------------------------------------------------
+
+    def _signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            loop.add_signal_handler(signal.SIGTERM, self.stop)
+            loop.add_signal_handler(signal.SIGINT, self.stop)
+            loop.add_signal_handler(signal.SIGHUP, self._hup)
+        except (ValueError, RuntimeError):
+            logger.debug("not on the main thread: signals are left alone")
+
+    def stop(self) -> None:
+        """Drain and end; a second time: end now."""
+        if self._stopping.is_set():
+            self._draining = False
+        else:
+            self._stopping.set()
+
+    async def _drain(self) -> None:
+        """Take no new calls, let the others finish, within ``server.drain_seconds``."""
+        self._draining, self._ready = True, False
+        self._notifier.stopping("draining")
+        until = time.monotonic() + self.config.server.drain_seconds
+        if self.store.talking:
+            logger.info("%d calls may finish within %g s", self.store.talking, self.config.server.drain_seconds)
+        while self.store.count and self._draining and time.monotonic() < until:
+            if not self.store.talking and all(session.detached_at for session in self.store.live):
+                break  # nobody is talking: whoever is still known comes back to the next server
+            await asyncio.sleep(0.05)
+        if self.store.talking:
+            logger.warning("%d calls go back to the dialplan unfinished", self.store.talking)
+
+    def _hup(self) -> None:
+        if self._group is not None:
+            self._group.create_task(self.reload())
+
+    async def reload(self) -> bool:
+        """Read the configuration again; new calls use it. A bad one changes nothing. Returns whether it is in use."""
+        self._notifier.reloading()
+        try:
+            config = load(self.config.source or None)
+            lineup = Lineup(config, self._engines)
+        except AsteriskAIError as error:
+            logger.error("reload refused, the running configuration stays: %s", error)
+            self._notifier.ready(f"reload refused: {error}")
+            return False
+        await lineup.start()
+        old, self._lineup, self.config = self._lineup, lineup, config
+        if self._group is not None:
+            self._group.create_task(old.retire())
+        logger.info("configuration %s is in use for new calls", config.source or "packaged")
+        self._notifier.ready(self._listening())
+        return True
+
+    # ---- calls ------------------------------------------------------------------------
+
+    def _admit(self, name: str) -> str:
+        if self._draining:
+            raise CallRefused("DRAINING", "the server is about to stop")
+        if self.store.count >= self.config.server.max_calls:
+            raise CallRefused("FULL", f"server.max_calls is {self.config.server.max_calls}")
+        name = name or self.config.default_agent
+        if name not in self._lineup.agents:
+            known = ", ".join(self._lineup.agents)
+            raise CallRefused("UNKNOWN_AGENT", f"no agent {name[:50]!r} in the configuration (there are: {known})")
+        return name
+
+    def _accept(self, call_id: str, connection: AudioSocketConnection) -> Call:
+        if self.store.get(call_id) is None and not self.config.audiosocket.require_registration:
+            # A bare AudioSocket(): there is nobody to tell the agent or the rate.
+            self.store.add(CallSession(call_id, self._admit(""), rate=0, registered=False))
+        session = self.store.claim(call_id)
+        agent = self._lineup.agents.get(session.agent) or self._lineup.agents[self.config.default_agent]
+        call = Call(session, agent, connection, self.store, self.metrics)
+        logger.info(
+            "audio connected (connection %d of the call)", session.connects, extra={"call_id": session.call_id}
+        )
+        assert self._group is not None, "connections come while run() is running"
+        self._group.create_task(self._run(call, self._lineup))
+        return call
+
+    async def _run(self, call: Call, lineup: Lineup) -> None:
+        lineup.enter()
+        try:
+            await call.run()
+        finally:
+            lineup.leave()
+            session = call.session
+            self.store.release(session)
+            session.away = ""
+            if not session.registered:
+                self.routes.close(session, "hangup")
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            self._beat = time.monotonic()
+            if self._manager.watchdog_seconds:
+                self._notifier.watchdog()
+            self._export()
+            for session in self.store.live:
+                outcome = self._overdue(session)
+                if outcome:
+                    self.routes.close(session, outcome)
+
+    def _export(self) -> None:
+        """The transports count for themselves; their counts go to the metrics from here."""
+        counters = self.audiosocket.counters
+        self.metrics.active_calls.set(self.store.count)
+        for reason, count in counters.refused.items():
+            self._advance(f"refused/{reason}", count, self.metrics.refused.labels(reason))
+        self._advance("late", self.clock.late_frames, self.metrics.frames_late)
+        self._advance("skipped", self.clock.skipped_frames, self.metrics.frames_dropped.labels("clock"))
+        self._advance("dropped", counters.frames_dropped, self.metrics.frames_dropped.labels("out"))
+
+    def _advance(self, name: str, count: int, counter: Counter) -> None:
+        counter.inc(count - self._exported.get(name, 0))
+        self._exported[name] = count
+
+    def _overdue(self, session: CallSession) -> str:
+        """How a call that nobody came back for has ended; empty while it may still come."""
+        if self.store.is_claimed(session):
+            return ""
+        if not session.connects:
+            return "lost" if time.time() - session.started_at > NEVER_CONNECTED_SECONDS else ""
+        limit = AWAY_SECONDS.get(session.away, LOST_SECONDS)
+        return "lost" if time.time() - session.detached_at > limit else ""
+
+    # ---- how it is, asked from other threads ------------------------------------------------
+
+    def health(self) -> tuple[bool, Mapping[str, Any]]:
+        """For /health: whether calls are served well, and the details."""
+        readiness = self._lineup.readiness()
+        stuck = time.monotonic() - self._beat > STUCK_SECONDS
+        problems = [f"{name}: {state.reason}" for name, state in readiness.items() if not state.ready]
+        problems += [problem for problem in (self.store.problem(), "the event loop stands still" * stuck) if problem]
+        return not problems, {
+            "status": "unhealthy" if problems else "draining" if self._draining else "healthy",
+            "problems": problems,
+            "active_calls": self.store.count,
+            "talking": self.store.talking,
+            "max_calls": self.config.server.max_calls,
+            "providers": {
+                name: {"ready": state.ready, "reason": state.reason} for name, state in readiness.items()
+            },
+            "active_pipeline": self.config.pipeline,
+            "conversation": {"gating_active": 0, "capture_disabled": 0, "barge_in_total": self._barge_ins()},
+            "frames": {
+                "late": self.clock.late_frames,
+                "skipped": self.clock.skipped_frames,
+                "dropped": self.audiosocket.counters.frames_dropped,
+            },
+            "refused_connections": dict(self.audiosocket.counters.refused),
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "version": __version__,
+        }
+
+    def _barge_ins(self) -> int:
+        value = self.metrics.registry.get_sample_value("ai_agent_barge_in_events_total", {"outcome": "barge_in"})
+        return int(value or 0)
+
+    def ready(self) -> tuple[bool, Mapping[str, Any]]:
+        """For /ready: whether a new call is taken now."""
+        full = self.store.count >= self.config.server.max_calls
+        ready = self._ready and not full
+        return ready, {"ready": ready, "reason": "" if ready else "full" if full else "draining or starting"}
+
+
+async def _bound(key: str, listener: Any, start: Callable[[str, int], Any]) -> int:
+    """Start a listener; a port that is taken is told with the key that changes it."""
+    try:
+        return int(await start(listener.host, listener.port))
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{key}: cannot listen on {listener.host}:{listener.port}: {error.strerror or error} "
+            f"(is another server running? {key}.port chooses another port)"
+        ) from error
+
+
+def _reachable(host: str) -> str:
+    """The address that Asterisk on this host connects to."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
