@@ -21,7 +21,7 @@ $(STAMP): setup.py pyproject.toml
 	touch $@
 
 run: $(STAMP)
-	$(BIN)/asterisk-ai call --embedded $(ARGS)
+	$(BIN)/asterisk-ai call --serve $(ARGS)
 
 serve: $(STAMP)
 	$(BIN)/asterisk-ai serve $(ARGS)

@@ -45,5 +45,5 @@ say "$("$ai" --version)"
 "$ai" dialplan print freepbx >/dev/null
 "$ai" dialplan print config >/dev/null
 "$ai" check
-timeout 120 "$ai" call --embedded
+timeout 120 "$ai" call --serve
 say "the wheel works from an empty environment and an empty folder"

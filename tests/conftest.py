@@ -1,0 +1,50 @@
+"""What all tests share: the human prompts, and the word about tests that could not run.
+
+A test that needs the real Asterisk, or its recordings, is skipped where there
+is none; but the last lines of the run say so, and with ``CI=true`` the run
+fails. Nothing is skipped in silence.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import rig
+
+os.environ.setdefault("ASTERISK_SOUNDS", str(rig.SOUNDS))
+NOT_RUN: list[str] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/asterisk/" in item.path.as_posix():
+            item.add_marker(pytest.mark.asterisk)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("asterisk") or "prompts" in getattr(item, "fixturenames", ()):
+        reason = rig.why_not()
+        if reason:
+            NOT_RUN.append(item.nodeid)
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def prompts() -> dict[str, str]:
+    """Human 8 kHz recordings, name -> wording. The file of ``name`` is $ASTERISK_SOUNDS/name.wav."""
+    return rig.wording()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if NOT_RUN and os.environ.get("CI") == "true":
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if NOT_RUN:
+        failure = " That is a failure here, because CI=true." if os.environ.get("CI") == "true" else ""
+        terminalreporter.section("tests that did NOT run", red=True)
+        terminalreporter.line(f"{len(NOT_RUN)} tests need the real Asterisk: {rig.why_not()}.{failure}")
