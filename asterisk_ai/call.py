@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .audio.formats import duration
-from .audio.resample import Resampler
-from .audio.vad import EnergyVad, Onset
-from .config.schema import AgentConfig
-from .dialog import turn
-from .dialog.events import (
+from asterisk_ai.audio.formats import duration
+from asterisk_ai.audio.resample import Resampler
+from asterisk_ai.audio.vad import EnergyVad, Onset
+from asterisk_ai.config.schema import AgentConfig
+from asterisk_ai.dialog import turn
+from asterisk_ai.dialog.events import (
     Action,
     Answer,
     CloseUtterance,
@@ -38,10 +38,10 @@ from .dialog.events import (
     VoiceOnset,
     WordsFinal,
 )
-from .dialog.heard import sentences
-from .errors import ProviderError
-from .playback.manager import PlaybackManager, Sink
-from .providers.base import (
+from asterisk_ai.dialog.heard import sentences
+from asterisk_ai.errors import ProviderError
+from asterisk_ai.playback.manager import PlaybackManager, Sink
+from asterisk_ai.providers.base import (
     Do,
     LanguageModel,
     Message,
@@ -52,10 +52,10 @@ from .providers.base import (
     TextToSpeech,
     TurnRequest,
 )
-from .session.model import CallSession, TurnRecord
-from .session.store import SessionStore
-from .telemetry.logs import call_scope
-from .telemetry.metrics import Metrics
+from asterisk_ai.session.model import CallSession, TurnRecord
+from asterisk_ai.session.store import SessionStore
+from asterisk_ai.telemetry.logs import call_scope
+from asterisk_ai.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +140,7 @@ class Call:
         connection: Connection,
         store: SessionStore,
         metrics: Metrics,
+        *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.session = session
@@ -152,7 +153,7 @@ class Call:
         self._clock = clock
         self._params = agent.config.turn
         self._state = turn.initial(agent.config.greeting, interruptible=agent.config.greeting_interruptible)
-        self._group: asyncio.TaskGroup | None = None
+        self._group = asyncio.TaskGroup()
         self._closed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -168,7 +169,7 @@ class Call:
         self._timings: dict[str, float] = {}
         self._turn_ended_at = 0.0
         self._memory_before: dict[str, Any] | None = None
-        self._playback: PlaybackManager | None = None
+        self._playback = PlaybackManager(session.sink or connection, agent.tts, voice=agent.config.voice)
 
     # ---- life -------------------------------------------------------------
 
@@ -176,8 +177,7 @@ class Call:
         """From the first audio to the end; returns when the connection is gone. Never raises but CancelledError."""
         with call_scope(self.session.call_id):
             try:
-                async with self._calling() as group:
-                    self._group = group
+                async with self._calling():
                     self._step(Started(resumed=self.session.connects > 1))
                     await self._closed.wait()
                     self._step(HungUp())
@@ -190,14 +190,16 @@ class Call:
                 self._connection.hang_up()
 
     @asynccontextmanager
-    async def _calling(self) -> AsyncIterator[asyncio.TaskGroup]:
+    async def _calling(self) -> AsyncIterator[None]:
         self._metrics.conversation_state.labels(self._state.phase.value).inc()
         try:
-            async with asyncio.TaskGroup() as group:
-                yield group
+            async with self._group:
+                yield
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+            if self.session.sink is not None:
+                self.session.sink.close()
             self._metrics.conversation_state.labels(self._state.phase.value).dec()
             logger.info("call cleaned up: %s", self.close_reason or "failed")
 
@@ -210,7 +212,8 @@ class Call:
     def on_begin(self, rate: int) -> None:
         self.rate = rate
         self._vad = EnergyVad(rate)
-        self._playback = PlaybackManager(self._connection, self.agent.tts, voice=self.agent.config.voice)
+        if self.session.sink is not None:
+            self.session.sink.on_digit = self.on_digit
 
     def on_audio(self, pcm: bytes) -> None:
         now = self._audio_at = self._clock()
@@ -290,7 +293,6 @@ class Call:
                 self._leave(action)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        assert self._group is not None, "steps are taken inside run() only"
         return self._group.create_task(work)
 
     # ---- listening --------------------------------------------------------------
@@ -345,16 +347,15 @@ class Call:
 
     def _answer(self, action: Answer) -> None:
         history = [Message(record.role, record.text) for record in self.session.history]
-        record = TurnRecord(
-            "caller", action.text, time.time(), understood=action.understood, dialled=action.dialled
-        )
+        record = TurnRecord("caller", action.text, time.time(), understood=action.understood, dialled=action.dialled)
         self.session.history.append(record)
         self._store.save(self.session)
         if action.dialled:
             self._turn_ended_at = self._clock()
             self._timings = {}
         logger.info(
-            "caller %s", "dialled" if action.dialled else "understood" if action.understood else "not understood",
+            "caller %s",
+            "dialled" if action.dialled else "understood" if action.understood else "not understood",
             extra={"transcript": action.text},
         )
         request = TurnRequest(
@@ -369,8 +370,7 @@ class Call:
 
     def _start_reply(self, work: Coroutine[Any, Any, None]) -> None:
         self._record = None
-        if self._playback is not None:
-            self._playback.begin()
+        self._playback.begin()
         self._reply_task = self._spawn(work)
 
     async def _say_prompt(self, action: Speak) -> None:
@@ -402,7 +402,6 @@ class Call:
             self._reply_failed(reply, error)
 
     async def _say(self, reply: int, text: str, interruptible: bool) -> None:
-        assert self._playback is not None, "replies begin after on_begin"
         if interruptible != self._state.interruptible:
             # The rule holds for what is heard now, not for what is queued behind it.
             await self._playback.finished()
@@ -422,7 +421,6 @@ class Call:
         self._step(SpeakingStarted(reply, interruptible))
 
     async def _finish_reply(self, reply: int, then: Leave | None) -> None:
-        assert self._playback is not None, "replies begin after on_begin"
         await self._playback.finished()
         self._account(self._playback.heard(), interrupted=False)
         self._reply_task = None
@@ -430,14 +428,12 @@ class Call:
 
     def _reply_failed(self, reply: int, error: ProviderError) -> None:
         logger.warning("the reply failed: %s", error)
-        if self._playback is not None:
-            self._account(self._playback.stop(), interrupted=True)
+        self._account(self._playback.stop(), interrupted=True)
         self._reply_task = None
         self._step(ReplyFailed(reply))
 
     def _stop_reply(self, outcome: str) -> None:
-        if self._playback is not None:
-            self._account(self._playback.stop(), interrupted=True)
+        self._account(self._playback.stop(), interrupted=True)
         if self._reply_task is not None:
             self._reply_task.cancel()
             self._reply_task = None
@@ -457,7 +453,9 @@ class Call:
             self.session.history.remove(record)
         self._store.save(self.session)
         timings = " ".join(f"{name}={seconds * 1000:.0f}ms" for name, seconds in record.timings.items())
-        logger.info("playback %s %s", "interrupted" if interrupted else "finished", timings, extra={"transcript": heard})
+        logger.info(
+            "playback %s %s", "interrupted" if interrupted else "finished", timings, extra={"transcript": heard}
+        )
 
     # ---- back to the dialplan ---------------------------------------------------------
 

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .call import Agent
-from .config import Config
-from .errors import ConfigError, ModelError, ProviderError
-from .providers import catalog
-from .providers.base import Readiness
+from asterisk_ai.call import Agent
+from asterisk_ai.config import Config
+from asterisk_ai.errors import ConfigError, ModelError, ProviderError
+from asterisk_ai.providers import catalog
+from asterisk_ai.providers.base import Readiness
 
 logger = logging.getLogger(__name__)
 

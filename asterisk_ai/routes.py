@@ -1,20 +1,23 @@
-"""What the dialplan asks for over FastAGI: ``call/start``, ``call/next`` and ``call/end``."""
+"""What the dialplan asks for over FastAGI: ``call/start``, ``call/next``, ``call/end``, ``call/eagi``."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from .errors import CallRefused, LocalProtocolError
-from .protocol.audiosocket import KIND_BY_RATE
-from .session.model import OUTCOMES, CallSession, new_call_id
-from .session.store import SessionStore
-from .telemetry.metrics import Metrics
-from .transport.fastagi import AgiSession, Handler
+from asterisk_ai.errors import CallRefused, LocalProtocolError
+from asterisk_ai.playback.files import FileSink
+from asterisk_ai.protocol.audiosocket import KIND_BY_RATE
+from asterisk_ai.session.model import OUTCOMES, CallSession, new_call_id
+from asterisk_ai.session.store import SessionStore
+from asterisk_ai.telemetry.metrics import Metrics
+from asterisk_ai.transport.fastagi import AgiSession, Handler
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +25,10 @@ MAX_CONNECTS_WITHOUT_TURN = 5
 """After this many connections in which nobody has said anything the caller goes to the fallback."""
 _RELEASE_SECONDS = 2.0
 """Asterisk may ask what comes next before we have seen its audio connection close."""
+
+_ALL_DIGITS = "0123456789*#ABCD"
+_IDLE_MS = "100"
+"""How long an EAGI channel listens for a digit before it looks for something to play again."""
 
 _VARIABLES = {
     "transfer": {"context": "AI_CONTEXT", "exten": "AI_EXTEN", "priority": "AI_PRIORITY"},
@@ -38,38 +45,80 @@ class CallRoutes:
     :param admit: takes an agent's name (empty: the default one) and returns the name of the agent that takes
         the call; raises CallRefused with the word for AI_STATUS.
     :param address: host:port of the AudioSocket listener as Asterisk reaches it.
+    :param spool: the folder for replies that are played as files.
     """
 
     def __init__(
-        self, store: SessionStore, metrics: Metrics, *, admit: Callable[[str], str], address: Callable[[], str]
+        self,
+        store: SessionStore,
+        metrics: Metrics,
+        *,
+        admit: Callable[[str], str],
+        address: Callable[[], str],
+        spool: Callable[[], Path],
     ) -> None:
         self._store = store
         self._metrics = metrics
         self._admit = admit
         self._address = address
+        self._spool = spool
 
     def table(self) -> Mapping[str, Handler]:
         """Script path to handler."""
-        return {"call/start": self.start, "call/next": self.next, "call/end": self.end}
+        return {"call/start": self.start, "call/next": self.next, "call/end": self.end, "call/eagi": self.eagi}
 
     async def start(self, agi: AgiSession) -> None:
         """Register the call: sets AI_CALL_ID, AI_AUDIOSOCKET and AI_STATUS.
 
         Query: ``agent``, ``rate`` (8000; 16000 and others for the AudioSocket channel driver).
         """
+        await self._start(agi)
+
+    async def _start(
+        self, agi: AgiSession, sink: Callable[[CallSession], FileSink] | None = None
+    ) -> CallSession | None:
+        """Register and announce the call; None where it was refused."""
+        route = agi.request.script
         try:
             session = self.register(agi)
         except CallRefused as refused:
             logger.warning("call refused: %s (%s)", refused.reason, refused)
             self._metrics.calls.labels("refused").inc()
-            self._count("call/start", refused.reason)
+            self._count(route, refused.reason)
             await agi.set_variable("AI_STATUS", refused.reason)
-            return
+            return None
+        if sink is not None:
+            session.sink = sink(session)
         # The status last: a dialplan that sees OK has the other two.
         await agi.set_variable("AI_CALL_ID", session.call_id)
         await agi.set_variable("AI_AUDIOSOCKET", self._address())
         await agi.set_variable("AI_STATUS", "OK")
-        self._count("call/start", "OK")
+        self._count(route, "OK")
+        return session
+
+    async def eagi(self, agi: AgiSession) -> None:
+        """A whole conversation for a PBX without AudioSocket, driven by ``asterisk-ai-eagi``.
+
+        The caller's audio comes over AudioSocket from that program; the
+        replies are played as files over this AGI connection. Returns when the
+        agent has something for the dialplan to do; ``call/next`` tells what.
+        """
+        session = await self._start(agi, lambda session: FileSink(self._spool(), session.call_id, session.rate))
+        if session is None:
+            return
+        sink: FileSink = session.sink
+
+        def digit(code: str) -> None:
+            if code.isdecimal() and 0 < int(code) < 128 and sink.on_digit is not None:
+                sink.on_digit(chr(int(code)))
+
+        async def play(path: str) -> None:
+            digit((await agi.stream_file(path, _ALL_DIGITS)).result)
+
+        async def idle() -> None:
+            digit((await agi.command("WAIT FOR DIGIT", _IDLE_MS)).result)
+
+        await sink.play(play, idle)
 
     def register(self, agi: AgiSession) -> CallSession:
         """A new session for the channel that asks. Raises CallRefused."""
@@ -79,13 +128,13 @@ class CallRoutes:
             raise CallRefused("ERROR", f"rate={rate[:20]!r} is none of {', '.join(map(str, KIND_BY_RATE))}")
         session = CallSession(new_call_id(), self._admit(query.get("agent", "")), rate=int(rate))
         session.caller = {
-            name: value
-            for name, key in _CALLER.items()
-            if (value := environment.get(key, "")) and value != "unknown"
+            name: value for name, key in _CALLER.items() if (value := environment.get(key, "")) and value != "unknown"
         }
         self._store.add(session)
         logger.info(
-            "call registered: channel %s, agent %s", session.caller.get("channel", "?"), session.agent,
+            "call registered: channel %s, agent %s",
+            session.caller.get("channel", "?"),
+            session.agent,
             extra={"call_id": session.call_id},
         )
         return session
@@ -149,8 +198,11 @@ class CallRoutes:
         self._store.end(session, outcome)
         self._metrics.calls.labels(outcome).inc()
         logger.info(
-            "call ended: %s after %.1f s and %d turns", outcome, session.ended_at - session.started_at,
-            len(session.history), extra={"call_id": session.call_id},
+            "call ended: %s after %.1f s and %d turns",
+            outcome,
+            session.ended_at - session.started_at,
+            len(session.history),
+            extra={"call_id": session.call_id},
         )
 
     def _session(self, agi: AgiSession) -> CallSession | None:
@@ -162,9 +214,9 @@ class CallRoutes:
             return None
 
     async def _released(self, session: CallSession) -> None:
-        until = time.monotonic() + _RELEASE_SECONDS
-        while self._store.is_claimed(session) and time.monotonic() < until:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._store.released(session)
 
     def _count(self, route: str, status: str) -> None:
         self._metrics.fastagi_requests.labels(route, status).inc()

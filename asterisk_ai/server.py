@@ -11,21 +11,21 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from . import __version__
-from .call import Call
-from .config import Config, ServiceManager, load
-from .errors import AsteriskAIError, CallRefused
-from .lineup import Engines, Lineup
-from .routes import CallRoutes
-from .session.model import CallSession
-from .session.sqlite import SqliteBackend
-from .session.store import MemoryBackend, SessionStore
-from .telemetry.http import HttpServer
-from .telemetry.metrics import Metrics
-from .telemetry.sd_notify import Notifier
-from .transport.audiosocket import AudioSocketConnection, AudioSocketServer
-from .transport.clock import PlayoutClock
-from .transport.fastagi import FastAgiServer
+from asterisk_ai import __version__
+from asterisk_ai.call import Call
+from asterisk_ai.config import Config, ServiceManager, load
+from asterisk_ai.errors import AsteriskAIError, CallRefused
+from asterisk_ai.lineup import Engines, Lineup
+from asterisk_ai.routes import CallRoutes
+from asterisk_ai.session.model import CallSession
+from asterisk_ai.session.sqlite import SqliteBackend
+from asterisk_ai.session.store import MemoryBackend, SessionStore
+from asterisk_ai.telemetry.http import HttpServer
+from asterisk_ai.telemetry.metrics import Metrics
+from asterisk_ai.telemetry.sd_notify import Notifier
+from asterisk_ai.transport.audiosocket import AudioSocketConnection, AudioSocketServer
+from asterisk_ai.transport.clock import PlayoutClock
+from asterisk_ai.transport.fastagi import FastAgiServer
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,13 @@ class Server:
         self._lineup = Lineup(config, self._engines)
         self._manager = manager or ServiceManager()
         self._notifier = Notifier(self._manager.notify_socket)
-        self.routes = CallRoutes(self.store, self.metrics, admit=self._admit, address=lambda: self._address)
+        self.routes = CallRoutes(
+            self.store,
+            self.metrics,
+            admit=self._admit,
+            address=lambda: self._address,
+            spool=lambda: self.config.spool_path(),
+        )
         self.audiosocket = AudioSocketServer(
             self._accept,
             self.clock,
@@ -73,7 +79,7 @@ class Server:
         )
         self._http: HttpServer | None = None
         self._address = ""
-        self._group: asyncio.TaskGroup | None = None
+        self._group = asyncio.TaskGroup()
         self._stopping = asyncio.Event()
         self._draining = False
         self._ready = False
@@ -88,8 +94,7 @@ class Server:
         for session in self.store.live:
             session.away = "restart"
         try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
+            async with self._group as group:
                 await self._lineup.start()
                 await self._listen()
                 self._signals()
@@ -115,13 +120,10 @@ class Server:
         self._address = config.audiosocket.advertise or f"{_reachable(config.audiosocket.host)}:{port}"
         self.fastagi_port = await _bound("fastagi", config.fastagi, self.fastagi.start)
         if config.http is not None:
-            self._http = HttpServer(
-                config.http.host, config.http.port, health=self.health, ready=self.ready, metrics=self.metrics
-            )
             await _bound("http", config.http, self._start_http)
 
     async def _start_http(self, host: str, port: int) -> int:
-        assert self._http is not None, "made by _listen"
+        self._http = HttpServer(host, port, health=self.health, ready=self.ready, metrics=self.metrics)
         self._http.start()
         return self._http.port
 
@@ -169,8 +171,7 @@ class Server:
             logger.warning("%d calls go back to the dialplan unfinished", self.store.talking)
 
     def _hup(self) -> None:
-        if self._group is not None:
-            self._group.create_task(self.reload())
+        self._group.create_task(self.reload())
 
     async def reload(self) -> bool:
         """Read the configuration again; new calls use it. A bad one changes nothing. Returns whether it is in use."""
@@ -184,8 +185,7 @@ class Server:
             return False
         await lineup.start()
         old, self._lineup, self.config = self._lineup, lineup, config
-        if self._group is not None:
-            self._group.create_task(old.retire())
+        self._group.create_task(old.retire())
         logger.info("configuration %s is in use for new calls", config.source or "packaged")
         self._notifier.ready(self._listening())
         return True
@@ -210,10 +210,7 @@ class Server:
         session = self.store.claim(call_id)
         agent = self._lineup.agents.get(session.agent) or self._lineup.agents[self.config.default_agent]
         call = Call(session, agent, connection, self.store, self.metrics)
-        logger.info(
-            "audio connected (connection %d of the call)", session.connects, extra={"call_id": session.call_id}
-        )
-        assert self._group is not None, "connections come while run() is running"
+        logger.info("audio connected (connection %d of the call)", session.connects, extra={"call_id": session.call_id})
         self._group.create_task(self._run(call, self._lineup))
         return call
 
@@ -278,9 +275,7 @@ class Server:
             "active_calls": self.store.count,
             "talking": self.store.talking,
             "max_calls": self.config.server.max_calls,
-            "providers": {
-                name: {"ready": state.ready, "reason": state.reason} for name, state in readiness.items()
-            },
+            "providers": {name: {"ready": state.ready, "reason": state.reason} for name, state in readiness.items()},
             "active_pipeline": self.config.pipeline,
             "conversation": {"gating_active": 0, "capture_disabled": 0, "barge_in_total": self._barge_ins()},
             "frames": {
@@ -310,8 +305,9 @@ async def _bound(key: str, listener: Any, start: Callable[[str, int], Any]) -> i
         return int(await start(listener.host, listener.port))
     except OSError as error:
         raise OSError(
-            error.errno, f"{key}: cannot listen on {listener.host}:{listener.port}: {error.strerror or error} "
-            f"(is another server running? {key}.port chooses another port)"
+            error.errno,
+            f"{key}: cannot listen on {listener.host}:{listener.port}: {error.strerror or error} "
+            f"(is another server running? {key}.port chooses another port)",
         ) from error
 
 

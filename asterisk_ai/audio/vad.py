@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .formats import duration
-from .levels import SILENCE_DBOV, dbov
+from asterisk_ai.audio.formats import duration
+from asterisk_ai.audio.levels import SILENCE_DBOV, dbov
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,14 @@ import numpy as np
 import soundfile
 import yaml
 
-from ..audio.resample import Resampler
-from ..config import Config, load
-from ..errors import AsteriskAIError, StoreError
-from ..providers import catalog
-from ..session.model import CallSession
-from ..session.sqlite import SqliteReader
-from .calls import turn_line
-from .simulator import RATE, Caller, Line, Result, simulate
+from asterisk_ai.audio.resample import Resampler
+from asterisk_ai.cli.calls import turn_line
+from asterisk_ai.cli.simulator import RATE, Caller, Line, Result, simulate
+from asterisk_ai.config import Config, load
+from asterisk_ai.errors import AsteriskAIError, StoreError
+from asterisk_ai.providers import catalog
+from asterisk_ai.session.model import CallSession
+from asterisk_ai.session.sqlite import SqliteReader
 
 DEMO = (
     ("say", "what are your opening hours"),
@@ -46,8 +45,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "call",
         help="call the agent as a simulated caller",
-        description="Plays Asterisk's part against a running server, over FastAGI and AudioSocket. The caller says each "
-        "--say, --wav and --dtmf in the order given, each when the agent has finished speaking; without any it has the "
+        description="Plays Asterisk's part against a running server, over FastAGI and AudioSocket. The caller says "
+        "each --say, --wav and --dtmf in the order given, each when the agent has finished speaking; without any it has the "
         "sample agent's demo conversation. Shows the transcript and the timings and writes a stereo recording "
         "(left: caller, right: agent).",
     )
@@ -68,7 +67,9 @@ def add_parser(commands: Any) -> None:
         "--linger", type=float, default=4.0, metavar="S", help="silence after the last answer until the caller hangs up"
     )
     parser.add_argument("--voice", default="en-us", help="espeak voice of the caller (default: %(default)s)")
-    parser.add_argument("--record", default="asterisk-ai-call.wav", metavar="FILE", help="recording (default: %(default)s)")
+    parser.add_argument(
+        "--record", default="asterisk-ai-call.wav", metavar="FILE", help="recording (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object instead")
     parser.set_defaults(run=run)
 
@@ -182,7 +183,7 @@ def _server(config: Config) -> Iterator[Config]:
                 [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(file)], stdout=output, stderr=output
             )
         try:
-            _wait_ready(served, process, log)
+            _wait_ready(document["http"]["port"], process, log)
             yield served
         finally:
             process.terminate()
@@ -198,12 +199,11 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _wait_ready(config: Config, process: subprocess.Popen[bytes], log: Path) -> None:
-    assert config.http is not None, "given by _server"
+def _wait_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{config.http.port}/ready", timeout=1):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=1):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)

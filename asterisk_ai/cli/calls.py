@@ -7,10 +7,10 @@ import json
 import time
 from typing import Any
 
-from ..config import load
-from ..errors import ConfigError
-from ..session.model import CallSession, TurnRecord
-from ..session.sqlite import SqliteReader
+from asterisk_ai.config import load
+from asterisk_ai.errors import ConfigError
+from asterisk_ai.session.model import CallSession, TurnRecord
+from asterisk_ai.session.sqlite import SqliteReader
 
 
 def add_parser(commands: Any) -> None:
@@ -18,7 +18,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "calls",
         help="list call records, or show one",
-        description="List the newest call records (who, when, agent, outcome), or show one with what was said and heard.",
+        description="List the newest call records (who, when, agent, outcome), or show one with what "
+        "was said and heard.",
     )
     parser.add_argument("call_id", nargs="?", help="show this call")
     parser.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml of the server")

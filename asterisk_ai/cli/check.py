@@ -10,26 +10,16 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..config import Config, load
-from ..config.loader import ConfigErrors
-from ..errors import AsteriskAIError, ConfigError, ProviderError
-from ..lineup import Engines, Lineup
-from . import dialplan
-
-MARKS = {"ok": "ok  ", "note": "note", "fail": "FAIL"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at. ``state``: ok, note (works, but look) or fail; ``remedy``: what to do."""
-
-    state: str
-    what: str
-    remedy: str = ""
+from asterisk_ai import __version__
+from asterisk_ai.cli.dialplan import Finding, inspect, print_findings
+from asterisk_ai.config import Config, load
+from asterisk_ai.config.loader import ConfigErrors
+from asterisk_ai.errors import AsteriskAIError, ConfigError, ProviderError
+from asterisk_ai.lineup import Engines, Lineup
 
 
 def add_parser(commands: Any) -> None:
@@ -41,7 +31,13 @@ def add_parser(commands: Any) -> None:
         "machine, its modules and dialplan. Says what fails and how to mend it. Exit status 1 where something fails.",
     )
     parser.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml to check")
-    parser.add_argument("--etc", default="/etc/asterisk", metavar="DIR", help="Asterisk's configuration (default: %(default)s)")
+    parser.add_argument(
+        "--etc",
+        type=Path,
+        default=Path("/etc/asterisk"),
+        metavar="DIR",
+        help="Asterisk's configuration (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="findings as a JSON list")
     parser.set_defaults(run=run)
 
@@ -51,10 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     for finding in _findings(arguments):
         findings.append(finding)
         if not arguments.json:
-            print(f"{MARKS[finding.state]}  {finding.what}")
-            if finding.remedy:
-                print(f"      -> {finding.remedy}")
-    failed = sum(finding.state == "fail" for finding in findings)
+            print_findings([finding])
+    failed = sum(finding.ok is False for finding in findings)
     if arguments.json:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
@@ -63,26 +57,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
-    yield Finding("ok", f"asterisk-ai {__version__}")
+    yield Finding(True, f"asterisk-ai {__version__}")
     try:
         config = load(arguments.config)
     except ConfigErrors as errors:
-        yield from (Finding("fail", f"configuration: {error}") for error in errors.problems)
+        yield from (Finding(False, f"configuration: {error}") for error in errors.problems)
         return
     except ConfigError as error:
-        yield Finding("fail", f"configuration: {error}")
+        yield Finding(False, f"configuration: {error}")
         return
-    yield Finding("ok", f"configuration {config.source}: agents {', '.join(config.agents)}")
+    yield Finding(True, f"configuration {config.source}: agents {', '.join(config.agents)}")
     yield from _store(config)
     yield from _ports(config)
     yield from asyncio.run(_collect(_engines(config)))
-    for state, what, remedy in dialplan.findings(arguments.etc):
-        yield Finding(state, what, remedy)
+    yield from inspect(arguments.etc)
 
 
 def _store(config: Config) -> Iterator[Finding]:
     if config.store.backend == "memory":
-        yield Finding("note", "store: in memory", "calls are lost with the server; store.backend: sqlite keeps them")
+        yield Finding(None, "store: in memory", "calls are lost with the server; store.backend: sqlite keeps them")
         return
     path = config.store_path()
     folder = path.parent
@@ -90,30 +83,32 @@ def _store(config: Config) -> Iterator[Finding]:
         folder = folder.parent
     target = path if path.exists() else folder
     if os.access(target, os.W_OK):
-        yield Finding("ok", f"store: {path}")
+        yield Finding(True, f"store: {path}")
     else:
-        yield Finding("fail", f"store: {path} cannot be written by this user", f"chown it, or set store.path ({target})")
+        yield Finding(False, f"store: {path} cannot be written by this user", f"chown it, or set store.path ({target})")
 
 
 def _ports(config: Config) -> Iterator[Finding]:
     running = _health(config)
     if running is not None:
-        state = "ok" if running.get("status") == "healthy" else "fail"
+        well = running.get("status") == "healthy"
         problems = "; ".join(running.get("problems", ())) or str(running.get("status"))
-        yield Finding(state, f"a server is running: {problems}, {running.get('active_calls', '?')} calls")
+        yield Finding(well, f"a server is running: {problems}, {running.get('active_calls', '?')} calls")
         return
-    listeners = {"audiosocket": config.audiosocket, "fastagi": config.fastagi, "http": config.http}
-    for name, listener in listeners.items():
-        if listener is None:
-            continue
-        where = f"{listener.host}:{listener.port}"
+    addresses = {
+        "audiosocket": (config.audiosocket.host, config.audiosocket.port),
+        "fastagi": (config.fastagi.host, config.fastagi.port),
+    }
+    if config.http is not None:
+        addresses["http"] = (config.http.host, config.http.port)
+    for name, (host, port) in addresses.items():
+        where = f"{host}:{port}"
         try:
-            family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
-            socket.create_server((listener.host, listener.port), family=family).close()
+            socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
         except OSError as error:
-            yield Finding("fail", f"{name}: cannot listen on {where}: {error.strerror}", f"choose another {name}.port")
+            yield Finding(False, f"{name}: cannot listen on {where}: {error.strerror}", f"choose another {name}.port")
         else:
-            yield Finding("ok", f"{name}: {where} is free")
+            yield Finding(True, f"{name}: {where} is free")
 
 
 def _health(config: Config) -> dict[str, Any] | None:
@@ -143,20 +138,22 @@ async def _engines(config: Config) -> AsyncIterator[Finding]:
     try:
         lineup = Lineup(config, Engines())
     except AsteriskAIError as error:
-        yield Finding("fail", str(error))
+        yield Finding(False, str(error))
         return
     await lineup.start()
     try:
         for name, state in lineup.readiness().items():
-            yield Finding("ok" if state.ready else "fail", f"engine {name}" + ("" if state.ready else f": {state.reason}"))
+            yield Finding(state.ready, f"engine {name}{'' if state.ready else ': ' + state.reason}")
         for name, agent in lineup.agents.items():
             try:
                 check_grammar = getattr(agent.stt, "check_grammar", None)
                 if check_grammar is not None:
                     await check_grammar(agent.llm.hints({}))
-                yield Finding("ok", f"agent {name}: {await _speech(agent.tts, agent.config.greeting):.1f} s of greeting")
+                yield Finding(
+                    True, f"agent {name}: {await _speech(agent.tts, agent.config.greeting):.1f} s of greeting"
+                )
             except ProviderError as error:
-                yield Finding("fail", f"agent {name}: {error}")
+                yield Finding(False, f"agent {name}: {error}")
     finally:
         await lineup.close()
 

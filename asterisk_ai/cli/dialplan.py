@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..config import share_path
+from asterisk_ai import __version__
+from asterisk_ai.config import share_path
 
 ETC = Path("/etc/asterisk")
 INCLUDE = "asterisk_ai.conf"

@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .. import __version__
-from ..errors import AsteriskAIError
-from . import calls, check, dialplan, serve
-from . import call as call_command
+from asterisk_ai import __version__
+from asterisk_ai.cli import call as call_command
+from asterisk_ai.cli import calls, check, dialplan, serve
+from asterisk_ai.errors import AsteriskAIError
 
 _DESCRIPTION = "AI voice agents on Asterisk."
 _EPILOG = """\

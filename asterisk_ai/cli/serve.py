@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ..config import load, service_manager
-from ..server import Server
-from ..telemetry import logs
+from asterisk_ai.config import load, service_manager
+from asterisk_ai.server import Server
+from asterisk_ai.telemetry import logs
 
 
 def add_parser(commands: Any) -> None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ..audio.formats import PTIME_MS, SAMPLE_BYTES, frame_bytes
-from ..audio.levels import dbov
-from ..protocol import audiosocket
-from ..transport.agi_client import run_agi
+from asterisk_ai.audio.formats import PTIME_MS, SAMPLE_BYTES, frame_bytes
+from asterisk_ai.audio.levels import dbov
+from asterisk_ai.protocol import audiosocket
+from asterisk_ai.transport.agi_client import run_agi
 
 RATE = 8000
 FRAME = frame_bytes(RATE)
@@ -231,8 +231,13 @@ async def simulate(
 
     async def ask(script: str, *arguments: str) -> bool:
         outcome = await run_agi(
-            host, fastagi_port, script, arguments=arguments, environment=environment,
-            variables=result.variables, timeout=10,
+            host,
+            fastagi_port,
+            script,
+            arguments=arguments,
+            environment=environment,
+            variables=result.variables,
+            timeout=10,
         )
         result.variables.update(outcome.variables)
         return outcome.status == "SUCCESS"

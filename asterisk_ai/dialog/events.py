@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Audio flows. ``resumed``: this call has been talking before and lost its server or came back from the dialplan."""
+    """Audio flows. ``resumed``: this call has been talking before (its server was lost, or the dialplan had it)."""
 
     resumed: bool = False
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from .events import (
+from asterisk_ai.dialog.events import (
     Action,
     Answer,
     CloseUtterance,
@@ -171,15 +171,13 @@ def step(state: TurnState, event: Event, now: float, params: TurnParams) -> Step
         case WordsFinal():
             return _words(state, event, now, params)
         case RecognitionFailed():
-            stale = not state.awaited or event.utterance != state.awaited
-            return (state, ()) if stale else _trouble(replace(state, awaited=0), now, params)
+            return _recognition_failed(state, event, now, params)
         case SpeakingStarted():
             return _speaking(state, event, now)
         case ReplyEnded():
             return _reply_ended(state, event, now)
         case ReplyFailed():
-            stale = event.reply != state.reply or not state.reply_live
-            return (state, ()) if stale else _trouble(replace(state, reply_live=False), now, params)
+            return _reply_failed(state, event, now, params)
         case Timer():
             return _timer(state, event, now, params)
         case HungUp():
@@ -310,9 +308,7 @@ def _digit(state: TurnState, event: DigitDialled, now: float) -> Step:
 # ---- the agent speaks ---------------------------------------------------------
 
 
-def _speak(
-    state: TurnState, text: str, now: float, *, interruptible: bool = True, then: Leave | None = None
-) -> Step:
+def _speak(state: TurnState, text: str, now: float, *, interruptible: bool = True, then: Leave | None = None) -> Step:
     state = replace(
         state,
         phase=Phase.SPEAKING,
@@ -400,6 +396,18 @@ def _barge_in(state: TurnState, event: Timer, now: float, params: TurnParams) ->
     if state.reply_live:
         actions += (StopReply(state.reply, "barge_in"),)
     return replace(state, phase=Phase.LISTENING, since=now, reply_live=False, awaited=0, no_inputs=0), actions
+
+
+def _recognition_failed(state: TurnState, event: RecognitionFailed, now: float, params: TurnParams) -> Step:
+    if not state.awaited or event.utterance != state.awaited:
+        return state, ()
+    return _trouble(replace(state, awaited=0), now, params)
+
+
+def _reply_failed(state: TurnState, event: ReplyFailed, now: float, params: TurnParams) -> Step:
+    if event.reply != state.reply or not state.reply_live:
+        return state, ()
+    return _trouble(replace(state, reply_live=False), now, params)
 
 
 def _trouble(state: TurnState, now: float, params: TurnParams) -> Step:

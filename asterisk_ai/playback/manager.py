@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ..audio.formats import SAMPLE_BYTES
-from ..audio.resample import Resampler
-from ..dialog.heard import Spoken, heard_text
-from ..providers.base import TextToSpeech
+from asterisk_ai.audio.formats import SAMPLE_BYTES
+from asterisk_ai.audio.resample import Resampler
+from asterisk_ai.dialog.heard import Spoken, heard_text
+from asterisk_ai.providers.base import TextToSpeech
 
 SECONDS_PER_LETTER = 0.065
 """Length of speech not synthesised yet, for guessing how much of a piece was heard; slow speech is 0.08."""

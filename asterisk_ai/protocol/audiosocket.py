@@ -11,7 +11,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from ..errors import LocalProtocolError, RemoteProtocolError
+from asterisk_ai.errors import LocalProtocolError, RemoteProtocolError
 
 KIND_HANGUP = 0x00
 KIND_UUID = 0x01
@@ -28,7 +28,7 @@ KIND_BY_RATE = {
     96000: 0x17,
     192000: 0x18,
 }
-"""Audio kinds by sample rate in Hz. All but 8 kHz exist from 20.17, 21.12, 22.7 and 23.1, in the channel driver only."""
+"""Audio kinds by sample rate in Hz. Those above 8 kHz: from 20.17, 21.12, 22.7, 23.1, in the channel driver only."""
 RATE_BY_KIND = {kind: rate for rate, kind in KIND_BY_RATE.items()}
 
 HEADER_BYTES = 3

@@ -162,7 +162,9 @@ class TextToSpeech(Protocol):
     def sample_rate(self) -> int:
         """The rate in Hz of what :meth:`open` yields; the caller resamples."""
 
-    def open(self, text: str, *, voice: str = "", speed: float = 1.0) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def open(
+        self, text: str, *, voice: str = "", speed: float = 1.0
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Speak ``text``: PCM in pieces as they are made. Empty text yields nothing."""
 
     async def start(self) -> None: ...

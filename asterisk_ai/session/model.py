@@ -9,10 +9,11 @@ import uuid
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ..errors import StoreError
+from asterisk_ai.errors import StoreError
 
 logger = logging.getLogger(__name__)
 
+_NOT_STORED = frozenset(("extra", "history", "sink"))  # as they are, that is
 OUTCOMES = ("hangup", "transfer", "queue", "voicemail", "fallback", "agent_hangup", "lost", "refused")
 """How a call can end: the caller hung up, the agent handed it on or hung up, or nobody came back for it."""
 
@@ -66,13 +67,15 @@ class CallSession:
     """Tokens that keep the caller's audio from being captured."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a newer version, kept for it."""
+    sink: Any = None
+    """Where the agent's audio goes if not back over the connection (EAGI); not stored."""
 
     @property
     def ended(self) -> bool:
         return self.ended_at > 0
 
     def to_json(self) -> str:
-        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("extra", "history")}
+        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_STORED}
         record["history"] = [{f.name: getattr(turn, f.name) for f in fields(turn)} for turn in self.history]
         return json.dumps({**self.extra, **record}, ensure_ascii=False, separators=(",", ":"))
 
@@ -81,7 +84,7 @@ class CallSession:
         """Read what :meth:`to_json` wrote, of this version or another. Raises StoreError."""
         try:
             record = json.loads(text)
-            known = {f.name for f in fields(cls)} - {"extra"}
+            known = {f.name for f in fields(cls)} - _NOT_STORED | {"history"}
             extra = {name: record.pop(name) for name in list(record) if name not in known}
             if extra:
                 logger.info("call record has unknown fields, kept: %s", ", ".join(sorted(extra)))

@@ -8,8 +8,8 @@ import threading
 import time
 from pathlib import Path
 
-from ..errors import StoreError
-from .model import CallSession
+from asterisk_ai.errors import StoreError
+from asterisk_ai.session.model import CallSession
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class SqliteBackend:
 def _sessions(database: sqlite3.Connection, where: str, arguments: tuple[object, ...]) -> list[CallSession]:
     sessions = []
     try:
-        rows = database.execute(f"SELECT record FROM calls {where}", arguments).fetchall()
+        rows = database.execute(f"SELECT record FROM calls {where}", arguments).fetchall()  # noqa: S608 - ours
     except sqlite3.Error as error:
         raise StoreError(f"call records cannot be read: {error}") from error
     for (record,) in rows:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable
 from typing import Protocol
 
-from ..errors import CallRefused
-from .model import CallSession
+from asterisk_ai.errors import CallRefused
+from asterisk_ai.session.model import CallSession
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class SessionStore:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._live: dict[str, CallSession] = {}
-        self._claimed: set[str] = set()
+        self._claimed: dict[str, asyncio.Event] = {}  # set when the claim ends
 
     def start(self) -> None:
         """Open the backend and take over the calls that a lost server left. Raises StoreError."""
@@ -113,7 +114,7 @@ class SessionStore:
             raise CallRefused("UNKNOWN", f"call {call_id} is not registered")
         if call_id in self._claimed:
             raise CallRefused("BUSY", f"call {call_id} has a connection already")
-        self._claimed.add(call_id)
+        self._claimed[call_id] = asyncio.Event()
         session.connects += 1
         session.connected_at, session.detached_at = time.time(), 0.0
         self._backend.write(session)
@@ -121,7 +122,9 @@ class SessionStore:
 
     def release(self, session: CallSession) -> None:
         """The connection that claimed the call is gone."""
-        self._claimed.discard(session.call_id)
+        claim = self._claimed.pop(session.call_id, None)
+        if claim is not None:
+            claim.set()
         session.detached_at = time.time()
         session.gating.clear()
         self._backend.write(session)
@@ -140,6 +143,12 @@ class SessionStore:
     def is_claimed(self, session: CallSession) -> bool:
         """Whether audio flows."""
         return session.call_id in self._claimed
+
+    async def released(self, session: CallSession) -> None:
+        """Wait until no connection has the call."""
+        claim = self._claimed.get(session.call_id)
+        if claim is not None:
+            await claim.wait()
 
     @property
     def live(self) -> Iterable[CallSession]:

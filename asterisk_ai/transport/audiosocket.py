@@ -10,16 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
-from ..audio.formats import SAMPLE_BYTES, frame_bytes
-from ..audio.playout import PlayoutBuffer
-from ..errors import CallRefused, RemoteProtocolError
-from ..protocol import audiosocket
-from .clock import PlayoutClock
+from asterisk_ai.audio.formats import SAMPLE_BYTES, frame_bytes
+from asterisk_ai.audio.playout import PlayoutBuffer
+from asterisk_ai.errors import CallRefused, RemoteProtocolError
+from asterisk_ai.protocol import audiosocket
+from asterisk_ai.transport.clock import PlayoutClock
 
 logger = logging.getLogger(__name__)
 
 LEARN_RATE_SECONDS = 0.2
-"""How long a call of unknown rate may wait for the caller's first audio; some releases starve a server that waits longer."""
+"""How long a call of unknown rate may wait for the caller's first audio: some releases starve a server that waits."""
 HIGH_WATER_SECONDS = 2.0
 """Audio that a synthesiser may run ahead of the line before it has to wait."""
 STALL_SECONDS = 5.0
@@ -146,8 +146,10 @@ class AudioSocketConnection(asyncio.Protocol):
             self._begin(event.rate)
         if event.rate != self.rate:
             # We may only send the kind that was negotiated, so there is no way on from here.
-            self.abort(f"Asterisk sends {event.rate} Hz but the call was registered with {self.rate} Hz: "
-                       f"add rate={event.rate} to call/start")
+            self.abort(
+                f"Asterisk sends {event.rate} Hz but the call was registered with {self.rate} Hz: "
+                f"add rate={event.rate} to call/start"
+            )
             return
         handler.on_audio(event.pcm)
 

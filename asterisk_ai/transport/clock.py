@@ -13,7 +13,7 @@ import os
 import time
 from typing import Protocol
 
-from ..audio.formats import PTIME_MS
+from asterisk_ai.audio.formats import PTIME_MS
 
 SLOTS = 20
 SLOT_SECONDS = PTIME_MS / 1000 / SLOTS
