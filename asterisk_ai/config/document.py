@@ -173,6 +173,10 @@ def _advice(problem: str) -> str:
         return " (indent with spaces, not with tabs)"
     if "mapping values are not allowed" in problem:
         return " (a text that holds ': ' needs quotes; or the indentation is wrong)"
+    if "expected <block end>" in problem and "<scalar>" in problem:
+        return " (a text that begins with [, { or a quote needs quotes around all of it)"
+    if "or '}'" in problem or "or ']'" in problem:
+        return " (between { } or [ ] a text that holds one of , : [ ] { } needs quotes)"
     if "undefined alias" in problem or "while scanning an alias" in problem:
         return " (a text that begins with * needs quotes)"
     return ""

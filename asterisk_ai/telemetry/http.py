@@ -199,7 +199,7 @@ def _receive(connection: socket.socket, deadline: float) -> bytes | None:
             return None
         if not chunk:
             return b""
-        received += chunk
+        received = (received + chunk).lstrip(b"\r\n")  # empty lines before a request are allowed (RFC 9112, 2.2)
     return received.partition(b"\r\n\r\n")[0] if len(received) <= MAX_REQUEST else received
 
 

@@ -1,0 +1,306 @@
+"""Metrics, the HTTP port on real sockets, logs, and what systemd is told."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import io
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from asterisk_ai.telemetry import http as http_module
+from asterisk_ai.telemetry import logs
+from asterisk_ai.telemetry.http import HttpServer
+from asterisk_ai.telemetry.metrics import Metrics
+from asterisk_ai.telemetry.sd_notify import Notifier
+
+
+class Probes:
+    """What the server says of itself; tests change it."""
+
+    def __init__(self) -> None:
+        self.well = self.open = True
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        return self.well, {"status": "ok" if self.well else "failing", "active_calls": 0}
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        return self.open, {"ready": self.open}
+
+
+@pytest.fixture
+def probes() -> Probes:
+    return Probes()
+
+
+@pytest.fixture
+def server(probes: Probes) -> Iterator[HttpServer]:
+    with HttpServer("127.0.0.1", 0, health=probes.health, ready=probes.ready, metrics=Metrics()) as running:
+        yield running
+
+
+def get(server: HttpServer, path: str, method: str = "GET") -> tuple[int, bytes, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection.request(method, path)
+    response = connection.getresponse()
+    answer = response.status, response.read(), dict(response.getheaders())
+    connection.close()
+    return answer
+
+
+def raw(server: HttpServer, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as peer:
+        peer.sendall(request)
+        received = b""
+        while chunk := peer.recv(65536):
+            received += chunk
+    return received
+
+
+def test_metrics_have_the_names_that_dashboards_use() -> None:
+    metrics = Metrics()
+    metrics.active_calls.inc()
+    metrics.barge_in.labels("stopped").inc()
+    metrics.turn_response.observe(0.4)
+    metrics.conversation_state.labels("listening").set(1)
+    metrics.refused.labels("unregistered").inc()
+    metrics.frames_dropped.labels("in").inc()
+    metrics.fastagi_requests.labels("start", "ok").inc()
+    metrics.calls.labels("hangup").inc()
+    families = {family.name: family for family in text_string_to_metric_families(metrics.render().decode())}
+    samples = {sample.name: sample.value for family in families.values() for sample in family.samples}
+    for name in (
+        "ai_agent_active_calls",
+        "ai_agent_barge_in_events_total",
+        "ai_agent_turn_response_seconds_sum",
+        "ai_agent_tts_gating_active",
+        "ai_agent_audio_capture_enabled",
+        "ai_agent_conversation_state",
+        "ai_agent_audiosocket_refused_total",
+        "ai_agent_frames_late_total",
+        "ai_agent_frames_dropped_total",
+        "ai_agent_fastagi_requests_total",
+        "ai_agent_calls_total",
+    ):
+        assert name in samples
+    assert all(name.startswith("ai_agent_") for name in families)
+    states = {sample.labels["state"]: sample.value for sample in families["ai_agent_conversation_state"].samples}
+    assert states["listening"] == 1
+    assert states["speaking"] == 0
+
+
+def test_the_four_paths(server: HttpServer) -> None:
+    status, body, headers = get(server, "/health?verbose=1")
+    assert (status, json.loads(body)) == (200, {"status": "ok", "active_calls": 0})
+    assert headers["Content-Type"] == "application/json"
+    assert get(server, "/live")[0] == 200
+    assert json.loads(get(server, "/ready")[1]) == {"ready": True}
+    status, body, headers = get(server, "/metrics")
+    assert b"ai_agent_active_calls 0.0" in body
+    assert headers["Content-Type"].startswith("text/plain")
+    assert get(server, "/other")[0] == 404
+
+
+def test_not_well_is_not_200_but_still_told(server: HttpServer, probes: Probes) -> None:
+    probes.well = probes.open = False
+    assert get(server, "/health")[0] == 503
+    assert json.loads(get(server, "/health")[1])["status"] == "failing"
+    assert get(server, "/ready")[0] == 503
+    assert get(server, "/live")[0] == 200
+
+
+def test_head_has_the_length_and_no_body(server: HttpServer) -> None:
+    status, body, headers = get(server, "/health", "HEAD")
+    assert (status, body) == (200, b"")
+    assert int(headers["Content-Length"]) == len(get(server, "/health")[1])
+    status, _, headers = get(server, "/health", "POST")
+    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b" \r\n\r\n", b"400"),
+        (b"\r\n\r\nGET /live HTTP/1.1\r\n\r\n", b"200"),
+        (b"GET\r\n\r\n", b"400"),
+        (b"GET /health\r\n\r\n", b"400"),
+        (b"GET health HTTP/1.1\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00\x01\xfc\r\n\r\n", b"400"),
+        (b"GET /../../etc/passwd HTTP/1.1\r\n\r\n", b"404"),
+        (b"GET /\xff\xfe HTTP/1.1\r\n\r\n", b"404"),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", b"431"),
+        (b"GET /health HTTP/1.1\r\nA: " + b"b" * 9000 + b"\r\n\r\n", b"431"),
+        (b"GET /health HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello and more", b"200"),
+        (b"DELETE /health HTTP/1.1\r\n\r\n", b"405"),
+    ],
+)
+def test_strange_requests_are_answered(server: HttpServer, request_: bytes, status: bytes) -> None:
+    assert raw(server, request_).split(b" ")[1] == status
+    assert get(server, "/live")[0] == 200
+
+
+def test_a_slow_peer_has_two_seconds_in_all(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_module, "REQUEST_SECONDS", 0.3)
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as slow:
+        for byte in b"GET /health":
+            slow.sendall(bytes([byte]))
+            time.sleep(0.02)
+        assert get(server, "/live")[0] == 200
+        assert b"408" in slow.recv(100)
+    assert 0.2 < time.monotonic() - begun < 2
+
+
+def test_more_peers_than_there_are_slots_do_not_stop_it(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_module, "REQUEST_SECONDS", 0.3)
+    peers = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(30)]
+    time.sleep(0.1)
+    assert sum(thread.name == "http-request" for thread in threading.enumerate()) <= http_module.MAX_REQUESTS_AT_ONCE
+    time.sleep(0.4)
+    assert get(server, "/live")[0] == 200
+    for peer in peers:
+        peer.close()
+
+
+def test_a_peer_that_resets_does_no_harm(server: HttpServer) -> None:
+    for _ in range(20):
+        peer = socket.create_connection(("127.0.0.1", server.port))
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        peer.close()
+    assert get(server, "/live")[0] == 200
+
+
+def test_a_probe_that_raises_is_a_500(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+
+    def broken() -> tuple[bool, dict[str, Any]]:
+        raise RuntimeError("broken")
+
+    with HttpServer("127.0.0.1", 0, health=broken, ready=broken, metrics=Metrics()) as running:
+        assert get(running, "/health")[0] == 500
+        assert get(running, "/live")[0] == 200
+    assert seen[0].exc_type is RuntimeError
+
+
+def test_start_and_stop_leave_nothing_behind(probes: Probes) -> None:
+    server = HttpServer("127.0.0.1", 0, health=probes.health, ready=probes.ready, metrics=Metrics())
+    assert server.port == 0
+    server.start()
+    port = server.port
+    with pytest.raises(OSError, match="in use"):
+        HttpServer("127.0.0.1", port, health=probes.health, ready=probes.ready, metrics=Metrics()).start()
+    server.stop()
+    server.stop()
+    assert not any(thread.name == "http" for thread in threading.enumerate())
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def test_it_answers_while_the_event_loop_is_stuck(server: HttpServer) -> None:
+    async def stuck() -> int:
+        answer = asyncio.get_running_loop().run_in_executor(None, get, server, "/health")
+        time.sleep(0.3)
+        assert answer.done() or (await answer)[0] == 200
+        return (await answer)[0]
+
+    assert asyncio.run(stuck()) == 200
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    root, ours = logging.getLogger(), logging.getLogger(logs.ROOT)
+    before = list(root.handlers), root.level, ours.level
+    yield io.StringIO()
+    root.handlers[:], root.level, ours.level = before
+    ours.setLevel(before[2])
+
+
+def test_lines_carry_the_call_and_not_what_was_said(stream: io.StringIO) -> None:
+    logs.configure(level="info", stream=stream)
+    log = logging.getLogger("asterisk_ai.call")
+
+    async def call(call_id: str) -> None:
+        with logs.call_scope(call_id):
+            await asyncio.sleep(0)
+            log.info("turn", extra={"transcript": "my secret number", "milliseconds": 12})
+
+    async def main() -> None:
+        await asyncio.gather(call("id-1"), call("id-2"))
+
+    asyncio.run(main())
+    log.info("no call")
+    log.debug("not shown")
+    logging.getLogger("other").info("not shown")
+    logging.getLogger("other").warning("shown")
+    lines = stream.getvalue().splitlines()
+    assert [line.split(" ", 2)[2] for line in lines] == [
+        "INFO asterisk_ai.call [id-1] turn milliseconds=12",
+        "INFO asterisk_ai.call [id-2] turn milliseconds=12",
+        "INFO asterisk_ai.call no call",
+        "WARNING other shown",
+    ]
+
+
+def test_transcripts_where_they_are_asked_for(stream: io.StringIO) -> None:
+    logs.configure(level="info", style="json", transcripts=True, stream=stream)
+    logging.getLogger("asterisk_ai").info("turn", extra={"transcript": "hello", "call_id": "x"})
+    entry = json.loads(stream.getvalue())
+    assert (entry["message"], entry["call_id"], entry["transcript"], entry["level"]) == ("turn", "x", "hello", "info")
+
+
+def test_a_second_configuration_takes_the_place_of_the_first(stream: io.StringIO) -> None:
+    logs.configure(stream=stream)
+    logs.configure(level="debug", stream=stream)
+    logging.getLogger("asterisk_ai").debug("once")
+    assert stream.getvalue().count("once") == 1
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_a_peer_cannot_begin_a_line_of_the_log(stream: io.StringIO, style: str) -> None:
+    logs.configure(style=style, stream=stream)
+    logging.getLogger("asterisk_ai").info("peer said %s", "x\r\n2026 INFO forged\x1b[2J", extra={"name_": "a\nb"})
+    assert len(stream.getvalue().splitlines()) == 1
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_tracebacks_are_kept(stream: io.StringIO) -> None:
+    logs.configure(style="json", stream=stream)
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logging.getLogger("asterisk_ai").exception("failed")
+    assert "ValueError: why" in json.loads(stream.getvalue())["traceback"]
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_systemd_is_told(tmp_path: Path, abstract: bool) -> None:
+    name = f"@asterisk-ai-{tmp_path.name}-{time.monotonic_ns()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + name[1:] if abstract else name)
+        manager.settimeout(5)
+        notifier = Notifier(name)
+        assert notifier.ready("1 agent\nREADY=0")
+        assert manager.recv(500) == b"READY=1\nSTATUS=1 agent READY=0"
+        notifier.reloading()
+        assert manager.recv(500).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        notifier.watchdog()
+        notifier.status("busy")
+        notifier.stopping()
+        assert [manager.recv(500) for _ in range(3)] == [b"WATCHDOG=1", b"STATUS=busy", b"STOPPING=1"]
+
+
+def test_no_systemd_is_no_failure(tmp_path: Path) -> None:
+    assert not Notifier().ready()
+    assert not Notifier(str(tmp_path / "absent")).ready()
+    assert not Notifier("nonsense").ready()
