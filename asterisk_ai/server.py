@@ -7,6 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import Counter
@@ -62,7 +63,7 @@ class Server:
             self.metrics,
             admit=self._admit,
             address=lambda: self._address,
-            spool=lambda: self.config.spool_path(),
+            spool=self._spool_path,
         )
         self.audiosocket = AudioSocketServer(
             self._accept,
@@ -202,6 +203,9 @@ class Server:
             known = ", ".join(self._lineup.agents)
             raise CallRefused("UNKNOWN_AGENT", f"no agent {name[:50]!r} in the configuration (there are: {known})")
         return name
+
+    def _spool_path(self) -> Path:
+        return self.config.spool_path()  # of the configuration in use now
 
     def _accept(self, call_id: str, connection: AudioSocketConnection) -> Call:
         if self.store.get(call_id) is None and not self.config.audiosocket.require_registration:

@@ -46,8 +46,8 @@ def add_parser(commands: Any) -> None:
         "call",
         help="call the agent as a simulated caller",
         description="Plays Asterisk's part against a running server, over FastAGI and AudioSocket. The caller says "
-        "each --say, --wav and --dtmf in the order given, each when the agent has finished speaking; without any it has the "
-        "sample agent's demo conversation. Shows the transcript and the timings and writes a stereo recording "
+        "each --say, --wav and --dtmf in the order given, each when the agent has finished speaking; without any it has "
+        "the sample agent's demo conversation. Shows the transcript and the timings and writes a stereo recording "
         "(left: caller, right: agent).",
     )
     parser.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml of the server")

@@ -63,7 +63,7 @@ class Result:
 
 
 class Caller:
-    """Says its lines in turn, each when the agent has finished, then waits for the agent to end the call or hangs up."""
+    """Says its lines in turn, each when the agent has finished, then waits for the agent's end or hangs up."""
 
     def __init__(
         self,

@@ -155,7 +155,7 @@ def _listening_deadline(state: TurnState, params: TurnParams) -> float:
     return state.since + params.no_input_seconds
 
 
-def step(state: TurnState, event: Event, now: float, params: TurnParams) -> Step:
+def step(state: TurnState, event: Event, now: float, params: TurnParams) -> Step:  # noqa: C901 - a case an event
     """One event at ``now``. Events that are stale or mean nothing in this phase change nothing."""
     if state.phase is Phase.ENDED:
         return state, ()
