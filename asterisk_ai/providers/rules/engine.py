@@ -60,9 +60,9 @@ class Rules:
     ) -> None:
         self._language = str(agent.get("language") or "en-US")
         self._closing = str(agent.get("closing") or "")
-        self._rules = load(agent.get("rules"), f"agents.{agent.get('name') or '?'}.rules")
+        self.rules = load(agent.get("rules"), f"agents.{agent.get('name') or '?'}.rules")
         self._clock = clock
-        rules = self._rules
+        rules = self.rules
         self._grammar = Grammar({name: slot.grammar for name, slot in rules.slots.items()}, rules.digits)
         pattern = self._grammar.pattern
         self._intents = [(name, pattern(phrase)) for name, it in rules.intents.items() for phrase in it.say]
@@ -84,10 +84,10 @@ class Rules:
 
     def vocabulary(self) -> frozenset[str]:
         """Every word a caller can be understood by, for checking against a recogniser's dictionary."""
-        grammars = [slot.grammar for slot in self._rules.slots.values()]
+        grammars = [slot.grammar for slot in self.rules.slots.values()]
         named = [phrase for grammar in grammars for phrases in grammar.values.values() for phrase in phrases]
-        spoken = [phrase for slot in ("", *self._rules.slots) for phrase in self._sayable(slot, True)]
-        digits = [word for said in self._rules.digits.values() for word in said]
+        spoken = [phrase for slot in ("", *self.rules.slots) for phrase in self._sayable(slot, True)]
+        digits = [word for said in self.rules.digits.values() for word in said]
         counted = any(not grammar.values for grammar in grammars)
         return frozenset(word for phrase in [*named, *spoken] for word in vocabulary(phrase)) | frozenset(
             digits if counted else ()
@@ -99,13 +99,13 @@ class Rules:
 
     def digits_wanted(self, memory: Mapping[str, Any]) -> int:
         pending = self._pending(memory)
-        slot = self._rules.slots.get(pending.get("slot", ""))
+        slot = self.rules.slots.get(pending.get("slot", ""))
         if pending.get("confirm"):
             return 1
         if slot:
             limits = slot.grammar
             return 1 if limits.values else limits.maximum if limits.minimum == limits.maximum else 0
-        lengths = {len(key) for key in self._rules.menu}
+        lengths = {len(key) for key in self.rules.menu}
         return lengths.pop() if len(lengths) == 1 else 0
 
     @asynccontextmanager
@@ -138,15 +138,15 @@ class Rules:
         if not isinstance(pending, Mapping):
             return {}
         intent, slot, confirm = pending.get("intent"), pending.get("slot", ""), pending.get("confirm", False)
-        known = (intent in self._rules.intents or intent == OFFER) and (slot == "" or slot in self._rules.slots)
+        known = (intent in self.rules.intents or intent == OFFER) and (slot == "" or slot in self.rules.slots)
         return {"intent": intent, "slot": slot, "confirm": bool(confirm)} if known and (slot or confirm) else {}
 
     def _is_value(self, name: str, value: str) -> bool:
-        slot = self._rules.slots.get(name)
+        slot = self.rules.slots.get(name)
         return slot is not None and (value in slot.grammar.values or (not slot.grammar.values and value.isdigit()))
 
     def _sayable(self, slot: str, confirm: bool) -> list[Phrase]:
-        rules = self._rules
+        rules = self.rules
         phrases: list[Phrase] = [*rules.yes, *rules.no] if confirm else []
         phrases += rules.slots[slot].say if slot else ()
         return phrases + [phrase for intent in rules.intents.values() for phrase in intent.say]
@@ -176,7 +176,7 @@ class Rules:
 
     def _is_yes_no_of_confirmation(self, turn: _Turn, slot: str) -> bool:
         """A yes to "is that right?" is about the value, also where the value is itself a yes or a no."""
-        return bool(turn.pending.get("confirm")) and set(self._rules.slots[slot].grammar.values) == {"yes", "no"}
+        return bool(turn.pending.get("confirm")) and set(self.rules.slots[slot].grammar.values) == {"yes", "no"}
 
     def _wished(self, turn: _Turn, spoken: str) -> bool:
         for name, pattern in self._intents:
@@ -192,12 +192,12 @@ class Rules:
         if turn.pending.get("confirm") and keys in ("1", "2"):
             self._decided(turn, keys == "1")
         elif slot_name:
-            value = self._dialled_value(self._rules.slots[slot_name], keys)
+            value = self._dialled_value(self.rules.slots[slot_name], keys)
             if value:
                 self._fill(turn, slot_name, value, sure=True)
             return bool(value)
-        elif keys in self._rules.menu:
-            self._begin(turn, self._rules.menu[keys], {})
+        elif keys in self.rules.menu:
+            self._begin(turn, self.rules.menu[keys], {})
         else:
             return keys.isdigit() and self._wished(turn, self._grammar.spoken(keys))
         return True
@@ -214,13 +214,13 @@ class Rules:
     # ---- what follows -----------------------------------------------------
 
     def _begin(self, turn: _Turn, name: str, values: Mapping[str, str]) -> None:
-        for needed in self._rules.intents[name].needs:
-            if not self._rules.slots[needed].keep:
+        for needed in self.rules.intents[name].needs:
+            if not self.rules.slots[needed].keep:
                 turn.slots.pop(needed, None)
         turn.pending, turn.unknown = {}, 0
-        unsure = [slot for slot in values if self._rules.slots[slot].confirm]
+        unsure = [slot for slot in values if self.rules.slots[slot].confirm]
         turn.slots.update(values)
-        if unsure and unsure[0] in self._rules.intents[name].needs:
+        if unsure and unsure[0] in self.rules.intents[name].needs:
             self._confirm_slot(turn, name, unsure[0])
         else:
             self._go_on(turn, name)
@@ -229,13 +229,13 @@ class Rules:
         """:param sure: it was dialled, so that there is no doubt what was meant."""
         intent, turn.slots[slot] = turn.pending["intent"], value
         turn.pending, turn.unknown = {}, 0
-        if self._rules.slots[slot].confirm and not sure:
+        if self.rules.slots[slot].confirm and not sure:
             self._confirm_slot(turn, intent, slot)
         else:
             self._go_on(turn, intent)
 
     def _confirm_slot(self, turn: _Turn, intent: str, slot: str) -> None:
-        self._say(turn, self._rules.slots[slot].confirm)
+        self._say(turn, self.rules.slots[slot].confirm)
         turn.ask(intent, slot, confirm=True)
 
     def _decided(self, turn: _Turn, yes: bool) -> None:
@@ -244,9 +244,9 @@ class Rules:
         if name == OFFER:
             turn.unknown = 0
             if yes:
-                self._carry_out(turn, self._rules.unknown.handoff)
+                self._carry_out(turn, self.rules.unknown.handoff)
             else:
-                self._say(turn, self._rules.declined)
+                self._say(turn, self.rules.declined)
         elif slot and not yes:
             turn.slots.pop(slot, None)
             turn.unknown += 1
@@ -256,14 +256,14 @@ class Rules:
             self._go_on(turn, name) if slot else self._carry_out(turn, name)
         else:
             turn.unknown = 0
-            self._finish(turn, self._rules.intents[name].if_no or Outcome(self._rules.declined))
+            self._finish(turn, self.rules.intents[name].if_no or Outcome(self.rules.declined))
 
     def _go_on(self, turn: _Turn, name: str) -> None:
         """Ask for the next slot that is missing, then for a confirmation, then carry the intent out."""
-        intent = self._rules.intents[name]
+        intent = self.rules.intents[name]
         missing = next((slot for slot in intent.needs if slot not in turn.slots), "")
         if missing:
-            self._say(turn, self._rules.slots[missing].ask)
+            self._say(turn, self.rules.slots[missing].ask)
             turn.ask(name, missing)
         elif intent.confirm:
             self._say(turn, intent.confirm)
@@ -272,14 +272,14 @@ class Rules:
             self._carry_out(turn, name)
 
     def _carry_out(self, turn: _Turn, name: str) -> None:
-        intent = self._rules.intents[name]
+        intent = self.rules.intents[name]
         if any(slot not in turn.slots for slot in intent.needs):
             self._go_on(turn, name)
         else:
             self._finish(turn, self._case(intent))
 
     def _case(self, intent: Intent) -> Outcome:
-        hours = self._rules.hours
+        hours = self.rules.hours
         if hours is None:
             return intent.outcome
         case = intent.if_open if hours.open_until(self._clock()) else intent.if_closed
@@ -293,7 +293,7 @@ class Rules:
 
     def _not_understood(self, turn: _Turn) -> None:
         """Ask again, in other words each time; then offer a human; then do not ask any more."""
-        unknown = self._rules.unknown
+        unknown = self.rules.unknown
         turn.unknown += 1
         if unknown.handoff and turn.unknown > len(unknown.say):
             offered = turn.pending.get("intent") == OFFER
@@ -305,7 +305,7 @@ class Rules:
                 turn.unknown = 0
                 self._carry_out(turn, unknown.handoff)
             return
-        slot = self._rules.slots.get(turn.pending.get("slot", ""))
+        slot = self.rules.slots.get(turn.pending.get("slot", ""))
         again = slot.again if slot and not turn.pending.get("confirm") else ""
         self._say(turn, again or unknown.say[min(turn.unknown, len(unknown.say)) - 1])
         if not again:
@@ -315,10 +315,10 @@ class Rules:
         """What was asked last, to be asked again."""
         name, slot, confirm = (turn.pending.get(key, "") for key in ("intent", "slot", "confirm"))
         if name == OFFER:
-            return self._rules.unknown.offer
+            return self.rules.unknown.offer
         if slot:
-            return self._rules.slots[slot].confirm if confirm else self._rules.slots[slot].ask
-        return self._rules.intents[name].confirm if confirm else ""
+            return self.rules.slots[slot].confirm if confirm else self.rules.slots[slot].ask
+        return self.rules.intents[name].confirm if confirm else ""
 
     # ---- texts --------------------------------------------------------------
 
@@ -343,11 +343,11 @@ class Rules:
             # Whoever calls chooses these: only what a telephone number is made of gets into the dialplan.
             value = value if speech else re.sub(r"[^0-9*#+]", "", value)
             spec = spec or ("digits" if attribute in ("number", "dialled") else "")
-        elif name == "hours" and self._rules.hours:
+        elif name == "hours" and self.rules.hours:
             english = self._language.lower().startswith("en")
-            value = self._rules.hours.fields(self._clock(), english=english)[attribute]
+            value = self.rules.hours.fields(self._clock(), english=english)[attribute]
         else:
-            slot, value = self._rules.slots[name], turn.slots.get(name, "")
+            slot, value = self.rules.slots[name], turn.slots.get(name, "")
             if slot.grammar.values:
                 value = (
                     slot.fields[value][attribute or "name"] if value in slot.fields and (attribute or speech) else value
