@@ -76,8 +76,8 @@ class Pbx:
             case ["SET", "VARIABLE", name, value]:
                 self.variables[name] = value
                 return b"200 result=1\n"
-            case ["GET", "VARIABLE", name]:
-                value = self.variables.get(name)
+            case ["GET", "FULL", "VARIABLE", name]:
+                value = self.variables.get(name[2:-1])
                 return b"200 result=0\n" if value is None else f"200 result=1 ({value})\n".encode()
             case ["VERBOSE", text, _]:
                 self.verbose.append(text)

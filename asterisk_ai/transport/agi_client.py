@@ -194,10 +194,10 @@ class _Channel:
 
     async def get_variable(self, arguments: Sequence[str]) -> str:
         value = self.variables.get(arguments[0])
-        return "0" if value is None else f"1 ({value})"
+        return "0" if value is None else f"1 ({value[:1023]})"
 
     async def get_full_variable(self, arguments: Sequence[str]) -> str:
-        value = re.sub(r"\$\{(\w+)\}", lambda found: self.variables.get(found[1], ""), arguments[0])
+        value = re.sub(r"\$\{([^{}]+)\}", lambda found: self.variables.get(found[1], ""), arguments[0])
         return f"1 ({value})" if value else "0"
 
     async def database_put(self, arguments: Sequence[str]) -> str:

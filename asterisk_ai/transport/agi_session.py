@@ -81,8 +81,9 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
         await self._send("SET VARIABLE", set_variable_line(name, value))
 
     async def get_variable(self, name: str) -> str:
-        """The value of a channel variable, empty where it is not set."""
-        return (await self.command("GET VARIABLE", variable_name(name))).data
+        """The value of a channel variable, empty where it is not set. What is in the value is not evaluated."""
+        # GET VARIABLE cuts values at 1,023 bytes (seen on 22.10.1)
+        return (await self.command("GET FULL VARIABLE", f"${{{variable_name(name)}}}")).data
 
     async def stream_file(self, path: str, escape_digits: str = "", *, seconds: float | None = None) -> AgiReply:
         """Play a sound file, named without its extension, to its end or one of the digits.
