@@ -17,6 +17,7 @@ from asterisk_ai.protocol.agi import (
     AgiReader,
     AgiReply,
     AgiRequest,
+    LineBuffer,
     command_line,
     set_variable_line,
     split_command,
@@ -286,3 +287,21 @@ def test_limits_are_asterisks_own() -> None:
 def test_dead_channel() -> None:
     assert all(map(works_on_dead_channel, ["EXEC", "set variable", "GET FULL VARIABLE", "NOOP", "DATABASE GET"]))
     assert not any(map(works_on_dead_channel, ["STREAM FILE", "ANSWER", "EXECUTE", "GET DATA", "HANGUP"]))
+
+
+def test_where_one_message_ends() -> None:
+    reader = AgiReader(environment=False)
+    assert reader.between_messages
+    for half, rest in ((b"200 result=1 (a\n", b"b)\n"), (b"520-Usage\n", b"520 End of proper usage.\n")):
+        assert read(reader, half) == []
+        assert not reader.between_messages
+        assert len(read(reader, rest)) == 1
+        assert reader.between_messages
+
+
+def test_line_buffer_gives_back_what_is_left() -> None:
+    lines = LineBuffer()
+    lines.feed(b"one\ntwo\nthree")
+    assert lines.next_line() == b"one\n"
+    assert lines.take_rest() == b"two\nthree"
+    assert lines.next_line() is None

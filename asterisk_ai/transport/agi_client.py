@@ -125,19 +125,29 @@ class _Channel:
         self._commands = {**_COMMANDS, **{name.upper(): _given(command) for name, command in commands.items()}}
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer commands until the server closes."""
-        lines = LineBuffer(MAX_LINE - 1)
+        """Answer commands until the server closes.
+
+        :raises RemoteProtocolError: as :func:`run_agi`.
+        :raises OSError: the connection broke.
+        """
+        failed: list[Exception] = []
         async with asyncio.TaskGroup() as group:
             hanging_up = group.create_task(self._watch_hang_up(writer))
-            while True:
-                while (line := lines.next_line()) is not None:
-                    writer.write(await self._answer(line))
-                    await writer.drain()
-                data = await reader.read(65536)
-                if not data:
-                    break
-                lines.feed(data)
+            try:
+                await self._answer_all(reader, writer)
+            except (OSError, RemoteProtocolError) as error:
+                failed.append(error)  # out of the group, which would wrap it
             hanging_up.cancel()
+        if failed:
+            raise failed[0]
+
+    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines = LineBuffer(MAX_LINE - 1)
+        while data := await reader.read(65536):
+            lines.feed(data)
+            while (line := lines.next_line()) is not None:
+                writer.write(await self._answer(line))
+                await writer.drain()
 
     async def _watch_hang_up(self, writer: asyncio.StreamWriter) -> None:
         await self._hang_up.wait()

@@ -104,11 +104,10 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
                 async with asyncio.timeout(limit):
                     answer = await self.send_command(line.decode().removesuffix("\n"))
             except TimeoutError:
-                self.fail(RemoteProtocolError(f"no reply to {command} within {limit:g} s"))
-                raise self._broken or CallHungUp() from None
+                waited = "in time" if limit is None else f"within {limit:g} s"
+                raise self.fail(RemoteProtocolError(f"no reply to {command} {waited}")) from None
             except OSError as error:
-                self.fail(CallHungUp(f"the connection broke: {error}"))
-                raise self._broken or CallHungUp() from None
+                raise self.fail(CallHungUp(f"the connection broke: {error}")) from None
         reply: AgiReply = answer["reply"]
         if reply.code == 511:
             self._hung_up.set()
@@ -181,13 +180,9 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
                 case AgiRequest():
                     raise RemoteProtocolError("a second environment")
 
-    def fail(self, error: AsteriskAIError) -> None:
-        """No command works any more; the first reason stays."""
+    def fail(self, error: AsteriskAIError) -> AsteriskAIError:
+        """No command works any more. Returns why: the first reason stays."""
         self._broken = self._broken or error
         self._hung_up.set()
         self._news.set()
-
-    @property
-    def broken(self) -> AsteriskAIError | None:
-        """Why no command works any more, None as long as they do."""
         return self._broken
