@@ -133,7 +133,9 @@ def test_many_at_once_are_not_mixed_up() -> None:
             alone = [await speak(engine, text) for text in texts]
             engines = [engine, other] * 15
             together = await asyncio.gather(*map(speak, engines, texts))
-            assert [len(pcm) for pcm in together] == pytest.approx([len(pcm) for pcm in alone], rel=0.01)
+            assert [len(pcm) for pcm in together] == pytest.approx(
+                [len(pcm) for pcm in alone], abs=4000
+            )  # a word is 13,600
 
     asyncio.run(main())
 
