@@ -186,6 +186,26 @@ def test_environment_variables_fill_texts_and_numbers() -> None:
     assert read.settings("absent") == {}
 
 
+def test_a_rewritten_configuration_is_the_same_but_for_the_changes(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "agents:\n  a:\n    greeting: 'a $${X} é'\n    rules: {exten: 0200, at: 9:30, say: [yes, no], 0: x, n: 0.5}\n"
+        "providers: {x: {api_key: '${KEY}', size: 3}}\nhttp: no\naudiosocket: {port: 1, idle_seconds: 3}\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KEY", "hunter2")
+        before = config.load(str(file))
+        text = config.rewritten(before, {"audiosocket": {"port": 5}, "http": {"port": 6}, "fastagi": {"port": 7}})
+        after = config.parse(text)
+    assert "hunter2" not in text
+    assert (after.agents, after.providers) == (before.agents, before.providers)
+    assert (after.audiosocket.port, after.audiosocket.idle_seconds, after.fastagi.port) == (5, 3, 7)
+    assert after.http is not None
+    assert after.http.port == 6
+    sample = config.load(str(config.share_path("etc-asterisk") / "asterisk_ai.yaml"))
+    assert config.parse(config.rewritten(sample, {})).agents == sample.agents
+
+
 def test_secrets_are_in_no_representation_and_no_error() -> None:
     text = "providers: {x: {api_key: hunter2, nested: {password: [hunter3]}, from_env: '${KEY}'}}\n"
     read = config.parse(AGENT + text, environ={"KEY": "hunter4"})

@@ -7,7 +7,7 @@ engines = config.pipeline_of(agent)  # PipelineConfig(stt, llm, tts)
 
 from __future__ import annotations
 
-from asterisk_ai.config.loader import ConfigErrors, load, parse
+from asterisk_ai.config.loader import ConfigErrors, load, parse, rewritten
 from asterisk_ai.config.paths import ServiceManager, find, service_manager, share_path, state_directory
 from asterisk_ai.config.schema import (
     AgentConfig,
@@ -40,6 +40,7 @@ __all__ = [
     "find",
     "load",
     "parse",
+    "rewritten",
     "service_manager",
     "share_path",
     "state_directory",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -57,11 +58,18 @@ class Value:
     plain: bool = False
     from_environment: bool = False
 
+    def python(self) -> Any:
+        """The value without its lines: mappings, lists and scalars."""
+        if isinstance(self.data, dict):
+            return {key: item.python() for key, item in self.data.items()}
+        return [item.python() for item in self.data] if isinstance(self.data, list) else self.data
+
 
 class Document:
     """Turns one text into a :class:`Value`, collecting what is wrong with it in ``problems``."""
 
-    def __init__(self, text: str, file: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, text: str, file: str, environ: Mapping[str, str] | None) -> None:
+        """:param environ: what ``${VARIABLE}`` refers to; None leaves it as it is written."""
         self.problems: list[ConfigError] = []
         self._text, self._file, self._environ = text, file, environ
         self._count = 0
@@ -139,10 +147,13 @@ class Document:
             return Value(float(text), line, plain)
         if node.tag not in (_TAG + "str", _TAG + "merge", _TAG + "int", _TAG + "float"):
             raise self._error(f"the tag {node.tag} means nothing here", path, line)
-        filled = _VARIABLE.sub(lambda match: self._variable(match, path, line), text)
+        if self._environ is None:
+            return Value(text, line, plain)
+        environ = self._environ
+        filled = _VARIABLE.sub(lambda match: self._variable(match, environ, path, line), text)
         return Value(filled, line, plain, from_environment=filled != text)
 
-    def _variable(self, match: re.Match[str], path: str, line: int) -> str:
+    def _variable(self, match: re.Match[str], environ: Mapping[str, str], path: str, line: int) -> str:
         name = match[1]
         if name is None:
             return "${"
@@ -153,9 +164,9 @@ class Document:
                 )
             )
             return ""
-        if name not in self._environ:
+        if name not in environ:
             self.problems.append(self._error(f"the environment variable {name} is not set", path, line))
-        return self._environ.get(name, "")
+        return environ.get(name, "")
 
 
 def plain_scalar(text: str) -> Scalar:

@@ -6,6 +6,9 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from asterisk_ai.config import paths
 from asterisk_ai.config.document import Document
@@ -62,6 +65,20 @@ def parse(text: str, file: str = "asterisk_ai.yaml", environ: Mapping[str, str] 
         problems = sorted(reader.problems, key=lambda problem: problem.line)
         raise problems[0] if len(problems) == 1 else ConfigErrors(problems)
     return config
+
+
+def rewritten(config: Config, changes: Mapping[str, Mapping[str, Any]]) -> str:
+    """The text of ``config.source`` with the keys of some sections changed, e.g. to run it on other ports.
+
+    It is read and written by the rules of this file, so that ``0200`` and ``yes`` stay the texts that they
+    are here; ``${VARIABLE}`` stays as well, and no secret is written. Raises ConfigError as :func:`load`.
+    """
+    root = Document(_read(Path(config.source)), config.source, environ=None).root()
+    data: dict[str, Any] = root.python() if root else {}
+    for section, keys in changes.items():
+        old = data.get(section)
+        data[section] = {**(old if isinstance(old, dict) else {}), **keys}
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
 def _read(file: Path) -> str:

@@ -108,9 +108,9 @@ class Reader:
 
     def scalar(self, kind: type[Any], value: Value, path: str, limits: Range) -> Any:
         data = value.data
-        if value.from_environment and value.plain and kind is not str and isinstance(data, str):
+        if value.from_environment and kind is not str and isinstance(data, str):
             data = plain_scalar(data)
-        if kind is bool and isinstance(data, str) and value.plain:
+        if kind is bool and isinstance(data, str) and (value.plain or value.from_environment):
             data = _WORDS.get(data.lower(), data)
         if kind is float and isinstance(data, int) and not isinstance(data, bool):
             data = float(data) if abs(data) < 1e300 else math.inf

@@ -46,7 +46,7 @@ class _Turn:
 class Rules:
     """The ``rules`` engine: one for each agent, shared by its calls, without state of its own.
 
-    :param agent: ``name``, ``language``, ``closing`` and ``rules`` of the agent.
+    :param agent: ``name``, ``language`` and ``rules`` of the agent.
     :param clock: gives the time, with its zone, for opening hours.
     :raises ConfigError: the rules cannot be carried out; with the key's path.
     """
@@ -59,7 +59,6 @@ class Rules:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._language = str(agent.get("language") or "en-US")
-        self._closing = str(agent.get("closing") or "")
         self.rules = load(agent.get("rules"), f"agents.{agent.get('name') or '?'}.rules")
         self._clock = clock
         rules = self.rules
@@ -286,8 +285,7 @@ class Rules:
         return case or intent.outcome
 
     def _finish(self, turn: _Turn, outcome: Outcome) -> None:
-        hangs_up = outcome.do is not None and outcome.do.kind == "hangup"
-        self._say(turn, outcome.answer or (self._closing if hangs_up else ""))
+        self._say(turn, outcome.answer)
         if outcome.do:
             turn.parts.append(self._do(turn, outcome.do))
 
