@@ -15,9 +15,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Audio flows. ``resumed``: this call has been talking before (its server was lost, or the dialplan had it)."""
+    """Audio flows. ``resumed``: this call has been talking before (its server was lost, or the dialplan had it).
+
+    ``expected``: the agent itself had sent it there, so that nobody was cut off.
+    """
 
     resumed: bool = False
+    expected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,8 @@ class TurnState:
     reply: int = 0
     """Number of the newest reply."""
     reply_live: bool = False
+    audible_at: float | None = None
+    """When the newest part of the newest reply began to be played; None before its first."""
     interruptible: bool = True
     """Whether what is being said now may be interrupted."""
     utterance: int = 0
@@ -108,6 +110,8 @@ class TurnState:
     utterance_at: float = 0.0
     awaited: int = 0
     """Number of the closed utterance whose words have not come yet, 0 for none."""
+    awaited_ms: float = 0.0
+    """How long it lasted."""
     voice: bool = False
     voice_at: float = 0.0
     voice_end: float = 0.0
@@ -124,6 +128,7 @@ class TurnState:
 Step = tuple[TurnState, tuple[Action, ...]]
 
 _RECHECK = 0.04  # two frames: how often a doubtful interruption is looked at again
+_PART_SECONDS = 120.0  # nobody says a sentence for longer: the engine that makes the next one is stuck
 _AGENT_BUSY = (Phase.SPEAKING, Phase.THINKING)
 
 
@@ -136,14 +141,23 @@ def deadline(state: TurnState, params: TurnParams) -> float | None:
     """When a :class:`~.events.Timer` is due; None once the conversation has ended or has not begun."""
     if state.phase in (Phase.NEW, Phase.ENDED):
         return None
-    due = [state.started + params.max_call_seconds + (params.answer_seconds if state.phase is Phase.CLOSING else 0.0)]
-    if state.phase is Phase.THINKING:
-        due.append(state.since + params.answer_seconds)
+    if state.phase is Phase.CLOSING:
+        return _stuck_at(state, params)
+    due = [state.started + params.max_call_seconds]
+    if state.phase in _AGENT_BUSY:
+        due.append(_stuck_at(state, params))
     if state.phase in _AGENT_BUSY and state.utterance_open:
         due.append(state.barge_check)
     if state.phase is Phase.LISTENING:
         due.append(_listening_deadline(state, params))
     return min(due)
+
+
+def _stuck_at(state: TurnState, params: TurnParams) -> float:
+    """When words, an answer or a part of one have taken too long."""
+    if state.phase is Phase.THINKING or state.audible_at is None:
+        return state.since + params.answer_seconds
+    return state.audible_at + _PART_SECONDS
 
 
 def _listening_deadline(state: TurnState, params: TurnParams) -> float:
@@ -193,7 +207,7 @@ def _started(state: TurnState, event: Started, now: float, params: TurnParams) -
     state = replace(state, started=now, since=now)
     text, interruptible = state.greeting, state.greeting_interruptible
     if event.resumed:
-        text, interruptible = params.resume_prompt, True
+        text, interruptible = "" if event.expected else params.resume_prompt, True
     return _speak(state, text, now, interruptible=interruptible) if text else _listen(state, now)
 
 
@@ -264,8 +278,8 @@ def _words(state: TurnState, event: WordsFinal, now: float, params: TurnParams) 
     if not state.awaited or event.utterance != state.awaited:
         return state, ()
     state = replace(state, awaited=0)
-    length = (state.voice_end - state.utterance_at) * 1000
-    if not event.accepted and length < params.min_utterance_ms:
+    # Beside dialled digits, refused speech is the tone of the keys that leaked into the audio.
+    if not event.accepted and (state.awaited_ms < params.min_utterance_ms or state.digits):
         return _listen(state, now)
     return _answer(state, now, text=event.text, understood=event.accepted)
 
@@ -277,6 +291,7 @@ def _answer(state: TurnState, now: float, *, text: str, understood: bool = True,
         since=now,
         reply=state.reply + 1,
         reply_live=True,
+        audible_at=None,
         answering=True,
         interruptible=True,
         no_inputs=0,
@@ -315,6 +330,7 @@ def _speak(state: TurnState, text: str, now: float, *, interruptible: bool = Tru
         since=now,
         reply=state.reply + 1,
         reply_live=True,
+        audible_at=None,
         answering=False,
         interruptible=interruptible,
     )
@@ -326,7 +342,7 @@ def _speaking(state: TurnState, event: SpeakingStarted, now: float) -> Step:
         return state, ()
     if state.phase is Phase.THINKING:
         state = replace(state, phase=Phase.SPEAKING, since=now)
-    return replace(state, interruptible=event.interruptible and state.phase is not Phase.CLOSING), ()
+    return replace(state, audible_at=now, interruptible=event.interruptible and state.phase is not Phase.CLOSING), ()
 
 
 def _reply_ended(state: TurnState, event: ReplyEnded, now: float) -> Step:
@@ -359,13 +375,14 @@ def _timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> St
     due = deadline(state, params)
     if due is None or now < due - 1e-6:
         return state, ()
+    now = max(now, due)  # clocks round: a timer that fires a hair early means this deadline, not the one after it
+    if state.phase is Phase.CLOSING:
+        return _end(state, now, Leave("hangup"))
     if now >= state.started + params.max_call_seconds:
-        if state.phase is Phase.CLOSING:
-            return _end(state, now, Leave("hangup"))
         return _close(state, params.max_call_closing, now, Leave("hangup"))
     if state.phase is Phase.LISTENING:
         return _listening_timer(state, now, params)
-    if state.phase is Phase.THINKING and now >= state.since + params.answer_seconds:
+    if now >= _stuck_at(state, params):
         dropped, state = _drop_all(state, "timeout"), _quiet(state)
         state, actions = _trouble(state, now, params)
         return state, dropped + actions
@@ -376,8 +393,9 @@ def _listening_timer(state: TurnState, now: float, params: TurnParams) -> Step:
     if state.utterance_open:
         # A caller who is still speaking is at the cap; what they say next is heard as a new utterance.
         ended = now if state.voice else state.voice_end
-        state = replace(state, phase=Phase.THINKING, since=now, utterance_open=False, awaited=state.utterance)
-        return replace(state, voice_end=ended), (CloseUtterance(state.utterance, ended),)
+        length = (ended - state.utterance_at) * 1000
+        state = replace(state, phase=Phase.THINKING, since=now, utterance_open=False, voice_end=ended)
+        return replace(state, awaited=state.utterance, awaited_ms=length), (CloseUtterance(state.utterance, ended),)
     if state.digits:
         return _answer(state, now, text=state.digits, dialled=True)
     if state.no_inputs >= len(params.no_input_prompts):

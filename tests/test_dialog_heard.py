@@ -1,0 +1,78 @@
+"""Sentences, and what of them was heard."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asterisk_ai.dialog.heard import Spoken, heard_text, sentences
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40)
+PIECES = st.lists(st.builds(Spoken, WORDS, st.integers(0, 50_000)), max_size=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("", []),
+        ("   ", []),
+        ("Hello.", ["Hello."]),
+        ("Hello. How are you? Fine!", ["Hello.", "How are you?", "Fine!"]),
+        ("It costs 3.5 euros. Really.", ["It costs 3.5 euros.", "Really."]),
+        ("Ask for it, e.g. this one.", ["Ask for it, e.g. this one."]),
+        ('He said "yes." Then he left.', ['He said "yes."', "Then he left."]),
+        ("No end", ["No end"]),
+        ("One.\n\nTwo.", ["One.", "Two."]),
+    ],
+)
+def test_sentences(text: str, pieces: list[str]) -> None:
+    assert sentences(text) == pieces
+
+
+@given(WORDS)
+def test_sentences_keep_every_letter(text: str) -> None:
+    kept = "".join("".join(sentences(text)).split())
+    assert kept == "".join(text.split()), text
+
+
+@given(st.lists(st.sampled_from(["Yes.", "No!", "A word", "and more", "3.5", "e.g.", '"Why?"', "(Well.)"]), max_size=8))
+def test_sentences_joined_are_the_text(words: list[str]) -> None:
+    text = " ".join(words)
+    assert " ".join(sentences(text)) == text
+
+
+def test_nothing_played_is_nothing_heard() -> None:
+    assert heard_text([Spoken("Hello there.", 8000)], 0) == ""
+    assert heard_text([], 8000) == ""
+
+
+def test_all_played_is_all_heard() -> None:
+    assert heard_text([Spoken("Hello there.", 8000), Spoken("Bye.", 4000)], 12000) == "Hello there. Bye."
+
+
+def test_a_word_that_was_begun_is_not_heard() -> None:
+    piece = Spoken("one two six ten", 1600)
+    assert heard_text([piece], 399) == ""
+    assert heard_text([piece], 400) == "one"
+    assert heard_text([piece], 1199) == "one two"
+    assert heard_text([piece], 1599) == "one two six"
+    assert heard_text([piece], 1600) == "one two six ten"
+
+
+def test_the_first_piece_is_played_before_the_second_begins() -> None:
+    pieces = [Spoken("one two", 800), Spoken("six ten", 800)]
+    assert heard_text(pieces, 800) == "one two"
+    assert heard_text(pieces, 1200) == "one two six"
+
+
+@given(PIECES, st.integers(-10, 200_000))
+def test_what_was_heard_is_a_prefix_of_what_was_said(pieces: list[Spoken], played: int) -> None:
+    said = " ".join(piece.text for piece in pieces).split()
+    heard = heard_text(pieces, played).split()
+    assert heard == said[: len(heard)]
+
+
+@given(PIECES, st.integers(0, 100_000), st.integers(0, 100_000))
+def test_playing_more_never_takes_a_word_back(pieces: list[Spoken], played: int, more: int) -> None:
+    assert len(heard_text(pieces, played).split()) <= len(heard_text(pieces, played + more).split())

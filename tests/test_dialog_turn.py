@@ -1,0 +1,836 @@
+"""The turn machine by example, with floats for time and no sleep, and by hypothesis for what must hold always."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from asterisk_ai.dialog import turn
+from asterisk_ai.dialog.events import (
+    Action,
+    Answer,
+    CloseUtterance,
+    DigitDialled,
+    DropUtterance,
+    Event,
+    HungUp,
+    Leave,
+    OpenUtterance,
+    RecognitionFailed,
+    ReplyEnded,
+    ReplyFailed,
+    Speak,
+    SpeakingStarted,
+    Started,
+    StopReply,
+    Timer,
+    VoiceOffset,
+    VoiceOnset,
+    WordsFinal,
+)
+from asterisk_ai.dialog.turn import Phase, TurnParams
+
+PARAMS = TurnParams(no_input_prompts=("One?", "Two?"), no_input_closing="Bye.")
+
+
+class Talk:
+    """A conversation in which the test says what happens when."""
+
+    def __init__(self, params: TurnParams = PARAMS, greeting: str = "Hello.", *, interruptible: bool = True) -> None:
+        self.params = params
+        self.state = turn.initial(greeting, interruptible=interruptible)
+        self.voiced_until = 0.0
+
+    def at(self, now: float, event: Event) -> list[Action]:
+        self.state, actions = turn.step(self.state, event, now, self.params)
+        return list(actions)
+
+    @property
+    def due(self) -> float | None:
+        return turn.deadline(self.state, self.params)
+
+    @property
+    def phase(self) -> Phase:
+        return self.state.phase
+
+    def timer(self, voiced_until: float | None = None) -> list[Action]:
+        """The time of the deadline has come; what the caller's voice did until then may be given."""
+        assert self.due is not None
+        now = self.due
+        return self.at(now, Timer(now if voiced_until is None else voiced_until))
+
+    def fire(self, now: float, voiced_until: float) -> list[Action]:
+        """Every timer that is due until ``now``, as call.py would send them."""
+        actions = []
+        for _ in range(1000):
+            if self.due is None or self.due > now:
+                return actions
+            actions += self.at(self.due, Timer(min(self.due, voiced_until)))
+        raise AssertionError("the timer spins")
+
+
+def listening(params: TurnParams = PARAMS) -> Talk:
+    """The greeting has been said by 1.0."""
+    talk = Talk(params)
+    talk.at(0.0, Started())
+    talk.at(0.1, SpeakingStarted(1))
+    assert talk.at(1.0, ReplyEnded(1)) == []
+    assert talk.phase is Phase.LISTENING
+    return talk
+
+
+def speaking(params: TurnParams = PARAMS, *, interruptible: bool = True) -> Talk:
+    """Reply 2 answers the caller and is heard from 3.0 on."""
+    talk = thinking(params)
+    assert talk.at(2.8, WordsFinal(1, "hours")) == [Answer(2, "hours")]
+    assert talk.at(3.0, SpeakingStarted(2, interruptible)) == []
+    assert talk.phase is Phase.SPEAKING
+    return talk
+
+
+def thinking(params: TurnParams = PARAMS) -> Talk:
+    """Utterance 1 from 1.5 to 2.0; its words are awaited from 2.6 on."""
+    talk = listening(params)
+    assert talk.at(1.5, VoiceOnset(1.5)) == [OpenUtterance(1)]
+    assert talk.at(2.16, VoiceOffset(2.0)) == []
+    assert talk.due == pytest.approx(2.6)
+    assert talk.timer() == [CloseUtterance(1, 2.0)]
+    assert talk.phase is Phase.THINKING
+    return talk
+
+
+# ---- beginning ---------------------------------------------------------------------------------
+
+
+def test_the_greeting_is_said_first() -> None:
+    talk = Talk()
+    assert talk.due is None
+    assert talk.at(5.0, Started()) == [Speak(1, "Hello.", interruptible=True)]
+    assert talk.phase is Phase.SPEAKING
+
+
+def test_without_a_greeting_the_agent_listens() -> None:
+    talk = Talk(greeting="")
+    assert talk.at(5.0, Started()) == []
+    assert (talk.phase, talk.due) == (Phase.LISTENING, 5.0 + PARAMS.no_input_seconds)
+
+
+def test_a_call_that_comes_back_hears_the_resume_prompt_and_no_greeting() -> None:
+    talk = Talk(interruptible=False)
+    assert talk.at(0.0, Started(resumed=True)) == [Speak(1, PARAMS.resume_prompt, interruptible=True)]
+
+
+def test_a_call_that_the_agent_had_sent_away_comes_back_without_an_excuse() -> None:
+    talk = Talk()
+    assert talk.at(0.0, Started(resumed=True, expected=True)) == []
+    assert talk.phase is Phase.LISTENING
+
+
+def test_what_comes_before_the_start_or_a_second_start_changes_nothing() -> None:
+    talk = Talk()
+    assert talk.at(0.0, DigitDialled("1")) == []
+    assert talk.at(0.0, Timer(0.0)) == []
+    assert talk.phase is Phase.NEW
+    talk.at(0.0, Started())
+    assert talk.at(1.0, Started()) == []
+
+
+def test_who_speaks_before_the_greeting_is_heard_after_it() -> None:
+    talk = Talk()
+    talk.at(0.0, VoiceOnset(0.0))
+    talk.at(0.1, Started())
+    talk.at(0.2, SpeakingStarted(1))
+    assert talk.at(1.0, ReplyEnded(1)) == [OpenUtterance(1)]
+
+
+def test_hanging_up_before_the_start() -> None:
+    talk = Talk()
+    assert talk.at(0.0, HungUp()) == []
+    assert (talk.phase, talk.due) == (Phase.ENDED, None)
+
+
+# ---- a turn ------------------------------------------------------------------------------------
+
+
+def test_a_turn_from_onset_to_answer() -> None:
+    talk = speaking()
+    assert talk.at(5.0, ReplyEnded(2)) == []
+    assert talk.phase is Phase.LISTENING
+
+
+def test_a_pause_inside_an_utterance_does_not_end_it() -> None:
+    talk = listening()
+    talk.at(1.5, VoiceOnset(1.5))
+    talk.at(2.16, VoiceOffset(2.0))
+    assert talk.at(2.55, VoiceOnset(2.5)) == []
+    assert talk.fire(3.5, 3.5) == []
+    talk.at(4.16, VoiceOffset(4.0))
+    assert talk.fire(4.59, 4.0) == []
+    assert talk.fire(4.61, 4.0) == [CloseUtterance(1, 4.0)]
+
+
+def test_who_talks_without_end_is_answered_in_the_middle() -> None:
+    talk = listening()
+    talk.at(1.5, VoiceOnset(1.5))
+    assert talk.due == 1.5 + PARAMS.max_utterance_seconds
+    assert talk.timer() == [CloseUtterance(1, 21.5)]
+    assert talk.at(21.6, WordsFinal(1, "hours")) == [Answer(2, "hours")]
+    talk.at(21.8, SpeakingStarted(2))
+    assert talk.at(23.0, ReplyEnded(2)) == [OpenUtterance(2)], "still speaking, so hear the rest"
+
+
+def test_an_early_timer_changes_nothing() -> None:
+    talk = listening()
+    state = talk.state
+    assert talk.at(2.0, Timer(2.0)) == []
+    assert talk.state is state
+
+
+def test_stale_words_are_ignored() -> None:
+    talk = thinking()
+    assert talk.at(2.7, WordsFinal(7, "nonsense")) == []
+    assert talk.at(2.7, RecognitionFailed(7)) == []
+    assert talk.at(2.8, WordsFinal(1, "hours")) == [Answer(2, "hours")]
+    assert talk.at(2.9, WordsFinal(1, "hours")) == []
+    assert talk.at(2.9, RecognitionFailed(1)) == []
+
+
+def test_words_are_ignored_while_none_are_awaited() -> None:
+    assert listening().at(2.0, WordsFinal(0, "hours")) == []
+
+
+def test_refused_speech_is_answered_as_not_understood() -> None:
+    assert thinking().at(2.8, WordsFinal(1, "", accepted=False)) == [Answer(2, "", understood=False)]
+
+
+def test_a_refused_noise_is_not_answered() -> None:
+    talk = listening()
+    talk.at(1.5, VoiceOnset(1.5))
+    talk.at(1.7, VoiceOffset(1.58))
+    assert talk.timer() == [CloseUtterance(1, 1.58)]
+    assert talk.at(2.4, WordsFinal(1, "", accepted=False)) == []
+    assert (talk.phase, talk.due) == (Phase.LISTENING, 2.4 + PARAMS.no_input_seconds)
+
+
+def test_an_accepted_word_counts_however_short() -> None:
+    talk = listening()
+    talk.at(1.5, VoiceOnset(1.5))
+    talk.at(1.7, VoiceOffset(1.58))
+    talk.timer()
+    assert talk.at(2.4, WordsFinal(1, "no")) == [Answer(2, "no")]
+
+
+def test_a_cough_while_the_words_are_awaited_does_not_make_a_noise_of_them() -> None:
+    talk = thinking()
+    assert talk.at(2.7, VoiceOnset(2.7)) == [OpenUtterance(2)]
+    assert talk.at(2.75, WordsFinal(1, "", accepted=False)) == [Answer(2, "", understood=False)]
+
+
+# ---- interruption ------------------------------------------------------------------------------
+
+
+def test_barge_in_stops_the_agent_and_the_utterance_goes_on() -> None:
+    talk = speaking()
+    assert talk.at(4.06, VoiceOnset(4.0)) == [OpenUtterance(2)]
+    assert talk.due == pytest.approx(4.24)
+    assert talk.timer() == [StopReply(2, "barge_in")]
+    assert talk.phase is Phase.LISTENING
+    talk.at(5.16, VoiceOffset(5.0))
+    assert talk.timer() == [CloseUtterance(2, 5.0)]
+
+
+def test_a_cough_does_not_stop_the_agent() -> None:
+    talk = speaking()
+    assert talk.at(4.06, VoiceOnset(4.0)) == [OpenUtterance(2)]
+    assert talk.fire(4.30, voiced_until=4.15) == [], "the voice ended before barge_in_ms"
+    assert talk.at(4.31, VoiceOffset(4.15)) == [DropUtterance(2)]
+    assert talk.phase is Phase.SPEAKING
+    assert talk.at(5.0, ReplyEnded(2)) == []
+
+
+@pytest.mark.parametrize(("voiced", "stopped"), [(0.239, False), (0.241, True)])
+def test_the_length_of_an_interruption(voiced: float, stopped: bool) -> None:
+    talk = speaking()
+    talk.at(4.06, VoiceOnset(4.0))
+    assert bool(talk.fire(4.4, voiced_until=4.0 + voiced)) is stopped
+
+
+def test_nothing_interrupts_a_legal_notice_but_it_is_heard_out() -> None:
+    talk = speaking(interruptible=False)
+    assert talk.at(4.06, VoiceOnset(4.0)) == [OpenUtterance(2)]
+    assert talk.fire(6.0, voiced_until=6.0) == []
+    assert talk.at(6.0, ReplyEnded(2)) == []
+    assert talk.phase is Phase.LISTENING
+    talk.at(6.3, VoiceOffset(6.1))
+    assert talk.timer() == [CloseUtterance(2, 6.1)]
+
+
+def test_what_may_be_interrupted_changes_from_part_to_part() -> None:
+    talk = speaking(interruptible=False)
+    talk.at(3.5, VoiceOnset(3.5))
+    assert talk.fire(4.5, voiced_until=4.5) == []
+    talk.at(4.5, SpeakingStarted(2, True))
+    assert talk.fire(4.6, voiced_until=4.6) == [StopReply(2, "barge_in")]
+
+
+def test_a_greeting_that_may_not_be_interrupted() -> None:
+    talk = Talk(interruptible=False)
+    assert talk.at(0.0, Started()) == [Speak(1, "Hello.", interruptible=False)]
+    talk.at(0.1, SpeakingStarted(1, False))
+    talk.at(0.3, VoiceOnset(0.3))
+    assert talk.fire(0.9, voiced_until=0.9) == []
+
+
+def test_half_duplex_listens_when_the_agent_has_finished() -> None:
+    talk = speaking(replace(PARAMS, barge_in=False))
+    assert talk.at(4.06, VoiceOnset(4.0)) == []
+    assert talk.fire(5.0, voiced_until=5.0) == []
+    assert talk.at(5.0, ReplyEnded(2)) == [OpenUtterance(2)]
+    talk.at(5.5, VoiceOffset(5.3))
+    assert talk.timer() == [CloseUtterance(2, 5.3)]
+
+
+def test_half_duplex_forgets_what_was_said_over_the_agent() -> None:
+    talk = speaking(replace(PARAMS, barge_in=False))
+    talk.at(4.06, VoiceOnset(4.0))
+    assert talk.at(4.6, VoiceOffset(4.4)) == []
+    assert talk.at(5.0, ReplyEnded(2)) == []
+
+
+def test_going_on_while_the_words_are_awaited_takes_the_newest_utterance() -> None:
+    talk = thinking()
+    assert talk.at(2.7, VoiceOnset(2.65)) == [OpenUtterance(2)]
+    assert talk.fire(3.0, voiced_until=3.0) == [DropUtterance(1)]
+    assert talk.phase is Phase.LISTENING
+    assert talk.at(3.0, WordsFinal(1, "late")) == []
+
+
+def test_interrupting_an_answer_that_is_still_being_made() -> None:
+    talk = thinking()
+    talk.at(2.7, VoiceOnset(2.65))
+    assert talk.at(2.8, WordsFinal(1, "hours")) == [Answer(2, "hours")]
+    assert talk.fire(3.0, voiced_until=3.0) == [StopReply(2, "barge_in")]
+    assert talk.at(3.1, SpeakingStarted(2)) == []
+    assert talk.at(3.1, ReplyEnded(2)) == []
+    assert talk.at(3.1, ReplyFailed(2)) == []
+    assert talk.phase is Phase.LISTENING
+
+
+def test_a_second_onset_without_an_offset_opens_nothing() -> None:
+    talk = speaking()
+    talk.at(4.0, VoiceOnset(4.0))
+    assert talk.at(4.1, VoiceOnset(4.1)) == []
+
+
+# ---- digits ------------------------------------------------------------------------------------
+
+
+def test_the_wanted_number_of_digits_is_an_answer_at_once() -> None:
+    talk = listening()
+    assert talk.at(2.0, DigitDialled("4", 3)) == []
+    assert talk.at(2.1, DigitDialled("7", 3)) == []
+    assert talk.at(2.2, DigitDialled("1", 3)) == [Answer(2, "471", dialled=True)]
+
+
+def test_an_open_number_ends_with_a_pause() -> None:
+    talk = listening()
+    talk.at(2.0, DigitDialled("4"))
+    talk.at(3.0, DigitDialled("7"))
+    assert talk.due == 5.5
+    assert talk.timer() == [Answer(2, "47", dialled=True)]
+
+
+def test_an_open_number_ends_with_a_hash_which_is_not_part_of_it() -> None:
+    talk = listening()
+    talk.at(2.0, DigitDialled("4"))
+    assert talk.at(3.0, DigitDialled("#")) == [Answer(2, "4", dialled=True)]
+
+
+def test_a_hash_alone_is_an_answer_of_its_own() -> None:
+    assert listening().at(2.0, DigitDialled("#")) == [Answer(2, "#", dialled=True)]
+
+
+def test_a_digit_interrupts_the_agent() -> None:
+    talk = speaking()
+    assert talk.at(4.0, DigitDialled("4")) == [StopReply(2, "digit")]
+    assert talk.phase is Phase.LISTENING
+    assert talk.timer() == [Answer(3, "4", dialled=True)]
+
+
+def test_a_digit_takes_the_place_of_words_that_are_awaited() -> None:
+    talk = thinking()
+    assert talk.at(2.7, DigitDialled("4", 1)) == [DropUtterance(1), Answer(2, "4", dialled=True)]
+    assert talk.at(2.8, WordsFinal(1, "late")) == []
+
+
+def test_digits_dialled_ahead_count_when_the_agent_has_finished() -> None:
+    talk = speaking(interruptible=False)
+    assert talk.at(4.0, DigitDialled("4", 2)) == []
+    assert talk.at(4.1, DigitDialled("7", 2)) == []
+    assert talk.phase is Phase.SPEAKING
+    assert talk.at(5.0, ReplyEnded(2)) == [Answer(3, "47", dialled=True)]
+
+
+def test_digits_dialled_ahead_that_are_not_complete_are_waited_for() -> None:
+    talk = speaking(interruptible=False)
+    talk.at(4.0, DigitDialled("4", 2))
+    assert talk.at(5.0, ReplyEnded(2)) == []
+    assert talk.due == 7.5
+    assert talk.at(6.0, DigitDialled("7", 2)) == [Answer(3, "47", dialled=True)]
+
+
+def test_the_tone_of_a_key_in_the_audio_does_not_take_the_digits_away() -> None:
+    talk = listening()
+    talk.at(2.0, DigitDialled("4"))
+    assert talk.at(2.05, VoiceOnset(2.0)) == [OpenUtterance(1)]
+    talk.at(2.36, VoiceOffset(2.2))
+    assert talk.timer() == [CloseUtterance(1, 2.2)]
+    assert talk.at(2.9, WordsFinal(1, "", accepted=False)) == []
+    assert talk.timer() == [Answer(2, "4", dialled=True)]
+
+
+def test_words_after_a_digit_are_taken_for_the_answer() -> None:
+    talk = listening()
+    talk.at(2.0, DigitDialled("4"))
+    talk.at(2.5, VoiceOnset(2.5))
+    talk.at(3.6, VoiceOffset(3.4))
+    talk.timer()
+    assert talk.at(4.1, WordsFinal(1, "hours")) == [Answer(2, "hours")]
+
+
+def test_digits_mean_nothing_while_the_agent_says_goodbye() -> None:
+    talk = closing()
+    assert talk.at(50.0, DigitDialled("1", 1)) == []
+
+
+# ---- silence -----------------------------------------------------------------------------------
+
+
+def closing() -> Talk:
+    """Nobody has said anything; the closing is made from about 40 on."""
+    talk = listening()
+    for number, prompt in ((2, "One?"), (3, "Two?")):
+        assert talk.timer() == [Speak(number, prompt)]
+        talk.at(talk.state.since + 0.1, SpeakingStarted(number))
+        assert talk.at(talk.state.since + 1.0, ReplyEnded(number)) == []
+    assert talk.timer() == [Speak(4, "Bye.", interruptible=False, then=Leave("hangup"))]
+    assert talk.phase is Phase.CLOSING
+    return talk
+
+
+def test_silence_is_asked_about_and_then_closed() -> None:
+    talk = closing()
+    talk.at(41.0, SpeakingStarted(4, True))
+    assert not talk.state.interruptible
+    assert talk.at(42.0, ReplyEnded(4, Leave("hangup"))) == [Leave("hangup")]
+    assert (talk.phase, talk.due) == (Phase.ENDED, None)
+
+
+def test_an_answer_resets_the_count_of_prompts() -> None:
+    talk = listening()
+    assert talk.timer() == [Speak(2, "One?")]
+    talk.at(10.0, SpeakingStarted(2))
+    talk.at(11.0, VoiceOnset(11.0))
+    assert talk.fire(11.5, voiced_until=11.5) == [StopReply(2, "barge_in")]
+    talk.at(12.2, VoiceOffset(12.0))
+    talk.timer()
+    assert talk.at(13.0, WordsFinal(1, "hours")) == [Answer(3, "hours")]
+    talk.at(13.1, SpeakingStarted(3))
+    talk.at(14.0, ReplyEnded(3))
+    assert talk.timer() == [Speak(4, "One?")]
+
+
+def test_noise_does_not_reset_the_count_of_prompts() -> None:
+    talk = listening()
+    assert talk.timer() == [Speak(2, "One?")]
+    talk.at(9.1, SpeakingStarted(2))
+    talk.at(10.0, ReplyEnded(2))
+    talk.at(11.0, VoiceOnset(11.0))
+    talk.at(11.3, VoiceOffset(11.1))
+    talk.timer()
+    talk.at(12.0, WordsFinal(1, "", accepted=False))
+    assert talk.timer() == [Speak(3, "Two?")]
+
+
+def test_without_a_closing_the_agent_just_leaves() -> None:
+    talk = listening(replace(PARAMS, no_input_prompts=(), no_input_closing=""))
+    assert talk.timer() == [Leave("hangup")]
+    assert talk.phase is Phase.ENDED
+
+
+def test_nothing_interrupts_the_closing() -> None:
+    talk = closing()
+    talk.at(41.0, SpeakingStarted(4))
+    assert talk.at(41.2, VoiceOnset(41.2)) == []
+    assert talk.fire(43.0, voiced_until=43.0) == []
+
+
+def test_a_closing_that_cannot_be_said_ends_the_call_all_the_same() -> None:
+    talk = closing()
+    assert talk.at(41.0, ReplyFailed(4)) == [Leave("hangup")]
+
+
+def test_a_closing_that_never_comes_ends_the_call_all_the_same() -> None:
+    talk = closing()
+    assert talk.due == pytest.approx(talk.state.since + PARAMS.answer_seconds)
+    assert talk.timer() == [StopReply(4, "end"), Leave("hangup")]
+
+
+def test_a_closing_that_sticks_in_the_middle_ends_the_call_all_the_same() -> None:
+    talk = closing()
+    talk.at(41.0, SpeakingStarted(4))
+    assert talk.due is not None
+    assert 41.0 < talk.due < 41.0 + 300.0
+    assert talk.timer() == [StopReply(4, "end"), Leave("hangup")]
+
+
+# ---- what the answer wants done ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["transfer", "queue", "voicemail", "play", "hangup", "fallback"])
+def test_an_action_waits_until_everything_was_said(kind: str) -> None:
+    talk = speaking()
+    leave = Leave(kind, {"queue": "sales"})
+    assert talk.at(4.0, ReplyEnded(2, leave)) == [leave]
+    assert (talk.phase, talk.due) == (Phase.ENDED, None)
+
+
+def test_an_answer_without_a_word_is_listened_after() -> None:
+    talk = thinking()
+    talk.at(2.8, WordsFinal(1, "hours"))
+    assert talk.at(3.0, ReplyEnded(2)) == []
+    assert talk.phase is Phase.LISTENING
+
+
+def test_interrupting_an_action_cancels_it() -> None:
+    talk = speaking()
+    talk.at(4.0, VoiceOnset(4.0))
+    assert talk.fire(4.5, voiced_until=4.5) == [StopReply(2, "barge_in")]
+    assert talk.at(4.5, ReplyEnded(2, Leave("transfer"))) == []
+
+
+# ---- trouble -----------------------------------------------------------------------------------
+
+
+def test_trouble_is_told_and_the_second_one_in_a_row_goes_to_the_fallback() -> None:
+    talk = thinking()
+    assert talk.at(2.8, RecognitionFailed(1)) == [Speak(2, PARAMS.trouble_prompt)]
+    talk.at(3.0, SpeakingStarted(2))
+    assert talk.at(4.0, ReplyEnded(2)) == []
+    talk.at(5.0, VoiceOnset(5.0))
+    talk.at(6.2, VoiceOffset(6.0))
+    talk.timer()
+    assert talk.at(7.0, RecognitionFailed(2)) == [Leave("fallback")]
+
+
+def test_an_answer_in_between_forgives_the_trouble() -> None:
+    talk = thinking()
+    talk.at(2.8, RecognitionFailed(1))
+    talk.at(3.0, SpeakingStarted(2))
+    talk.at(4.0, ReplyEnded(2))
+    talk.at(5.0, DigitDialled("1", 1))
+    talk.at(5.5, SpeakingStarted(3))
+    talk.at(6.0, ReplyEnded(3))
+    talk.at(7.0, DigitDialled("1", 1))
+    assert talk.at(7.5, ReplyFailed(4)) == [Speak(5, PARAMS.trouble_prompt)]
+
+
+def test_without_a_prompt_for_trouble_the_first_one_goes_to_the_fallback() -> None:
+    assert thinking(replace(PARAMS, trouble_prompt="")).at(2.8, RecognitionFailed(1)) == [Leave("fallback")]
+
+
+def test_words_that_never_come_are_trouble() -> None:
+    talk = thinking()
+    assert talk.due == pytest.approx(2.6 + PARAMS.answer_seconds)
+    assert talk.timer() == [DropUtterance(1), Speak(2, PARAMS.trouble_prompt)]
+
+
+def test_an_answer_that_never_comes_is_trouble() -> None:
+    talk = thinking()
+    talk.at(2.8, WordsFinal(1, "hours"))
+    assert talk.timer() == [StopReply(2, "timeout"), Speak(3, PARAMS.trouble_prompt)]
+
+
+def test_a_prompt_that_never_comes_is_trouble() -> None:
+    talk = Talk()
+    talk.at(0.0, Started())
+    assert talk.due == PARAMS.answer_seconds
+    assert talk.timer() == [StopReply(1, "timeout"), Speak(2, PARAMS.trouble_prompt)]
+    assert talk.timer() == [StopReply(2, "timeout"), Leave("fallback")]
+
+
+def test_an_answer_that_sticks_in_the_middle_is_trouble() -> None:
+    talk = speaking()
+    assert talk.due is not None
+    assert 63.0 < talk.due < 303.0
+    assert talk.timer() == [StopReply(2, "timeout"), Speak(3, PARAMS.trouble_prompt)]
+
+
+def test_each_part_of_a_long_answer_has_its_own_time() -> None:
+    talk = speaking()
+    first = talk.due
+    talk.at(60.0, SpeakingStarted(2))
+    assert first is not None
+    assert talk.due == first + 57.0
+
+
+# ---- the longest call --------------------------------------------------------------------------
+
+
+def test_the_longest_call_is_closed() -> None:
+    talk = speaking(replace(PARAMS, max_call_seconds=4.0, max_call_closing="Over."))
+    assert talk.due == 4.0
+    assert talk.timer() == [StopReply(2, "timeout"), Speak(3, "Over.", interruptible=False, then=Leave("hangup"))]
+    talk.at(4.1, SpeakingStarted(3))
+    assert talk.at(5.0, ReplyEnded(3, Leave("hangup"))) == [Leave("hangup")]
+
+
+def test_the_longest_call_ends_what_the_caller_says() -> None:
+    talk = listening(replace(PARAMS, max_call_seconds=4.0))
+    talk.at(2.0, VoiceOnset(2.0))
+    assert talk.timer()[0] == DropUtterance(1)
+
+
+def test_a_timer_that_is_a_hair_early_means_its_own_deadline() -> None:
+    talk = listening(replace(PARAMS, max_call_seconds=4.0))
+    assert talk.at(4.0 - 5e-7, Timer(0.0)) == [
+        Speak(2, PARAMS.max_call_closing, interruptible=False, then=Leave("hangup"))
+    ]
+    talk = thinking()
+    talk.at(2.7, VoiceOnset(2.7))
+    talk.at(2.8, VoiceOffset(2.75))
+    assert talk.due is not None
+    assert talk.at(talk.due - 5e-7, Timer(2.75))[0] == DropUtterance(1)
+
+
+# ---- the end -----------------------------------------------------------------------------------
+
+
+def test_hanging_up_drops_everything() -> None:
+    talk = thinking()
+    talk.at(2.7, VoiceOnset(2.7))
+    assert talk.at(2.75, HungUp()) == [DropUtterance(1), DropUtterance(2)]
+    talk = speaking()
+    assert talk.at(4.0, HungUp()) == [StopReply(2, "end")]
+    assert talk.at(4.0, VoiceOnset(4.0)) == []
+    assert talk.at(4.0, HungUp()) == []
+
+
+# ---- always ------------------------------------------------------------------------------------
+
+
+class Conversation(RuleBasedStateMachine):
+    """Any order of events, as engines and callers may bring them, with a clock that only goes forward."""
+
+    @initialize(
+        greeting=st.sampled_from(["", "Hello."]),
+        interruptible=st.booleans(),
+        barge_in=st.booleans(),
+        prompts=st.sampled_from([(), ("One?",)]),
+        closing=st.sampled_from(["", "Bye."]),
+        max_call=st.sampled_from([3.0, 20.0, 3600.0]),
+        zero=st.booleans(),
+    )
+    def begin(
+        self,
+        greeting: str,
+        interruptible: bool,
+        barge_in: bool,
+        prompts: tuple[str, ...],
+        closing: str,
+        max_call: float,
+        zero: bool,
+    ) -> None:
+        limits: dict[str, Any] = {}
+        if zero:  # every limit as low as the configuration lets it be
+            limits = dict.fromkeys(_LIMITS, 0.0)
+        self.params = TurnParams(
+            barge_in=barge_in,
+            no_input_prompts=prompts,
+            no_input_closing=closing,
+            max_call_seconds=max_call,
+            max_call_closing=closing,
+            **limits,
+        )
+        self.state = turn.initial(greeting, interruptible=interruptible)
+        self.now = 100.0
+        self.voiced = False
+        self.open: set[int] = set()
+        self.closed: set[int] = set()
+        self.live: int | None = None
+        self.left = 0
+        self.then: Leave | None = None
+        self.numbers = (0, 0)
+
+    def send(self, event: Event) -> tuple[Action, ...]:
+        before = self.state
+        self.state, actions = turn.step(before, event, self.now, self.params)
+        for action in actions:
+            self.carry_out(action)
+        if before.phase is Phase.ENDED:
+            assert not actions
+            assert self.state is before
+        return actions
+
+    def carry_out(self, action: Action) -> None:
+        match action:
+            case OpenUtterance(number):
+                assert not self.open, "one utterance at a time is open"
+                assert number > self.numbers[0], "numbers are never used twice"
+                self.numbers = (number, self.numbers[1])
+                self.open.add(number)
+            case CloseUtterance(number, ended_at):
+                assert ended_at <= self.now + 1e-6
+                self.open.remove(number)
+                self.closed.add(number)
+            case DropUtterance(number):
+                assert (number in self.open) != (number in self.closed), "dropped once, and only what there was"
+                self.open.discard(number)
+                self.closed.discard(number)
+            case Answer(number) | Speak(number):
+                assert self.live is None, "two live replies"
+                assert number > self.numbers[1]
+                assert not self.left
+                self.numbers = (self.numbers[0], number)
+                self.live = number
+                self.then = action.then if isinstance(action, Speak) else None
+            case StopReply(number):
+                assert self.live == number
+                self.live = None
+            case Leave():
+                assert self.live is None
+                self.left += 1
+                assert self.left == 1, "left twice"
+
+    @rule(seconds=st.sampled_from([0.0, 0.02, 0.1, 0.5, 3.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes, and call.py's timer fires whenever it is due."""
+        until = self.now + seconds
+        fired = 0
+        while True:
+            due = turn.deadline(self.state, self.params)
+            if due is None or due > until:
+                break
+            self.now = max(self.now, due)
+            self.fire()
+            fired += 1
+            assert fired < 200, "the timer spins"
+        self.now = until
+
+    @rule()
+    def jump(self) -> None:
+        """Nothing happens until the deadline."""
+        due = turn.deadline(self.state, self.params)
+        if due is not None:
+            self.now = max(self.now, due)
+            self.fire()
+
+    def fire(self) -> None:
+        before, due = self.state, turn.deadline(self.state, self.params)
+        actions = self.send(Timer(self.now if self.voiced else before.voice_end))
+        after = turn.deadline(self.state, self.params)
+        assert due is not None
+        moved = after is None or after > due or self.state.phase is not before.phase or bool(actions)
+        assert moved, "a timer at the deadline must get somewhere"
+
+    @rule(resumed=st.booleans(), expected=st.booleans())
+    def start(self, resumed: bool, expected: bool) -> None:
+        self.send(Started(resumed, expected))
+
+    @rule()
+    def voice(self) -> None:
+        self.voiced = not self.voiced
+        self.send(VoiceOnset(self.now - 0.06) if self.voiced else VoiceOffset(max(0.0, self.now - 0.16)))
+
+    @rule(digit=st.sampled_from("0149*#"), wanted=st.sampled_from([0, 1, 3]))
+    def dial(self, digit: str, wanted: int) -> None:
+        self.send(DigitDialled(digit, wanted))
+
+    @precondition(lambda self: self.closed)
+    @rule(text=st.sampled_from(["", "hours"]), accepted=st.booleans(), failed=st.booleans())
+    def words(self, text: str, accepted: bool, failed: bool) -> None:
+        number = self.closed.pop()
+        self.send(RecognitionFailed(number) if failed else WordsFinal(number, text, accepted))
+
+    @rule(number=st.integers(0, 5), event=st.sampled_from([WordsFinal, RecognitionFailed]))
+    def stale_words(self, number: int, event: type) -> None:
+        if number not in self.closed:
+            actions = self.send(event(number, "x") if event is WordsFinal else event(number))
+            assert actions == ()
+
+    @precondition(lambda self: self.live is not None)
+    @rule(interruptible=st.booleans())
+    def audible(self, interruptible: bool) -> None:
+        assert self.live is not None
+        self.send(SpeakingStarted(self.live, interruptible))
+
+    @precondition(lambda self: self.live is not None)
+    @rule(failed=st.booleans(), leave=st.sampled_from([None, "transfer", "play"]))
+    def reply_ends(self, failed: bool, leave: str | None) -> None:
+        number, self.live = self.live, None
+        assert number is not None
+        then = self.then or (Leave(leave) if leave else None)
+        self.send(ReplyFailed(number) if failed else ReplyEnded(number, then))
+        if then is not None and not failed:
+            assert self.left == 1
+
+    @rule(number=st.integers(0, 5), event=st.sampled_from([SpeakingStarted, ReplyEnded, ReplyFailed]))
+    def stale_reply(self, number: int, event: type) -> None:
+        if number != self.live:
+            assert self.send(event(number)) == ()
+
+    @precondition(lambda self: self.now > 105.0)
+    @rule()
+    def hang_up(self) -> None:
+        self.send(HungUp())
+        assert self.state.phase is Phase.ENDED
+
+    @invariant()
+    def books_agree(self) -> None:
+        if not hasattr(self, "state"):
+            return
+        assert self.state.reply_live == (self.live is not None)
+        assert self.state.utterance_open == bool(self.open)
+        assert self.state.awaited in (self.closed or {0})
+        if self.state.phase is Phase.ENDED:
+            assert not self.open
+            assert not self.closed
+            assert self.live is None
+
+    @invariant()
+    def never_stuck(self) -> None:
+        if hasattr(self, "state"):
+            due = turn.deadline(self.state, self.params)
+            assert (due is None) == (self.state.phase in (Phase.NEW, Phase.ENDED))
+
+    def teardown(self) -> None:
+        """Left alone by caller and engines, every conversation comes to its end."""
+        if not hasattr(self, "state") or self.state.phase is Phase.NEW:
+            return
+        for _ in range(2000):
+            if self.state.phase is Phase.ENDED:
+                return
+            self.voiced = False
+            self.jump()
+            if self.state.voice:
+                self.send(VoiceOffset(self.now))
+        raise AssertionError(f"it never ends: {self.state}")
+
+
+_LIMITS = (
+    "endpoint_ms",
+    "barge_in_ms",
+    "min_utterance_ms",
+    "max_utterance_seconds",
+    "no_input_seconds",
+    "digit_timeout_ms",
+    "answer_seconds",
+)
+
+TestConversation = Conversation.TestCase
+TestConversation.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
