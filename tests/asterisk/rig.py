@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gzip
+import hashlib
 import os
 import re
 import secrets
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import pocketsphinx
 import soundfile
 
 from asterisk_ai.config import share_path
@@ -45,7 +47,7 @@ RUNS = "tmp/asterisk-ai-tests"
 
 # What the rig needs besides the modules that etc-asterisk/modules.conf names for the product.
 RIG_MODULES = """
-    app_mixmonitor func_callerid func_channel func_speex pbx_spool app_verbose app_senddtmf app_waitforsilence
+    app_mixmonitor func_callerid func_channel func_speex func_uuid pbx_spool app_verbose app_senddtmf app_waitforsilence
     app_stack app_dial app_record app_read app_echo bridge_simple bridge_native_rtp bridge_softmix
     format_sln format_gsm codec_gsm
     res_pjproject res_pjsip_pubsub res_sorcery_config res_sorcery_memory res_sorcery_astdb res_rtp_asterisk res_pjsip
@@ -73,6 +75,37 @@ def wording() -> dict[str, str]:
             if colon and text and not name.startswith(";") and "[" not in text and (SOUNDS / f"{name}.wav").exists():
                 found[name] = text
     return found
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One prompt as something a caller may say."""
+
+    prompt: str
+    words: str
+    seconds: float
+
+
+def sentences(prompts: Mapping[str, str]) -> list[Sentence]:
+    """The prompts fit to be a caller's turn, in an order that is always the same and mixes all subjects.
+
+    Three to twelve words that are in the recogniser's dictionary, no digits,
+    said in one breath (no pause of 0.4 s), no two of the same wording.
+    """
+    dictionary = {
+        line.split()[0]
+        for line in (Path(pocketsphinx.get_model_path()) / "en-us/cmudict-en-us.dict").read_text().splitlines()
+    }
+    found: dict[str, Sentence] = {}
+    for name, wording_ in prompts.items():
+        words = " ".join(re.sub(r"[^a-z' ]", " ", wording_.lower()).split())
+        count = len(words.split())
+        if re.search(r"[^A-Za-z' ,.!?-]", wording_) or not 3 <= count <= 12 or not dictionary.issuperset(words.split()):
+            continue
+        samples, rate = soundfile.read(SOUNDS / f"{name}.wav", dtype="int16")
+        if rate == 8000 and len(speech(samples)) == 1 and len(samples) < 6 * rate:
+            found.setdefault(words, Sentence(name, words, len(samples) / rate))
+    return sorted(found.values(), key=lambda sentence: hashlib.sha256(sentence.words.encode()).digest())
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
@@ -164,7 +197,7 @@ class Asterisk:
         return False
 
     def _configure(self) -> None:
-        for folder in ("etc", "run", "log", "lib/keys", "cache", "moh", "rec", "spool/outgoing", "spool/tmp"):
+        for folder in "etc run log lib/keys cache moh rec spool/monitor spool/outgoing spool/tmp".split():
             (self.outside / folder).mkdir(parents=True)
         os.chmod(self.outside, 0o755)
         shutil.copy(SOUNDS / "demo-congrats.wav", self.outside / "moh/music.wav")
@@ -316,8 +349,9 @@ class Caller:
     def hear(self, *, start: float = 10, quiet_ms: int = 900, end: float = 30) -> None:
         """Listen until the agent has spoken: begun within ``start`` seconds, then quiet for ``quiet_ms``."""
         self.exec("WaitForNoise", f"120,1,{start:g}")
-        if self.agi("GET VARIABLE WAITSTATUS") != "1 (NOISE)":
-            raise AssertionError(f"the agent said nothing within {start:g} s")
+        status = self.agi("GET VARIABLE WAITSTATUS")
+        if "NOISE" not in status:
+            raise AssertionError(f"the agent said nothing within {start:g} s ({status})")
         self.listen(quiet_ms, end)
 
     def listen(self, quiet_ms: int = 900, end: float = 30) -> None:
