@@ -1,0 +1,251 @@
+"""What a worker process of the pocketsphinx engine runs. Imported there and nowhere else."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pocketsphinx
+import soxr
+
+from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
+from asterisk_ai.providers.pocketsphinx import scores
+from asterisk_ai.providers.pocketsphinx.pauses import Pauses
+from asterisk_ai.providers.pocketsphinx.pronounce import Speller
+from asterisk_ai.providers.pocketsphinx.scores import Segment
+
+NAME = "pocketsphinx"
+MODEL_RATE = 16000
+"""Of the model, in Hz. Its filters at 8 kHz, cut to the telephone's band, understood next to nothing when measured."""
+GRAMMARS = 64
+"""Compiled ones that are kept; the least recently used goes first."""
+MAX_SECONDS = 30
+"""Of audio kept for one utterance; the oldest is dropped."""
+ALLPHONE_SCALE = 1024
+"""The phone loop's segments carry scores shifted right by 10 bits, the grammar's do not (pocketsphinx 5.1)."""
+
+Result = dict[str, Any]
+Steps = Generator[None, None, Result]
+
+
+class Utterance:
+    """One utterance: collected, decoded ahead at each pause, and whole at the end where that was too early."""
+
+    def __init__(self, engine: PocketSphinxEngine, rate: int, grammar: str) -> None:
+        self._engine = engine
+        self._rate = rate
+        self._grammar = grammar
+        self._audio = bytearray()
+        self._pauses = Pauses(rate)
+        self._ahead: Steps | None = None
+        self._ahead_from = 0
+        self._result: Result | None = None
+        self._dropped = 0
+
+    def feed(self, data: bytes) -> None:
+        self._audio += data
+        self._bound()
+        self._pauses.feed(data)
+        if self._ahead_from and self._pauses.loud_since(self._ahead_from):  # not the end after all
+            self._ahead_from, self._ahead, self._result = 0, None, None
+        if not self._ahead_from and self._pauses.pausing():
+            self._ahead_from = self._pauses.frames
+            self._ahead = self._decode()
+        elif self._ahead is not None:
+            self._step()
+
+    def finish(self) -> Result:
+        if not self._ahead_from:
+            self._ahead = self._decode()
+        while self._ahead is not None:
+            self._step()
+        return {**(self._result or {}), "lost": self._dropped}
+
+    def close(self) -> None:
+        self._audio.clear()
+
+    def _bound(self) -> None:
+        surplus = len(self._audio) - MAX_SECONDS * self._rate * 2
+        if surplus > 0:
+            del self._audio[: surplus + (surplus & 1)]
+            self._dropped += surplus
+
+    def _step(self) -> None:
+        """One search at a time, so that other utterances get their turn between them."""
+        assert self._ahead is not None  # noqa: S101 - for the type checker
+        try:
+            next(self._ahead)
+        except StopIteration as stop:
+            self._ahead, self._result = None, stop.value
+
+    def _decode(self) -> Steps:
+        start, end = self._pauses.speech()
+        first = len(self._audio) // 2 - self._pauses.samples  # below 0 where the oldest was dropped
+        pcm = np.frombuffer(bytes(self._audio), np.int16)[max(0, start + first) : max(0, end + first)]
+        return self._engine.recognise(self._grammar, self._upsampled(pcm))
+
+    def _upsampled(self, pcm: npt.NDArray[np.int16]) -> bytes:
+        if self._rate == MODEL_RATE or not len(pcm):
+            return pcm.tobytes()
+        wide = soxr.resample(pcm.astype(np.float32), self._rate, MODEL_RATE)
+        return np.clip(np.round(wide), -32768, 32767).astype(np.int16).tobytes()
+
+
+class PocketSphinxEngine:
+    """Three decoders, each for one utterance at a time: decoding a whole utterance leaves no state behind.
+
+    A whole utterance at once also lets the cepstral mean be taken over all of
+    it, which measured better than a running mean on quiet and noisy lines.
+    """
+
+    quantum_bytes = 1600
+    max_streams = 1000
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._threshold = scores.THRESHOLDS[settings["rejection"]]
+        try:
+            # bestpath off: its lattice may end outside of the grammar's final state.
+            self._grammar = _decoder(lm=None, bestpath=False, compallsen=True)
+            self._loop = _decoder(lm=None, dict=None, compallsen=True)
+            self._heard = _decoder(lm=None, dict=None, beam=1e-20, pbeam=1e-20)
+            self._loop.add_allphone_file("phones", None)
+            self._heard.add_allphone_file("phones", pocketsphinx.get_model_path("en-us/en-us-phone.lm.bin"))
+            self._loop.activate_search("phones")
+            self._heard.activate_search("phones")
+        except RuntimeError as error:
+            raise ProviderUnavailable(NAME, f"cannot load its model: {error}") from error
+        self._free: pocketsphinx.Decoder | None = None
+        self._speller: Speller | None = None
+        self._compiled: OrderedDict[str, str] = OrderedDict()
+        self._counter = 0
+
+    def open(self, options: Mapping[str, Any]) -> Utterance:
+        """A stream; a grammar that cannot be used is refused here."""
+        if options["grammar"]:
+            self._search(options["grammar"])
+        return Utterance(self, options["rate"], options["grammar"])
+
+    def ask(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Check a grammar: nothing to tell where it can be used."""
+        if question["grammar"]:
+            self._search(question["grammar"])
+        return {}
+
+    def recognise(self, grammar: str, pcm: bytes) -> Steps:
+        """Decode an utterance at the model's rate, a search a step."""
+        if not pcm:
+            return _result("", math.inf, accepted=False)
+        if not grammar:
+            text, _ = _run(self._free_decoder(), pcm)
+            return _result(text, 0.0, accepted=bool(text))
+        self._grammar.activate_search(self._search(grammar))
+        text, sentence = _run(self._grammar, pcm)
+        if not text:
+            return _result("", math.inf, accepted=False)
+        if math.isinf(self._threshold):
+            return _result(text, -math.inf, accepted=True)
+        yield
+        _, loop = _run(self._loop, pcm, ALLPHONE_SCALE)
+        yield
+        _, heard = _run(self._heard, pcm, ALLPHONE_SCALE)
+        found = scores.evidence(sentence, self._phones(sentence), loop, heard)
+        suspected = scores.suspicion(found)
+        return _result(text, suspected, accepted=suspected <= self._threshold)
+
+    def _free_decoder(self) -> pocketsphinx.Decoder:
+        """The free language model: for agents without a grammar. Some 90 MB, so loaded when first asked for."""
+        if self._free is None:
+            self._free = _decoder(fwdflat=False, bestpath=False, beam=1e-30, pbeam=1e-30, wbeam=1e-20, maxhmmpf=3000)
+        return self._free
+
+    def _phones(self, sentence: list[Segment]) -> list[str]:
+        words = [self._grammar.lookup_word(part.name) or "" for part in sentence if part.speech]
+        return " ".join(words).split()
+
+    def _search(self, grammar: str) -> str:
+        """The name of the compiled grammar.
+
+        :raises ProviderRejected: it cannot be compiled, or a word of it cannot be pronounced.
+        """
+        name = self._compiled.get(grammar)
+        if name is not None:
+            self._compiled.move_to_end(grammar)
+            return name
+        text = lowered(grammar)
+        self._pronounce(text)
+        self._counter += 1
+        name = f"grammar{self._counter}"
+        try:
+            self._grammar.add_jsgf_string(name, text.encode())
+        except (ValueError, RuntimeError) as error:
+            raise ProviderRejected(NAME, "the grammar is no JSGF that it can use") from error
+        self._compiled[grammar] = name
+        while len(self._compiled) > GRAMMARS:
+            # The active search must not be removed from under the decoder.
+            self._grammar.activate_search(name)
+            self._grammar.remove_search(self._compiled.popitem(last=False)[1])
+        return name
+
+    def _pronounce(self, grammar: str) -> None:
+        for word in sorted(words_of(grammar)):
+            if self._grammar.lookup_word(word):
+                continue
+            self._speller = self._speller or Speller()
+            phones = self._speller.phones(word)
+            if not phones:
+                raise ProviderRejected(
+                    NAME, f"the grammar's word {word!r} cannot be pronounced; spell it as it is spoken"
+                )
+            self._grammar.add_word(word, phones, False)
+
+
+NOT_WORDS = re.compile(
+    r"#JSGF[^;]*;|//[^\n]*|/\*.*?\*/|<[^>]*>|\{(?:\\.|[^}\\])*\}|/\s*[\d.eE+-]+\s*/|\b(?:grammar|import)\b[^;]*;|\bpublic\b(?=\s*<)",
+    re.DOTALL,
+)
+"""All of a JSGF grammar that is no word: header, comments, rule names, tags, weights, declarations."""
+
+
+def words_of(grammar: str) -> set[str]:
+    """The words of a JSGF grammar."""
+    return set(re.split(r"[\s|()\[\]*+=;\"]+", NOT_WORDS.sub(" ", grammar))) - {""}
+
+
+def lowered(grammar: str) -> str:
+    """The grammar with its words in lower case, as the dictionary has them; all else as it was."""
+    parts: list[str] = []
+    end = 0
+    for other in NOT_WORDS.finditer(grammar):
+        parts += [grammar[end : other.start()].lower(), other.group()]
+        end = other.end()
+    return "".join([*parts, grammar[end:].lower()])
+
+
+def _decoder(**options: Any) -> pocketsphinx.Decoder:
+    return pocketsphinx.Decoder(loglevel="FATAL", **options)
+
+
+def _run(decoder: pocketsphinx.Decoder, pcm: bytes, scale: int = 1) -> tuple[str, list[Segment]]:
+    """Decode a whole utterance: the words and where they are."""
+    try:
+        decoder.start_utt()
+        decoder.process_raw(pcm, False, True)
+        decoder.end_utt()
+    except RuntimeError as error:
+        raise ProviderUnavailable(NAME, f"the decoder failed: {error}") from error
+    found = decoder.hyp()
+    if found is None or not found.hypstr:
+        return "", []
+    return found.hypstr, [
+        Segment(part.word, part.start_frame, part.end_frame, scale * math.log(max(part.ascore, 1e-300)))
+        for part in decoder.seg()
+    ]
+
+
+def _result(text: str, suspected: float, *, accepted: bool) -> Result:
+    return {"text": text, "accepted": accepted, "confidence": round(scores.confidence(suspected), 3)}
