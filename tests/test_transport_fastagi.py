@@ -18,6 +18,7 @@ import uvloop
 from panoramisk import fast_agi
 
 from asterisk_ai.errors import CallHungUp, LocalProtocolError, RemoteProtocolError
+from asterisk_ai.protocol.agi import split_command
 from asterisk_ai.transport.agi_client import AgiOutcome, run_agi
 from asterisk_ai.transport.fastagi import AgiSession, FastAgiServer, Handler
 
@@ -277,20 +278,66 @@ def test_a_connection_that_ends_in_a_command() -> None:
     run(main())
 
 
-def test_a_cancelled_command_does_not_shift_the_replies() -> None:
+@pytest.mark.parametrize("own_reply", [b"", b"200 result=0 endpos=99\n"], ids=["stopped", "had-ended"])
+@pytest.mark.parametrize("after", [0.05, 0.3], ids=["at-once", "later"])
+def test_a_cancelled_command_does_not_shift_the_replies(own_reply: bytes, after: float) -> None:
+    """Asterisk stops STREAM FILE for a further command, without a reply to it; unless it had just ended."""
+
     async def main() -> None:
         async def impatient(session: AgiSession) -> str:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    await session.command("STREAM FILE", "long", "")
-            return (await session.command("GET VARIABLE", "X")).data
+                async with asyncio.timeout(after):
+                    await session.stream_file("long")
+            return await session.get_variable("X")
+
+        stage = Stage(impatient)
+        async with serving(stage) as (server, port), connected(port, HEADER) as (reader, writer):
+            start = asyncio.get_running_loop().time()
+            assert (await reader.readline()).startswith(b"STREAM FILE")
+            marker = split_command((await reader.readline()).decode().strip())[-1]
+            assert asyncio.get_running_loop().time() - start > 0.08  # never both in one read
+            writer.write(own_reply + f"200 result=1 ({marker})\n".encode())
+            assert await reader.readline() == b'GET FULL VARIABLE "${X}"\n'
+            writer.write(b"200 result=1 (right)\n")
+            assert await stage.done == "right"
+            assert server.counters.protocol_errors == 0
+
+    run(main())
+
+
+def test_a_command_that_is_cancelled_again_and_again() -> None:
+    async def main() -> None:
+        async def restless(session: AgiSession) -> list[str]:
+            for number in range(30):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.003 * (number % 7)):
+                        await session.get_variable("X")
+            return [await session.get_variable("X"), await session.get_variable("Y")]
+
+        stage = Stage(restless)
+        async with serving(stage) as (server, port):
+            variables = {"X": "x", "Y": "y"}
+            assert (await run_agi("127.0.0.1", port, "go", variables=variables, timeout=6)).status == "SUCCESS"
+            assert await stage.done == ["x", "y"]
+            assert server.counters.protocol_errors == 0
+
+    run(main())
+
+
+def test_two_replies_too_many() -> None:
+    async def main() -> None:
+        async def impatient(session: AgiSession) -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await session.stream_file("long")
+            await session.get_variable("X")
 
         stage = Stage(impatient)
         async with serving(stage) as (_, port), connected(port, HEADER) as (reader, writer):
             await reader.readline()
             await reader.readline()
-            writer.write(b"200 result=0 endpos=99\n200 result=1 (right)\n")
-            assert await stage.done == "right"
+            writer.write(b"200 result=0\n" * 2)
+            assert isinstance(await stage.done, RemoteProtocolError)
 
     run(main())
 

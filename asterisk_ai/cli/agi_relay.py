@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import selectors
 import signal
 import socket
@@ -161,8 +162,27 @@ class Agi(pyst2.AGI):  # type: ignore[misc]
         while (seconds := until - time.monotonic()) > 0:
             data = self.input.read(seconds)
             replies = [event for event in self.take_replies(data or b"") if isinstance(event, AgiReply)]
-            if self.owed <= 0 and replies:
+            if replies:
                 return replies[-1]
+        raise CallHungUp("Asterisk does not answer")
+
+    def in_step(self) -> None:
+        """Stop a command that is in flight, such as a file that plays, and read up to where nothing is owed.
+
+        STREAM FILE and its like have no reply when a further command stops them, others have: so the further command
+        is one whose reply is known by its text. It must not come so soon that Asterisk reads both at once.
+        """
+        if not self.owed:
+            return
+        time.sleep(0.1)
+        marker = f"in-step-{secrets.token_hex(8)}"
+        self.send_command(command_line("GET FULL VARIABLE", marker).decode().removesuffix("\n"))
+        until = time.monotonic() + STEP_SECONDS
+        while (seconds := until - time.monotonic()) > 0:
+            for event in self.take_replies(self.input.read(seconds) or b""):
+                if isinstance(event, AgiReply) and event.data == marker:
+                    self.owed = 0
+                    return
         raise CallHungUp("Asterisk does not answer")
 
     def command(self, line: bytes) -> AgiReply:
@@ -331,6 +351,7 @@ def tell_dialplan(agi: Agi, text: str, variables: Mapping[str, str]) -> None:
     """A plain line on Asterisk's console, and variables for the dialplan. A channel that is gone wants neither."""
     plain = "".join(char if char.isprintable() else " " for char in text)
     with contextlib.suppress(CallHungUp, RemoteProtocolError, OSError, pyst2.AGIException):
+        agi.in_step()
         agi.command(command_line("VERBOSE", f"asterisk-ai: {plain}"[:500], "1"))
         for name, value in variables.items():
             agi.command(set_variable_line(name, value))

@@ -145,9 +145,12 @@ class _Channel:
         lines = LineBuffer(MAX_LINE - 1)
         while data := await reader.read(65536):
             lines.feed(data)
-            while (line := lines.next_line()) is not None:
-                writer.write(await self._answer(line))
-                await writer.drain()
+            if (line := lines.next_line()) is None:
+                continue
+            if lines.next_line() is not None:
+                raise RemoteProtocolError("two commands at once: Asterisk would leave the second one lying")
+            writer.write(await self._answer(line))
+            await writer.drain()
 
     async def _watch_hang_up(self, writer: asyncio.StreamWriter) -> None:
         await self._hang_up.wait()

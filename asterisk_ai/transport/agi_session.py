@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
 from typing import Any
 
@@ -22,12 +23,16 @@ from asterisk_ai.protocol.agi import (
 )
 
 READ_BYTES = 65536
+#: Asterisk reads through a buffer and waits on the socket: the second of two commands that it reads at once is stuck
+#: until more comes (seen on 22.10.1). Nothing is sent sooner than this behind a command without its reply.
+_APART_SECONDS = 0.1
 
 
 class AgiSession(fast_agi.Request):  # type: ignore[misc]
     """One AGI conversation. Its commands may be called from one task at a time or several; they go one by one.
 
-    A command that is cancelled leaves a whole session: its reply is dropped when it comes.
+    Cancelling a command leaves a whole session, and stops what Asterisk stops for a further command: STREAM FILE, GET
+    OPTION, WAIT FOR DIGIT and GET DATA end at once, EXEC and RECORD FILE go on and hold up the next command.
     """
 
     def __init__(
@@ -47,6 +52,9 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
         self._one_command = asyncio.Lock()
         self._replies: deque[AgiReply] = deque()
         self._owed = 0
+        self._sent_at = 0.0
+        self._marker = ""
+        self._stale = 0
         self._news = asyncio.Event()
         self._hung_up = asyncio.Event()
         self._broken: AsteriskAIError | None = None
@@ -102,7 +110,11 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
             self._check(command)
             try:
                 async with asyncio.timeout(limit):
+                    await self._in_step()
                     answer = await self.send_command(line.decode().removesuffix("\n"))
+            except asyncio.CancelledError:
+                self._abandon()
+                raise
             except TimeoutError:
                 waited = "in time" if limit is None else f"within {limit:g} s"
                 raise self.fail(RemoteProtocolError(f"no reply to {command} {waited}")) from None
@@ -120,6 +132,36 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
         if self.hung_up and not works_on_dead_channel(command):
             raise CallHungUp(f"{command} after the hang-up")
 
+    def _abandon(self) -> None:
+        """Nobody waits for the command in flight any more: stop it, and find the place after its reply.
+
+        A further command stops STREAM FILE and its like, which then have no reply at all; others have theirs, and it
+        may be on its way now. So the further command is one whose reply is known by its text.
+        """
+        if not self._owed or self._replies or self._broken is not None:
+            self._owed = 0
+            self._replies.clear()
+            return
+        self._stale, self._owed = self._owed, 0
+        self._marker = f"in-step-{secrets.token_hex(8)}"
+        loop = asyncio.get_running_loop()
+        loop.call_at(max(loop.time(), self._sent_at + _APART_SECONDS), self._write_marker)
+
+    def _write_marker(self) -> None:
+        if self._broken is None and not self.writer.is_closing():
+            self.writer.write(command_line("GET FULL VARIABLE", self._marker))
+
+    async def _in_step(self) -> None:
+        """Wait until nothing is left of a command that was cancelled."""
+        while self._marker:
+            await self._wait_for_news()
+
+    async def _wait_for_news(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+        self._news.clear()
+        await self._news.wait()
+
     async def send_command(self, command: str) -> dict[str, Any]:
         """Send a line that is quoted already; :meth:`command` is what a handler wants.
 
@@ -127,7 +169,8 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
         """
         if any(char in command for char in "\r\n\0"):
             raise LocalProtocolError("CR, LF or NUL in a command")
-        self._owed += 1
+        self._owed = 1
+        self._sent_at = asyncio.get_running_loop().time()
         answer: dict[str, Any] = await super().send_command(command)
         return answer
 
@@ -137,17 +180,11 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
         Overrides panoramisk's, which takes ``HANGUP`` for the reply and is off by one from then on, reads two
         lines of a usage whatever its length, and raises ValueError at the end of the connection.
         """
-        while True:
-            while self._replies:
-                reply = self._replies.popleft()
-                self._owed -= 1
-                if not self._owed:
-                    return {"status_code": reply.code, "result": (reply.result, reply.data), "reply": reply}
-                # the reply to a command that was cancelled
-            if self._broken is not None:
-                raise self._broken
-            self._news.clear()
-            await self._news.wait()
+        while not self._replies:
+            await self._wait_for_news()
+        reply = self._replies.popleft()
+        self._owed = 0
+        return {"status_code": reply.code, "result": (reply.result, reply.data), "reply": reply}
 
     async def listen(self) -> None:
         """Take in what Asterisk sends, until the connection's end. It runs beside the handler, so that a hang-up
@@ -169,9 +206,7 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
         while (event := self._incoming.next_event()) is not None:
             match event:
                 case AgiReply():
-                    if len(self._replies) >= self._owed:
-                        raise RemoteProtocolError("a reply to no command")
-                    self._replies.append(event)
+                    self._take_reply(event)
                     self._news.set()
                 case AgiHangUp():
                     self._hung_up.set()
@@ -179,6 +214,16 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
                     self.fail(CallHungUp("Asterisk closed the connection"))
                 case AgiRequest():
                     raise RemoteProtocolError("a second environment")
+
+    def _take_reply(self, reply: AgiReply) -> None:
+        if self._marker and reply.data == self._marker:
+            self._marker, self._stale = "", 0
+        elif self._stale:
+            self._stale -= 1
+        elif len(self._replies) < self._owed:
+            self._replies.append(reply)
+        else:
+            raise RemoteProtocolError("a reply to no command")
 
     def fail(self, error: AsteriskAIError) -> AsteriskAIError:
         """No command works any more. Returns why: the first reason stays."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import queue
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -177,6 +179,32 @@ def test_a_value_that_forges_a_reply_ends_the_connection(asterisk: Asterisk, ser
         with pytest.raises(RemoteProtocolError):
             server.result()
         assert until(said(asterisk, caller), 5, "NoOp") == "AGISTATUS=SUCCESS AI_STATUS=LEFT"
+
+
+@pytest.mark.parametrize(("exten", "route"), [("fast", "fast"), ("process", "start")])
+@pytest.mark.parametrize(
+    "command",
+    [("STREAM FILE", "demo-instruct", ""), ("WAIT FOR DIGIT", "9000"), ("GET DATA", "demo-instruct", "9000", "1")],
+    ids=lambda command: command[0],
+)
+def test_cancelling_stops_what_plays(
+    asterisk: Asterisk, server: Server, exten: str, route: str, command: tuple[str, ...]
+) -> None:
+    async def play(session: AgiSession) -> Any:
+        await session.set_variable("V", "right")
+        times: list[float] = []
+        for seconds in (0.001, 0.05, 0.5):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await session.command(*command, seconds=None)
+            started = time.monotonic()
+            assert await session.get_variable("V") == "right"
+            times.append(time.monotonic() - started)
+        return max(times)
+
+    server.play[route] = play
+    with asterisk.call(f"agi-test,{exten},1", record=False):
+        assert server.result() < 1
 
 
 def test_a_caller_hangs_up_in_a_prompt(asterisk: Asterisk, server: Server) -> None:
