@@ -12,9 +12,10 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from asterisk_ai import __version__
+from asterisk_ai import __version__, diagnostic
 from asterisk_ai.call import Call
 from asterisk_ai.config import Config, ServiceManager, load
+from asterisk_ai.diagnostic import DiagnosticCall
 from asterisk_ai.errors import AsteriskAIError, CallRefused
 from asterisk_ai.lineup import Engines, Lineup
 from asterisk_ai.routes import CallRoutes
@@ -199,7 +200,7 @@ class Server:
         if self.store.count >= self.config.server.max_calls:
             raise CallRefused("FULL", f"server.max_calls is {self.config.server.max_calls}")
         name = name or self.config.default_agent
-        if name not in self._lineup.agents:
+        if name not in self._lineup.agents and name not in diagnostic.AGENTS:
             known = ", ".join(self._lineup.agents)
             raise CallRefused("UNKNOWN_AGENT", f"no agent {name[:50]!r} in the configuration (there are: {known})")
         return name
@@ -207,18 +208,26 @@ class Server:
     def _spool_path(self) -> Path:
         return self.config.spool_path()  # of the configuration in use now
 
-    def _accept(self, call_id: str, connection: AudioSocketConnection) -> Call:
+    def _accept(self, call_id: str, connection: AudioSocketConnection) -> Call | DiagnosticCall:
         if self.store.get(call_id) is None and not self.config.audiosocket.require_registration:
             # A bare AudioSocket(): there is nobody to tell the agent or the rate.
             self.store.add(CallSession(call_id, self._admit(""), rate=0, registered=False))
         session = self.store.claim(call_id)
-        agent = self._lineup.agents.get(session.agent) or self._lineup.agents[self.config.default_agent]
-        call = Call(session, agent, connection, self.store, self.metrics)
+        call = self._call(session, connection)
         logger.info("audio connected (connection %d of the call)", session.connects, extra={"call_id": session.call_id})
         self._group.create_task(self._run(call, self._lineup))
         return call
 
-    async def _run(self, call: Call, lineup: Lineup) -> None:
+    def _call(self, session: CallSession, connection: AudioSocketConnection) -> Call | DiagnosticCall:
+        # A call of an earlier server may have an agent that the configuration does not have any more.
+        for name in (session.agent, self.config.default_agent):
+            if name in self._lineup.agents:
+                return Call(session, self._lineup.agents[name], connection, self.store, self.metrics)
+            if name in diagnostic.AGENTS:
+                return diagnostic.AGENTS[name](session, connection)
+        raise CallRefused("UNKNOWN_AGENT", f"no agent {session.agent!r}")
+
+    async def _run(self, call: Call | DiagnosticCall, lineup: Lineup) -> None:
         lineup.enter()
         try:
             await call.run()

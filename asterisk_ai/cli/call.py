@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import yaml
 
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.cli.calls import turn_line
 from asterisk_ai.cli.simulator import RATE, Caller, Line, Result, simulate
 from asterisk_ai.config import Config, load
+from asterisk_ai.config.loader import rewritten
 from asterisk_ai.errors import AsteriskAIError, StoreError
 from asterisk_ai.providers import catalog
 from asterisk_ai.session.model import CallSession
@@ -167,23 +167,26 @@ def _read_wav(path: str) -> bytes:
 
 @contextlib.contextmanager
 def _server(config: Config) -> Iterator[Config]:
-    """Run the configuration on free loopback ports in a process of its own; its calls are kept for this call only."""
+    """Run the configuration on free loopback ports in a process of its own; its records end with it."""
     with tempfile.TemporaryDirectory(prefix="asterisk-ai-") as folder:
         file = Path(folder) / "asterisk_ai.yaml"
         log = Path(folder) / "server.log"
-        document = yaml.safe_load(Path(config.source).read_text("utf-8")) or {}
-        for section in ("audiosocket", "fastagi", "http"):
-            document[section] = {**(document.get(section) or {}), "host": "127.0.0.1", "port": _free_port()}
-        document["audiosocket"].pop("advertise", None)
-        document["store"] = {"backend": "sqlite", "path": str(Path(folder) / "sessions.db")}
-        file.write_text(yaml.safe_dump(document), "utf-8")
+        port = _free_port()
+        local = {"host": "127.0.0.1"}
+        changes: dict[str, dict[str, Any]] = {
+            "audiosocket": {**local, "port": _free_port(), "advertise": ""},
+            "fastagi": {**local, "port": _free_port()},
+            "http": {**local, "port": port},
+            "store": {"backend": "sqlite", "path": str(Path(folder) / "sessions.db")},
+        }
+        file.write_text(rewritten(config, changes), "utf-8")
         served = load(str(file))
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(file)], stdout=output, stderr=output
             )
         try:
-            _wait_ready(document["http"]["port"], process, log)
+            _wait_ready(port, process, log)
             yield served
         finally:
             process.terminate()

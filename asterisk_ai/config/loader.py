@@ -13,7 +13,7 @@ import yaml
 from asterisk_ai.config import paths
 from asterisk_ai.config.document import Document
 from asterisk_ai.config.reader import Reader, did_you_mean
-from asterisk_ai.config.schema import AudioSocketConfig, Config, FastAGIConfig, HttpConfig
+from asterisk_ai.config.schema import DIAGNOSTIC_AGENTS, AudioSocketConfig, Config, FastAGIConfig, HttpConfig
 from asterisk_ai.errors import ConfigError
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -114,7 +114,7 @@ def _check_names(config: Config, reader: Reader) -> None:
     elif not config.default_agent:
         reader.problem("say which of the agents takes calls that name none", "default_agent", 0)
     else:
-        check(config.default_agent, config.agents, "agent", "default_agent")
+        check(config.default_agent, dict.fromkeys([*config.agents, *DIAGNOSTIC_AGENTS]), "agent", "default_agent")
     check(config.pipeline, config.pipelines, "pipeline", "pipeline")
     for name, agent in config.agents.items():
         if agent.pipeline:

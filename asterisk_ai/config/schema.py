@@ -39,6 +39,9 @@ class Secret(str):
         return "'***'"
 
 
+DIAGNOSTIC_AGENTS = ("echo", "milliwatt")
+"""Agents that are there without being configured, see :mod:`asterisk_ai.diagnostic`."""
+
 Port = Annotated[int, Range(1, 65535)]
 Seconds = Annotated[float, Range(0.1, 86_400)]
 Count = Annotated[int, Range(1, 100_000)]

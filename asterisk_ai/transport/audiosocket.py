@@ -75,8 +75,9 @@ class AudioSocketConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._fd = -1
         self._playing = False
+        self._sent_now = False
         self._buffer = PlayoutBuffer(frame_bytes(8000))
-        self._header = self._silence = b""
+        self._header = self._idle_message = b""
         self._high_water = self._ticks = self._stalled_ticks = self._received_tick = 0
         self._wakers: list[asyncio.Future[None]] = []
         self._reason = ""
@@ -114,6 +115,8 @@ class AudioSocketConnection(asyncio.Protocol):
                 self.abort("hangup" if isinstance(event, audiosocket.Hangup) else "Asterisk reported an error")
             else:
                 self._server.counters.unknown_messages += 1
+        if self._reader.error is not None:
+            self._refuse("PROTOCOL", str(self._reader.error))
 
     def eof_received(self) -> bool:
         return False  # close: an AudioSocket has no half-open state
@@ -163,7 +166,7 @@ class AudioSocketConnection(asyncio.Protocol):
         size = frame_bytes(rate)
         self._buffer = PlayoutBuffer(size)
         self._header = audiosocket.audio_header(rate, size)
-        self._silence = self._header + bytes(size)
+        self._idle_message = self._header + bytes(size)
         self._high_water = int(HIGH_WATER_SECONDS * rate) * SAMPLE_BYTES
         self._playing = True
         self._server.clock.add(self)
@@ -176,13 +179,21 @@ class AudioSocketConnection(asyncio.Protocol):
         self._ticks += 1
         if self._ticks % _SECOND_TICKS == 0 and self._idle():
             return
+        if self._sent_now:
+            self._sent_now = False
+            return
         transport = self._transport
         if transport is None or transport.get_write_buffer_size():
             self._stalled()
             return
         self._stalled_ticks = 0
         pcm = self._buffer.take()
-        message = self._silence if pcm is None else self._header + pcm
+        message = self._idle_message if pcm is None else self._header + pcm
+        self._write(transport, message)
+        if self._wakers and self._buffer.queued <= self._high_water:
+            self._wake()
+
+    def _write(self, transport: asyncio.Transport, message: bytes) -> None:
         try:
             # Past the transport, in one write: half the cost of transport.write, and no buffer of its own.
             sent = os.write(self._fd, message)
@@ -192,8 +203,19 @@ class AudioSocketConnection(asyncio.Protocol):
             return  # the reader is told of it next
         if sent != len(message):
             transport.write(message[sent:])
-        if self._wakers and self._buffer.queued <= self._high_water:
-            self._wake()
+
+    def send_now(self, pcm: bytes) -> None:
+        """Send ``pcm`` past the buffer and the clock, which skips its next frame. Dropped where the peer is behind."""
+        transport = self._transport
+        if self._fd < 0 or transport is None or transport.get_write_buffer_size():
+            return
+        self._sent_now = True
+        header = self._header if len(pcm) == self._buffer.frame else audiosocket.audio_header(self.rate, len(pcm))
+        self._write(transport, header + pcm)
+
+    def play_when_idle(self, frame: bytes) -> None:
+        """Send ``frame`` (20 ms at :attr:`rate`) instead of silence while nothing is queued."""
+        self._idle_message = self._header + frame
 
     def _idle(self) -> bool:
         if (self._ticks - self._received_tick) / _SECOND_TICKS < self._server.idle_seconds:
