@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asterisk_ai.audio.formats import duration
-from asterisk_ai.audio.levels import SILENCE_DBOV, dbov
+from asterisk_ai.audio.levels import dbov
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,9 @@ class VadParams:
     hangover: float = 0.16
     """Unvoiced time that ends speech; a plosive's closure is shorter."""
     floor_rise: float = 6.0
-    """How fast the floor follows a louder background, dB per second, while nobody speaks."""
+    """How fast the floor follows a louder background, dB per second, while nobody speaks ..."""
+    floor_rise_speaking: float = 3.0
+    """... and while somebody seems to: speech has dips that pull it down again, music and engines have not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,9 @@ class EnergyVad:
         params = self._params
         margin = params.offset_db if self.speaking else params.onset_db
         voiced = level > params.min_level and level > self._floor + margin
+        self._track_floor(level, seconds)
         if self.speaking:
             return self._held(voiced, now)
-        self._track_floor(level, seconds)
         return self._waiting(voiced, now, seconds)
 
     @property
@@ -100,8 +102,11 @@ class EnergyVad:
         return None
 
     def _track_floor(self, level: float, seconds: float) -> None:
-        level = max(level, SILENCE_DBOV)
+        params = self._params
+        # Below this the floor decides nothing (min_level does), and would only have the longer way up again.
+        level = max(level, params.min_level - params.onset_db)
         if level < self._floor:
             self._floor += (level - self._floor) * min(1.0, seconds / 0.1)
         else:
-            self._floor = min(level, self._floor + self._params.floor_rise * seconds)
+            rise = params.floor_rise_speaking if self.speaking else params.floor_rise
+            self._floor = min(level, self._floor + rise * seconds)

@@ -73,7 +73,7 @@ class PeerError:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A kind of some later release; to be counted and otherwise ignored."""
+    """A kind of some later release, or a signal that is no digit; to be counted and otherwise ignored."""
 
     kind: int
     length: int
@@ -85,54 +85,69 @@ Event = CallId | Audio | Digit | Hangup | PeerError | Unknown
 class Reader:
     """Turns the bytes of one connection into events.
 
-    Any split of the bytes gives the same events. After a
-    :class:`~asterisk_ai.errors.RemoteProtocolError` the reader is dead and
-    raises it again on every call. Holds at most one message (65,538 bytes)
-    beyond what it was just given.
+    Any split of the bytes gives the same events, also where a fault follows
+    them: it is shown as :attr:`error` at once and raised by the next
+    :meth:`receive`, and by every later one. Holds at most one message (65,538
+    bytes) beyond what it was just given.
     """
 
-    __slots__ = ("_buffer", "_error", "_greeted")
+    __slots__ = ("_buffer", "_greeted", "error")
 
     def __init__(self) -> None:
         self._buffer = b""
         self._greeted = False
-        self._error: RemoteProtocolError | None = None
+        self.error: RemoteProtocolError | None = None
+        """What the peer did wrong; None as long as it did nothing wrong."""
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take the next bytes off the wire; returns the events they complete."""
-        if self._error is not None:
-            raise self._error
+        """Take the next bytes off the wire; returns the events they complete.
+
+        Raises RemoteProtocolError where there are none before the peer's fault.
+        """
+        if self.error is not None:
+            raise self.error
+        events: list[Event] = []
+        try:
+            self._read(data, events)
+        except RemoteProtocolError as error:
+            self._buffer, self.error = b"", error
+            if not events:
+                raise
+        return events
+
+    def _read(self, data: bytes, events: list[Event]) -> None:
         if self._buffer:
             data = self._buffer + data
-        events: list[Event] = []
         start, end = 0, len(data)
         while end - start >= HEADER_BYTES:
             kind = data[start]
             stop = start + HEADER_BYTES + (data[start + 1] << 8 | data[start + 2])
             if not self._greeted and (kind != KIND_UUID or stop - start != HEADER_BYTES + 16):
                 # Judged by the header alone, so that a stranger cannot make us wait for 64 KiB.
-                self._fail("the first message must be a 16-byte UUID")
+                raise _fault("the first message must be a 16-byte UUID")
             if stop > end:
                 break
             events.append(self._event(kind, data[start + HEADER_BYTES : stop]))
             start = stop
         self._buffer = data[start:]
-        return events
 
     def _event(self, kind: int, payload: bytes) -> Event:
         rate = RATE_BY_KIND.get(kind)
         if rate is not None:
             if not payload or len(payload) % 2:
-                self._fail(f"audio payload of {len(payload)} bytes is not whole samples")
+                raise _fault(f"audio payload of {len(payload)} bytes is not whole samples")
             return Audio(rate, payload)
         if kind == KIND_UUID:
             if self._greeted:
-                self._fail("a second UUID")
+                raise _fault("a second UUID")
             self._greeted = True
             return CallId(uuid.UUID(bytes=payload))
         if kind == KIND_DTMF:
-            if len(payload) != 1 or payload[0] not in _DTMF_DIGITS:
-                self._fail("DTMF payload is not one digit")
+            if len(payload) != 1:
+                raise _fault("DTMF payload is not one digit")
+            if payload[0] not in _DTMF_DIGITS:
+                # Asterisk's DTMF frames carry other signals too, such as "f" for a fax tone: no reason to lose a call.
+                return Unknown(kind, 1)
             return Digit(payload.decode("ascii").upper())
         if kind == KIND_HANGUP:
             return Hangup()
@@ -140,10 +155,9 @@ class Reader:
             return PeerError(payload)
         return Unknown(kind, len(payload))
 
-    def _fail(self, message: str) -> None:
-        self._buffer = b""
-        self._error = RemoteProtocolError(f"AudioSocket: {message}")
-        raise self._error
+
+def _fault(message: str) -> RemoteProtocolError:
+    return RemoteProtocolError(f"AudioSocket: {message}")
 
 
 def audio_header(rate: int, length: int) -> bytes:
