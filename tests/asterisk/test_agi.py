@@ -6,15 +6,14 @@ import asyncio
 import base64
 import contextlib
 import queue
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import install
 from rig import Asterisk, until
 
 from asterisk_ai.errors import CallHungUp, RemoteProtocolError
@@ -40,13 +39,6 @@ exten => eagi,1,Answer()
 exten => absent,1,AGI(absent-agi,next,x)
  same => n,NoOp(AGISTATUS=${{AGISTATUS}} AI_STATUS=${{AI_STATUS}} AI_NEXT=${{AI_NEXT}})
  same => n,Wait(2)
-"""
-
-# Asterisk lives in a chroot where there is no Python: the program has to be run outside of it.
-STEP_OUT = """#!/usr/bin/perl
-chdir '/'; chroot '{folder}' or die; chdir '..' for 1..32; chroot '.' or die;
-$ENV{{PYTHONPATH}} = '{package}';
-exec '{python}', '-c', 'import sys; from asterisk_ai.cli.{program} import main; sys.exit(main())', {options}, @ARGV;
 """
 
 
@@ -102,17 +94,12 @@ def asterisk(server: Server) -> Iterator[Asterisk]:
     address = f"127.0.0.1:{server.port}"
     with Asterisk(server=address, dialplan=DIALPLAN.format(address=address)) as asterisk:
         asterisk.rx("module load func_base64.so")
-        for file, program, port in (
+        for name, program, port in (
             ("asterisk-ai-agi", "agi", server.port),
             ("asterisk-ai-eagi", "eagi", server.port),
             ("absent-agi", "agi", 1),
         ):
-            script = asterisk.outside / "lib" / file
-            options = f"'--host', '127.0.0.1', '--port', '{port}'"
-            package = Path(__file__).parents[2]
-            values = {"package": package, "python": sys.executable, "program": program, "options": options}
-            script.write_text(STEP_OUT.format(folder=asterisk.inside, **values))
-            script.chmod(0o755)
+            install(asterisk, name, program, "--host", "127.0.0.1", "--port", str(port))
         yield asterisk
 
 

@@ -1,0 +1,72 @@
+"""A whole conversation without AudioSocket: EAGI on the real Asterisk, the real server, human recordings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from programs import install
+from rig import Asterisk, speech, until
+from served import Served
+
+WEASELS = "tt-weasels"
+SAVED = "vm-msgsaved"
+
+DIALPLAN = """
+[eagi]
+exten => s,1,Answer()
+ same => n,EAGI(asterisk-ai-eagi,desk)
+ same => n,NoOp(AGISTATUS=${AGISTATUS} AI_STATUS=${AI_STATUS})
+ same => n,AGI(asterisk-ai-agi,next,${AI_CALL_ID})
+ same => n,NoOp(AI_NEXT=${AI_NEXT})
+ same => n,Hangup()
+exten => h,1,AGI(asterisk-ai-agi,end,${AI_CALL_ID})
+"""
+
+
+@pytest.fixture
+def asterisk(tmp_path: Path, prompts: dict[str, str]) -> Iterator[tuple[Asterisk, Served]]:
+    def say(prompt: str) -> list[str]:
+        return [" ".join(re.sub(r"[^a-z' ]", " ", prompts[prompt].lower()).split())]
+
+    desk = {
+        "greeting": "Hello, how can I help you?",
+        "closing": "Goodbye.",
+        "turn": {"no_input_seconds": 30},
+        "rules": {
+            "intents": {
+                "tell": {"say": say(WEASELS), "answer": "That is a pity."},
+                "goodbye": {"say": say(SAVED), "do": "hangup"},
+            }
+        },
+    }
+    asterisk = Asterisk(server="127.0.0.1:1", dialplan=DIALPLAN)
+    # The server writes and Asterisk reads the replies under one name, in the chroot and outside of it
+    asterisk.inside.parent.mkdir(parents=True, exist_ok=True)
+    asterisk.inside.symlink_to(asterisk.outside)
+    settings = {"playback": {"spool": str(asterisk.inside / "replies")}}
+    try:
+        with Served(tmp_path, {"desk": desk}, settings) as served, asterisk:
+            for program in ("agi", "eagi"):
+                install(asterisk, f"asterisk-ai-{program}", program, "--config", str(served.file))
+            yield asterisk, served
+    finally:
+        asterisk.inside.unlink()
+
+
+def test_a_conversation_over_eagi(asterisk: tuple[Asterisk, Served]) -> None:
+    pbx, served = asterisk
+    with pbx.call("eagi,s,1") as caller:
+        caller.hear()
+        caller.say(WEASELS)
+        caller.hear()
+        caller.say(SAVED)
+        until(lambda: any(step.data.startswith("AI_NEXT") for step in caller.steps()), 20, "the end")
+        notes = [step.data for step in caller.steps() if step.application == "NoOp"]
+        assert notes == ["AGISTATUS=SUCCESS AI_STATUS=OK", "AI_NEXT=hangup"]
+    served.no_calls()
+    assert len(speech(caller.heard())) >= 3  # greeting, answer, closing
+    assert not list((pbx.outside / "replies").iterdir())
+    assert "Traceback" not in served.log()
