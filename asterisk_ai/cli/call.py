@@ -6,15 +6,9 @@ import argparse
 import asyncio
 import contextlib
 import json
-import socket
-import subprocess
 import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +16,10 @@ import soundfile
 
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.cli.calls import turn_line
+from asterisk_ai.cli.local_server import local_server
 from asterisk_ai.cli.simulator import RATE, Caller, Line, Result, simulate
 from asterisk_ai.config import Config, load
-from asterisk_ai.config.loader import rewritten
-from asterisk_ai.errors import AsteriskAIError, StoreError
+from asterisk_ai.errors import StoreError
 from asterisk_ai.providers import catalog
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.sqlite import SqliteReader
@@ -36,7 +30,6 @@ DEMO = (
     ("say", "connect me to sales"),
 )
 """What the caller says to the packaged sample's agent where nothing else was asked for."""
-START_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 
 
@@ -46,8 +39,8 @@ def add_parser(commands: Any) -> None:
         "call",
         help="call the agent as a simulated caller",
         description="Plays Asterisk's part against a running server, over FastAGI and AudioSocket. The caller says "
-        "each --say, --wav and --dtmf in the order given, each when the agent has finished speaking; without any it has "
-        "the sample agent's demo conversation. Shows the transcript and the timings and writes a stereo recording "
+        "each --say, --wav and --dtmf in the order given, each when the agent has finished speaking; without any it "
+        "has the sample agent's demo conversation. Shows the transcript and the timings and writes a stereo recording "
         "(left: caller, right: agent).",
     )
     parser.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml of the server")
@@ -93,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
     with contextlib.ExitStack() as stack:
         if arguments.serve:
-            config = stack.enter_context(_server(config))
+            config = stack.enter_context(local_server(config)).config
         lines = asyncio.run(_lines(arguments.lines or DEMO, arguments.voice))
         live = stack.enter_context(_transcript(config, quiet=arguments.json))
         caller = Caller(lines, linger=arguments.linger, tell=live.caller_says)
@@ -160,58 +153,6 @@ def _read_wav(path: str) -> bytes:
         raise OSError(f"{path}: {error}") from error
     resampler = Resampler(rate, RATE)
     return resampler.push(np.ascontiguousarray(samples[:, 0]).tobytes()) + resampler.flush()
-
-
-# ---- a server of its own ----------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _server(config: Config) -> Iterator[Config]:
-    """Run the configuration on free loopback ports in a process of its own; its records end with it."""
-    with tempfile.TemporaryDirectory(prefix="asterisk-ai-") as folder:
-        file = Path(folder) / "asterisk_ai.yaml"
-        log = Path(folder) / "server.log"
-        port = _free_port()
-        local = {"host": "127.0.0.1"}
-        changes: dict[str, dict[str, Any]] = {
-            "audiosocket": {**local, "port": _free_port(), "advertise": ""},
-            "fastagi": {**local, "port": _free_port()},
-            "http": {**local, "port": port},
-            "store": {"backend": "sqlite", "path": str(Path(folder) / "sessions.db")},
-        }
-        file.write_text(rewritten(config, changes), "utf-8")
-        served = load(str(file))
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(file)], stdout=output, stderr=output
-            )
-        try:
-            _wait_ready(port, process, log)
-            yield served
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def _wait_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=1):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    lines = log.read_text("utf-8", "replace").strip().splitlines()
-    raise AsteriskAIError("the server did not start:\n  " + "\n  ".join(lines[-10:]))
 
 
 # ---- what is shown --------------------------------------------------------------------

@@ -1,0 +1,90 @@
+"""A server of one's own for the length of a command: ``asterisk-ai call --serve`` and ``bench --serve``."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asterisk_ai.config import Config, load
+from asterisk_ai.config.loader import rewritten
+from asterisk_ai.errors import AsteriskAIError
+
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalServer:
+    """A running server: the configuration that it serves and its process."""
+
+    config: Config
+    pid: int
+
+
+@contextlib.contextmanager
+def local_server(
+    config: Config, changes: Mapping[str, Mapping[str, Any]] | None = None, *, prefix: Sequence[str] = ()
+) -> Iterator[LocalServer]:
+    """Run the configuration on free loopback ports in a process of its own; its records end with it.
+
+    :param changes: further keys to change, by section.
+    :param prefix: a program that starts the server, such as ``taskset -c 0``.
+    :raises AsteriskAIError: where it does not start; with the end of its log.
+    """
+    with tempfile.TemporaryDirectory(prefix="asterisk-ai-") as folder:
+        file = Path(folder) / "asterisk_ai.yaml"
+        log = Path(folder) / "server.log"
+        port = _free_port()
+        local = {"host": "127.0.0.1"}
+        own: dict[str, dict[str, Any]] = {
+            "audiosocket": {**local, "port": _free_port(), "advertise": ""},
+            "fastagi": {**local, "port": _free_port()},
+            "http": {**local, "port": port},
+            "store": {"backend": "sqlite", "path": str(Path(folder) / "sessions.db")},
+        }
+        for section, keys in (changes or {}).items():
+            own[section] = {**own.get(section, {}), **keys}
+        file.write_text(rewritten(config, own), "utf-8")
+        served = load(str(file))
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", "asterisk_ai", "serve", "--config", str(file)],
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            _wait_ready(port, process, log)
+            yield LocalServer(served, process.pid)
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _wait_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=1):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    lines = log.read_text("utf-8", "replace").strip().splitlines()
+    raise AsteriskAIError("the server did not start:\n  " + "\n  ".join(lines[-10:]))
