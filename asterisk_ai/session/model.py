@@ -77,7 +77,12 @@ class CallSession:
     def to_json(self) -> str:
         record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_STORED}
         record["history"] = [{f.name: getattr(turn, f.name) for f in fields(turn)} for turn in self.history]
-        return json.dumps({**self.extra, **record}, ensure_ascii=False, separators=(",", ":"))
+        try:
+            return _dump({**self.extra, **record})
+        except (TypeError, ValueError, RecursionError) as error:
+            # An engine of somebody else's may remember anything; the rest of the record must not be lost for it.
+            logger.error("what the language model remembers cannot be stored: %s", error)
+            return _dump({**record, "memory": {}})
 
     @classmethod
     def from_json(cls, text: str) -> CallSession:
@@ -88,14 +93,39 @@ class CallSession:
             extra = {name: record.pop(name) for name in list(record) if name not in known}
             if extra:
                 logger.info("call record has unknown fields, kept: %s", ", ".join(sorted(extra)))
+            for name, kind in _KINDS.items():
+                if not isinstance(record.get(name, kind()), kind):
+                    raise TypeError(f"{name} is no {kind.__name__}")
             turn_fields = {f.name for f in fields(TurnRecord)}
             record["history"] = [
                 TurnRecord(**{name: value for name, value in turn.items() if name in turn_fields})
                 for turn in record.get("history", ())
             ]
+            for name in _TIMES:
+                record[name] = float(record.get(name, 0.0))
             return cls(**record, extra=extra)
         except (ValueError, TypeError, AttributeError) as error:
             raise StoreError(f"a call record cannot be read: {error}") from error
+
+
+_TIMES = ("started_at", "connected_at", "detached_at", "ended_at")
+_KINDS: dict[str, type[Any]] = {
+    "call_id": str,
+    "agent": str,
+    "outcome": str,
+    "away": str,
+    "rate": int,
+    "connects": int,
+    "caller": dict,
+    "memory": dict,
+    "history": list,
+    "gating": list,
+}
+
+
+def _dump(record: dict[str, Any]) -> str:
+    # ASCII: what an engine wrote may hold half a surrogate pair, which no database takes.
+    return json.dumps(record, default=str, separators=(",", ":"))
 
 
 def new_call_id() -> str:

@@ -21,6 +21,7 @@ CREATE INDEX IF NOT EXISTS calls_started ON calls (started_at);
 CREATE INDEX IF NOT EXISTS calls_live ON calls (ended_at) WHERE ended_at = 0;
 """
 _RETRY_SECONDS = 1.0
+_PURGE_SECONDS = 3600.0
 
 
 def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
@@ -47,7 +48,9 @@ class SqliteBackend:
     def __init__(self, path: Path, *, keep_days: float = 30.0) -> None:
         self.path = path
         self._keep = keep_days * 86400
+        self._purge_at = 0.0
         self._waiting: dict[str, tuple[str, float, float, str]] = {}
+        self._writing: dict[str, tuple[str, float, float, str]] = {}  # taken from those, and not in the file yet
         self._condition = threading.Condition()
         self._stopping = False
         self._problem = ""
@@ -59,21 +62,23 @@ class SqliteBackend:
         try:
             # What callers said is nobody else's business.
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+            # Made before SQLite does it, which gives its journals the same mode as they are made.
+            self.path.touch(mode=0o640)
             database = _connect(self.path, writable=True)
             database.execute("PRAGMA journal_mode=WAL")
             # NORMAL: a power cut may lose the last turns, a killed process never does.
             database.execute("PRAGMA synchronous=NORMAL")
             database.executescript(_SCHEMA)
-            if self._keep:
-                database.execute("DELETE FROM calls WHERE started_at < ?", (time.time() - self._keep,))
-            database.commit()
-            self.path.chmod(0o640)
+            with database:
+                self._purge(database)
             self._reader = _connect(self.path, writable=False)
             live = _sessions(self._reader, "WHERE ended_at = 0", ())
-        except (sqlite3.Error, OSError) as error:
-            if database is not None:
-                database.close()
-            raise StoreError(f"{self.path}: {error}; set store.path to a file that this user may write") from error
+        except (sqlite3.Error, OSError, StoreError) as error:
+            for opened in (database, self._reader):
+                if opened is not None:
+                    opened.close()
+            self._reader = None
+            raise StoreError(f"{self.path}: {error}; {_remedy(error.__cause__ or error)}") from error
         self._thread = threading.Thread(target=self._write_all, args=(database,), name="session-store", daemon=True)
         self._thread.start()
         return live
@@ -86,7 +91,7 @@ class SqliteBackend:
 
     def find(self, call_id: str) -> CallSession | None:
         with self._condition:
-            waiting = self._waiting.get(call_id)
+            waiting = self._waiting.get(call_id) or self._writing.get(call_id)
         if waiting:
             return CallSession.from_json(waiting[3])
         found = self._read("WHERE call_id = ?", (call_id,))
@@ -102,12 +107,12 @@ class SqliteBackend:
         with self._condition:
             self._stopping = True
             self._condition.notify()
+        if self._reader is not None:
+            self._reader.close()  # first: whoever closes last clears the journal away, which only a writer can
+            self._reader = None
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
 
     def _read(self, where: str, arguments: tuple[object, ...]) -> list[CallSession]:
         if self._reader is None:
@@ -119,13 +124,16 @@ class SqliteBackend:
             with self._condition:
                 while not self._waiting and not self._stopping:
                     self._condition.wait()
-                rows, self._waiting = self._waiting, {}
+                rows = self._writing = self._waiting
+                self._waiting = {}
                 last = self._stopping
-            if rows and not self._write_rows(database, rows) and not last:
-                with self._condition:  # newer states of the same calls go first
-                    self._waiting = {**rows, **self._waiting}
+            written = not rows or self._write_rows(database, rows)
+            with self._condition:
+                self._writing = {}
+                if not written and not last:
+                    self._waiting = {**rows, **self._waiting}  # newer states of the same calls go first
                     self._condition.wait(_RETRY_SECONDS)
-            elif last:
+            if last:
                 break
         database.close()
 
@@ -133,6 +141,8 @@ class SqliteBackend:
         try:
             with database:
                 database.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", rows.values())
+                if time.monotonic() >= self._purge_at:
+                    self._purge(database)
         except sqlite3.Error as error:
             if not self._problem:
                 logger.error("call records cannot be written to %s: %s (will be tried again)", self.path, error)
@@ -142,6 +152,18 @@ class SqliteBackend:
             logger.info("call records are written to %s again", self.path)
         self._problem = ""
         return True
+
+    def _purge(self, database: sqlite3.Connection) -> None:
+        """Remove what is older than it may be kept; now and then, as a server may run for months."""
+        self._purge_at = time.monotonic() + _PURGE_SECONDS
+        if self._keep:
+            database.execute("DELETE FROM calls WHERE started_at < ?", (time.time() - self._keep,))
+
+
+def _remedy(error: BaseException) -> str:
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        return "it is damaged or no store of calls: move it away, and the server makes a new one"
+    return "set store.path to a file that this user may write"
 
 
 def _sessions(database: sqlite3.Connection, where: str, arguments: tuple[object, ...]) -> list[CallSession]:
