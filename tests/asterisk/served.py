@@ -17,6 +17,8 @@ from typing import Any
 import yaml
 from rig import die_with_parent, free_port, until
 
+TESTS = Path(__file__).resolve().parents[1]
+
 
 class Served:
     """A server of its own: own ports, own store, own log.
@@ -57,6 +59,7 @@ class Served:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(self.file)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": str(TESTS)},  # so that a test's own engines can be named
                 start_new_session=True, preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls one C function
             )  # fmt: skip
         if wait:
@@ -110,6 +113,11 @@ class Served:
     def no_calls(self, seconds: float = 5) -> None:
         """The promise: no active call within 5 s of the last hang-up."""
         until(lambda: self.health().get("active_calls") == 0, seconds, f"zero active calls; health is {self.health()}")
+
+    def descriptors(self) -> int:
+        """How many files and sockets the server has open."""
+        assert self.process is not None
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def log(self) -> str:
         with contextlib.suppress(FileNotFoundError):
