@@ -1,6 +1,6 @@
 """Models on the disk.
 
-``<directory>/<id>/`` holds a model's files and their ``manifest.json``: size,
+``<directory>/<id>/`` holds a model's files and their ``asterisk-ai-manifest.json``: size,
 time and SHA-256 of each, and the digests that were asked for. The folder is
 put there by one rename, so a model is there whole or not at all. What is
 being fetched is in ``<directory>/.fetch-<id>/``, which nobody but the fetch
