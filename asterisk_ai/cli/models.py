@@ -53,7 +53,7 @@ def add_parser(commands: Any) -> None:
     fetch.add_argument("--yes", "-y", action="store_true", help="do not ask")
     fetch.add_argument("--dry-run", action="store_true", help="only tell what would be fetched, and why")
     fetch.add_argument("--accept-licence", action="store_true", help="also models whose licence forbids commercial use")
-    fetch.add_argument("--mirror", metavar="URL", help="URL or folder with MODEL/FILE below it, instead of the internet")
+    fetch.add_argument("--mirror", metavar="URL", help="take MODEL/FILE below this URL or folder, not the internet")
     fetch.add_argument("--parallel", type=_parallel, default=4, metavar="N", help="files at a time (default: 4)")
 
     tier = action("tier", "what this machine has, and which models follow from it", run_tier)
