@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from asterisk_ai.audio.formats import duration
+from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
+from asterisk_ai.audio.levels import LevelMeter, dbov
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.audio.vad import EnergyVad, Onset
 from asterisk_ai.config.schema import AgentConfig
@@ -66,6 +67,10 @@ GAP_SECONDS = 0.1
 _GAP_RECHECK = 0.02
 MAX_UTTERANCE_BYTES = 2 * 1024 * 1024
 """What an utterance may hold while the recogniser is opened; the oldest is dropped beyond."""
+
+
+def _preroll_bytes(rate: int) -> int:
+    return int(PREROLL_SECONDS * rate) * SAMPLE_BYTES
 
 
 class Connection(Sink, Protocol):
@@ -142,7 +147,9 @@ class Call:
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
+        meter: LevelMeter | None = None,
     ) -> None:
+        """``meter`` tells the levels of many calls' frames at once; without it each is measured as it comes."""
         self.session = session
         self.agent = agent
         self.rate = session.rate
@@ -151,6 +158,7 @@ class Call:
         self._store = store
         self._metrics = metrics
         self._clock = clock
+        self._meter = meter
         self._params = agent.config.turn
         self._state = turn.initial(agent.config.greeting, interruptible=agent.config.greeting_interruptible)
         self._group = asyncio.TaskGroup()
@@ -163,6 +171,7 @@ class Call:
         self._audio_at = 0.0
         self._preroll: deque[bytes] = deque()
         self._preroll_bytes = 0
+        self._preroll_keep = _preroll_bytes(8000)
         self._utterances: dict[int, _Utterance] = {}  # of this call alone; at most two
         self._open: _Utterance | None = None
         self._reply_task: asyncio.Task[None] | None = None
@@ -180,17 +189,20 @@ class Call:
             try:
                 async with self._calling():
                     await self._begun.wait()  # the rate may have to be learned from the caller's first audio
-                    resumed, expected = self.session.connects > 1, self.session.away == "play"
+                    resumed, expected = self.session.connects > 1, self.session.away in ("play", "played")
                     self._step(Started(resumed, expected))
                     await self._closed.wait()
                     self._step(HungUp())
                     for task in self._tasks():
                         task.cancel()
             except Exception:
-                # The call's edge: this caller goes to the fallback, the others feel nothing.
                 logger.exception("the call failed")
-                self.session.pending = {"kind": "fallback", "arguments": {}}
-                self._connection.hang_up()
+                self._fall_back()
+
+    def _fall_back(self) -> None:
+        """The call's edge: this caller goes to the fallback, the others feel nothing."""
+        self.session.pending = {"kind": "fallback", "arguments": {}}
+        self._connection.hang_up()
 
     @asynccontextmanager
     async def _calling(self) -> AsyncIterator[None]:
@@ -215,21 +227,37 @@ class Call:
     def on_begin(self, rate: int) -> None:
         self.rate = rate
         self._vad = EnergyVad(rate)
+        self._preroll_keep = _preroll_bytes(rate)
         if self.session.sink is not None:
             self.session.sink.on_digit = self.on_digit
         self._begun.set()
 
     def on_audio(self, pcm: bytes) -> None:
-        now = self._audio_at = self._clock()
-        voice = self._vad.push(pcm, now)
-        if self._vad.speaking or voice:
-            self._voiced_until = self._vad.voiced_until
-        if self._open is not None:
-            self._open.feed(pcm)
+        if self._meter is not None:
+            self._meter.add(pcm, self._heard)  # it calls within a millisecond
         else:
-            self._keep_preroll(pcm)
-        if voice is not None:
-            self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
+            self._heard(pcm, dbov(pcm), self._clock())
+
+    def _heard(self, pcm: bytes, level: float, now: float) -> None:
+        """A frame whose level is known. Never raises."""
+        if self._closed.is_set():
+            return
+        try:
+            self._audio_at = now
+            vad = self._vad
+            voice = vad.push_level(level, duration(len(pcm), self.rate), now)
+            if vad.speaking or voice:
+                self._voiced_until = vad.voiced_until
+            if self._open is not None:
+                self._open.feed(pcm)
+            else:
+                self._keep_preroll(pcm)
+            if voice is not None:
+                self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
+        except Exception:
+            with call_scope(self.session.call_id):
+                logger.exception("the call failed")
+                self._fall_back()
 
     def on_digit(self, digit: str) -> None:
         self._step(DigitDialled(digit, self.agent.llm.digits_wanted(self.session.memory)))
@@ -242,7 +270,7 @@ class Call:
     def _keep_preroll(self, pcm: bytes) -> None:
         self._preroll.append(pcm)
         self._preroll_bytes += len(pcm)
-        while duration(self._preroll_bytes - len(self._preroll[0]), self.rate) >= PREROLL_SECONDS:
+        while self._preroll_bytes - len(self._preroll[0]) >= self._preroll_keep:
             self._preroll_bytes -= len(self._preroll.popleft())
 
     # ---- the dialog core ------------------------------------------------------
