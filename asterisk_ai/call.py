@@ -255,12 +255,15 @@ class Call:
             if voice is not None:
                 self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
         except Exception:
-            with call_scope(self.session.call_id):
-                logger.exception("the call failed")
-                self._fall_back()
+            logger.exception("the call failed", extra={"call_id": self.session.call_id})
+            self._fall_back()
 
     def on_digit(self, digit: str) -> None:
-        self._step(DigitDialled(digit, self.agent.llm.digits_wanted(self.session.memory)))
+        try:
+            self._step(DigitDialled(digit, self.agent.llm.digits_wanted(self.session.memory)))
+        except Exception:
+            logger.exception("the call failed", extra={"call_id": self.session.call_id})
+            self._fall_back()
 
     def on_closed(self, reason: str) -> None:
         self.close_reason = reason
@@ -306,7 +309,13 @@ class Call:
 
     def _timer_fired(self) -> None:
         self._timer = None
-        now = self._clock()
+        try:
+            self._time_passed(self._clock())
+        except Exception:
+            logger.exception("the call failed", extra={"call_id": self.session.call_id})
+            self._fall_back()
+
+    def _time_passed(self, now: float) -> None:
         if now - self._audio_at >= GAP_SECONDS:
             offset = self._vad.expire(now)
             if offset is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from asterisk_ai.errors import ProviderUnavailable
-from asterisk_ai.providers.base import Hints, Readiness, Transcript
+from asterisk_ai.providers.base import Hints, Readiness, Remember, ReplyPart, Say, Transcript, TurnRequest
 
 
 class ScriptedStream:
@@ -113,3 +113,30 @@ class RudeSpeechToText(ScriptedSpeechToText):
     @asynccontextmanager
     async def open(self, *, rate: int, hints: Hints) -> AsyncIterator[ScriptedStream]:
         yield RudeStream("", 0.0)
+
+
+class RudeLanguageModel:
+    """Fails where it may not: asked how many digits it wants."""
+
+    def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None: ...
+
+    @asynccontextmanager
+    async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:
+        async def parts() -> AsyncIterator[ReplyPart]:
+            yield Remember({("no", "JSON"): object()})  # type: ignore[dict-item]
+            yield Say("Yes.")
+
+        yield parts()
+
+    def hints(self, memory: Mapping[str, Any]) -> Hints:
+        return Hints()
+
+    def digits_wanted(self, memory: Mapping[str, Any]) -> int:
+        raise LookupError("a mistake in somebody's digits")
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def readiness(self) -> Readiness:
+        return Readiness(True)
