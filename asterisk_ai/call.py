@@ -8,7 +8,8 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextvars import copy_context
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from asterisk_ai.audio.formats import duration
@@ -52,6 +53,7 @@ from asterisk_ai.providers.base import (
     TextToSpeech,
     TurnRequest,
 )
+from asterisk_ai.providers.fallback import Trouble, listening
 from asterisk_ai.session.model import CallSession, TurnRecord
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.logs import call_scope
@@ -64,6 +66,8 @@ PREROLL_SECONDS = 0.3
 GAP_SECONDS = 0.1
 """Without a frame for this long the caller is silent (comfort noise is not forwarded)."""
 _GAP_RECHECK = 0.02
+MAX_TROUBLES = 100
+"""Failures of engines that are kept in the record of a call; the oldest go."""
 MAX_UTTERANCE_BYTES = 2 * 1024 * 1024
 """What an utterance may hold while the recogniser is opened; the oldest is dropped beyond."""
 
@@ -154,6 +158,8 @@ class Call:
         self._params = agent.config.turn
         self._state = turn.initial(agent.config.greeting, interruptible=agent.config.greeting_interruptible)
         self._group = asyncio.TaskGroup()
+        self._context = copy_context()
+        self._begun = asyncio.Event()
         self._closed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -175,10 +181,13 @@ class Call:
 
     async def run(self) -> None:
         """From the first audio to the end; returns when the connection is gone. Never raises but CancelledError."""
-        with call_scope(self.session.call_id):
+        with call_scope(self.session.call_id), listening(self._trouble):
+            self._context = copy_context()
             try:
                 async with self._calling():
-                    self._step(Started(resumed=self.session.connects > 1))
+                    await self._begun.wait()  # the rate may have to be learned from the caller's first audio
+                    resumed, expected = self.session.connects > 1, self.session.away == "play"
+                    self._step(Started(resumed, expected))
                     await self._closed.wait()
                     self._step(HungUp())
                     for task in self._tasks():
@@ -188,6 +197,11 @@ class Call:
                 logger.exception("the call failed")
                 self.session.pending = {"kind": "fallback", "arguments": {}}
                 self._connection.hang_up()
+
+    def _trouble(self, trouble: Trouble) -> None:
+        """An engine failed this call: it belongs to the record."""
+        self.session.troubles.append({"at": round(time.time(), 3), "text": str(trouble), **asdict(trouble)})
+        del self.session.troubles[:-MAX_TROUBLES]
 
     @asynccontextmanager
     async def _calling(self) -> AsyncIterator[None]:
@@ -214,6 +228,7 @@ class Call:
         self._vad = EnergyVad(rate)
         if self.session.sink is not None:
             self.session.sink.on_digit = self.on_digit
+        self._begun.set()
 
     def on_audio(self, pcm: bytes) -> None:
         now = self._audio_at = self._clock()
@@ -232,6 +247,7 @@ class Call:
 
     def on_closed(self, reason: str) -> None:
         self.close_reason = reason
+        self._begun.set()
         self._closed.set()
 
     def _keep_preroll(self, pcm: bytes) -> None:
@@ -293,7 +309,8 @@ class Call:
                 self._leave(action)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._group.create_task(work)
+        # Begun from the transport's callbacks too, which know nothing of the call's log lines and listeners.
+        return self._group.create_task(work, context=self._context)
 
     # ---- listening --------------------------------------------------------------
 
@@ -421,15 +438,19 @@ class Call:
         self._step(SpeakingStarted(reply, interruptible))
 
     async def _finish_reply(self, reply: int, then: Leave | None) -> None:
-        await self._playback.finished()
+        if not await self._playback.finished():
+            return  # the caller has hung up: what follows was never reached, and the rest is for HungUp
         self._account(self._playback.heard(), interrupted=False)
-        self._reply_task = None
+        self._reply_task = self._memory_before = None
         self._step(ReplyEnded(reply, then))
 
     def _reply_failed(self, reply: int, error: ProviderError) -> None:
         logger.warning("the reply failed: %s", error)
+        if asyncio.current_task() is not self._reply_task:
+            return  # it failed at being stopped, and another reply may be playing
         self._account(self._playback.stop(), interrupted=True)
         self._reply_task = None
+        self._forget_unsaid()
         self._step(ReplyFailed(reply))
 
     def _stop_reply(self, outcome: str) -> None:
@@ -437,11 +458,15 @@ class Call:
         if self._reply_task is not None:
             self._reply_task.cancel()
             self._reply_task = None
-        if self._memory_before is not None:  # nothing of the reply was heard: it was never said
-            self.session.memory, self._memory_before = self._memory_before, None
+        self._forget_unsaid()
         if outcome in ("barge_in", "digit"):
             self._metrics.barge_in.labels(outcome).inc()
             logger.info("the agent was interrupted: %s", outcome)
+
+    def _forget_unsaid(self) -> None:
+        """Nothing of the reply was heard, so it was never said."""
+        if self._memory_before is not None:
+            self.session.memory, self._memory_before = self._memory_before, None
 
     def _account(self, heard: str, *, interrupted: bool) -> None:
         """A turn boundary: keep what was heard."""

@@ -6,12 +6,12 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from asterisk_ai.call import Agent
 from asterisk_ai.config import Config, PipelineConfig
-from asterisk_ai.errors import ConfigError, ModelError, ProviderError
+from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError, ProviderUnavailable
 from asterisk_ai.providers import catalog
 from asterisk_ai.providers.base import Readiness
 from asterisk_ai.providers.fallback import (
@@ -48,9 +48,15 @@ class _Shared:
     users: int = 0
     started: bool = False
     problem: str = ""
+    """Why it could not be started."""
+    curable: bool = False
+    """Whether another start may go better."""
 
     def readiness(self) -> Readiness:
-        return Readiness(False, self.problem) if self.problem else self.engine.readiness()
+        if self.problem:
+            return Readiness(False, self.problem)
+        state: Readiness = self.engine.readiness()
+        return state
 
 
 class Engines:
@@ -76,7 +82,12 @@ class Engines:
         if shared is None:
             own = {item: value for item, value in settings.items() if item != "engine"}
             engine_class = catalog.load(kind, str(settings.get("engine") or name))
-            engine = engine_class(own, agent) if agent is not None else engine_class(own)
+            try:
+                engine = engine_class(own, agent) if agent is not None else engine_class(own)
+            except AsteriskAIError:
+                raise
+            except Exception as error:  # anybody's engine may be named: it must not end a server that reloads
+                raise ConfigError(f"the {kind} engine {name!r} cannot be made: {error!r}") from error
             shared = self._shared[key] = _Shared(engine, breaker or Breaker())
         shared.users += 1
         return key
@@ -84,7 +95,7 @@ class Engines:
     def member(self, name: str, key: str) -> Member:
         """The engine as a part of a chain."""
         shared = self._shared[key]
-        return Member(name, shared.engine, shared.breaker)
+        return Member(name, shared.engine, shared.breaker, shared.readiness)
 
     def readiness(self, key: str) -> Readiness:
         """The engine's own, or that it has failed too often lately."""
@@ -96,14 +107,22 @@ class Engines:
         """Start those that are not running. One that cannot start is reported as not ready, the rest go on."""
         for key in keys:
             shared = self._shared[key]
-            if shared.started:
+            if shared.started and not shared.problem:
                 continue
-            shared.started = True
+            shared.started, shared.problem, shared.curable = True, "", False
             try:
                 await shared.engine.start()
             except (ProviderError, ModelError, OSError) as error:
                 logger.error("%s", error)
                 shared.problem = str(error)
+                shared.curable = isinstance(error, (ProviderUnavailable, OSError))
+            except Exception as error:  # as above
+                logger.exception("an engine failed to start")
+                shared.problem = repr(error)
+
+    async def mend(self, keys: Iterable[str]) -> None:
+        """Start again what could not be started for a reason that may have passed."""
+        await self.start([key for key in keys if self._shared[key].curable])
 
     async def give_back(self, keys: Iterable[str]) -> None:
         """Stop those that nobody uses any more."""
@@ -113,7 +132,22 @@ class Engines:
             if shared.users == 0:
                 del self._shared[key]
                 if shared.started:
-                    await shared.engine.stop()
+                    await _stop(shared.engine)
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Undo :meth:`take` for a line-up that did not come about: what was made for it alone never started."""
+        for key in keys:
+            shared = self._shared[key]
+            shared.users -= 1
+            if shared.users == 0:
+                del self._shared[key]
+
+
+async def _stop(engine: Engine) -> None:
+    try:
+        await engine.stop()
+    except Exception:  # as above; the others are still to be stopped
+        logger.exception("an engine failed to stop")
 
 
 class Lineup:
@@ -129,8 +163,12 @@ class Lineup:
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        for name in config.agents:
-            self.agents[name] = self._agent(name)
+        try:
+            for name in config.agents:
+                self.agents[name] = self._agent(name)
+        except AsteriskAIError:
+            engines.drop(self._keys.values())
+            raise
 
     def _agent(self, name: str) -> Agent:
         agent = self.config.agents[name]
@@ -142,6 +180,8 @@ class Lineup:
 
         stt, llm, tts = members("stt", pipeline.stt), members("llm", pipeline.llm), members("tts", pipeline.tts)
         listener, switching = self._listener, pipeline.switching
+        limit = min(agent.turn.max_call_seconds, self.config.server.max_call_seconds)
+        agent = replace(agent, turn=replace(agent.turn, max_call_seconds=limit))
         return Agent(
             agent,
             SpeechToTextChain(stt, Limits(pipeline.stt_seconds), listener),
@@ -161,6 +201,10 @@ class Lineup:
 
     async def start(self) -> None:
         await self._engines.start(self._keys.values())
+
+    async def mend(self) -> None:
+        """Start again what could not be started for a reason that may have passed."""
+        await self._engines.mend(self._keys.values())
 
     async def retire(self) -> None:
         """Wait for the last call of this line-up, then give the engines back."""

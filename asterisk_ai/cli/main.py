@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from asterisk_ai import __version__
-from asterisk_ai.cli import bench, calls, check, dialplan, serve
+from asterisk_ai.cli import bench, calls, check, dialplan, models, serve
 from asterisk_ai.cli import call as call_command
 from asterisk_ai.errors import AsteriskAIError
 

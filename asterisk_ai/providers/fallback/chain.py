@@ -70,12 +70,18 @@ class Member:
     name: str
     engine: Any
     breaker: Breaker = field(default_factory=Breaker)
+    state: Callable[[], Readiness] | None = None
+    """The engine's readiness where its maker knows more of it than itself."""
 
     def usable(self) -> bool:
-        return self.breaker.allows() and bool(self.engine.readiness().ready)
+        return self.breaker.allows() and self._state().ready
+
+    def _state(self) -> Readiness:
+        state: Readiness = self.state() if self.state else self.engine.readiness()
+        return state
 
     def readiness(self) -> Readiness:
-        state: Readiness = self.engine.readiness()
+        state = self._state()
         problem = self.breaker.problem()
         return Readiness(False, problem) if state.ready and problem else state
 
@@ -90,6 +96,8 @@ class Attempt:
     def __init__(self, stage: str, member: Member, seconds: float) -> None:
         self.member = member
         self.failure: ProviderError | None = None
+        self.kind = "unavailable"
+        """The failure in one word, for the metrics."""
         self.served = False
         """Something of use came; the caller may leave any time from then on."""
         self._stage, self._seconds = stage, seconds
@@ -109,13 +117,12 @@ class Attempt:
                 yield
         except ProviderError as error:
             self.failure = error
+            self.kind = "rejected" if isinstance(error, ProviderRejected) else "unavailable"
         except TimeoutError:
-            self.failure = ProviderUnavailable(name, f"no answer within {self._seconds:g} s")
-            self.failure.__cause__ = TimeoutError()
+            self.failure, self.kind = ProviderUnavailable(name, f"no answer within {self._seconds:g} s"), "timeout"
         except Exception as error:
             logger.exception("%s raised what an engine must not raise", name)
-            self.failure = ProviderUnavailable(name, f"raised {error!r}")
-            self.failure.__cause__ = error
+            self.failure, self.kind = ProviderUnavailable(name, f"raised {error!r}"), "error"
 
     async def close(self, stack: contextlib.AsyncExitStack) -> None:
         """Let go of the engine's stream; what goes wrong with that is logged, the work itself is done or has failed."""
@@ -126,16 +133,6 @@ class Attempt:
             logger.debug("%s: leaving its stream: %r", self.member.name, error)
         except Exception:
             logger.exception("%s raised what an engine must not raise", self.member.name)
-
-    def kind(self) -> str:
-        """The failure in one word, for the metrics."""
-        if isinstance(self.failure, ProviderRejected):
-            return "rejected"
-        cause = self.failure.__cause__ if self.failure else None
-        if isinstance(cause, TimeoutError):
-            return "timeout"
-        known = cause is None or isinstance(cause, (OSError, ProviderError))
-        return "unavailable" if known or not str(self.failure).count("raised ") else "error"
 
 
 class Chain:
@@ -174,6 +171,8 @@ class Chain:
         line = [member for member in self.members if member.usable()]
         if not line:
             reason = self.readiness().reason or "all its engines are being tried by other calls"
+            names = "+".join(member.name for member in self.members)
+            self._report(Trouble(self.stage, names, "", "unavailable", reason, 0.0))
             raise ProviderUnavailable(self.stage, reason)
         last: ProviderError | None = None
         for number, member in enumerate(line):
@@ -198,7 +197,9 @@ class Chain:
         name = attempt.member.name
         reason = str(error).removeprefix(f"{error.provider}: ") if error else ""
         attempt.member.breaker.failed(reason)
-        trouble = Trouble(self.stage, name, following, attempt.kind(), reason, round(attempt.elapsed, 3))
+        self._report(Trouble(self.stage, name, following, attempt.kind, reason, round(attempt.elapsed, 3)))
+
+    def _report(self, trouble: Trouble) -> None:
         logger.warning("%s", trouble)
         for listener in (self._metrics, _listener.get()):
             if listener is not None:

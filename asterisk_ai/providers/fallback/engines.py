@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.resample import Resampler
@@ -14,6 +14,7 @@ from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.base import Do, Hints, ReplyPart, Say, SpeechToTextStream, Transcript, TurnRequest
 from asterisk_ai.providers.fallback.chain import Attempt, Chain, Limits, Listener, Member
 
+Item = TypeVar("Item")
 KEPT_BYTES = 2 * 1024 * 1024
 """Audio of one utterance kept to be played to the next engine; the oldest is dropped beyond."""
 SECONDS_PER_LETTER = 0.065
@@ -171,16 +172,20 @@ class LanguageModelChain(Chain):
     async def _one(attempt: Attempt, request: TurnRequest) -> AsyncGenerator[ReplyPart, None]:
         stack = AsyncExitStack()
         parts: AsyncIterator[ReplyPart] | None = None
+        answered = False
         try:
             async with attempt.limit():
                 parts = await stack.enter_async_context(attempt.member.engine.reply(request))
-            while parts is not None and attempt.failure is None:
+            while attempt.failure is None:
                 part: ReplyPart | None = None
                 async with attempt.limit():
-                    part = await anext(parts, None)
+                    part = await _next(parts)
                 if part is None:
                     break
+                answered = answered or isinstance(part, (Say, Do))
                 yield part
+            if attempt.failure is None and not answered:
+                attempt.failure = ProviderUnavailable(attempt.member.name, "gave no answer")
         finally:
             await attempt.close(stack)
 
@@ -232,7 +237,7 @@ class TextToSpeechChain(Chain):
             while attempt.failure is None:
                 pcm: bytes | None = None
                 async with attempt.limit():
-                    pcm = await anext(pieces, None) if pieces else None
+                    pcm = await _next(pieces)
                 if pcm is None:
                     break
                 audible = audible or bool(pcm)
@@ -244,6 +249,11 @@ class TextToSpeechChain(Chain):
                 yield tail
         finally:
             await attempt.close(stack)
+
+
+async def _next(items: AsyncIterator[Item] | None) -> Item | None:
+    """The next one, None at the end, or where there is nothing because it could not be opened."""
+    return None if items is None else await anext(items, None)
 
 
 async def _opened(stack: AsyncExitStack, engine: Any, text: str, options: Mapping[str, Any]) -> AsyncIterator[bytes]:
