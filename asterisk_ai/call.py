@@ -12,7 +12,8 @@ from contextvars import copy_context
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from asterisk_ai.audio.formats import duration
+from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
+from asterisk_ai.audio.levels import LevelMeter, dbov
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.audio.vad import EnergyVad, Onset
 from asterisk_ai.config.schema import AgentConfig
@@ -70,6 +71,10 @@ MAX_TROUBLES = 100
 """Failures of engines that are kept in the record of a call; the oldest go."""
 MAX_UTTERANCE_BYTES = 2 * 1024 * 1024
 """What an utterance may hold while the recogniser is opened; the oldest is dropped beyond."""
+
+
+def _preroll_bytes(rate: int) -> int:
+    return int(PREROLL_SECONDS * rate) * SAMPLE_BYTES
 
 
 class Connection(Sink, Protocol):
@@ -146,7 +151,9 @@ class Call:
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
+        meter: LevelMeter | None = None,
     ) -> None:
+        """``meter`` tells the levels of many calls' frames at once; without it each is measured as it comes."""
         self.session = session
         self.agent = agent
         self.rate = session.rate
@@ -155,6 +162,7 @@ class Call:
         self._store = store
         self._metrics = metrics
         self._clock = clock
+        self._meter = meter
         self._params = agent.config.turn
         self._state = turn.initial(agent.config.greeting, interruptible=agent.config.greeting_interruptible)
         self._group = asyncio.TaskGroup()
@@ -168,6 +176,7 @@ class Call:
         self._audio_at = 0.0
         self._preroll: deque[bytes] = deque()
         self._preroll_bytes = 0
+        self._preroll_keep = _preroll_bytes(8000)
         self._utterances: dict[int, _Utterance] = {}  # of this call alone; at most two
         self._open: _Utterance | None = None
         self._reply_task: asyncio.Task[None] | None = None
@@ -186,17 +195,20 @@ class Call:
             try:
                 async with self._calling():
                     await self._begun.wait()  # the rate may have to be learned from the caller's first audio
-                    resumed, expected = self.session.connects > 1, self.session.away == "play"
+                    resumed, expected = self.session.connects > 1, self.session.away in ("play", "played")
                     self._step(Started(resumed, expected))
                     await self._closed.wait()
                     self._step(HungUp())
                     for task in self._tasks():
                         task.cancel()
             except Exception:
-                # The call's edge: this caller goes to the fallback, the others feel nothing.
                 logger.exception("the call failed")
-                self.session.pending = {"kind": "fallback", "arguments": {}}
-                self._connection.hang_up()
+                self._fall_back()
+
+    def _fall_back(self) -> None:
+        """The call's edge: this caller goes to the fallback, the others feel nothing."""
+        self.session.pending = {"kind": "fallback", "arguments": {}}
+        self._connection.hang_up()
 
     def _trouble(self, trouble: Trouble) -> None:
         """An engine failed this call: it belongs to the record."""
@@ -226,21 +238,37 @@ class Call:
     def on_begin(self, rate: int) -> None:
         self.rate = rate
         self._vad = EnergyVad(rate)
+        self._preroll_keep = _preroll_bytes(rate)
         if self.session.sink is not None:
             self.session.sink.on_digit = self.on_digit
         self._begun.set()
 
     def on_audio(self, pcm: bytes) -> None:
-        now = self._audio_at = self._clock()
-        voice = self._vad.push(pcm, now)
-        if self._vad.speaking or voice:
-            self._voiced_until = self._vad.voiced_until
-        if self._open is not None:
-            self._open.feed(pcm)
+        if self._meter is not None:
+            self._meter.add(pcm, self._heard)  # it calls within a millisecond
         else:
-            self._keep_preroll(pcm)
-        if voice is not None:
-            self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
+            self._heard(pcm, dbov(pcm), self._clock())
+
+    def _heard(self, pcm: bytes, level: float, now: float) -> None:
+        """A frame whose level is known. Never raises."""
+        if self._closed.is_set():
+            return
+        try:
+            self._audio_at = now
+            vad = self._vad
+            voice = vad.push_level(level, duration(len(pcm), self.rate), now)
+            if vad.speaking or voice:
+                self._voiced_until = vad.voiced_until
+            if self._open is not None:
+                self._open.feed(pcm)
+            else:
+                self._keep_preroll(pcm)
+            if voice is not None:
+                self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
+        except Exception:
+            with call_scope(self.session.call_id):
+                logger.exception("the call failed")
+                self._fall_back()
 
     def on_digit(self, digit: str) -> None:
         self._step(DigitDialled(digit, self.agent.llm.digits_wanted(self.session.memory)))
@@ -253,12 +281,17 @@ class Call:
     def _keep_preroll(self, pcm: bytes) -> None:
         self._preroll.append(pcm)
         self._preroll_bytes += len(pcm)
-        while duration(self._preroll_bytes - len(self._preroll[0]), self.rate) >= PREROLL_SECONDS:
+        while self._preroll_bytes - len(self._preroll[0]) >= self._preroll_keep:
             self._preroll_bytes -= len(self._preroll.popleft())
 
     # ---- the dialog core ------------------------------------------------------
 
     def _step(self, event: Event) -> None:
+        # Timers and tasks that begin here inherit the scope; on_audio and on_digit are called from outside of it.
+        with call_scope(self.session.call_id):
+            self._step_in_scope(event)
+
+    def _step_in_scope(self, event: Event) -> None:
         before = self._state.phase
         self._state, actions = turn.step(self._state, event, self._clock(), self._params)
         if self._state.phase is not before:

@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"asterisk-ai {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (serve, check, call_command, calls, bench, dialplan):
+    for module in (serve, check, call_command, calls, bench, dialplan, models):
         module.add_parser(commands)
     return top
 
