@@ -108,7 +108,7 @@ def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
         (AGENT + "pipelines: {offline: {stt: ''}}", "pipelines.offline.stt", 2, "name an engine"),
         (AGENT + "pipelines: {offline: {stt: []}}", "pipelines.offline.stt", 2, "name at least one"),
         (AGENT + "pipelines: {offline: {stt: [a, b, a]}}", "pipelines.offline.stt", 2, "names an engine twice"),
-        (AGENT + "pipelines: {offline: {stt: [a, 7]}}", "pipelines.offline.stt", 2, "expected text, found the number 7"),
+        (AGENT + "pipelines: {offline: {stt: [a, 7]}}", "pipelines.offline.stt", 2, "the number 7"),
         (AGENT + "? [1]\n: x", "", 2, "a key must be"),
         (AGENT + "playback: {spool: '${A B}'}", "playback.spool", 2, "names no environment variable"),
         ("agents: {a: {}, b: {}}", "default_agent", 0, "which of the agents"),
