@@ -8,7 +8,8 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextvars import copy_context
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
@@ -53,6 +54,7 @@ from asterisk_ai.providers.base import (
     TextToSpeech,
     TurnRequest,
 )
+from asterisk_ai.providers.fallback import Trouble, listening
 from asterisk_ai.session.model import CallSession, TurnRecord
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.logs import call_scope
@@ -65,6 +67,8 @@ PREROLL_SECONDS = 0.3
 GAP_SECONDS = 0.1
 """Without a frame for this long the caller is silent (comfort noise is not forwarded)."""
 _GAP_RECHECK = 0.02
+MAX_TROUBLES = 100
+"""Failures of engines that are kept in the record of a call; the oldest go."""
 MAX_UTTERANCE_BYTES = 2 * 1024 * 1024
 """What an utterance may hold while the recogniser is opened; the oldest is dropped beyond."""
 
@@ -162,6 +166,7 @@ class Call:
         self._params = agent.config.turn
         self._state = turn.initial(agent.config.greeting, interruptible=agent.config.greeting_interruptible)
         self._group = asyncio.TaskGroup()
+        self._context = copy_context()
         self._begun = asyncio.Event()
         self._closed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -185,7 +190,8 @@ class Call:
 
     async def run(self) -> None:
         """From the first audio to the end; returns when the connection is gone. Never raises but CancelledError."""
-        with call_scope(self.session.call_id):
+        with call_scope(self.session.call_id), listening(self._trouble):
+            self._context = copy_context()
             try:
                 async with self._calling():
                     await self._begun.wait()  # the rate may have to be learned from the caller's first audio
@@ -203,6 +209,11 @@ class Call:
         """The call's edge: this caller goes to the fallback, the others feel nothing."""
         self.session.pending = {"kind": "fallback", "arguments": {}}
         self._connection.hang_up()
+
+    def _trouble(self, trouble: Trouble) -> None:
+        """An engine failed this call: it belongs to the record."""
+        self.session.troubles.append({"at": round(time.time(), 3), "text": str(trouble), **asdict(trouble)})
+        del self.session.troubles[:-MAX_TROUBLES]
 
     @asynccontextmanager
     async def _calling(self) -> AsyncIterator[None]:
@@ -340,7 +351,8 @@ class Call:
                 self._leave(action)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._group.create_task(work)
+        # Begun from the transport's callbacks too, which know nothing of the call's log lines and listeners.
+        return self._group.create_task(work, context=self._context)
 
     # ---- listening --------------------------------------------------------------
 
