@@ -553,10 +553,10 @@ def test_an_idle_server_stops_at_once(own: Callable[..., Served]) -> None:
 def test_reloading_while_a_call_runs(own: Callable[..., Served]) -> None:
     served = own()
 
-    def reload(config: str, said: str, number: signal.Signals = signal.SIGHUP) -> None:
+    def reload(config: str, said: str) -> None:
         count = served.log.count(said)
         served.file.write_text(config, "utf-8")
-        served.signal(number)
+        served.signal(signal.SIGHUP)
         end = time.monotonic() + 10
         while served.log.count(said) == count:
             assert time.monotonic() < end, served.log
@@ -584,12 +584,7 @@ def test_reloading_while_a_call_runs(own: Callable[..., Served]) -> None:
         assert [turn.text for turn in served.record(old.call_id).history][-1] == "Nine to five."
         unstartable = good.replace("ToneSpeechToText", "UnstartableSpeechToText")
         await asyncio.to_thread(reload, unstartable, "reload refused")
-        assert served.get("/health")[0] == 200, "the running engines stay"
-        await asyncio.to_thread(reload, unstartable, "is in use", signal.SIGUSR1)  # forced
-        code, body = served.get("/health")
-        assert code == 503
-        assert "somebody's mistake" in body
-        await asyncio.to_thread(reload, good, "is in use")
+        assert "somebody's mistake" in served.log
         assert served.get("/health")[0] == 200
         await served.idle()
 
