@@ -69,6 +69,8 @@ class _FaultyStream:
 
     def feed(self, pcm: bytes) -> None:
         self.bytes += len(pcm)
+        if self.engine.fault == "feed-raise":
+            raise KeyError("somebody's mistake")
 
     async def finish(self) -> Transcript:
         self.engine.heard_seconds.append(self.bytes / 2 / self.rate)

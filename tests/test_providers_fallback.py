@@ -32,7 +32,7 @@ from asterisk_ai.session.sqlite import SqliteReader
 
 LIMIT = 0.2
 WAYS = ("hang", "unavailable", "rejected", "raise", "oserror")
-STT_FAULTS = [f"{point}-{way}" for point in ("open", "end") for way in WAYS]
+STT_FAULTS = [f"{point}-{way}" for point in ("open", "end") for way in WAYS] + ["feed-raise"]
 LLM_FAULTS = [f"{point}-{way}" for point in ("open", "first", "middle") for way in WAYS] + ["empty"]
 TTS_FAULTS = [f"{point}-{way}" for point in ("open", "first", "middle") for way in WAYS] + ["empty", "voice"]
 

@@ -120,9 +120,13 @@ class Attempt:
             self.kind = "rejected" if isinstance(error, ProviderRejected) else "unavailable"
         except TimeoutError:
             self.failure, self.kind = ProviderUnavailable(name, f"no answer within {self._seconds:g} s"), "timeout"
-        except Exception as error:
-            logger.exception("%s raised what an engine must not raise", name)
-            self.failure, self.kind = ProviderUnavailable(name, f"raised {error!r}"), "error"
+        except Exception as error:  # noqa: BLE001 - anybody's engine; broke() logs it
+            self.broke(error)
+
+    def broke(self, error: Exception) -> None:
+        """The engine raised what it must not; to be called where that was caught."""
+        logger.exception("%s raised what an engine must not raise", self.member.name)
+        self.failure, self.kind = ProviderUnavailable(self.member.name, f"raised {error!r}"), "error"
 
     async def close(self, stack: contextlib.AsyncExitStack) -> None:
         """Let go of the engine's stream; what goes wrong with that is logged, the work itself is done or has failed."""

@@ -80,8 +80,8 @@ class _Utterance:
                 self._resampler = Resampler(self._rate, rate) if rate != self._rate else None
                 opening = attempt.member.engine.open(rate=rate, **self._options)
                 self._stream = await self._stack.enter_async_context(opening)
-                for pcm in self._kept:
-                    self._pass(pcm)
+            for pcm in self._kept:
+                self._pass(pcm)
             if attempt.failure is None:
                 return
 
@@ -93,19 +93,26 @@ class _Utterance:
         self._pass(pcm)
 
     def _pass(self, pcm: bytes) -> None:
-        if self._stream is not None and (line := self._resampler.push(pcm) if self._resampler else pcm):
-            self._stream.feed(line)
+        if self._stream is None or self._attempt is None:
+            return
+        try:
+            if line := self._resampler.push(pcm) if self._resampler else pcm:
+                self._stream.feed(line)
+        except Exception as error:  # noqa: BLE001 - anybody's engine; broke() logs it
+            self._attempt.broke(error)
+            self._stream = None
 
     async def finish(self) -> Transcript:
         while True:
             attempt, stream = self._attempt, self._stream
-            if attempt is None or stream is None:
+            if attempt is None:
                 raise ProviderUnavailable("stt", "the stream was left")
             words: Transcript | None = None
-            async with attempt.limit():
-                if self._resampler is not None and (tail := self._resampler.flush()):
-                    stream.feed(tail)
-                words = await stream.finish()
+            if stream is not None:
+                async with attempt.limit():
+                    if self._resampler is not None and (tail := self._resampler.flush()):
+                        stream.feed(tail)
+                    words = await stream.finish()
             if attempt.failure is None and words is not None:
                 attempt.served = True
                 return words
