@@ -9,13 +9,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from asterisk_ai.audio.formats import duration
-from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.audio.vad import EnergyVad, Onset
 from asterisk_ai.config.schema import AgentConfig
 from asterisk_ai.dialog import turn
+from asterisk_ai.dialog.backchannel import phrases
 from asterisk_ai.dialog.events import (
     Action,
     Answer,
@@ -26,10 +27,13 @@ from asterisk_ai.dialog.events import (
     HungUp,
     Leave,
     OpenUtterance,
+    PauseReply,
     RecognitionFailed,
     ReplyEnded,
     ReplyFailed,
+    ResumeReply,
     Speak,
+    SpeakFiller,
     SpeakingStarted,
     Started,
     StopReply,
@@ -37,6 +41,7 @@ from asterisk_ai.dialog.events import (
     VoiceOffset,
     VoiceOnset,
     WordsFinal,
+    WordsPartial,
 )
 from asterisk_ai.dialog.heard import sentences
 from asterisk_ai.errors import ProviderError
@@ -48,14 +53,15 @@ from asterisk_ai.providers.base import (
     Remember,
     Say,
     SpeechToText,
-    SpeechToTextStream,
     TextToSpeech,
+    Transcript,
     TurnRequest,
 )
 from asterisk_ai.session.model import CallSession, TurnRecord
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.logs import call_scope
 from asterisk_ai.telemetry.metrics import Metrics
+from asterisk_ai.utterance import Utterance
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +70,6 @@ PREROLL_SECONDS = 0.3
 GAP_SECONDS = 0.1
 """Without a frame for this long the caller is silent (comfort noise is not forwarded)."""
 _GAP_RECHECK = 0.02
-MAX_UTTERANCE_BYTES = 2 * 1024 * 1024
-"""What an utterance may hold while the recogniser is opened; the oldest is dropped beyond."""
 
 
 class Connection(Sink, Protocol):
@@ -83,46 +87,6 @@ class Agent:
     stt: SpeechToText
     llm: LanguageModel
     tts: TextToSpeech
-
-
-class _Utterance:
-    """The caller's speech on its way to the recogniser, which may still be opening."""
-
-    def __init__(self, number: int, rate: int, stt_rates: tuple[int, ...]) -> None:
-        self.number = number
-        self.rate = rate if rate in stt_rates else stt_rates[0]
-        self.task: asyncio.Task[None] | None = None
-        self.closed = asyncio.Event()
-        self.seconds = 0.0
-        self._source_rate = rate
-        self._resampler = Resampler(rate, self.rate)
-        self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0
-        self._stream: SpeechToTextStream | None = None
-
-    def feed(self, pcm: bytes) -> None:
-        self.seconds += duration(len(pcm), self._source_rate)
-        self._pass(self._resampler.push(pcm))
-
-    def attach(self, stream: SpeechToTextStream) -> None:
-        """The recogniser is open: it gets what has waited, and the rest as it comes."""
-        self._stream = stream
-        while self._waiting:
-            stream.feed(self._waiting.popleft())
-
-    def close(self) -> None:
-        self._pass(self._resampler.flush())
-        self.closed.set()
-
-    def _pass(self, pcm: bytes) -> None:
-        if self._stream is not None:
-            if pcm:
-                self._stream.feed(pcm)
-            return
-        self._waiting.append(pcm)
-        self._waiting_bytes += len(pcm)
-        while self._waiting_bytes > MAX_UTTERANCE_BYTES:
-            self._waiting_bytes -= len(self._waiting.popleft())
 
 
 class Call:
@@ -152,7 +116,12 @@ class Call:
         self._metrics = metrics
         self._clock = clock
         self._params = agent.config.turn
-        self._state = turn.initial(agent.config.greeting, interruptible=agent.config.greeting_interruptible)
+        self._state = turn.initial(
+            agent.config.greeting,
+            interruptible=agent.config.greeting_interruptible,
+            language=agent.config.language,
+        )
+        self._gates: frozenset[str] = frozenset()
         self._group = asyncio.TaskGroup()
         self._closed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -162,13 +131,16 @@ class Call:
         self._audio_at = 0.0
         self._preroll: deque[bytes] = deque()
         self._preroll_bytes = 0
-        self._utterances: dict[int, _Utterance] = {}  # of this call alone; at most two
-        self._open: _Utterance | None = None
+        self._utterances: dict[int, Utterance] = {}  # of this call alone; at most two
+        self._open: Utterance | None = None
         self._reply_task: asyncio.Task[None] | None = None
         self._record: TurnRecord | None = None
         self._timings: dict[str, float] = {}
         self._turn_ended_at = 0.0
         self._memory_before: dict[str, Any] | None = None
+        self._fillers: list[asyncio.Task[None]] = []
+        self._voice = asyncio.Lock()  # one piece of speech is queued at a time
+        self._interrupted_at = 0.0
         self._playback = PlaybackManager(session.sink or connection, agent.tts, voice=agent.config.voice)
 
     # ---- life -------------------------------------------------------------
@@ -192,10 +164,13 @@ class Call:
     @asynccontextmanager
     async def _calling(self) -> AsyncIterator[None]:
         self._metrics.conversation_state.labels(self._state.phase.value).inc()
+        self._metrics.capture_enabled.inc()
         try:
             async with self._group:
                 yield
         finally:
+            self._gate(frozenset())
+            self._metrics.capture_enabled.dec()
             if self._timer is not None:
                 self._timer.cancel()
             if self.session.sink is not None:
@@ -204,7 +179,7 @@ class Call:
             logger.info("call cleaned up: %s", self.close_reason or "failed")
 
     def _tasks(self) -> list[asyncio.Task[None]]:
-        tasks = [utterance.task for utterance in self._utterances.values()] + [self._reply_task]
+        tasks = [utterance.task for utterance in self._utterances.values()] + [self._reply_task, *self._fillers]
         return [task for task in tasks if task is not None]
 
     # ---- MediaHandler -------------------------------------------------------
@@ -217,6 +192,8 @@ class Call:
 
     def on_audio(self, pcm: bytes) -> None:
         now = self._audio_at = self._clock()
+        if self._gates and self._gated(now):
+            return
         voice = self._vad.push(pcm, now)
         if self._vad.speaking or voice:
             self._voiced_until = self._vad.voiced_until
@@ -226,6 +203,32 @@ class Call:
             self._keep_preroll(pcm)
         if voice is not None:
             self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
+
+    def _gated(self, now: float) -> bool:
+        """Whether this frame is not to be captured; a guard time ends by the clock alone."""
+        self._gate(turn.gates(self._state, self._params, now))
+        return bool(self._gates)
+
+    def _gate(self, gates: frozenset[str]) -> None:
+        """Capture closes with the first token and opens with the last."""
+        was, self._gates = self._gates, gates
+        self.session.gating = sorted(gates)
+        if bool(gates) is bool(was):
+            return
+        if gates:
+            self._metrics.gating_active.inc()
+            self._metrics.capture_enabled.dec()
+            self._forget_audio()
+        else:
+            self._metrics.gating_active.dec()
+            self._metrics.capture_enabled.inc()
+
+    def _forget_audio(self) -> None:
+        """What was captured before a gap in the capture must not be joined to what comes after it."""
+        self._preroll.clear()
+        self._preroll_bytes = 0
+        if self._vad.reset():
+            self._step(VoiceOffset(self._vad.voiced_until))
 
     def on_digit(self, digit: str) -> None:
         self._step(DigitDialled(digit, self.agent.llm.digits_wanted(self.session.memory)))
@@ -250,6 +253,9 @@ class Call:
             self._metrics.conversation_state.labels(self._state.phase.value).inc()
         for action in actions:
             self._carry_out(action)
+        gates = turn.gates(self._state, self._params, self._clock())
+        if gates != self._gates:
+            self._gate(gates)
         self._arm()
 
     def _arm(self) -> None:
@@ -287,6 +293,13 @@ class Call:
                 self._answer(action)
             case Speak():
                 self._speak(action)
+            case SpeakFiller():
+                self._fillers.append(self._spawn(self._say_filler(action.text)))
+            case PauseReply():
+                self._playback.pause()
+                self._interrupted_at = self._clock()
+            case ResumeReply():
+                self._resume_reply(action.outcome)
             case StopReply():
                 self._stop_reply(action.outcome)
             case Leave():
@@ -298,7 +311,7 @@ class Call:
     # ---- listening --------------------------------------------------------------
 
     def _open_utterance(self, number: int) -> None:
-        utterance = _Utterance(number, self.rate, tuple(self.agent.stt.sample_rates))
+        utterance = Utterance(number, self.rate, tuple(self.agent.stt.sample_rates))
         for pcm in self._preroll:
             utterance.feed(pcm)
         self._preroll.clear()
@@ -323,11 +336,14 @@ class Call:
         if utterance.task is not None:
             utterance.task.cancel()
 
-    async def _recognise(self, utterance: _Utterance) -> None:
+    async def _recognise(self, utterance: Utterance) -> None:
         hints = self.agent.llm.hints(self.session.memory)
+        if self._state.reply_live:  # what interrupts, or only seems to, must be heard as what it is
+            hints = hints.widened(phrases(hints.language))
         event: WordsFinal | RecognitionFailed
         try:
-            async with self.agent.stt.open(rate=utterance.rate, hints=hints) as stream:
+            heard = partial(self._heard, utterance)
+            async with self.agent.stt.open(rate=utterance.rate, hints=hints, partial=heard) as stream:
                 utterance.attach(stream)
                 await utterance.closed.wait()
                 words = await stream.finish()
@@ -339,6 +355,11 @@ class Call:
         self._utterances.pop(utterance.number, None)
         self._timings["words"] = self._since_turn_end()
         self._step(event)
+
+    def _heard(self, utterance: Utterance, words: Transcript) -> None:
+        """The recogniser has a view of what was said so far."""
+        complete = words.accepted and self.agent.llm.complete(words.text, self.session.memory)
+        self._step(WordsPartial(utterance.number, words.text, words.accepted, complete))
 
     def _since_turn_end(self) -> float:
         return round(self._clock() - self._turn_ended_at, 4)
@@ -386,6 +407,7 @@ class Call:
         try:
             async with self.agent.llm.reply(request) as parts:
                 async for part in parts:
+                    self._timings.setdefault("first_token", self._since_turn_end())
                     match part:
                         case Say():
                             said = True
@@ -406,7 +428,15 @@ class Call:
             # The rule holds for what is heard now, not for what is queued behind it.
             await self._playback.finished()
         for sentence in sentences(text):
-            await self._playback.say(sentence, lambda: self._audible(reply, interruptible))
+            async with self._voice:
+                await self._playback.say(sentence, lambda: self._audible(reply, interruptible))
+
+    async def _say_filler(self, text: str) -> None:
+        try:
+            async with self._voice:
+                await self._playback.say(text, lambda: None)
+        except ProviderError as error:
+            logger.warning("the filler failed: %s", error)
 
     def _audible(self, reply: int, interruptible: bool) -> None:
         if self._record is None:
@@ -415,10 +445,20 @@ class Call:
             if self._timings or self._state.answering:
                 self._timings["first_audio"] = self._since_turn_end()
                 self._record.timings = self._timings
-                self._metrics.turn_response.observe(self._timings["first_audio"])
+                self._playback.on_first_frame(partial(self._first_frame, self._timings))
             self._memory_before = None
             logger.info("playback started")
         self._step(SpeakingStarted(reply, interruptible))
+
+    def _first_frame(self, timings: dict[str, float]) -> None:
+        """The answer's first frame is on the wire: the turn is over, in the caller's ear."""
+        timings["first_frame"] = self._since_turn_end()
+        self._metrics.turn_response.observe(timings["first_frame"])
+        before = 0.0
+        for part in ("endpoint", "words", "first_token", "first_audio", "first_frame"):
+            if part in timings:
+                self._metrics.turn_part.labels(part).observe(max(0.0, timings[part] - before))
+                before = timings[part]
 
     async def _finish_reply(self, reply: int, then: Leave | None) -> None:
         await self._playback.finished()
@@ -432,8 +472,16 @@ class Call:
         self._reply_task = None
         self._step(ReplyFailed(reply))
 
+    def _resume_reply(self, outcome: str) -> None:
+        self._playback.resume()
+        self._metrics.barge_in.labels(outcome).inc()
+        logger.info("no interruption: %s; on after %.0f ms", outcome, (self._clock() - self._interrupted_at) * 1000)
+
     def _stop_reply(self, outcome: str) -> None:
         self._account(self._playback.stop(), interrupted=True)
+        for filler in self._fillers:
+            filler.cancel()
+        self._fillers.clear()
         if self._reply_task is not None:
             self._reply_task.cancel()
             self._reply_task = None

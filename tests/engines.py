@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from asterisk_ai.providers.base import Hints, Readiness, Transcript
+from asterisk_ai.providers.base import Hints, Readiness, Transcript, ignore
 
 
 class ScriptedStream:
@@ -33,7 +33,9 @@ class ScriptedSpeechToText:
         self.open_streams = 0
 
     @asynccontextmanager
-    async def open(self, *, rate: int, hints: Hints) -> AsyncIterator[ScriptedStream]:
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[ScriptedStream]:
         self.open_streams += 1
         try:
             yield ScriptedStream(self._words, self._delay)

@@ -29,6 +29,9 @@ INTERRUPTIONS: dict[str, tuple[str, ...]] = {
 }
 """What callers say to get a word in; a recogniser with a grammar hears them only if they are in it."""
 
+ATTENTION: dict[str, tuple[str, ...]] = {"en": ("wait", "stop", "hold on", "one moment", "excuse me")}
+"""Those of them that ask for nothing but silence."""
+
 _NOT_LETTERS = re.compile(r"[^\w']+")
 
 
@@ -40,7 +43,16 @@ def phrases(language: str) -> tuple[str, ...]:
 
 def is_backchannel(text: str, language: str) -> bool:
     """Whether all that was said is backchannels: "okay" is, "okay, right" is, "okay, wait" is not."""
-    known = sorted((tuple(words.split()) for words in WORDS.get(language.partition("-")[0].lower(), ())), key=len)
+    return _made_of(text, WORDS, language)
+
+
+def is_call_for_attention(text: str, language: str) -> bool:
+    """Whether all that was said asks for silence: the agent has to stop, and there is nothing to answer yet."""
+    return _made_of(text, ATTENTION, language)
+
+
+def _made_of(text: str, table: dict[str, tuple[str, ...]], language: str) -> bool:
+    known = sorted((tuple(words.split()) for words in table.get(language.partition("-")[0].lower(), ())), key=len)
     words = tuple(_NOT_LETTERS.sub(" ", text.lower()).split())
     if not words:
         return False

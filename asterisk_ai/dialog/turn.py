@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from asterisk_ai.dialog.backchannel import is_backchannel
+from asterisk_ai.dialog.backchannel import is_backchannel, is_call_for_attention
 from asterisk_ai.dialog.events import (
     Action,
     Answer,
@@ -416,14 +416,15 @@ def _barge_in(state: TurnState, event: Timer, now: float, params: TurnParams) ->
     voiced_ms = (event.voiced_until - state.utterance_at) * 1000
     if not state.interruptible or not state.voice or voiced_ms < params.barge_in_ms:
         return replace(state, barge_check=now + _RECHECK), ()
-    actions: tuple[Action, ...] = ()
-    if state.awaited:  # words of the utterance before: the caller goes on, so the newest one counts
-        actions += (DropUtterance(state.awaited),)
-    if not state.reply_live:
-        return replace(state, phase=Phase.LISTENING, since=now, awaited=0), actions
+    if not state.reply_live:  # words are awaited, there is nothing to hold
+        if voiced_ms < params.barge_in_confirm_ms:
+            return replace(state, barge_check=now + _RECHECK), ()
+        # The caller goes on: the newest utterance counts.
+        dropped = (DropUtterance(state.awaited),) if state.awaited else ()
+        return replace(state, phase=Phase.LISTENING, since=now, awaited=0), dropped
     check = state.utterance_at + params.barge_in_confirm_ms / 1000
-    state = replace(state, phase=Phase.INTERRUPTED, held=state.phase, since=now, awaited=0, barge_check=check)
-    return state, (*actions, PauseReply(state.reply))
+    state = replace(state, phase=Phase.INTERRUPTED, held=state.phase, since=now, barge_check=check)
+    return state, (PauseReply(state.reply),)
 
 
 def _interrupted_timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> Step:
@@ -442,7 +443,8 @@ def _judged(state: TurnState, words: WordsFinal, now: float, params: TurnParams)
     if words.accepted and words.text:
         if is_backchannel(words.text, state.language):
             return _resumed(state, now, "backchannel")
-        return _taken(state, now, words)
+        attention = is_call_for_attention(words.text, state.language)
+        return _taken(state, now, None if attention else words)
     if state.awaited_ms < params.barge_in_noise_ms:
         return _resumed(state, now, "noise")
     return _taken(state, now, words)

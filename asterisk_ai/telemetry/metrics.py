@@ -36,6 +36,13 @@ class Metrics:
             buckets=RESPONSE_BUCKETS,
             registry=registry,
         )
+        self.turn_part = Histogram(
+            "ai_agent_turn_part_seconds",
+            "Parts of a turn's response, each from the end of the one before",
+            ["part"],
+            buckets=(0.002, 0.005, 0.01, 0.02, 0.05, *RESPONSE_BUCKETS),
+            registry=registry,
+        )
         self.gating_active = Gauge(
             "ai_agent_tts_gating_active", "Calls whose audio is gated by the agent's own voice", registry=registry
         )
