@@ -8,6 +8,7 @@ fails. Nothing is skipped in silence.
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 
 import pytest
 import rig
@@ -42,8 +43,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+    yield  # after pytest's own summary, so that it is among the last lines
     if NOT_RUN:
         failure = " That is a failure here, because CI=true." if os.environ.get("CI") == "true" else ""
         terminalreporter.section("tests that did NOT run", red=True)

@@ -8,6 +8,7 @@ engines = config.pipeline_of(agent)  # PipelineConfig(stt, llm, tts)
 from __future__ import annotations
 
 from asterisk_ai.config.loader import ConfigErrors, load, parse, rewritten
+from asterisk_ai.config.network import Proxies, proxies
 from asterisk_ai.config.paths import ServiceManager, find, service_manager, share_path, state_directory
 from asterisk_ai.config.schema import (
     AgentConfig,
@@ -16,6 +17,7 @@ from asterisk_ai.config.schema import (
     FastAGIConfig,
     HttpConfig,
     LogConfig,
+    ModelsConfig,
     PipelineConfig,
     PlaybackConfig,
     Secret,
@@ -31,8 +33,10 @@ __all__ = [
     "FastAGIConfig",
     "HttpConfig",
     "LogConfig",
+    "ModelsConfig",
     "PipelineConfig",
     "PlaybackConfig",
+    "Proxies",
     "Secret",
     "ServerConfig",
     "ServiceManager",
@@ -40,6 +44,7 @@ __all__ = [
     "find",
     "load",
     "parse",
+    "proxies",
     "rewritten",
     "service_manager",
     "share_path",

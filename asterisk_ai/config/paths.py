@@ -81,6 +81,15 @@ def state_directory() -> Path:
     return (Path(home) if home.startswith("/") else Path("~/.local/state").expanduser()) / "asterisk-ai"
 
 
+def models_directory() -> Path:
+    """Where models are kept: /var/lib/asterisk-ai/models where it is there or can be made, else the user's.
+
+    It need not be writable: root fetches, and the user that serves calls reads.
+    """
+    shared = SYSTEM_STATE / "models"
+    return shared if shared.is_dir() else state_directory() / "models"
+
+
 def beside(source: str, path: str) -> Path:
     """``path`` as a file meant by the configuration ``source``: ~ is the home, relative is to the file's folder."""
     meant = Path(path).expanduser()

@@ -114,6 +114,19 @@ class PlaybackConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelsConfig:
+    """Where fetched models are kept (empty: ``paths.models_directory``), and where they come from.
+
+    ``mirror`` is a URL (file:// too) or folder with ``<model id>/<file>`` below it, used instead of the internet.
+    ``registries`` are JSON files in the shape of ``models/registry.schema.json``, added to the packaged one.
+    """
+
+    directory: str = ""
+    mirror: str = ""
+    registries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """``transcripts`` True puts what was said and dialled into the log."""
 
@@ -158,6 +171,7 @@ class Config:
     server: ServerConfig = field(default_factory=ServerConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     playback: PlaybackConfig = field(default_factory=PlaybackConfig)
+    models: ModelsConfig = field(default_factory=ModelsConfig)
     log: LogConfig = field(default_factory=LogConfig)
     providers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     agents: Mapping[str, AgentConfig] = field(default_factory=dict)
@@ -187,6 +201,16 @@ class Config:
         if self.playback.spool:
             return paths.beside(self.source, self.playback.spool)
         return self.store_path().parent / "spool"
+
+    def models_path(self) -> Path:
+        """The folder of fetched models; it may have to be made."""
+        if self.models.directory:
+            return paths.beside(self.source, self.models.directory)
+        return paths.models_directory()
+
+    def registry_paths(self) -> tuple[Path, ...]:
+        """The administrator's own registries of models."""
+        return tuple(paths.beside(self.source, path) for path in self.models.registries)
 
     def located(self, error: ConfigError) -> ConfigError:
         """``error`` with this file's name and the line of its key (or of the nearest key above it)."""

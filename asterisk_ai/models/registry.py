@@ -22,7 +22,7 @@ SCHEMA = 1
 KINDS = ("stt", "llm", "tts", "vad", "turn")
 COMMERCIAL = ("yes", "conditions", "unclear", "no")
 FORMATS = ("zip", "tar", "tar.gz", "tar.bz2", "tar.xz")
-MANIFEST = "manifest.json"
+MANIFEST = "asterisk-ai-manifest.json"
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")

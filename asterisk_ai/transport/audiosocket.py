@@ -290,6 +290,8 @@ class AudioSocketConnection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(audiosocket.HANGUP_MESSAGE)
             self._close("ended by us", abort=False)
+            # A peer that takes nothing would keep the unsent message, and with it the call, for ever.
+            self._timer = asyncio.get_running_loop().call_later(STALL_SECONDS, self._transport.abort)
 
     def abort(self, reason: str) -> None:
         """Close at once; ``reason`` reaches the handler."""
@@ -317,6 +319,9 @@ class AudioSocketConnection(asyncio.Protocol):
                 self._transport.close()
 
     def _stop_playing(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         # The descriptor's number may be another call's in a moment: nothing may be written to it any more.
         self._fd = -1
         self._playing = False
@@ -325,9 +330,6 @@ class AudioSocketConnection(asyncio.Protocol):
 
     def _finish(self, reason: str) -> None:
         self._stop_playing()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._transport = None
         self._server.forget(self)
         handler, self._handler = self._handler, None
@@ -359,6 +361,7 @@ class AudioSocketServer:
         self.counters = AudioSocketCounters()
         self._connections: set[AudioSocketConnection] = set()
         self._server: asyncio.Server | None = None
+        self._stopped = False
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the bound port. Raises OSError."""
@@ -374,6 +377,7 @@ class AudioSocketServer:
     async def stop(self) -> None:
         """Close everything."""
         self.stop_listening()
+        self._stopped = True
         for connection in tuple(self._connections):
             connection.abort("the server stops")
         if self._server is not None:
@@ -382,9 +386,9 @@ class AudioSocketServer:
         self.clock.close()
 
     def admit(self, connection: AudioSocketConnection) -> bool:
-        """Count a new connection; False where there are too many."""
+        """Count a new connection; False where there are too many, or it was accepted as the server stopped."""
         self.counters.connections += 1
-        if len(self._connections) >= self.max_connections:
+        if self._stopped or len(self._connections) >= self.max_connections:
             return False
         self._connections.add(connection)
         return True

@@ -153,15 +153,19 @@ class Asterisk:
     :param server: host:port for AI_SERVER, the FastAGI that the sample dialplan calls.
     :param globals_: further global variables, e.g. ``AI_FALLBACK``.
     :param dialplan: further contexts, as text.
+    :param entry: the packaged dialplan file that extensions.conf includes.
     """
 
-    def __init__(self, server: str, globals_: Mapping[str, str] | None = None, dialplan: str = "") -> None:
+    def __init__(
+        self, server: str, globals_: Mapping[str, str] | None = None, dialplan: str = "",
+        entry: str = "asterisk_ai.conf",
+    ) -> None:  # fmt: skip
         self.name = f"{os.getpid()}-{secrets.token_hex(3)}"
         self.inside = Path("/") / RUNS / self.name
         self.outside = TREE / RUNS / self.name
         self.sip_port = free_port(socket.SOCK_DGRAM)
         self.globals = {"AI_SERVER": server, "AI_FALLBACK": "extension:landed,fallback,1", **(globals_ or {})}
-        self.dialplan = dialplan
+        self.dialplan, self.entry = dialplan, entry
         self.process: subprocess.Popen[bytes] | None = None
 
     # -- its life
@@ -201,7 +205,8 @@ class Asterisk:
             (self.outside / folder).mkdir(parents=True)
         os.chmod(self.outside, 0o755)
         shutil.copy(SOUNDS / "demo-congrats.wav", self.outside / "moh/music.wav")
-        shutil.copy(share_path("dialplan") / "asterisk_ai.conf", self.outside / "etc")  # unchanged, that is the point
+        for file in share_path("dialplan").glob("*.conf"):
+            shutil.copy(file, self.outside / "etc")  # unchanged, that is the point
         here = self.inside
         product = (share_path("etc-asterisk") / "modules.conf").read_text()
         rig = "".join(f"load => {name}.so\n" for name in RIG_MODULES)
@@ -219,7 +224,7 @@ class Asterisk:
             "logger.conf": "[general]\n[logfiles]\nfull => notice,warning,error,verbose(4),dtmf\n",
             "extensions.conf": (
                 f"[general]\nstatic=yes\nwriteprotect=yes\n[globals]\n{variables}{DIALPLAN}\n{self.dialplan}\n"
-                "#include asterisk_ai.conf\n"
+                f"#include {self.entry}\n"
             ),
             "pjsip.conf": PJSIP.format(port=self.sip_port),
             "rtp.conf": f"[general]\nrtpstart={rtp}\nrtpend={rtp + 198}\nicesupport=no\n",

@@ -54,3 +54,18 @@ def test_no_module_is_missing_and_nothing_is_complained_about(alone: Asterisk) -
         pass
     complaints = [line for line in alone.log().splitlines() if " ERROR[" in line or "No application" in line]
     assert complaints == []
+
+
+def test_on_freepbx_its_own_queues_are_used() -> None:
+    """extensions_custom.conf as it is shipped, in a dialplan with FreePBX's contexts."""
+    freepbx = """
+[ext-queues]
+exten => 600,1,Goto(landed,600,1)
+"""
+    nowhere = f"127.0.0.1:{free_port()}"
+    with Asterisk(nowhere, {"AI_FALLBACK": "queue:600"}, freepbx, entry="extensions_custom.conf") as asterisk:
+        with asterisk.call(record=False) as caller:
+            until(caller.landed, 5, "landed")
+            assert caller.landed() == ["600"]
+        with asterisk.call(record=False, variables={"AI_FALLBACK": "queue:support"}) as caller:
+            until(lambda: "Queue" in [step.application for step in caller.steps()], 5, "Queue")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rig import Asterisk, Caller, Hangup, Sentence, free_port, sentences, speech, until
+from rig import TREE, Asterisk, Caller, Hangup, Sentence, free_port, sentences, speech, until
 from served import Served
 
 GREETING = "Hello, how can I help you?"
@@ -160,6 +160,29 @@ def test_queue_voicemail_and_hangup(asterisk: Asterisk, served: Served) -> None:
     assert caller.steps()[-1].exten == "h"
     last_word, closing = speech(caller.spoken())[-1], speech(caller.heard())[-1]
     assert closing[0] > last_word[0]
+    served.no_calls()
+
+
+HOSTILE = r"${SHELL(touch /tmp/broken-in)}\",')(&|$[1/0]"
+
+
+@pytest.mark.parametrize(
+    ("caller_id", "agent", "answered"),
+    [
+        (f'"{HOSTILE}" <{HOSTILE}>', "", True),
+        ('"" <>', "desk", True),
+        ('"Ann" <5551234>', "none-such", False),
+        ('"Ann" <5551234>', HOSTILE, False),
+    ],
+)
+def test_names_that_mean_harm(asterisk: Asterisk, served: Served, caller_id: str, agent: str, answered: bool) -> None:
+    with asterisk.call(record=False, caller_id=caller_id, variables={"AI_AGENT": agent}) as caller:
+        if answered:
+            caller.hear()
+        else:
+            until(caller.landed, 5, "landed")
+    assert bool(did(caller, "TryExec")) is answered
+    assert not (TREE / "tmp/broken-in").exists()
     served.no_calls()
 
 
