@@ -413,7 +413,7 @@ def _answer(state: TurnState, now: float, *, text: str, understood: bool = True,
 
 def _barge_in(state: TurnState, event: Timer, now: float, params: TurnParams) -> Step:
     """The caller has made sound for ``barge_in_ms`` while the agent is busy: hold, and listen."""
-    voiced_ms = (event.voiced_until - state.utterance_at) * 1000
+    voiced_ms = _voiced_ms(state, event)
     if not state.interruptible or not state.voice or voiced_ms < params.barge_in_ms:
         return replace(state, barge_check=now + _RECHECK), ()
     if not state.reply_live:  # words are awaited, there is nothing to hold
@@ -427,10 +427,14 @@ def _barge_in(state: TurnState, event: Timer, now: float, params: TurnParams) ->
     return state, (PauseReply(state.reply),)
 
 
+def _voiced_ms(state: TurnState, event: Timer) -> float:
+    """How long the caller has been speaking; a deadline's own length counts as reached, which binary floats hide."""
+    return (event.voiced_until - state.utterance_at) * 1000 + 1e-3
+
+
 def _interrupted_timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> Step:
     if state.utterance_open and state.voice:
-        voiced_ms = (event.voiced_until - state.utterance_at) * 1000
-        if voiced_ms < params.barge_in_confirm_ms:
+        if _voiced_ms(state, event) < params.barge_in_confirm_ms:
             return replace(state, barge_check=now + _RECHECK), ()
         return _taken(state, now)
     if state.utterance_open:
