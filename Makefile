@@ -2,6 +2,7 @@
 # make test    everything the tests need, a real Asterisk included, then the tests
 # make serve   the server in the foreground
 # make lint    ruff, mypy --strict, import contracts
+# make model-setup  fetch models for the local engines: what suits this machine (ARGS=--yes does not ask)
 # make dist    wheel and sdist into dist/
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTARGS ?=
 
-.PHONY: run test serve lint dist check-dist asterisk clean
+.PHONY: run test serve lint dist check-dist asterisk clean model-setup
 .DEFAULT_GOAL := run
 
 $(STAMP): setup.py pyproject.toml
@@ -25,6 +26,9 @@ run: $(STAMP)
 
 serve: $(STAMP)
 	$(BIN)/asterisk-ai serve $(ARGS)
+
+model-setup: $(STAMP)
+	$(BIN)/python scripts/model_setup.py $(ARGS)
 
 asterisk:
 	scripts/get_asterisk.sh

@@ -123,6 +123,7 @@ class Call:
         )
         self._gates: frozenset[str] = frozenset()
         self._group = asyncio.TaskGroup()
+        self._begun = asyncio.Event()
         self._closed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -150,7 +151,9 @@ class Call:
         with call_scope(self.session.call_id):
             try:
                 async with self._calling():
-                    self._step(Started(resumed=self.session.connects > 1))
+                    await self._begun.wait()  # the rate may have to be learned from the caller's first audio
+                    resumed, expected = self.session.connects > 1, self.session.away == "play"
+                    self._step(Started(resumed, expected))
                     await self._closed.wait()
                     self._step(HungUp())
                     for task in self._tasks():
@@ -189,6 +192,7 @@ class Call:
         self._vad = EnergyVad(rate)
         if self.session.sink is not None:
             self.session.sink.on_digit = self.on_digit
+        self._begun.set()
 
     def on_audio(self, pcm: bytes) -> None:
         now = self._audio_at = self._clock()
@@ -235,6 +239,7 @@ class Call:
 
     def on_closed(self, reason: str) -> None:
         self.close_reason = reason
+        self._begun.set()
         self._closed.set()
 
     def _keep_preroll(self, pcm: bytes) -> None:
@@ -461,15 +466,19 @@ class Call:
                 before = timings[part]
 
     async def _finish_reply(self, reply: int, then: Leave | None) -> None:
-        await self._playback.finished()
+        if not await self._playback.finished():
+            return  # the caller has hung up: what follows was never reached, and the rest is for HungUp
         self._account(self._playback.heard(), interrupted=False)
-        self._reply_task = None
+        self._reply_task = self._memory_before = None
         self._step(ReplyEnded(reply, then))
 
     def _reply_failed(self, reply: int, error: ProviderError) -> None:
         logger.warning("the reply failed: %s", error)
+        if asyncio.current_task() is not self._reply_task:
+            return  # it failed at being stopped, and another reply may be playing
         self._account(self._playback.stop(), interrupted=True)
         self._reply_task = None
+        self._forget_unsaid()
         self._step(ReplyFailed(reply))
 
     def _resume_reply(self, outcome: str) -> None:
@@ -485,11 +494,15 @@ class Call:
         if self._reply_task is not None:
             self._reply_task.cancel()
             self._reply_task = None
-        if self._memory_before is not None:  # nothing of the reply was heard: it was never said
-            self.session.memory, self._memory_before = self._memory_before, None
+        self._forget_unsaid()
         if outcome in ("barge_in", "digit"):
             self._metrics.barge_in.labels(outcome).inc()
             logger.info("the agent was interrupted: %s", outcome)
+
+    def _forget_unsaid(self) -> None:
+        """Nothing of the reply was heard, so it was never said."""
+        if self._memory_before is not None:
+            self.session.memory, self._memory_before = self._memory_before, None
 
     def _account(self, heard: str, *, interrupted: bool) -> None:
         """A turn boundary: keep what was heard."""

@@ -6,12 +6,12 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from asterisk_ai.call import Agent
 from asterisk_ai.config import Config
-from asterisk_ai.errors import ConfigError, ModelError, ProviderError
+from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError
 from asterisk_ai.providers import catalog
 from asterisk_ai.providers.base import Readiness
 
@@ -50,7 +50,12 @@ class Engines:
         shared = self._shared.get(key)
         if shared is None:
             engine_class = catalog.load(kind, name)
-            engine = engine_class(settings, agent) if agent is not None else engine_class(settings)
+            try:
+                engine = engine_class(settings, agent) if agent is not None else engine_class(settings)
+            except AsteriskAIError:
+                raise
+            except Exception as error:  # anybody's engine may be named: it must not end a server that reloads
+                raise ConfigError(f"the {kind} engine {name!r} cannot be made: {error!r}") from error
             shared = self._shared[key] = _Shared(engine)
         shared.users += 1
         return key
@@ -66,14 +71,17 @@ class Engines:
         """Start those that are not running. One that cannot start is reported as not ready, the rest go on."""
         for key in keys:
             shared = self._shared[key]
-            if shared.started:
+            if shared.started and not shared.problem:
                 continue
-            shared.started = True
+            shared.started, shared.problem = True, ""
             try:
                 await shared.engine.start()
             except (ProviderError, ModelError, OSError) as error:
                 logger.error("%s", error)
                 shared.problem = str(error)
+            except Exception as error:  # as above
+                logger.exception("an engine failed to start")
+                shared.problem = repr(error)
 
     async def give_back(self, keys: Iterable[str]) -> None:
         """Stop those that nobody uses any more."""
@@ -83,7 +91,22 @@ class Engines:
             if shared.users == 0:
                 del self._shared[key]
                 if shared.started:
-                    await shared.engine.stop()
+                    await _stop(shared.engine)
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Undo :meth:`take` for a line-up that did not come about: what was made for it alone never started."""
+        for key in keys:
+            shared = self._shared[key]
+            shared.users -= 1
+            if shared.users == 0:
+                del self._shared[key]
+
+
+async def _stop(engine: Engine) -> None:
+    try:
+        await engine.stop()
+    except Exception:  # as above; the others are still to be stopped
+        logger.exception("an engine failed to stop")
 
 
 class Lineup:
@@ -98,8 +121,12 @@ class Lineup:
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        for name in config.agents:
-            self.agents[name] = self._agent(name)
+        try:
+            for name in config.agents:
+                self.agents[name] = self._agent(name)
+        except AsteriskAIError:
+            engines.drop(self._keys.values())
+            raise
 
     def _agent(self, name: str) -> Agent:
         agent = self.config.agents[name]
@@ -114,6 +141,8 @@ class Lineup:
                 except ConfigError as error:
                     raise self.config.located(error) from error
             made[kind] = self._engines.engine(self._keys[label])
+        limit = min(agent.turn.max_call_seconds, self.config.server.max_call_seconds)
+        agent = replace(agent, turn=replace(agent.turn, max_call_seconds=limit))
         return Agent(agent, made["stt"], made["llm"], made["tts"])
 
     async def start(self) -> None:

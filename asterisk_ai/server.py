@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -110,6 +111,10 @@ class Server:
                 await self._drain()
                 housekeeping.cancel()
                 await self._close()
+        except ExceptionGroup as errors:
+            if len(errors.exceptions) > 1:
+                raise
+            raise errors.exceptions[0] from None  # a port that is taken, most of all
         finally:
             await self._close()
             await self._lineup.close()
@@ -166,8 +171,8 @@ class Server:
         if self.store.talking:
             logger.info("%d calls may finish within %g s", self.store.talking, self.config.server.drain_seconds)
         while self.store.count and self._draining and time.monotonic() < until:
-            if not self.store.talking and all(session.detached_at for session in self.store.live):
-                break  # nobody is talking: whoever is still known comes back to the next server
+            if not self.store.talking and all(session.away for session in self.store.live):
+                break  # nobody is talking or about to ask what comes next: the others come back to the next server
             await asyncio.sleep(0.05)
         if self.store.talking:
             logger.warning("%d calls go back to the dialplan unfinished", self.store.talking)
@@ -298,6 +303,7 @@ class Server:
             },
             "refused_connections": dict(self.audiosocket.counters.refused),
             "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "pid": os.getpid(),
             "version": __version__,
         }
 

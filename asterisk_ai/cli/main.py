@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from asterisk_ai import __version__
+from asterisk_ai.cli import bench, calls, check, dialplan, models, serve
 from asterisk_ai.cli import call as call_command
-from asterisk_ai.cli import calls, check, dialplan, serve
 from asterisk_ai.errors import AsteriskAIError
 
 _DESCRIPTION = "AI voice agents on Asterisk."
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"asterisk-ai {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (serve, check, call_command, calls, dialplan):
+    for module in (serve, check, call_command, calls, bench, dialplan, models):
         module.add_parser(commands)
     return top
 

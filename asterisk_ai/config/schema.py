@@ -208,6 +208,11 @@ class Config:
             return paths.beside(self.source, self.models.directory)
         return paths.models_directory()
 
+    def mirror_url(self) -> str:
+        """What is asked for models instead of the internet, empty for nothing."""
+        mirror = self.models.mirror
+        return str(paths.beside(self.source, mirror)) if mirror and "://" not in mirror else mirror
+
     def registry_paths(self) -> tuple[Path, ...]:
         """The administrator's own registries of models."""
         return tuple(paths.beside(self.source, path) for path in self.models.registries)

@@ -91,9 +91,10 @@ class PlaybackManager:
             await self._end_piece()
         self._pieces[index] = Spoken(text, samples + len(tail) // SAMPLE_BYTES)
 
-    async def finished(self) -> None:
-        """Everything said so far was played, or the call is gone."""
+    async def finished(self) -> bool:
+        """Wait until everything said so far was played; False where the call is gone before that."""
         await self._sink.drained()
+        return self._sink.played - self._base >= sum(piece.samples for piece in self._pieces)
 
     def pause(self) -> None:
         """Silence, now, but what is queued stays."""

@@ -205,8 +205,8 @@ class Asterisk:
             (self.outside / folder).mkdir(parents=True)
         os.chmod(self.outside, 0o755)
         shutil.copy(SOUNDS / "demo-congrats.wav", self.outside / "moh/music.wav")
-        for file in share_path("dialplan").glob("*.conf"):
-            shutil.copy(file, self.outside / "etc")  # unchanged, that is the point
+        for name in {"asterisk_ai.conf", self.entry}:
+            shutil.copy(share_path("dialplan") / name, self.outside / "etc")  # unchanged, that is the point
         here = self.inside
         product = (share_path("etc-asterisk") / "modules.conf").read_text()
         rig = "".join(f"load => {name}.so\n" for name in RIG_MODULES)

@@ -1,0 +1,347 @@
+"""``asterisk-ai bench``: how many calls does this server carry?"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ipaddress
+import json
+import multiprocessing
+import socket
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from asterisk_ai.audio.resample import Resampler
+from asterisk_ai.cli.bench_figures import Figures, figures
+from asterisk_ai.cli.bench_load import FRAME, RATE, Heard, Load, generate
+from asterisk_ai.cli.local_server import local_server
+from asterisk_ai.cli.process_use import ProcessUse
+from asterisk_ai.config import Config, load
+from asterisk_ai.errors import AsteriskAIError
+from asterisk_ai.providers import catalog
+from asterisk_ai.transport.agi_client import run_agi
+
+MODES = ("echo", "playing", "conversation", "embedded")
+LIMIT_MS = 5.0
+MOST_CALLS = 5000
+_REGISTER_AT_ONCE = 16
+_CYCLE_SECONDS = 9.0
+_NOISE = 12
+"""Amplitude of the line's noise under the caller's speech, about -70 dBov."""
+_DELAY = "asterisk_ai.providers.delay:Delay"
+
+
+def add_parser(commands: Any) -> None:
+    """Register the command."""
+    parser = commands.add_parser(
+        "bench",
+        help="how many calls does this machine carry?",
+        description="Plays Asterisk's part of many calls at once and reports how even the audio is, and what a call "
+        "costs. Without --calls it looks for the highest number of calls whose frames are less than "
+        f"{LIMIT_MS:g} ms late (99 of 100). Modes: echo (the server sends back what it hears), playing (it plays a "
+        "tone), conversation (speech in, turns taken, engines that only take --delay; with --serve), embedded (the "
+        "agent with its own engines). It goes to the configured server, or to one of its own with --serve; callers "
+        "that talk to a server meanwhile will hear it.",
+    )
+    parser.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml of the server")
+    parser.add_argument("--serve", action="store_true", help="measure a server of its own, on free loopback ports")
+    parser.add_argument("--mode", choices=MODES, default="playing", help="default: %(default)s")
+    parser.add_argument("--agent", default="", help="the agent of mode embedded (default: the server's default_agent)")
+    parser.add_argument("--calls", type=_counts, metavar="N[,N...]", help="measure these numbers of calls only")
+    parser.add_argument("--most", type=_count, default=2000, metavar="N", help="look no further (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=_seconds, default=10.0, metavar="S", help="length of each step (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--limit",
+        type=_seconds,
+        default=600.0,
+        metavar="S",
+        help="begin no step after S seconds (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--delay", type=float, default=0.2, metavar="S", help="what each engine takes in mode conversation"
+    )
+    parser.add_argument("--say", default="what are your opening hours", metavar="TEXT", help="what every caller says")
+    parser.add_argument(
+        "--processes", type=_count, default=1, metavar="N", help="share the load among so many (default: %(default)s)"
+    )
+    parser.add_argument("--server-cpu", metavar="LIST", default="", help="pin the server of --serve to these CPUs")
+    parser.add_argument("--cpu", metavar="LIST", default="", help="pin the load to these CPUs")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.set_defaults(run=run)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= MOST_CALLS:
+        raise argparse.ArgumentTypeError(f"from 1 to {MOST_CALLS}")
+    return value
+
+
+def _counts(text: str) -> list[int]:
+    return [_count(word) for word in text.split(",")]
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 1 <= value <= 7200:
+        raise argparse.ArgumentTypeError("from 1 to 7200 seconds")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The server under load."""
+
+    config: Config
+    pid: int
+    agent: str
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with _target(arguments) as target:
+        speech, ends = b"", 0
+        if arguments.mode in ("conversation", "embedded"):
+            speech, ends = asyncio.run(_speech(arguments.say))
+        bench = Bench(target, arguments, speech, ends)
+        results = bench.measure_all(arguments.calls) if arguments.calls else bench.search(arguments.most)
+    best = max((f.calls for f in results if f.even(LIMIT_MS)), default=0)
+    if arguments.json:
+        print(json.dumps({"mode": arguments.mode, "best": best, "steps": [f.as_json() for f in results]}))
+    else:
+        print(f"most calls with p99 lateness under {LIMIT_MS:g} ms and no frame lost: {best} ({arguments.mode})")
+    return 0 if best else 1
+
+
+class Bench:
+    """Runs the steps and shows each as it ends."""
+
+    def __init__(self, target: _Target, arguments: argparse.Namespace, speech: bytes, speech_ends: int) -> None:
+        self._target = target
+        self._arguments = arguments
+        self._speech, self._speech_ends = speech, speech_ends
+        self._until = time.monotonic() + arguments.limit
+        self._shown = False
+
+    def measure_all(self, counts: Sequence[int]) -> list[Figures]:
+        return [self._measure(count) for count in counts if time.monotonic() < self._until]
+
+    def search(self, most: int) -> list[Figures]:
+        """Double until it breaks, then halve the distance. What fails is tried a second time before it is believed."""
+        results: list[Figures] = []
+        good, bad, count = 0, most + 1, min(50, most)
+        while time.monotonic() < self._until:
+            result = self._measure(count)
+            results.append(result)
+            if not result.even(LIMIT_MS) and time.monotonic() < self._until:
+                result = self._measure(count)
+                results.append(result)
+            if result.even(LIMIT_MS):
+                good = count
+            else:
+                bad = count
+            if bad - good <= max(1, good // 20):
+                break
+            count = min(2 * good, most) if bad > most else (good + bad) // 2
+        return results
+
+    def _measure(self, count: int) -> Figures:
+        arguments, target = self._arguments, self._target
+        before = ProcessUse.of(target.pid)
+        call_ids, address, refusal = asyncio.run(_register(target, count))
+        heard: list[Heard] = []
+        try:
+            if call_ids:
+                heard = self._generate(call_ids, address)
+        finally:
+            asyncio.run(_end(target, call_ids))
+        result = figures(arguments.mode, count, heard, before)
+        if refusal:
+            result.problems.append(refusal)
+        if not arguments.json:
+            self._show(result)
+        return result
+
+    def _generate(self, call_ids: Sequence[str], address: tuple[str, int]) -> list[Heard]:
+        arguments = self._arguments
+        size = -(-len(call_ids) // arguments.processes)
+        loads = [
+            Load(
+                *address,
+                call_ids[first : first + size],
+                arguments.seconds,
+                speech=self._speech,
+                speech_ends=self._speech_ends,
+                first=first,
+                server_pid=self._target.pid,
+                cpus=_cpus(arguments.cpu),
+            )
+            for first in range(0, len(call_ids), size)
+        ]
+        # Spawned: what this process has loaded and opened stays out of the measurement.
+        with ProcessPoolExecutor(len(loads), multiprocessing.get_context("spawn")) as pool:
+            return list(pool.map(generate, loads))
+
+    def _show(self, result: Figures) -> None:
+        if not self._shown:
+            self._shown = True
+            what = "round trip" if result.mode == "echo" else "lateness"
+            print(
+                f"mode {result.mode}, {self._arguments.seconds:g} s a step; {what} in ms; CPU: ms a call-second "
+                "(engines' processes); memory: KB a call\n"
+                f"{'calls':>6} {'carried':>7} {'p50':>7} {'p99':>7} {'p99.9':>7} {'worst':>8} {'gaps':>6} "
+                f"{'bursts':>6} {'lost':>6} {'CPU':>6} {'(eng.)':>7} {'memory':>7} {'turns':>6} "
+                f"{'p50 s':>6} {'p99 s':>6}"
+            )
+        late, turn = result.lateness_ms, result.turn_seconds
+        print(
+            f"{result.calls:6} {result.carried:7} {late.p50:7.2f} {late.p99:7.2f} {late.p999:7.2f} {late.worst:8.2f} "
+            f"{result.gaps:6} {result.bursts:6} {result.lost:6} {result.cpu_ms_per_call_second:6.2f} "
+            f"{result.engines_cpu_ms_per_call_second:7.2f} {result.memory_kb_per_call:7.1f} {result.turns:6} "
+            f"{turn.p50:6.2f} {turn.p99:6.2f}",
+            flush=True,
+        )
+        for line in [*result.problems, *(f"warning: {warning}" for warning in result.warnings)]:
+            print(f"       {line}", flush=True)
+
+
+# ---- the server -----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _target(arguments: argparse.Namespace) -> Iterator[_Target]:
+    """The server to measure. Raises AsteriskAIError where it may not or cannot be."""
+    mode = arguments.mode
+    agent = {"echo": "echo", "playing": "milliwatt"}.get(mode, arguments.agent)
+    if not arguments.serve:
+        if mode == "conversation":
+            raise AsteriskAIError(
+                "mode conversation needs --serve (the engines of a set delay); mode embedded measures an agent's own"
+            )
+        config = load(arguments.config)
+        yield _Target(config, _server_pid(config), agent)
+        return
+    most = max(arguments.calls or [arguments.most])
+    connections = {"max_connections": most + 50}
+    changes: dict[str, dict[str, Any]] = {
+        "audiosocket": connections,
+        "fastagi": connections,
+        "server": {"max_calls": most},
+    }
+    prefix = ["taskset", "-c", arguments.server_cpu] if arguments.server_cpu else []
+    with tempfile.TemporaryDirectory(prefix="asterisk-ai-bench-") as folder:
+        if mode == "embedded":
+            config = load(arguments.config)
+        else:
+            file = Path(folder) / "bench.yaml"
+            file.write_text(yaml.safe_dump(_delay_configuration(arguments.delay)), "utf-8")
+            config = load(str(file))
+        with local_server(config, changes, prefix=prefix) as server:
+            yield _Target(server.config, server.pid, agent)
+
+
+def _delay_configuration(delay: float) -> dict[str, Any]:
+    """An agent that takes turns with engines of a set delay; its callers never hang up by themselves."""
+    kinds = {"stt": "SpeechToText", "llm": "LanguageModel", "tts": "TextToSpeech"}
+    return {
+        "default_agent": "bench",
+        "pipeline": "delay",
+        "pipelines": {"delay": {kind: _DELAY + name for kind, name in kinds.items()}},
+        "providers": {_DELAY + name: {"seconds": delay} for name in kinds.values()},
+        "agents": {"bench": {"turn": {"no_input_seconds": 600}}},
+    }
+
+
+def _server_pid(config: Config) -> int:
+    """The running server's process, where it is on this machine and says so; 0 else."""
+    if config.http is None:
+        return 0
+    host = config.http.host
+    url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{config.http.port}/health"
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            health = json.load(reply)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise AsteriskAIError(f"no server answers at {url}: {error}; --serve measures one of its own") from error
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(config.fastagi.host).is_loopback or host == socket.gethostname():
+            return int(health.get("pid", 0))
+    return 0
+
+
+async def _register(target: _Target, count: int) -> tuple[list[str], tuple[str, int], str]:
+    """``call/start`` for so many calls: their ids, where their audio goes, and why it was not all of them."""
+    gate = asyncio.Semaphore(_REGISTER_AT_ONCE)
+    query = f"?agent={target.agent}" if target.agent else ""
+
+    async def one(number: int) -> dict[str, str]:
+        async with gate:
+            outcome = await run_agi(
+                *_fastagi(target),
+                "call/start" + query,
+                environment={"agi_channel": f"Bench/{number}"},
+                timeout=20,
+            )
+            return outcome.variables or {"AI_STATUS": outcome.reason}
+
+    answers = await asyncio.gather(*(one(number) for number in range(count)))
+    taken = [answer for answer in answers if answer.get("AI_STATUS") == "OK"]
+    refused = sorted({answer.get("AI_STATUS", "no answer") for answer in answers} - {"OK"})
+    problem = f"{count - len(taken)} calls refused: {', '.join(refused)}" if refused else ""
+    if not taken:
+        return [], ("", 0), problem
+    host, _, port = taken[0]["AI_AUDIOSOCKET"].rpartition(":")
+    return [answer["AI_CALL_ID"] for answer in taken], (host.strip("[]"), int(port)), problem
+
+
+async def _end(target: _Target, call_ids: Sequence[str]) -> None:
+    gate = asyncio.Semaphore(_REGISTER_AT_ONCE)
+
+    async def one(call_id: str) -> None:
+        async with gate:
+            await run_agi(*_fastagi(target), "call/end", arguments=[call_id], timeout=20)
+
+    await asyncio.gather(*(one(call_id) for call_id in call_ids))
+
+
+def _fastagi(target: _Target) -> tuple[str, int]:
+    host = target.config.fastagi.host
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), target.config.fastagi.port
+
+
+# ---- what the callers say ------------------------------------------------------------------
+
+
+async def _speech(text: str) -> tuple[bytes, int]:
+    """One turn of a caller: ``text``, then the line's noise while the agent answers; and where the text ends."""
+    tts = catalog.load("tts", "espeak")({"voice": "en-us", "words_per_minute": 150})
+    await tts.start()
+    try:
+        resampler = Resampler(tts.sample_rate, RATE)
+        async with tts.open(text) as audio:
+            spoken = b"".join([resampler.push(piece) async for piece in audio]) + resampler.flush()
+    finally:
+        await tts.stop()
+    samples = np.frombuffer(spoken, "<i2")
+    ends = int(np.flatnonzero(np.abs(samples) > 300)[-1]) * 2
+    cycle = np.zeros(int(_CYCLE_SECONDS * RATE) + len(samples), np.int16)
+    cycle[: len(samples)] = samples
+    noise = np.random.default_rng(1).integers(-_NOISE, _NOISE + 1, len(cycle))
+    pcm = np.clip(cycle + noise, -32768, 32767).astype("<i2").tobytes()
+    return pcm[: len(pcm) // FRAME * FRAME], ends
+
+
+def _cpus(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(",") if word)

@@ -1,0 +1,411 @@
+"""``asterisk-ai models``: what there is, what suits this machine, fetch it, keep it well."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from asterisk_ai.cli.models_progress import Bars, Lines, size_text
+from asterisk_ai.config import Config, load, proxies, share_path
+from asterisk_ai.errors import ConfigError
+from asterisk_ai.models import benchmark, hardware, tiers
+from asterisk_ai.models import registry as registries
+from asterisk_ai.models.hardware import Machine
+from asterisk_ai.models.registry import Model, Registry
+from asterisk_ai.models.store import Selection, Store, store_of
+from asterisk_ai.providers import catalog
+
+_LICENCE = {
+    "yes": "",
+    "conditions": "commercial use with conditions",
+    "unclear": "commercial use unclear: read the licence",
+    "no": "NO COMMERCIAL USE",
+}
+
+
+def add_parser(commands: Any) -> None:
+    """Register the command and its sub-commands."""
+    parser = commands.add_parser("models", help="fetch, check and list the models of the local engines")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    def action(name: str, text: str, run: Any, names: str = "") -> argparse.ArgumentParser:
+        found: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:])
+        if names:
+            found.add_argument("names", nargs=names, metavar="MODEL", help="ids, as `models list` shows them")
+        found.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml (for models: and the agents' languages)")
+        found.add_argument("--json", action="store_true", help="the result as JSON")
+        found.set_defaults(run=run)
+        return found
+
+    listing = action("list", "models that can be fetched, and those that are here", run_list)
+    listing.add_argument("--kind", choices=registries.KINDS)
+    listing.add_argument("--language", help="de, en-GB, ...; models for any language are shown, too")
+    listing.add_argument("--here", action="store_true", help="only those that are here")
+
+    about = "fetch what suits this machine and the agents' languages, or MODELs by name"
+    fetch = action("fetch", about, run_fetch, "*")
+    _add_choice(fetch)
+    fetch.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    fetch.add_argument("--dry-run", action="store_true", help="only tell what would be fetched, and why")
+    fetch.add_argument("--accept-licence", action="store_true", help="also models whose licence forbids commercial use")
+    fetch.add_argument("--mirror", metavar="URL", help="take MODEL/FILE below this URL or folder, not the internet")
+    fetch.add_argument("--parallel", type=_parallel, default=4, metavar="N", help="files at a time (default: 4)")
+
+    tier = action("tier", "what this machine has, and which models follow from it", run_tier)
+    _add_choice(tier)
+
+    verify = action("verify", "are the models that are here whole and unchanged?", run_verify, "*")
+    verify.add_argument("--deep", action="store_true", help="read every byte again")
+
+    remove = action("remove", "delete models, or what is left of fetching them", run_remove, "+")
+    remove.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    remove.add_argument("--dry-run", action="store_true", help="only tell what would be deleted")
+
+    action("path", "where a model is; fails with the command that mends it", run_path, "+")
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tier", metavar="NAME", help="as if the machine were of this tier; auto: look at it anew")
+    parser.add_argument("--language", action="append", metavar="TAG", help="de, en-GB, ... (default: the agents' own)")
+    parser.add_argument("--benchmark", action="store_true", help="measure for two seconds, instead of counting only")
+
+
+def _parallel(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 16:
+        raise argparse.ArgumentTypeError("from 1 to 16")
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every action begins with."""
+
+    config: Config
+    registry: Registry
+    store: Store
+
+
+def _context(arguments: argparse.Namespace) -> Context:
+    """Raises ConfigError."""
+    config = load(arguments.config)
+    packaged = share_path("models") / "registry.json"
+    return Context(config, registries.load(packaged, config.registry_paths()), store_of(config))
+
+
+def _ask(question: str, *, yes: bool) -> bool:
+    """True where the administrator wants it. Raises ConfigError where there is nobody to be asked."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise ConfigError("there is no terminal to ask at: say --yes (or --dry-run to see what would be done)")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _dump(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+# -- list
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    context = _context(arguments)
+    here = set(context.store.ids())
+    rows = [_row(context, model) for model in context.registry.models.values() if _wanted(arguments, model, here)]
+    rows += [
+        {"id": name, "state": "here, not in the registry"}
+        for name in sorted(here - set(context.registry.models))
+        if not (arguments.kind or arguments.language)
+    ]
+    if arguments.json:
+        _dump(rows)
+        return 0
+    for row in rows:
+        kind, language = row.get("kind", ""), row.get("language") or "-"
+        size = size_text(row["size"]) if "size" in row else ""
+        print(f"{row['id']:42} {kind:4} {language:6} {size:>8}  {row.get('terms', ''):42} {row['state']}".rstrip())
+    return 0
+
+
+def _wanted(arguments: argparse.Namespace, model: Model, here: set[str]) -> bool:
+    if (arguments.kind and model.kind != arguments.kind) or (arguments.here and model.id not in here):
+        return False
+    if not arguments.language or model.language in ("", "any", "multi"):
+        return True
+    wanted: str = arguments.language.lower().replace("_", "-")
+    own = model.language.lower()
+    return own == wanted or own.partition("-")[0] == wanted or own == wanted.partition("-")[0]
+
+
+def _row(context: Context, model: Model) -> dict[str, Any]:
+    """One model as JSON has it."""
+    store = context.store
+    problem = "" if store.missing(model.id) else store.problem(model.id, model)
+    state = "" if store.missing(model.id) else f"DAMAGED: {problem}" if problem else "here"
+    if not state and model.id in store.leftovers():
+        state = "partly fetched"
+    return {
+        "id": model.id,
+        "name": model.name,
+        "kind": model.kind,
+        "engine": model.engine,
+        "language": model.language,
+        "sample_rates": list(model.sample_rates),
+        "size": model.size,
+        "memory_bytes": model.memory_bytes or None,
+        "licence": asdict(model.licence),
+        "terms": _terms(model),
+        "files": [asdict(file) | {"mirror_path": f"{model.id}/{file.path}"} for file in model.files],
+        "note": model.note,
+        "state": state,
+    }
+
+
+def _terms(model: Model) -> str:
+    warning = _LICENCE[model.licence.commercial]
+    return f"{model.licence.name}{f' ({warning})' if warning else ''}"
+
+
+# -- tier and the choice
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to fetch. ``selection`` is to be remembered; None where the models were named."""
+
+    models: tuple[Model, ...]
+    reasons: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    selection: Selection | None = None
+
+
+def run_tier(arguments: argparse.Namespace) -> int:
+    context = _context(arguments)
+    machine = hardware.detect(context.store.directory)
+    measured = benchmark.measure(machine.cores, machine.memory_bytes) if arguments.benchmark else None
+    verdicts = tiers.judge(context.registry, machine, measured)
+    chosen = tiers.choose(context.registry, machine, measured).tier
+    if arguments.tier and arguments.tier != "auto":
+        chosen = context.registry.tier(arguments.tier)
+    models, missing = tiers.models_of(context.registry, chosen, _languages(arguments, context.config))
+    if arguments.json:
+        _dump(
+            {
+                "machine": asdict(machine) | {"instructions": sorted(machine.instructions)},
+                "measured": asdict(measured) if measured else None,
+                "tiers": {verdict.tier.name: list(verdict.lacks) for verdict in verdicts},
+                "tier": chosen.name,
+                "models": [model.id for model in models],
+                "missing": list(missing),
+            }
+        )
+        return 0
+    print("\n".join(_machine_lines(machine)))
+    if measured:
+        print(f"measured: {measured.bytes_per_second / 1e9:.1f} GB/s from memory, {measured.flops / 1e9:.0f} GFLOP/s")
+    for verdict in verdicts:
+        mark = "->" if verdict.tier is chosen else "  "
+        why = f"lacks {', '.join(verdict.lacks)}" if verdict.lacks else "enough"
+        print(f"{mark} {verdict.tier.name:9} {verdict.tier.about}\n{'':13}{why}")
+    for model in models:
+        print(f"     {_model_line(model)}")
+    for text in missing:
+        print(f"     ({text})")
+    return 0
+
+
+def _machine_lines(machine: Machine) -> list[str]:
+    wanted = [name for name in ("avx", "avx2", "fma", "avx512f", "asimd") if name in machine.instructions]
+    gpus = f"GPU: {', '.join(machine.gpus)}" if machine.gpus else "no GPU"
+    lines = [
+        f"machine: {machine.cores:g} cores, {size_text(machine.memory_bytes)} of memory free, "
+        f"{size_text(machine.disk_bytes)} of disk free, {machine.architecture} {' '.join(wanted)}, {gpus}"
+    ]
+    return [*lines, *(f"         {limit}" for limit in machine.limits)]
+
+
+def _model_line(model: Model) -> str:
+    memory = f"needs {size_text(model.memory_bytes)} of memory" if model.memory_bytes else "memory: not published"
+    return f"{model.id:34} {model.kind:4} {size_text(model.size):>7}  {memory:24} {_terms(model)}"
+
+
+def _languages(arguments: argparse.Namespace, config: Config) -> list[str]:
+    return list(dict.fromkeys(arguments.language or (agent.language for agent in config.agents.values())))
+
+
+def _choose(arguments: argparse.Namespace, context: Context) -> Choice:
+    """Named models, a named tier, what was chosen before, or what the machine calls for."""
+    registry = context.registry
+    if arguments.names:
+        return Choice(tuple(dict.fromkeys(registry.model(name) for name in arguments.names)), ())
+    languages = _languages(arguments, context.config)
+    before = context.store.selection()
+    names = {tier.name for tier in registry.tiers}
+    if arguments.tier and arguments.tier != "auto":
+        tier, reasons = registry.tier(arguments.tier), [f"tier {arguments.tier}: as you said"]
+    elif before and before.tier in names and not arguments.tier and not arguments.benchmark:
+        tier = registry.tier(before.tier)
+        reasons = [f"tier {tier.name} ({tier.about}): chosen for this machine before; --tier auto looks at it anew"]
+    else:
+        machine = hardware.detect(context.store.directory)
+        measured = benchmark.measure(machine.cores, machine.memory_bytes) if arguments.benchmark else None
+        verdicts = tiers.judge(registry, machine, measured)
+        tier = tiers.choose(registry, machine, measured).tier
+        reasons = [*_machine_lines(machine), f"tier {tier.name}: {tier.about}"]
+        reasons += [f"      {one.tier.name} lacks {', '.join(one.lacks)}" for one in verdicts if one.lacks][:1]
+    models, missing = tiers.models_of(registry, tier, languages)
+    selection = Selection(tier.name, tuple(languages), tuple(model.id for model in models))
+    return Choice(models, tuple(reasons), missing, selection)
+
+
+# -- fetch
+
+
+def run_fetch(arguments: argparse.Namespace) -> int:
+    """Exit status 1 where a model could not be had."""
+    context = _context(arguments)
+    choice = _choose(arguments, context)
+    lacking = [model for model in choice.models if context.store.problem(model.id, model)]
+    out = sys.stderr if arguments.json else sys.stdout
+    _tell(choice, lacking, context, out)
+    refused = [model for model in lacking if model.licence.commercial == "no" and not arguments.accept_licence]
+    if arguments.dry_run:
+        if arguments.json:
+            _dump({"fetch": [_row(context, model) for model in lacking], "missing": list(choice.missing)})
+        return 0
+    if refused:
+        names = ", ".join(f"{model.id} ({model.licence.name})" for model in refused)
+        raise ConfigError(f"commercial use is forbidden by the licence of {names}: --accept-licence if yours is not")
+    if not lacking:
+        if choice.selection and choice.models:
+            context.store.select(choice.selection)
+        return _report([model.id for model in choice.models], [], {}, arguments)
+    if not _ask("fetch?", yes=arguments.yes):
+        return 1
+    return _fetch(arguments, context, choice)
+
+
+def _tell(choice: Choice, lacking: Sequence[Model], context: Context, out: Any) -> None:
+    """What would be fetched and why: size, licence, what it costs in memory."""
+    for line in choice.reasons:
+        print(line, file=out)
+    for text in choice.missing:
+        print(f"note: {text}", file=out)
+    if not choice.models:
+        print("nothing is to be fetched for that (--tier NAME overrides, `models list` shows everything)", file=out)
+    elif not lacking:
+        print(f"all is there: {', '.join(model.id for model in choice.models)} in {context.store.directory}", file=out)
+    for model in lacking:
+        print(f"  {_model_line(model)}", file=out)
+        notes = [*model.licence.flags, model.note] if model.licence.commercial in ("unclear", "no") else [model.note]
+        if any(file.weak for file in model.files):
+            notes.append("only an MD5 of it is known, which does not protect against a forger")
+        for note in filter(None, notes):
+            print(f"{'':36}{note}", file=out)
+    if lacking:
+        memory = sum(model.memory_bytes for model in choice.models)
+        known = f"; {size_text(memory)} of memory by published figures" if memory else ""
+        total = size_text(sum(model.size for model in lacking))
+        print(f"{total} to be fetched into {context.store.directory}{known}", file=out)
+
+
+def _fetch(arguments: argparse.Namespace, context: Context, choice: Choice) -> int:
+    from asterisk_ai.models.fetch import Fetcher, Settings  # needs the HTTP library, which nothing else here does
+    from asterisk_ai.models.sources import Web
+
+    mirror = arguments.mirror or context.config.mirror_url()
+    reserve = context.registry.thresholds.disk_reserve_bytes
+    settings = Settings(mirror=mirror, parallel=arguments.parallel, reserve_bytes=reserve)
+    out = sys.stderr if arguments.json else sys.stdout
+    listener = Bars(out) if out.isatty() else Lines(out)
+    fetcher = Fetcher(context.store, Web(proxies()), listener, settings)
+    try:
+        outcome = fetcher.fetch(
+            choice.models, waiting=lambda process: listener.say(f"waiting for another fetch (process {process})")
+        )
+    except KeyboardInterrupt:
+        listener.close()
+        print("stopped; what has come stays, and the next fetch goes on from there", file=sys.stderr, flush=True)
+        out.flush()
+        os._exit(130)  # threads may hang on a silent server for long; nothing is lost, whenever we end
+    listener.close()
+    if choice.selection and not outcome.failed:
+        context.store.select(choice.selection)
+    return _report(outcome.present, outcome.fetched, outcome.failed, arguments)
+
+
+def _report(
+    present: Iterable[str], fetched: Iterable[str], failed: dict[str, str], arguments: argparse.Namespace
+) -> int:  # fmt: skip
+    if arguments.json:
+        _dump({"present": list(present), "fetched": list(fetched), "failed": failed})
+        return 1 if failed else 0
+    by_reason: dict[str, list[str]] = {}
+    for name, why in failed.items():
+        by_reason.setdefault(why.removeprefix(f"{name}: "), []).append(name)
+    for why, names in by_reason.items():
+        print(f"FAIL  {', '.join(names)}\n      {why}", file=sys.stderr)
+    if failed:
+        print("nothing half-fetched is in use; what has come of it stays for the next run", file=sys.stderr)
+        return 1
+    if any(True for _ in fetched) and "vosk" in catalog.names("stt"):
+        print("then: asterisk-ai provider test local")
+    return 0
+
+
+# -- verify, remove, path
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Exit status 1 where one is missing or damaged."""
+    context = _context(arguments)
+    names = arguments.names or context.store.ids()
+    problems = {}
+    for name in names:
+        model = context.registry.models.get(name)
+        problems[name] = context.store.problem(name, model, deep=arguments.deep)
+        if not arguments.json:
+            remedy = f"\n      -> {context.store.command(name)}"
+            print(f"FAIL  {name}: {problems[name]}{remedy}" if problems[name] else f"ok    {name}")
+    if arguments.json:
+        _dump({name: {"ok": not problem, "problem": problem} for name, problem in problems.items()})
+    elif not names:
+        print(f"no models in {context.store.directory}")
+    return 1 if any(problems.values()) else 0
+
+
+def run_remove(arguments: argparse.Namespace) -> int:
+    context = _context(arguments)
+    store = context.store
+    leftovers = store.leftovers()
+    for name in arguments.names:
+        if store.missing(name) and name not in leftovers:
+            raise ConfigError(f"{name} is not here; here are: {', '.join([*store.ids(), *leftovers]) or 'none'}")
+    if arguments.dry_run or not _ask(f"delete {', '.join(arguments.names)} from {store.directory}?", yes=arguments.yes):
+        if arguments.dry_run:
+            print(f"would delete {', '.join(arguments.names)} from {store.directory}")
+        return 0 if arguments.dry_run else 1
+    with store.lock():
+        freed = {name: store.remove(name) for name in arguments.names}
+    if arguments.json:
+        _dump(freed)
+    else:
+        for name, size in freed.items():
+            print(f"{name}: deleted, {size_text(size)} are free again")
+    return 0
+
+
+def run_path(arguments: argparse.Namespace) -> int:
+    context = _context(arguments)
+    found = {name: str(context.store.path(name)) for name in arguments.names}
+    if arguments.json:
+        _dump(found)
+    else:
+        print("\n".join(found.values()))
+    return 0
