@@ -251,6 +251,11 @@ class Call:
     # ---- the dialog core ------------------------------------------------------
 
     def _step(self, event: Event) -> None:
+        # Timers and tasks that begin here inherit the scope; on_audio and on_digit are called from outside of it.
+        with call_scope(self.session.call_id):
+            self._step_in_scope(event)
+
+    def _step_in_scope(self, event: Event) -> None:
         before = self._state.phase
         self._state, actions = turn.step(self._state, event, self._clock(), self._params)
         if self._state.phase is not before:

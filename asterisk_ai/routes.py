@@ -124,7 +124,7 @@ class CallRoutes:
         """A new session for the channel that asks. Raises CallRefused."""
         query, environment = agi.request.query, agi.request.environment
         rate = query.get("rate", "8000")
-        if not rate.isdecimal() or int(rate) not in KIND_BY_RATE:
+        if rate not in map(str, KIND_BY_RATE):
             raise CallRefused("ERROR", f"rate={rate[:20]!r} is none of {', '.join(map(str, KIND_BY_RATE))}")
         session = CallSession(new_call_id(), self._admit(query.get("agent", "")), rate=int(rate))
         session.caller = {

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import numpy as np
+
+from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.base import Hints, Readiness, Transcript, ignore
 
 
@@ -48,3 +51,54 @@ class ScriptedSpeechToText:
 
     def readiness(self) -> Readiness:
         return Readiness(True)
+
+
+class ToneStream:
+    """Hears what the caller's tone stands for."""
+
+    def __init__(self, rate: int, words: Mapping[str, Any]) -> None:
+        self._rate, self._words, self._pcm = rate, words, b""
+
+    def feed(self, pcm: bytes) -> None:
+        self._pcm += pcm
+
+    async def finish(self) -> Transcript:
+        samples = np.frombuffer(self._pcm, "<i2")
+        hertz = float(np.argmax(np.abs(np.fft.rfft(samples))) * self._rate / len(samples)) if len(samples) else 0.0
+        tone = min(self._words, key=lambda name: abs(float(name) - hertz))
+        match words := str(self._words[tone]):
+            case "RAISE":
+                raise RuntimeError("a mistake in somebody's engine")
+            case "UNAVAILABLE":
+                raise ProviderUnavailable("tones", "out of order")
+            case "HANG":
+                await asyncio.sleep(3600)
+        return Transcript(words, accepted=bool(words))
+
+
+class ToneSpeechToText(ScriptedSpeechToText):
+    """Hears by the tone's frequency. Settings: ``words``, from hertz to words or RAISE, UNAVAILABLE, HANG."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        super().__init__({})
+        self._tones = dict(settings["words"])
+
+    @asynccontextmanager
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[Any]:
+        yield ToneStream(rate, self._tones)
+
+
+class ImpossibleSpeechToText(ScriptedSpeechToText):
+    """Cannot be made, and says so in no way that anybody expects."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        raise KeyError("somebody's mistake")
+
+
+class UnstartableSpeechToText(ScriptedSpeechToText):
+    """Cannot be started."""
+
+    async def start(self) -> None:
+        raise ValueError("somebody's mistake")

@@ -34,6 +34,8 @@ RATE_BY_KIND = {kind: rate for rate, kind in KIND_BY_RATE.items()}
 HEADER_BYTES = 3
 MAX_PAYLOAD = 0xFFFF
 HANGUP_MESSAGE = bytes((KIND_HANGUP, 0, 0))
+_FRAME_HEADER = bytes((KIND_BY_RATE[8000], 320 >> 8, 320 & 0xFF))
+_FRAME_MESSAGE = HEADER_BYTES + 320
 _DTMF_DIGITS = frozenset(b"0123456789ABCDabcd*#")
 
 
@@ -91,11 +93,12 @@ class Reader:
     bytes) beyond what it was just given.
     """
 
-    __slots__ = ("_buffer", "_greeted", "error")
+    __slots__ = ("_between", "_buffer", "_greeted", "error")
 
     def __init__(self) -> None:
         self._buffer = b""
         self._greeted = False
+        self._between = False  # greeted, and the next byte begins a message
         self.error: RemoteProtocolError | None = None
         """What the peer did wrong; None as long as it did nothing wrong."""
 
@@ -107,13 +110,26 @@ class Reader:
         if self.error is not None:
             raise self.error
         events: list[Event] = []
+        self._between = False
         try:
             self._read(data, events)
         except RemoteProtocolError as error:
             self._buffer, self.error = b"", error
             if not events:
                 raise
+        else:
+            self._between = self._greeted and not self._buffer
         return events
+
+    def frame(self, data: bytes) -> bytes | None:
+        """The PCM, where ``data`` is one whole 20 ms frame of 8 kHz audio and nothing else; else None.
+
+        What nearly all reads of a call are, without the cost of an event. Data for which this is None
+        goes to :meth:`receive`, which gives the same for either.
+        """
+        if self._between and len(data) == _FRAME_MESSAGE and data.startswith(_FRAME_HEADER):
+            return data[HEADER_BYTES:]
+        return None
 
     def _read(self, data: bytes, events: list[Event]) -> None:
         if self._buffer:

@@ -71,15 +71,18 @@ class AudioSocketConnection(asyncio.Protocol):
         self._server = server
         self._reader = audiosocket.Reader()
         self._handler: MediaHandler | None = None
+        self._hear: Callable[[bytes], None] | None = None  # the handler's on_audio while 8 kHz audio flows
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._fd = -1
         self._playing = False
         self._sent_now = self._paused = False
         self._first_frame: Callable[[], None] | None = None
+        self._behind = False  # the transport holds what the socket did not take
         self._buffer = PlayoutBuffer(frame_bytes(8000))
         self._header = self._idle_message = b""
         self._high_water = self._ticks = self._stalled_ticks = self._received_tick = 0
+        self._check_tick = _SECOND_TICKS
         self._wakers: list[asyncio.Future[None]] = []
         self._reason = ""
         self.rate = 8000
@@ -97,6 +100,11 @@ class AudioSocketConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received_tick = self._ticks
+        if self._hear is not None:
+            pcm = self._reader.frame(data)
+            if pcm is not None:
+                self._hear(pcm)
+                return
         try:
             events = self._reader.receive(data)
         except RemoteProtocolError as error:
@@ -172,32 +180,32 @@ class AudioSocketConnection(asyncio.Protocol):
         self._playing = True
         self._server.clock.add(self)
         self._handler.on_begin(rate)
+        if rate == 8000:
+            self._hear = self._handler.on_audio
 
     # ---- out -----------------------------------------------------------------
 
     def tick(self) -> None:
         """Send one frame; silence where nothing waits. Called by the clock."""
-        self._ticks += 1
-        if self._ticks % _SECOND_TICKS == 0 and self._idle():
-            return
+        self._ticks = ticks = self._ticks + 1
+        if ticks >= self._check_tick:
+            self._check_tick = ticks + _SECOND_TICKS
+            if self._idle():
+                return
         if self._sent_now:
             self._sent_now = False
             return
-        transport = self._transport
-        if transport is None or transport.get_write_buffer_size():
-            self._stalled()
+        if self._behind and self._stalled():
             return
-        self._stalled_ticks = 0
         pcm = None if self._paused else self._buffer.take()
-        message = self._idle_message if pcm is None else self._header + pcm
-        self._write(transport, message)
+        self._write(self._idle_message if pcm is None else self._header + pcm)
         if pcm is not None and self._first_frame is not None:
             call, self._first_frame = self._first_frame, None
             call()
         if self._wakers and self._buffer.queued <= self._high_water:
             self._wake()
 
-    def _write(self, transport: asyncio.Transport, message: bytes) -> None:
+    def _write(self, message: bytes) -> None:
         try:
             # Past the transport, in one write: half the cost of transport.write, and no buffer of its own.
             sent = os.write(self._fd, message)
@@ -205,17 +213,17 @@ class AudioSocketConnection(asyncio.Protocol):
             sent = 0
         except OSError:
             return  # the reader is told of it next
-        if sent != len(message):
-            transport.write(message[sent:])
+        if sent != len(message) and self._transport is not None:
+            self._behind = True
+            self._transport.write(message[sent:])
 
     def send_now(self, pcm: bytes) -> None:
         """Send ``pcm`` past the buffer and the clock, which skips its next frame. Dropped where the peer is behind."""
-        transport = self._transport
-        if self._fd < 0 or transport is None or transport.get_write_buffer_size():
+        if self._fd < 0 or (self._behind and self._stalled()):
             return
         self._sent_now = True
         header = self._header if len(pcm) == self._buffer.frame else audiosocket.audio_header(self.rate, len(pcm))
-        self._write(transport, header + pcm)
+        self._write(header + pcm)
 
     def play_when_idle(self, frame: bytes) -> None:
         """Send ``frame`` (20 ms at :attr:`rate`) instead of silence while nothing is queued."""
@@ -227,11 +235,16 @@ class AudioSocketConnection(asyncio.Protocol):
         self.abort("nothing was received for too long")
         return True
 
-    def _stalled(self) -> None:
+    def _stalled(self) -> bool:
+        """Whether the peer has still not taken what was sent before; then this frame is dropped."""
+        if self._transport is not None and not self._transport.get_write_buffer_size():
+            self._behind, self._stalled_ticks = False, 0
+            return False
         self._server.counters.frames_dropped += 1
         self._stalled_ticks += 1
         if self._stalled_ticks >= STALL_SECONDS * _SECOND_TICKS:
             self.abort("Asterisk takes no audio")
+        return True
 
     async def send(self, pcm: bytes) -> None:
         """Queue ``pcm`` (at :attr:`rate`) for the line; waits while much is queued.
@@ -325,6 +338,7 @@ class AudioSocketConnection(asyncio.Protocol):
         # The descriptor's number may be another call's in a moment: nothing may be written to it any more.
         self._fd = -1
         self._playing = False
+        self._hear = None
         self._server.clock.remove(self)
         self._wake()
 

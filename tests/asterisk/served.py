@@ -93,8 +93,10 @@ class Served:
     def __enter__(self) -> Served:
         return self.start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.kill()
+        if kind is not None:
+            print(f"the server's log ends:\n{self.log()[-6000:]}")
 
     def get(self, path: str) -> tuple[int, str]:
         """HTTP status and body; status 0 where nobody listens."""
