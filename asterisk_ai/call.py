@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from asterisk_ai.audio.formats import duration
+from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
+from asterisk_ai.audio.levels import LevelMeter, dbov
 from asterisk_ai.audio.vad import EnergyVad, Onset
 from asterisk_ai.config.schema import AgentConfig
 from asterisk_ai.dialog import turn
@@ -72,6 +73,10 @@ GAP_SECONDS = 0.1
 _GAP_RECHECK = 0.02
 
 
+def _preroll_bytes(rate: int) -> int:
+    return int(PREROLL_SECONDS * rate) * SAMPLE_BYTES
+
+
 class Connection(Sink, Protocol):
     """The call's way to Asterisk."""
 
@@ -106,7 +111,9 @@ class Call:
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
+        meter: LevelMeter | None = None,
     ) -> None:
+        """``meter`` tells the levels of many calls' frames at once; without it each is measured as it comes."""
         self.session = session
         self.agent = agent
         self.rate = session.rate
@@ -115,6 +122,7 @@ class Call:
         self._store = store
         self._metrics = metrics
         self._clock = clock
+        self._meter = meter
         self._params = agent.config.turn
         self._state = turn.initial(
             agent.config.greeting,
@@ -132,6 +140,7 @@ class Call:
         self._audio_at = 0.0
         self._preroll: deque[bytes] = deque()
         self._preroll_bytes = 0
+        self._preroll_keep = _preroll_bytes(8000)
         self._utterances: dict[int, Utterance] = {}  # of this call alone; at most two
         self._open: Utterance | None = None
         self._reply_task: asyncio.Task[None] | None = None
@@ -152,17 +161,20 @@ class Call:
             try:
                 async with self._calling():
                     await self._begun.wait()  # the rate may have to be learned from the caller's first audio
-                    resumed, expected = self.session.connects > 1, self.session.away == "play"
+                    resumed, expected = self.session.connects > 1, self.session.away in ("play", "played")
                     self._step(Started(resumed, expected))
                     await self._closed.wait()
                     self._step(HungUp())
                     for task in self._tasks():
                         task.cancel()
             except Exception:
-                # The call's edge: this caller goes to the fallback, the others feel nothing.
                 logger.exception("the call failed")
-                self.session.pending = {"kind": "fallback", "arguments": {}}
-                self._connection.hang_up()
+                self._fall_back()
+
+    def _fall_back(self) -> None:
+        """The call's edge: this caller goes to the fallback, the others feel nothing."""
+        self.session.pending = {"kind": "fallback", "arguments": {}}
+        self._connection.hang_up()
 
     @asynccontextmanager
     async def _calling(self) -> AsyncIterator[None]:
@@ -190,23 +202,39 @@ class Call:
     def on_begin(self, rate: int) -> None:
         self.rate = rate
         self._vad = EnergyVad(rate)
+        self._preroll_keep = _preroll_bytes(rate)
         if self.session.sink is not None:
             self.session.sink.on_digit = self.on_digit
         self._begun.set()
 
     def on_audio(self, pcm: bytes) -> None:
-        now = self._audio_at = self._clock()
-        if self._gates and self._gated(now):
-            return
-        voice = self._vad.push(pcm, now)
-        if self._vad.speaking or voice:
-            self._voiced_until = self._vad.voiced_until
-        if self._open is not None:
-            self._open.feed(pcm)
+        if self._meter is not None:
+            self._meter.add(pcm, self._heard)  # it calls within a millisecond
         else:
-            self._keep_preroll(pcm)
-        if voice is not None:
-            self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
+            self._heard(pcm, dbov(pcm), self._clock())
+
+    def _heard(self, pcm: bytes, level: float, now: float) -> None:
+        """A frame whose level is known. Never raises."""
+        if self._closed.is_set():
+            return
+        try:
+            self._audio_at = now
+            if self._gates and self._gated(now):
+                return
+            vad = self._vad
+            voice = vad.push_level(level, duration(len(pcm), self.rate), now)
+            if vad.speaking or voice:
+                self._voiced_until = vad.voiced_until
+            if self._open is not None:
+                self._open.feed(pcm)
+            else:
+                self._keep_preroll(pcm)
+            if voice is not None:
+                self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
+        except Exception:
+            with call_scope(self.session.call_id):
+                logger.exception("the call failed")
+                self._fall_back()
 
     def _gated(self, now: float) -> bool:
         """Whether this frame is not to be captured; a guard time ends by the clock alone."""
@@ -245,7 +273,7 @@ class Call:
     def _keep_preroll(self, pcm: bytes) -> None:
         self._preroll.append(pcm)
         self._preroll_bytes += len(pcm)
-        while duration(self._preroll_bytes - len(self._preroll[0]), self.rate) >= PREROLL_SECONDS:
+        while self._preroll_bytes - len(self._preroll[0]) >= self._preroll_keep:
             self._preroll_bytes -= len(self._preroll.popleft())
 
     # ---- the dialog core ------------------------------------------------------
@@ -352,7 +380,7 @@ class Call:
             hints = hints.widened(phrases(hints.language))
         event: WordsFinal | RecognitionFailed
         try:
-            heard = partial(self._heard, utterance)
+            heard = partial(self._partial_words, utterance)
             async with self.agent.stt.open(rate=utterance.rate, hints=hints, partial=heard) as stream:
                 utterance.attach(stream)
                 await utterance.closed.wait()
@@ -366,7 +394,7 @@ class Call:
         self._timings["words"] = self._since_turn_end()
         self._step(event)
 
-    def _heard(self, utterance: Utterance, words: Transcript) -> None:
+    def _partial_words(self, utterance: Utterance, words: Transcript) -> None:
         """The recogniser has a view of what was said so far."""
         complete = words.accepted and self.agent.llm.complete(words.text, self.session.memory)
         self._step(WordsPartial(utterance.number, words.text, words.accepted, complete))

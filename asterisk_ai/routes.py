@@ -37,6 +37,7 @@ _VARIABLES = {
     "play": {"file": "AI_FILE"},
 }
 """Kind of action: argument to channel variable."""
+_KINDS = frozenset((*_VARIABLES, "talk", "hangup", "fallback"))
 
 
 class CallRoutes:
@@ -148,13 +149,16 @@ class CallRoutes:
             return
         await self._released(session)
         kind, arguments = self._decide(session)
+        if kind not in _KINDS:
+            logger.error("there is no action %r", kind, extra={"call_id": session.call_id})
+            kind = self._fall_back(session)
         logger.info("next: %s", kind, extra={"call_id": session.call_id})
         try:
             for argument, variable in _VARIABLES.get(kind, {}).items():
                 await agi.set_variable(variable, str(arguments.get(argument, "")))
         except LocalProtocolError as error:
             logger.error("%s cannot be handed to the dialplan: %s", kind, error, extra={"call_id": session.call_id})
-            kind = "fallback"
+            kind = self._fall_back(session)
         await agi.set_variable("AI_NEXT", kind)
         self._count("call/next", kind)
         self._handed_over(session, kind)
@@ -169,6 +173,10 @@ class CallRoutes:
             return "fallback", {}
         return "talk", {}
 
+    def _fall_back(self, session: CallSession) -> str:
+        session.pending = {"kind": "fallback", "arguments": {}}
+        return "fallback"
+
     def _handed_over(self, session: CallSession, kind: str) -> None:
         """The dialplan knows; keep the record in step with it."""
         if kind in ("talk", "play"):
@@ -176,7 +184,8 @@ class CallRoutes:
             if session.ended:
                 self._store.reopen(session)
             session.detached_at = time.time()
-            session.away = kind
+            # After a file was played the dialplan asks again, and what it gets is the way back.
+            session.away = "played" if session.away == "play" else kind
             self._store.save(session)
         else:
             self.close(session, kind if kind in OUTCOMES and kind != "hangup" else "agent_hangup")

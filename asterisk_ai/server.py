@@ -14,6 +14,7 @@ from typing import Any
 from prometheus_client import Counter
 
 from asterisk_ai import __version__, diagnostic
+from asterisk_ai.audio.levels import LevelMeter
 from asterisk_ai.call import Call
 from asterisk_ai.config import Config, ServiceManager, load
 from asterisk_ai.diagnostic import DiagnosticCall
@@ -37,7 +38,7 @@ LOST_SECONDS = 3.0
 """A call whose audio has ended, and for which the dialplan has not asked, is over after this long."""
 NEVER_CONNECTED_SECONDS = 15.0
 """A registered call that brings no audio in this time does not come any more."""
-AWAY_SECONDS = {"play": 900.0, "talk": 30.0, "restart": 60.0}
+AWAY_SECONDS = {"play": 900.0, "played": 30.0, "talk": 30.0, "restart": 60.0}
 """How long a call may be with the dialplan before it counts as lost, by what it does there."""
 STUCK_SECONDS = 5.0
 """An event loop that stood still for this long is not healthy."""
@@ -55,7 +56,9 @@ class Server:
             if config.store.backend == "memory"
             else SqliteBackend(config.store_path(), keep_days=config.store.keep_days)
         )
-        self.clock = PlayoutClock()
+        self.meter = LevelMeter()
+        # What callers say is decided upon before the clock's next frames leave, for all calls at once.
+        self.clock = PlayoutClock(self.meter.flush)
         self._engines = Engines()
         self._lineup = Lineup(config, self._engines)
         self._manager = manager or ServiceManager()
@@ -227,7 +230,8 @@ class Server:
         # A call of an earlier server may have an agent that the configuration does not have any more.
         for name in (session.agent, self.config.default_agent):
             if name in self._lineup.agents:
-                return Call(session, self._lineup.agents[name], connection, self.store, self.metrics)
+                agent = self._lineup.agents[name]
+                return Call(session, agent, connection, self.store, self.metrics, meter=self.meter)
             if name in diagnostic.AGENTS:
                 return diagnostic.AGENTS[name](session, connection)
         raise CallRefused("UNKNOWN_AGENT", f"no agent {session.agent!r}")

@@ -193,8 +193,9 @@ def main() -> int:
         ratios = [run["cpu"] / c["cpu"] for run, c in zip(each, runs["c", calls], strict=True)]
         print(
             f"{arguments.mode} {name:6} {calls:5} calls: CPU {middle['cpu']:.3f} ms/call-s ({min(cpus):.3f}-"
-            f"{max(cpus):.3f}), to C {statistics.median(ratios):.2f}; ms p50 {middle['p50']:.2f} p99 {middle['p99']:.2f} "
-            f"p99.9 {middle['p999']:.2f} worst {middle['max']:.1f}; gaps {middle['gaps']} lost {middle['lost']} "
+            f"{max(cpus):.3f}), to C {statistics.median(ratios):.2f}; ms p50 {middle['p50']:.2f} "
+            f"p99 {middle['p99']:.2f} p99.9 {middle['p999']:.2f} "
+            f"worst {middle['max']:.1f}; gaps {middle['gaps']} lost {middle['lost']} "
             f"failed {middle['early']}; {middle['rss']} KB/call"
         )
     return 0

@@ -102,3 +102,18 @@ class UnstartableSpeechToText(ScriptedSpeechToText):
 
     async def start(self) -> None:
         raise ValueError("somebody's mistake")
+
+
+class RudeStream(ScriptedStream):
+    """Raises where nobody may."""
+
+    def feed(self, pcm: bytes) -> None:
+        raise OSError("a mistake in somebody's feed")
+
+
+class RudeSpeechToText(ScriptedSpeechToText):
+    """Opens streams that raise when they are fed."""
+
+    @asynccontextmanager
+    async def open(self, *, rate: int, hints: Hints) -> AsyncIterator[ScriptedStream]:
+        yield RudeStream("", 0.0)

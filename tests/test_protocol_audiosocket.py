@@ -163,6 +163,41 @@ def test_any_bytes_give_events_or_the_peers_fault(data: bytes, hello: bool, cuts
             assert len(event.pcm) % 2 == 0
 
 
+def fast(pieces: list[bytes]) -> tuple[list[Event], str]:
+    """As the transport reads: by :meth:`Reader.frame` where it applies."""
+    reader, events = Reader(), []
+    try:
+        for piece in pieces:
+            pcm = reader.frame(piece)
+            events += [Audio(8000, pcm)] if pcm is not None else reader.receive(piece)
+        reader.receive(b"")
+    except RemoteProtocolError as error:
+        return events, str(error)
+    return events, ""
+
+
+FRAME = message(0x10, bytes(320))
+HALVES = [FRAME[:3], FRAME[3:], FRAME[:100], FRAME[100:], b"", b"\x10"]
+OTHERS = [message(0x12, bytes(320)), message(0x03, b"1"), message(0x10), message(0x10, bytes(318))]
+PIECES = st.sampled_from([HELLO, FRAME, FRAME * 2, *HALVES, *OTHERS])
+
+
+@given(st.lists(PIECES, max_size=10), st.booleans())
+def test_the_short_way_for_whole_frames_gives_the_same(pieces: list[bytes], hello: bool) -> None:
+    pieces = [HELLO] * hello + pieces
+    assert fast(pieces) == read(b"".join(pieces))
+
+
+def test_what_the_short_way_takes() -> None:
+    reader = Reader()
+    assert reader.frame(FRAME) is None, "not before the UUID"
+    reader = greeted()
+    assert reader.frame(FRAME) == bytes(320)
+    assert reader.frame(FRAME[:-1]) is None
+    reader.receive(FRAME[:5])
+    assert reader.frame(FRAME) is None, "in the middle of a message"
+
+
 # ---- what we send ---------------------------------------------------------------------------
 
 

@@ -31,12 +31,13 @@ from asterisk_ai.session.sqlite import SqliteReader
 from asterisk_ai.transport.agi_client import AgiOutcome, run_agi
 
 ROOT = Path(__file__).parents[1]
-HOURS, SALES, BYE, ACCOUNT, RAISE, NOISE, QUEUE, BROKEN = 400, 500, 600, 700, 800, 900, 1000, 1100
+HOURS, SALES, BYE, ACCOUNT, RAISE, NOISE, QUEUE, BROKEN, PLAY = 400, 500, 600, 700, 800, 900, 1000, 1100, 1200
 LONG = "This greeting is long enough to be interrupted by a caller who knows what to ask for and has no time at all."
 CONFIG = f"""
 default_agent: reception
 pipelines:
   offline: {{stt: "tests.engines:ToneSpeechToText", llm: rules, tts: espeak}}
+  rude: {{stt: "tests.engines:RudeSpeechToText", llm: rules, tts: espeak}}
 audiosocket: {{port: 0, handshake_seconds: 1, idle_seconds: 5}}
 fastagi: {{port: 0, header_seconds: 1}}
 http: {{port: 0}}
@@ -46,7 +47,7 @@ providers:
   espeak: {{words_per_minute: 300}}
   tests.engines:ToneSpeechToText:
     words: {{"{HOURS}": opening hours, "{SALES}": sales, "{BYE}": bye, "{ACCOUNT}": account, "{RAISE}": RAISE,
-            "{NOISE}": "", "{QUEUE}": operator, "{BROKEN}": UNAVAILABLE}}
+            "{NOISE}": "", "{QUEUE}": operator, "{BROKEN}": UNAVAILABLE, "{PLAY}": directions}}
 agents:
   reception: &reception
     greeting: "Hi."
@@ -62,10 +63,12 @@ agents:
                 do: {{transfer: "200@from-internal"}}}}
         operator: {{say: operator, answer: "Yes.", do: {{queue: reception}}}}
         bye: {{say: bye, do: hangup}}
+        directions: {{say: directions, answer: "Listen.", do: {{play: custom/directions}}}}
         account: {{say: account, ask: [account], answer: "Account {{account:digits}}."}}
       dtmf: {{"1": hours, "3": account}}
       unknown: {{say: ["What?"], offer: "Shall I?", handoff: operator}}
   talkative: {{greeting: "{LONG}", closing: "Bye.", turn: *turn, rules: *rules}}
+  rude: {{pipeline: rude, greeting: "Hi.", turn: *turn, rules: *rules}}
 """
 
 
@@ -228,7 +231,7 @@ def own(tmp_path: Path) -> Iterator[Callable[..., Served]]:
 
 def test_conversations_of_every_kind(shared: Served) -> None:
     async def work() -> None:
-        talk, transfer, queue, bye, digits, menu, unknown, barge = await asyncio.gather(
+        talk, transfer, queue, bye, digits, menu, unknown, barge, play = await asyncio.gather(
             shared.call(says(HOURS), number="5550101"),
             shared.call(says(HOURS), says(SALES)),
             shared.call(says(QUEUE)),
@@ -237,9 +240,10 @@ def test_conversations_of_every_kind(shared: Served) -> None:
             shared.call(dials("1")),
             shared.call(says(NOISE)),
             shared.call(says(HOURS, barge_in=0.4), agent="talkative"),
+            shared.call(says(PLAY), says(HOURS)),
         )
-        everybody = [talk, transfer, queue, bye, digits, menu, unknown, barge]
-        assert [result.status for result in everybody] == ["OK"] * 8
+        everybody = [talk, transfer, queue, bye, digits, menu, unknown, barge, play]
+        assert [result.status for result in everybody] == ["OK"] * 9
         for result in everybody:
             assert all(response.seconds is not None for response in result.responses), result.responses
         assert talk.next == "caller hung up"
@@ -249,7 +253,7 @@ def test_conversations_of_every_kind(shared: Served) -> None:
         assert (queue.next, queue.variables["AI_QUEUE"]) == ("queue", "reception")
         assert bye.next == "hangup"
         outcomes = [shared.record(result.call_id).outcome for result in everybody]
-        assert outcomes == ["hangup", "transfer", "queue", "agent_hangup"] + ["hangup"] * 4
+        assert outcomes == ["hangup", "transfer", "queue", "agent_hangup"] + ["hangup"] * 5
 
         record = shared.record(talk.call_id)
         turns = [(turn.role, turn.text) for turn in record.history]
@@ -262,6 +266,9 @@ def test_conversations_of_every_kind(shared: Served) -> None:
         assert shared.record(digits.call_id).history[-1].text.startswith("Account 1")
         assert shared.record(menu.call_id).history[-1].text == "Nine to five."
         assert [turn.understood for turn in shared.record(unknown.call_id).history if turn.role == "caller"] == [False]
+        assert play.variables["AI_FILE"] == "custom/directions"
+        turns = [turn.text for turn in shared.record(play.call_id).history]
+        assert turns == ["Hi.", "directions", "Listen.", "opening hours", "Nine to five."], "nobody is sorry"
         greeting = shared.record(barge.call_id).history[0]
         assert greeting.interrupted
         assert LONG.startswith(greeting.text)
@@ -375,7 +382,7 @@ def test_a_full_server_and_a_bare_audiosocket(own: Callable[..., Served]) -> Non
     async def work() -> None:
         bare = str(uuid.uuid4())
         assert await heard(served, bare, 10), "the default agent greets"
-        assert served.record(bare).outcome == "hangup"
+        assert (await asyncio.to_thread(served.record, bare)).outcome == "hangup"
         await served.idle()
         running = asyncio.create_task(served.call(says(HOURS), linger=2.0))
         await until(lambda: served.health()["talking"] == 1)
@@ -396,12 +403,14 @@ def test_an_engine_that_fails_harms_its_own_caller_only(own: Callable[..., Serve
     served = own()
 
     async def work() -> None:
-        raised, broken, other = await asyncio.gather(
+        raised, broken, other, rude = await asyncio.gather(
             served.call(says(RAISE), linger=5),
             served.call(says(BROKEN), says(BROKEN), linger=5),
             served.call(says(HOURS), says(HOURS), linger=1),
+            served.call(says(HOURS), agent="rude", linger=5),
         )
         assert raised.next == "fallback"
+        assert rude.next == "fallback"
         assert broken.next == "fallback"
         assert other.next == "caller hung up"
         assert all(response.seconds is not None for response in other.responses)
@@ -412,6 +421,7 @@ def test_an_engine_that_fails_harms_its_own_caller_only(own: Callable[..., Serve
     asyncio.run(work())
     assert served.log.count("Traceback") >= 1
     assert "somebody's engine" in served.log
+    assert "somebody's feed" in served.log
 
 
 def test_strangers_on_every_port_do_not_harm_a_call(shared: Served) -> None:

@@ -48,21 +48,32 @@ class Offset:
 class EnergyVad:
     """Feed it every frame of one call; it says when speech begins and ends."""
 
-    __slots__ = ("_floor", "_last", "_params", "_rate", "_run", "speaking")
+    __slots__ = ("_calm", "_floor", "_last", "_lowest", "_params", "_rate", "_run", "speaking")
 
     def __init__(self, rate: int, params: VadParams | None = None) -> None:
         self._params = params or VadParams()
         self._rate = rate
-        # A first guess below any line's noise would make the noise an onset; this one adapts down at once.
-        self._floor = self._params.min_level - self._params.onset_db
+        # Below this the floor decides nothing (min_level does), and would only have the longer way up again.
+        # A first guess below any line's noise would make the noise an onset; this one adapts at once.
+        self._floor = self._lowest = self._params.min_level - self._params.onset_db
+        self._calm = False
         self._run = 0.0  # voiced seconds before the onset
         self._last = 0.0  # end of the last voiced frame
         self.speaking = False
 
     def push(self, pcm: bytes, now: float) -> Onset | Offset | None:
         """One frame that ended at ``now`` seconds."""
-        seconds = duration(len(pcm), self._rate)
-        level = dbov(pcm)
+        return self.push_level(dbov(pcm), duration(len(pcm), self._rate), now)
+
+    def push_level(self, level: float, seconds: float, now: float) -> Onset | Offset | None:
+        """One frame of ``seconds`` that ended at ``now``, of which only the level is known."""
+        if self._calm and level <= self._lowest:
+            return None  # nothing would change: what most frames of a listening caller are
+        voice = self._decide(level, seconds, now)
+        self._calm = not self.speaking and not self._run and self._floor <= self._lowest + 0.01
+        return voice
+
+    def _decide(self, level: float, seconds: float, now: float) -> Onset | Offset | None:
         params = self._params
         margin = params.offset_db if self.speaking else params.onset_db
         voiced = level > params.min_level and level > self._floor + margin
@@ -108,8 +119,7 @@ class EnergyVad:
 
     def _track_floor(self, level: float, seconds: float) -> None:
         params = self._params
-        # Below this the floor decides nothing (min_level does), and would only have the longer way up again.
-        level = max(level, params.min_level - params.onset_db)
+        level = max(level, self._lowest)
         if level < self._floor:
             self._floor += (level - self._floor) * min(1.0, seconds / 0.1)
         else:

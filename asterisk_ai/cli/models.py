@@ -27,6 +27,11 @@ _LICENCE = {
     "no": "NO COMMERCIAL USE",
 }
 
+_AFTER_FAILURE = """\
+Nothing half-fetched is in use; what has come stays for the next run. Behind a proxy set https_proxy; without
+internet set models.mirror in asterisk_ai.yaml to a copy of the files (`models list --json` names them all).\
+"""
+
 
 def add_parser(commands: Any) -> None:
     """Register the command and its sub-commands."""
@@ -324,7 +329,8 @@ def _fetch(arguments: argparse.Namespace, context: Context, choice: Choice) -> i
     settings = Settings(mirror=mirror, parallel=arguments.parallel, reserve_bytes=reserve)
     out = sys.stderr if arguments.json else sys.stdout
     listener = Bars(out) if out.isatty() else Lines(out)
-    fetcher = Fetcher(context.store, Web(proxies()), listener, settings)
+    web = Web(proxies())
+    fetcher = Fetcher(context.store, web, listener, settings)
     try:
         outcome = fetcher.fetch(
             choice.models, waiting=lambda process: listener.say(f"waiting for another fetch (process {process})")
@@ -335,6 +341,7 @@ def _fetch(arguments: argparse.Namespace, context: Context, choice: Choice) -> i
         out.flush()
         os._exit(130)  # threads may hang on a silent server for long; nothing is lost, whenever we end
     listener.close()
+    web.close()
     if choice.selection and not outcome.failed:
         context.store.select(choice.selection)
     return _report(outcome.present, outcome.fetched, outcome.failed, arguments)
@@ -352,7 +359,7 @@ def _report(
     for why, names in by_reason.items():
         print(f"FAIL  {', '.join(names)}\n      {why}", file=sys.stderr)
     if failed:
-        print("nothing half-fetched is in use; what has come of it stays for the next run", file=sys.stderr)
+        print(_AFTER_FAILURE, file=sys.stderr)
         return 1
     if any(True for _ in fetched) and "vosk" in catalog.names("stt"):
         print("then: asterisk-ai provider test local")

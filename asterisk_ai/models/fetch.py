@@ -72,6 +72,7 @@ class Fetcher:
                 else:
                     outcome.present.append(model.id)
                     self._store.freshen(model.id)
+                    self._store.sweep(model.id)
             if lacking:
                 self._check_room(self.room_needed(lacking))
                 self._fetch(lacking, outcome)
@@ -121,6 +122,7 @@ class Fetcher:
             with self._guard:
                 known = outcome.failed.get(model.id)
                 outcome.failed[model.id] = why if known in (None, why) else f"{known}; {why}"
+                self._store.tidy(model.id)
             self._listener.finished(_label(model, file), "failed")
 
     def _transfer(self, model: Model, file: File) -> str:

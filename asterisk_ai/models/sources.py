@@ -91,8 +91,13 @@ class Web:
     ) -> None:  # fmt: skip
         self._proxies = proxies
         self._timeout = urllib3.Timeout(connect=patience.connect_seconds, read=patience.read_seconds)
-        self._tls = tls or ssl.create_default_context()
+        self._tls = tls
         self._pools: dict[str, urllib3.PoolManager] = {}
+
+    def close(self) -> None:
+        """Close the connections that are kept for the next request."""
+        for pool in self._pools.values():
+            pool.clear()
 
     def open(self, url: str, offset: int) -> Opened:
         if url.startswith("file://"):
@@ -124,6 +129,7 @@ class Web:
     def _pool(self, proxy: str) -> urllib3.PoolManager:
         pool = self._pools.get(proxy)
         if pool is None:
+            self._tls = self._tls or ssl.create_default_context()  # reads all authorities: not before it is needed
             pool = self._proxy_pool(proxy) if proxy else urllib3.PoolManager(ssl_context=self._tls, maxsize=16)
             self._pools[proxy] = pool
         return pool
@@ -225,17 +231,17 @@ def _explained(error: Exception, url: str, proxy: str) -> Setback | Refusal:
     cause: BaseException = error
     if isinstance(error, problems.ProxyError) and error.original_error is not None:
         cause = error.original_error
-        host = _host(proxy)
+        host, via = f"the proxy {_host(proxy)}", ""
     matches: tuple[tuple[tuple[type[BaseException], ...], Callable[[], Setback | Refusal]], ...] = (
         (
             (problems.NameResolutionError,),
             lambda: Setback(f"the name {host} cannot be resolved: no network, or no DNS{via}", unreachable=host),
         ),
-        ((problems.ConnectTimeoutError,), lambda: Setback(f"{host} does not answer{via}", unreachable=host)),
         (
             (problems.NewConnectionError, ConnectionRefusedError),
             lambda: Setback(f"{host} cannot be reached{via}: {_reason(cause)}", unreachable=host),
         ),
+        ((problems.ConnectTimeoutError,), lambda: Setback(f"{host} does not answer{via}", unreachable=host)),
         ((problems.SSLError, ssl.SSLError), lambda: _tls_problem(cause, host)),
         ((problems.ReadTimeoutError,), lambda: Setback(f"{host} takes the request but does not answer{via}")),
         ((problems.LocationValueError, problems.ProxySchemeUnknown), lambda: Refusal(f"cannot use {url}: {cause}")),

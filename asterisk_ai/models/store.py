@@ -261,6 +261,19 @@ class Store:
             _remove(folder)
         return freed
 
+    def sweep(self, name: str) -> None:
+        """Delete what a run that was killed at its very end has left beside a model that is well."""
+        _remove(self.staging(name))
+        _remove(self.directory / f"{_OLD}{name}")
+
+    def tidy(self, name: str) -> None:
+        """Delete the folders of a fetch that has brought nothing."""
+        staging = self.staging(name)
+        with contextlib.suppress(OSError):  # not empty
+            for folder in sorted((one for one in staging.rglob("*") if one.is_dir()), reverse=True):
+                folder.rmdir()
+            staging.rmdir()
+
     def leftovers(self) -> list[str]:
         """Models of which a part has been fetched."""
         if not self.directory.is_dir():

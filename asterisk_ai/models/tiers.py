@@ -90,7 +90,7 @@ def _too_slow(registry: Registry, tier: Tier, measured: Measured) -> list[str]:
 
 
 def speed(model: Model, measured: Measured, thresholds: Thresholds) -> tuple[float, float]:
-    """Bounds for a language model: tokens a second at most, and seconds at least to read a caller's turn.
+    """What a language model can do at best: tokens a second, and about how many seconds reading a caller's turn takes.
 
     Each token reads all weights once, so memory bandwidth bounds it; reading
     a prompt takes two operations a parameter and token, so arithmetic does.

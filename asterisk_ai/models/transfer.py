@@ -129,6 +129,8 @@ class Transfer:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 self._part.unlink(missing_ok=True)
             raise
+        if self._size() == 0:
+            self._part.unlink(missing_ok=True)
         raise ModelError(f"{self._file.path}: {'; '.join(dict.fromkeys(reasons))}")
 
     def _from(self, url: str) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import ctypes
 import os
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from asterisk_ai.audio.formats import PTIME_MS
@@ -69,7 +70,9 @@ class PlayoutClock:
     so that an idle server does not wake a thousand times a second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before_slot: Callable[[float], None] = lambda now: None) -> None:
+        """``before_slot`` is called with the time whenever members are about to be ticked; it must not raise."""
+        self._before_slot = before_slot
         self._slots: list[dict[Member, None]] = [{} for _ in range(SLOTS)]
         self._next = 0
         self._fd = -1
@@ -111,6 +114,7 @@ class PlayoutClock:
             due = int.from_bytes(os.read(self._fd, 8), "little")
         except BlockingIOError:
             return
+        self._before_slot(time.monotonic())
         late = due // SLOTS
         if late > MAX_CATCH_UP:
             skipped = late - MAX_CATCH_UP

@@ -23,6 +23,7 @@ from asterisk_ai.providers.workers import WorkerPool, WorkerStream
 NAME = "pocketsphinx"
 ENGINE = "asterisk_ai.providers.pocketsphinx.engine:PocketSphinxEngine"
 SAMPLE_RATES = (8000, 16000)
+SETTINGS = ("workers", "rejection")
 REJECTIONS = ("normal", "strict", "off")
 MAX_WORKERS = 64
 CHECK_SECONDS = 30.0
@@ -58,18 +59,16 @@ class PocketSphinx:
     """The recogniser. Satisfies :class:`~asterisk_ai.providers.base.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
-        unknown = sorted(set(settings) - {"workers", "rejection"})
-        if unknown:
-            raise ConfigError(
-                f"there is no such setting; known: workers, rejection (got {', '.join(unknown)})", path=NAME
-            )
+        for key in settings:
+            if key not in SETTINGS:
+                raise ConfigError(f"unknown key; known: {', '.join(SETTINGS)}", path=f"providers.{NAME}.{key}")
         workers = settings.get("workers", 1)
         if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= MAX_WORKERS:
-            raise ConfigError(f"must be a whole number from 1 to {MAX_WORKERS}", path=f"{NAME}.workers")
+            raise ConfigError(f"must be a whole number from 1 to {MAX_WORKERS}", path=f"providers.{NAME}.workers")
         rejection = settings.get("rejection", "normal")
         rejection = "off" if rejection is False else rejection  # YAML reads a bare `off` as false
         if rejection not in REJECTIONS:
-            raise ConfigError(f"must be one of {', '.join(REJECTIONS)}", path=f"{NAME}.rejection")
+            raise ConfigError(f"must be one of {', '.join(REJECTIONS)}", path=f"providers.{NAME}.rejection")
         self._pool = WorkerPool(NAME, ENGINE, {"rejection": rejection}, workers=workers)
 
     @property

@@ -29,6 +29,15 @@ MAX_SECONDS = 30
 ALLPHONE_SCALE = 1024
 """The phone loop's segments carry scores shifted right by 10 bits, the grammar's do not (pocketsphinx 5.1)."""
 
+FRAME_BYTES = 320
+"""10 ms at the model's rate."""
+SHORT_FRAMES = 200
+TELEPHONE_MEAN = (48.3, 35.4, -28.4, 40.1, -19.6, 2.2, 7.4, -20.9, 23.9, -13.8, -3.7, 5.2, -13.8)
+"""Median cepstral mean of 120 telephone prompts, brought from 8 to 16 kHz."""
+TELEPHONE_FRAMES = 200.0
+TELEPHONE_LEVEL_FRAMES = 50.0
+"""How many frames of the utterance the usual mean weighs as much as."""
+
 Result = dict[str, Any]
 Steps = Generator[None, None, Result]
 
@@ -49,6 +58,7 @@ class Utterance:
         self._dropped = 0
 
     def feed(self, data: bytes) -> None:
+        data = data[: len(data) & ~1]
         self._audio += data
         self._bound()
         self._pauses.feed(data)
@@ -104,11 +114,11 @@ class Utterance:
         if self._rate == MODEL_RATE or not len(pcm):
             return pcm.tobytes()
         wide = soxr.resample(pcm.astype(np.float32), self._rate, MODEL_RATE)
-        return np.clip(np.round(wide), -32768, 32767).astype(np.int16).tobytes()
+        return bytes(np.clip(np.round(wide), -32768, 32767).astype(np.int16).tobytes())
 
 
 class PocketSphinxEngine:
-    """Three decoders, each for one utterance at a time: decoding a whole utterance leaves no state behind.
+    """Decoders that are each for one utterance at a time: decoding a whole utterance leaves no state behind.
 
     A whole utterance at once also lets the cepstral mean be taken over all of
     it, which measured better than a running mean on quiet and noisy lines.
@@ -122,16 +132,17 @@ class PocketSphinxEngine:
         try:
             # bestpath off: its lattice may end outside of the grammar's final state.
             self._grammar = _decoder(lm=None, bestpath=False, compallsen=True)
-            self._loop = _decoder(lm=None, dict=None, compallsen=True)
             self._heard = _decoder(lm=None, dict=None, beam=1e-20, pbeam=1e-20)
-            self._loop.add_allphone_file("phones", None)
+            self._cheap = _decoder(lm=None, dict=None, beam=1e-10, pbeam=1e-10)
+            self._cheap.add_allphone_file("phones", None)
+            self._cheap.activate_search("phones")
             self._heard.add_allphone_file("phones", pocketsphinx.get_model_path("en-us/en-us-phone.lm.bin"))
-            self._loop.activate_search("phones")
             self._heard.activate_search("phones")
         except RuntimeError as error:
             raise ProviderUnavailable(NAME, f"cannot load its model: {error}") from error
         self._free: pocketsphinx.Decoder | None = None
         self._speller: Speller | None = None
+        self._measured = (b"", "")
         self._compiled: OrderedDict[str, str] = OrderedDict()
         self._counter = 0
 
@@ -152,21 +163,49 @@ class PocketSphinxEngine:
         if not pcm:
             return _result("", math.inf, accepted=False)
         if not grammar:
-            text, _ = _run(self._free_decoder(), pcm)
+            text, _ = _run(self._free_decoder(), pcm, "")
             return _result(text, 0.0, accepted=bool(text))
-        self._grammar.activate_search(self._search(grammar))
-        text, sentence = _run(self._grammar, pcm)
+        text, sentence = self.match(grammar, pcm)
         if not text:
             return _result("", math.inf, accepted=False)
         if math.isinf(self._threshold):
             return _result(text, -math.inf, accepted=True)
         yield
-        _, loop = _run(self._loop, pcm, ALLPHONE_SCALE)
-        yield
-        _, heard = _run(self._heard, pcm, ALLPHONE_SCALE)
-        found = scores.evidence(sentence, self._phones(sentence), loop, heard)
-        suspected = scores.suspicion(found)
+        suspected = scores.suspicion(self.evidence(sentence, self.heard(pcm)))
         return _result(text, suspected, accepted=suspected <= self._threshold)
+
+    def match(self, grammar: str, pcm: bytes) -> tuple[str, list[Segment]]:
+        """The sentence of the grammar that is nearest; empty where there is none near enough to be followed."""
+        self._grammar.activate_search(self._search(grammar))
+        return _run(self._grammar, pcm, self._mean(pcm))
+
+    def heard(self, pcm: bytes) -> list[Segment]:
+        """Phones in the order that English has them."""
+        return _run(self._heard, pcm, self._mean(pcm), ALLPHONE_SCALE)[1]
+
+    def evidence(self, sentence: list[Segment], heard: list[Segment]) -> scores.Evidence:
+        """The two searches' results compared."""
+        return scores.evidence(sentence, self._phones(sentence), heard)
+
+    def _mean(self, pcm: bytes) -> str:
+        """The cepstral mean for an utterance too short to have one of its own, else empty.
+
+        That of a single word is the word as much as the line, and taking it
+        away takes the word away; so the telephone's usual one is mixed in.
+        The first coefficient is the level, which differs from caller to caller.
+        """
+        frames = len(pcm) // FRAME_BYTES
+        if frames >= SHORT_FRAMES:
+            return ""
+        if self._measured[0] != pcm:
+            _run(self._cheap, pcm, "")
+            own = np.array([float(part) for part in self._cheap.get_cmn(False).split(",")])
+            usual = np.array(TELEPHONE_MEAN)
+            weight = np.full(len(usual), TELEPHONE_FRAMES)
+            weight[0] = TELEPHONE_LEVEL_FRAMES
+            mean = (frames * own + weight * usual) / (frames + weight)
+            self._measured = pcm, ",".join(f"{part:.4f}" for part in mean)
+        return self._measured[1]
 
     def _free_decoder(self) -> pocketsphinx.Decoder:
         """The free language model: for agents without a grammar. Some 90 MB, so loaded when first asked for."""
@@ -188,6 +227,9 @@ class PocketSphinxEngine:
             self._compiled.move_to_end(grammar)
             return name
         text = lowered(grammar)
+        absent = undefined(text)
+        if absent:
+            raise ProviderRejected(NAME, f"the grammar has no rule {', '.join(absent)}")
         self._pronounce(text)
         self._counter += 1
         name = f"grammar{self._counter}"
@@ -202,12 +244,19 @@ class PocketSphinxEngine:
             self._grammar.remove_search(self._compiled.popitem(last=False)[1])
         return name
 
+    def pronunciation(self, word: str) -> str:
+        """The word's phones by the dictionary or by espeak-ng's rules; empty where there is none."""
+        found: str | None = self._grammar.lookup_word(word)
+        if found:
+            return found
+        self._speller = self._speller or Speller()
+        return self._speller.phones(word)
+
     def _pronounce(self, grammar: str) -> None:
         for word in sorted(words_of(grammar)):
             if self._grammar.lookup_word(word):
                 continue
-            self._speller = self._speller or Speller()
-            phones = self._speller.phones(word)
+            phones = self.pronunciation(word)
             if not phones:
                 raise ProviderRejected(
                     NAME, f"the grammar's word {word!r} cannot be pronounced; spell it as it is spoken"
@@ -215,6 +264,8 @@ class PocketSphinxEngine:
             self._grammar.add_word(word, phones, False)
 
 
+COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/|\{(?:\\.|[^}\\])*\}", re.DOTALL)
+"""Comments and tags of a JSGF grammar."""
 NOT_WORDS = re.compile(
     r"#JSGF[^;]*;|//[^\n]*|/\*.*?\*/|<[^>]*>|\{(?:\\.|[^}\\])*\}|/\s*[\d.eE+-]+\s*/|\b(?:grammar|import)\b[^;]*;|\bpublic\b(?=\s*<)",
     re.DOTALL,
@@ -225,6 +276,13 @@ NOT_WORDS = re.compile(
 def words_of(grammar: str) -> set[str]:
     """The words of a JSGF grammar."""
     return set(re.split(r"[\s|()\[\]*+=;\"]+", NOT_WORDS.sub(" ", grammar))) - {""}
+
+
+def undefined(grammar: str) -> list[str]:
+    """The rules that a JSGF grammar uses and does not have; pocketsphinx takes such for words that nobody says."""
+    text = COMMENTS.sub(" ", grammar)
+    known = {"<NULL>", "<VOID>", *re.findall(r"(<[^>]*>)\s*=", text), *re.findall(r"\bimport\s*(<[^>]*>)", text)}
+    return sorted(set(re.findall(r"<[^>]*>", text)) - known)
 
 
 def lowered(grammar: str) -> str:
@@ -241,11 +299,13 @@ def _decoder(**options: Any) -> pocketsphinx.Decoder:
     return pocketsphinx.Decoder(loglevel="FATAL", **options)
 
 
-def _run(decoder: pocketsphinx.Decoder, pcm: bytes, scale: int = 1) -> tuple[str, list[Segment]]:
-    """Decode a whole utterance: the words and where they are."""
+def _run(decoder: pocketsphinx.Decoder, pcm: bytes, mean: str, scale: int = 1) -> tuple[str, list[Segment]]:
+    """Decode a whole utterance: the words and where they are. ``mean``: cepstral mean, empty to take its own."""
     try:
+        if mean:
+            decoder.set_cmn(mean)
         decoder.start_utt()
-        decoder.process_raw(pcm, False, True)
+        decoder.process_raw(pcm, False, not mean)
         decoder.end_utt()
     except RuntimeError as error:
         raise ProviderUnavailable(NAME, f"the decoder failed: {error}") from error

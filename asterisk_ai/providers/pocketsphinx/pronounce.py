@@ -7,8 +7,12 @@ and people can be understood.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import string
+import unicodedata
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 IPA_TO_ARPABET: Mapping[str, str] = MappingProxyType(
@@ -33,7 +37,9 @@ LONGEST = max(map(len, IPA_TO_ARPABET))
 IPA_MODE = 0x02
 UTF8 = 1
 RETRIEVAL = 1
-"""Of espeak-ng's speak_lib.h: espeak_TextToPhonemes's modes, espeakCHARS_UTF8, AUDIO_OUTPUT_RETRIEVAL."""
+DONT_EXIT = 0x8000
+"""Of espeak-ng's speak_lib.h: espeak_TextToPhonemes's modes, espeakCHARS_UTF8, AUDIO_OUTPUT_RETRIEVAL,
+espeakINITIALIZE_DONT_EXIT."""
 
 
 def arpabet(ipa: str) -> str:
@@ -57,23 +63,38 @@ class Speller:
     """espeak-ng's rules for reading words. Not to be used by two threads."""
 
     def __init__(self) -> None:
-        try:
-            import espeakng_loader
-
-            self._library: ctypes.CDLL | None = ctypes.CDLL(espeakng_loader.get_library_path())
-            data = espeakng_loader.get_data_path()
-        except (ImportError, OSError):
-            self._library = None
-            return
-        self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
-        rate = self._library.espeak_Initialize(RETRIEVAL, 0, str(data).encode(), 0)
-        if rate < 0 or self._library.espeak_SetVoiceByName(b"en-us") != 0:
-            self._library = None
+        self._library = _load()
 
     def phones(self, word: str) -> str:
         """The word's phones; empty where no pronunciation can be made."""
-        if self._library is None or not any(letter.isalnum() for letter in word):
+        if self._library is None or not _readable(word):
             return ""
         text = ctypes.c_char_p(word.encode())
         found = self._library.espeak_TextToPhonemes(ctypes.byref(text), UTF8, IPA_MODE)
         return arpabet(found.decode()) if found else ""
+
+
+def _readable(word: str) -> bool:
+    """Whether it is of Latin letters and digits: espeak-ng names the script of any other ("Chinese letter")."""
+    letters = [letter for letter in word if letter.isalpha()]
+    if not all(unicodedata.name(letter, "").startswith("LATIN") for letter in letters):
+        return False
+    return bool(letters) or any(letter in string.digits for letter in word)
+
+
+def _load() -> ctypes.CDLL | None:
+    """The library, set up; None where it is not installed or does not work."""
+    try:
+        import espeakng_loader
+
+        library = ctypes.CDLL(espeakng_loader.get_library_path())
+        data = Path(espeakng_loader.get_data_path())
+        # It copies its folder's path into 160 bytes and adds names of files: so it gets a short one, from there.
+        with contextlib.chdir(data.parent):
+            rate = library.espeak_Initialize(RETRIEVAL, 0, b".", DONT_EXIT)
+            if rate < 0 or library.espeak_SetVoiceByName(b"en-us") != 0:
+                return None
+    except (ImportError, OSError):
+        return None
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    return library

@@ -1,10 +1,10 @@
-"""Whether an utterance was of the grammar: three searches compared, no judgement by one score.
+"""Whether an utterance was of the grammar: several scores of two searches, no judgement by one.
 
 A decoder that knows a grammar alone finds some sentence of it in any sound.
-So a phone loop, which may put any phones after one another, hears the same
-audio: where the sentence explains the sound much worse than free phones do,
-overall or in its worst word, where it leaves much of the speech to silence, or
-where its phones are far from those of the loop, it is not what was said.
+So it is asked how well that sentence explains the sound: against the best that
+the acoustic model has for each moment, against a loop of phones in the order
+that English has them, by how much of the speech the sentence leaves to
+silence, and by how far its phones are from those of the loop.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 FILLERS = frozenset({"<s>", "</s>", "<sil>", "SIL", "[NOISE]", "[SPEECH]", "+SPN+", "+NSN+", "(NULL)"})
-WORST_WORD_FRAMES = 9
-"""A word shorter than this (90 ms) has no score of its own worth telling."""
+BOUNDS = frozenset({"<s>", "</s>"})
 
 VOWELS = frozenset("AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split())
 NEAR = tuple(
@@ -47,53 +46,46 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What tells an utterance of the grammar from any other."""
+    """What tells an utterance of the grammar from any other. All grow with the doubt."""
 
     deficit: float
-    """Log likelihood a frame that the sentence lacks against the phone loop, over its words."""
-    worst: float
-    """The same for its worst word."""
-    covered: float
-    """Frames in its words to frames in which the phone loop hears speech."""
+    """Log likelihood a frame that its words lack against the best sound in the model for each frame."""
+    gap: float
+    """The same against the phone loop; the two are scaled differently, so only comparisons are sound."""
+    missed: float
+    """Share of the speech in the phone loop that is in no word."""
     distance: float
-    """Its phones to those of the loop with a phone language model: weighted edits a phone."""
+    """Its phones to those of the loop: weighted edits a phone."""
 
 
 # Fitted by logistic regression on one half of the utterances of scripts/measure_recognition.py.
-WEIGHTS = (0.9, 0.3, -2.5, 4.0)
+WEIGHTS = (0.9, 0.3, 2.5, 4.0)
 BIAS = -3.0
 THRESHOLDS = {"normal": 0.0, "strict": -1.0, "off": math.inf}
 
 
-def evidence(
-    sentence: Sequence[Segment], phones: Sequence[str], loop: Sequence[Segment], heard: Sequence[Segment]
-) -> Evidence:
-    """Compare the three searches.
+def evidence(sentence: Sequence[Segment], phones: Sequence[str], heard: Sequence[Segment]) -> Evidence:
+    """Compare the two searches.
 
-    :param sentence: the grammar's path; :param phones: its words' phones.
-    :param loop: the path of the free phone loop.
-    :param heard: that of the loop with a phone language model.
+    :param sentence: the grammar's path, with at least one word; :param phones: its words' phones.
+    :param heard: the path of the phone loop.
     """
-    frames = 1 + max((part.end for part in (*sentence, *loop, *heard)), default=0)
-    gap = _per_frame(loop, frames) - _per_frame(sentence, frames)
-    words = [part for part in sentence if part.speech]
-    speech = np.zeros(frames, dtype=np.bool_)
-    for part in words:
-        speech[part.start : part.end + 1] = True
-    means = [float(gap[w.start : w.end + 1].mean()) for w in words if w.end - w.start + 1 >= WORST_WORD_FRAMES]
-    overall = float(gap[speech].mean()) if words else 9.0
-    voiced = sum(part.end - part.start + 1 for part in heard if part.speech)
+    frames = 1 + max((part.end for part in (*sentence, *heard)), default=0)
+    own = _per_frame(sentence, frames)
+    words, voiced = _speech(sentence, frames), _speech(heard, frames)
+    if not words.any():
+        return Evidence(9.0, 9.0, 1.0, 1.0)
     return Evidence(
-        deficit=overall,
-        worst=max(means, default=overall),
-        covered=min(float(speech.sum()) / max(1, voiced), 1.5),
+        deficit=-float(own[words].mean()),
+        gap=float((_per_frame(heard, frames) - own)[words].mean()),
+        missed=float((voiced & ~words).sum()) / max(1, int(voiced.sum())),
         distance=distance(phones, [part.name for part in heard if part.speech]),
     )
 
 
 def suspicion(found: Evidence) -> float:
     """Log odds, give or take, that the utterance was not of the grammar."""
-    values = (found.deficit, found.worst, found.covered, found.distance)
+    values = (found.deficit, found.gap, found.missed, found.distance)
     return BIAS + sum(weight * value for weight, value in zip(WEIGHTS, values, strict=True))
 
 
@@ -122,9 +114,18 @@ def _substitution(one: str, other: str) -> float:
     return 0.7 if (one in VOWELS) == (other in VOWELS) else 1.0
 
 
+def _speech(parts: Iterable[Segment], frames: int) -> npt.NDArray[np.bool_]:
+    found = np.zeros(frames, dtype=np.bool_)
+    for part in parts:
+        if part.speech:
+            found[part.start : part.end + 1] = True
+    return found
+
+
 def _per_frame(parts: Iterable[Segment], frames: int) -> npt.NDArray[np.float64]:
     scores = np.zeros(frames)
     for part in parts:
-        if part.end >= part.start:
+        # The sentence's end mark repeats the score of the word before it, in one frame.
+        if part.end >= part.start and part.name not in BOUNDS:
             scores[part.start : part.end + 1] = part.score / (part.end - part.start + 1)
     return scores

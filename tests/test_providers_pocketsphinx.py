@@ -1,0 +1,357 @@
+"""Speech to text with the real pocketsphinx in real worker processes, on speech by espeak-ng and by a human."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import signal
+import time
+import wave
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soxr
+
+from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
+from asterisk_ai.providers.base import Hints, Transcript
+from asterisk_ai.providers.espeak import Espeak
+from asterisk_ai.providers.pocketsphinx import PocketSphinx
+from asterisk_ai.providers.pocketsphinx.engine import lowered, words_of
+from asterisk_ai.providers.pocketsphinx.pauses import Pauses
+from asterisk_ai.providers.pocketsphinx.pronounce import Speller, arpabet
+from asterisk_ai.providers.pocketsphinx.scores import distance
+
+VOICE = "en-us+f2"
+PHRASES = (
+    "what are your opening hours",
+    "connect me to sales",
+    "i would like to speak to support",
+    "one two three four",
+    "leave a message",
+    "goodbye",
+    "yes",
+    "no",
+)
+Case = Callable[[PocketSphinx], Coroutine[Any, Any, None]]
+
+
+def grammar(*phrases: str) -> Hints:
+    return Hints(f"#JSGF V1.0;\ngrammar test;\npublic <said> = {' | '.join(phrases)};\n")
+
+
+HINTS = grammar(*PHRASES)
+
+
+@functools.cache
+def spoken(text: str, rate: int = 8000) -> bytes:
+    """Speech by espeak-ng, with 0.3 s of silence around it."""
+
+    async def speak() -> tuple[bytes, int]:
+        voice = Espeak({"voice": VOICE})
+        await voice.start()
+        async with voice.open(text) as pieces:
+            pcm = b"".join([piece async for piece in pieces])
+        await voice.stop()
+        return pcm, voice.sample_rate
+
+    pcm, made = asyncio.run(speak())
+    samples = soxr.resample(np.frombuffer(pcm, np.int16).astype(np.float32), made, rate) * 0.6
+    quiet = np.zeros(int(0.3 * rate))
+    return np.concatenate([quiet, samples, quiet]).astype(np.int16).tobytes()
+
+
+def with_engine(case: Case, **settings: Any) -> None:
+    async def main() -> None:
+        engine = PocketSphinx(settings)
+        await engine.start()
+        try:
+            await case(engine)
+        finally:
+            await engine.stop()
+        assert engine.worker_pids == ()
+
+    asyncio.run(main())
+
+
+async def hear(engine: PocketSphinx, pcm: bytes, hints: Hints = HINTS, rate: int = 8000) -> Transcript:
+    async with engine.open(rate=rate, hints=hints) as stream:
+        for start in range(0, len(pcm), rate // 25):
+            stream.feed(pcm[start : start + rate // 25])
+        return await stream.finish()
+
+
+def test_phrases_of_the_grammar_are_understood() -> None:
+    speech = {phrase: spoken(phrase) for phrase in PHRASES}
+
+    async def case(engine: PocketSphinx) -> None:
+        results = await asyncio.gather(*(hear(engine, pcm) for pcm in speech.values()))
+        assert [(r.text, r.accepted) for r in results] == [(phrase, True) for phrase in PHRASES]
+        assert all(0.0 <= r.confidence <= 1.0 for r in results)
+
+    with_engine(case, workers=2)
+
+
+def test_what_is_outside_of_the_grammar_is_refused() -> None:
+    others = (
+        "the weather is lovely today isn't it",
+        "my grandmother lives in a yellow submarine",
+        "please bring me seven bottles of lemonade",
+        "elephants",
+    )
+    speech = [spoken(other) for other in others]
+
+    async def case(engine: PocketSphinx) -> None:
+        for pcm, other in zip(speech, others, strict=True):
+            result = await hear(engine, pcm)
+            assert not result.accepted, (other, result)
+
+    with_engine(case)
+
+
+def test_wide_band_audio() -> None:
+    pcm = spoken("connect me to sales", 16000)
+
+    async def case(engine: PocketSphinx) -> None:
+        result = await hear(engine, pcm, rate=16000)
+        assert (result.text, result.accepted) == ("connect me to sales", True)
+
+    with_engine(case)
+
+
+def test_silence_and_no_audio_have_no_words() -> None:
+    async def case(engine: PocketSphinx) -> None:
+        noise = np.random.default_rng(1).normal(0, 4, 16000).astype(np.int16).tobytes()
+        for pcm in (b"", bytes(16000), noise, b"\1"):
+            result = await hear(engine, pcm)
+            assert (result.text, result.accepted) == ("", False)
+
+    with_engine(case)
+
+
+def test_optional_words_and_digits() -> None:
+    hints = Hints(
+        "#JSGF V1.0 UTF-8 en; // of a Receptionist\ngrammar test;\n"
+        "public <said> = [please] (call {x} <digit> <digit>+ | go home);\n<digit> = /2.0/ one | /1/ Two | /1/ three | /1/ four;"
+    )
+    speech = [spoken("please call one two three"), spoken("go home")]
+
+    async def case(engine: PocketSphinx) -> None:
+        assert [(await hear(engine, pcm, hints)).text for pcm in speech] == ["please call one two three", "go home"]
+
+    with_engine(case)
+
+
+def test_names_that_no_dictionary_has() -> None:
+    hints = grammar("connect me to szczepanski", "connect me to thermomix", "goodbye")
+    pcm = spoken("connect me to thermomix")
+
+    async def case(engine: PocketSphinx) -> None:
+        await engine.check_grammar(hints)
+        result = await hear(engine, pcm, hints)
+        assert (result.text, result.accepted) == ("connect me to thermomix", True)
+
+    with_engine(case)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("garbage", "no JSGF"),
+        ("#JSGF V1.0;\ngrammar g;\npublic <a> = (hello;\n", "no JSGF"),
+        ("#JSGF V1.0;\ngrammar g;\npublic <a> = <b>;\n", "no rule <b>"),
+        ("#JSGF V1.0;\ngrammar g;\n<a> = hello;\n", "no JSGF"),
+        ("#JSGF V1.0;\ngrammar g;\npublic <a> = hello 你好;\n", "'你好' cannot be pronounced"),
+        (" ", "no JSGF"),
+    ],
+)
+def test_grammars_that_cannot_be_used(text: str, reason: str) -> None:
+    async def case(engine: PocketSphinx) -> None:
+        pids = engine.worker_pids
+        with pytest.raises(ProviderRejected, match=reason):
+            await engine.check_grammar(Hints(text))
+        with pytest.raises(ProviderRejected, match=reason):
+            await hear(engine, bytes(3200), Hints(text))
+        await engine.check_grammar(HINTS)
+        assert engine.worker_pids == pids
+
+    with_engine(case)
+
+
+def test_more_grammars_than_are_kept() -> None:
+    pcm = spoken("goodbye")
+
+    async def case(engine: PocketSphinx) -> None:
+        for number in range(70):
+            await engine.check_grammar(grammar("goodbye", "hello " * (number + 1)))
+        result = await hear(engine, pcm, grammar("goodbye", "hello"))
+        assert (result.text, result.accepted) == ("goodbye", True)
+
+    with_engine(case)
+
+
+def test_a_worker_killed_in_mid_utterance() -> None:
+    pcm = spoken("goodbye")
+
+    async def case(engine: PocketSphinx) -> None:
+        async with engine.open(rate=8000, hints=HINTS) as stream:
+            stream.feed(pcm[:3200])
+            os.kill(engine.worker_pids[0], signal.SIGKILL)
+            with pytest.raises(ProviderUnavailable):
+                await stream.finish()
+        while not engine.readiness().ready:
+            await asyncio.sleep(0.02)
+        assert (await hear(engine, pcm)).text == "goodbye"
+
+    with_engine(case)
+
+
+def test_a_pause_is_decoded_ahead() -> None:
+    """After the pause that an endpointer waits for, the words are there at once."""
+    pcm = spoken("what are your opening hours") + bytes(4800)
+
+    async def case(engine: PocketSphinx) -> None:
+        await engine.check_grammar(HINTS)
+        async with engine.open(rate=8000, hints=HINTS) as stream:
+            for start in range(0, len(pcm), 320):
+                stream.feed(pcm[start : start + 320])
+                await asyncio.sleep(0.02)
+            began = time.perf_counter()
+            result = await stream.finish()
+            assert time.perf_counter() - began < 0.1
+        assert result == await hear(engine, pcm)
+
+    with_engine(case)
+
+
+def test_an_endless_utterance_is_bounded() -> None:
+    pcm = spoken("goodbye")
+
+    async def case(engine: PocketSphinx) -> None:
+        async with engine.open(rate=8000, hints=HINTS) as stream:
+            for _ in range(60):
+                stream.feed(bytes(16000))
+                await asyncio.sleep(0.001)
+            stream.feed(pcm)
+            assert (await stream.finish()).text == "goodbye"
+
+    with_engine(case)
+
+
+def test_what_it_does_not_take() -> None:
+    async def case(engine: PocketSphinx) -> None:
+        with pytest.raises(ProviderRejected, match="English only, not de-DE"):
+            await hear(engine, b"", Hints(HINTS.grammar, "de-DE"))
+        with pytest.raises(ProviderRejected, match="44100"):
+            await hear(engine, b"", rate=44100)
+
+    with_engine(case)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"worker": 1}, {"workers": 0}, {"workers": True}, {"workers": "2"}, {"rejection": "loose"}]
+)
+def test_settings_that_are_wrong(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"providers\.pocketsphinx"):
+        PocketSphinx(settings)
+
+
+def test_rejection_switched_off() -> None:
+    pcm = spoken("elephants")
+
+    async def case(engine: PocketSphinx) -> None:
+        result = await hear(engine, pcm, grammar("yes", "no", "elegance"))
+        assert result.accepted
+
+    with_engine(case, rejection=False)
+
+
+def test_without_a_grammar_the_free_language_model_listens() -> None:
+    pcm = spoken("what are your opening hours")
+
+    async def case(engine: PocketSphinx) -> None:
+        result = await hear(engine, pcm, Hints())
+        assert result.accepted
+        assert result.text.startswith("what are")
+
+    with_engine(case)
+
+
+def human(name: str) -> bytes:
+    with wave.open(str(Path(os.environ["ASTERISK_SOUNDS"]) / f"{name}.wav")) as file:
+        assert (file.getframerate(), file.getsampwidth(), file.getnchannels()) == (8000, 2, 1)
+        return file.readframes(file.getnframes())
+
+
+def test_human_speech(prompts: dict[str, str]) -> None:
+    """Every second of the prompts that are a plain sentence is in the grammar, the others are not."""
+    plain = {
+        name: words
+        for name, text in sorted(prompts.items())
+        if 3 <= len((words := text.lower().strip(" .!").replace(",", "")).split()) <= 9
+        and words.replace(" ", "").replace("'", "").isalpha()
+        and "silence" not in words
+    }
+    texts = sorted(set(plain.values()))
+    inside = [name for name, words in plain.items() if texts.index(words) % 2 == 0][:40]
+    outside = [name for name, words in plain.items() if texts.index(words) % 2 == 1][:40]
+    hints = grammar(*{plain[name] for name in inside})
+
+    async def case(engine: PocketSphinx) -> None:
+        right = wrong = 0
+        for name in inside:
+            result = await hear(engine, human(name), hints)
+            right += result.accepted and result.text == plain[name]
+        for name in outside:
+            wrong += (await hear(engine, human(name), hints)).accepted
+        assert right >= 0.92 * len(inside)
+        assert wrong <= 0.15 * len(outside)
+
+    with_engine(case)
+
+
+def test_the_words_of_a_grammar() -> None:
+    text = (
+        "#JSGF V1.0 UTF-8 en;\n// a comment\ngrammar com.example.Desk;\nimport <other.rule>;\n/* two\nlines */\n"
+        'public <A> = [Please] (/0.5/ Call | "ring up") {tag \\} x} <B>* public+;\n<B> = o\'brien | O-K;'
+    )
+    assert words_of(text) == {"Please", "Call", "ring", "up", "public", "o'brien", "O-K"}
+    assert "<A>" in lowered(text)
+    assert words_of(lowered(text)) == {"please", "call", "ring", "up", "public", "o'brien", "o-k"}
+
+
+def test_pronunciations() -> None:
+    speller = Speller()
+    assert speller.phones("reception") == "R IH S EH P SH AH N"
+    assert speller.phones("thermomix") == "TH ER M AH M IH K S"
+    assert speller.phones("...") == ""
+    assert arpabet("tʃˈaɪld") == "CH AY L D"
+    assert arpabet("ǃ") == ""
+
+
+def test_phonetic_distance() -> None:
+    assert distance("Y EH S".split(), "Y EH S".split()) == 0
+    assert distance("Y EH S".split(), "Y EH Z".split()) < distance("Y EH S".split(), "Y EH M".split())
+    assert distance([], ["N", "OW"]) == 1
+    assert distance(["N", "OW"], []) == pytest.approx(0.8)
+
+
+def test_pauses() -> None:
+    pauses = Pauses(8000)
+    loud = (3000 * np.sin(np.arange(3200))).astype(np.int16).tobytes()
+    pauses.feed(bytes(4000))
+    assert not pauses.pausing()
+    pauses.feed(loud)
+    assert not pauses.pausing()
+    pauses.feed(bytes(4800))
+    assert pauses.pausing()
+    mark = pauses.frames
+    first, last = pauses.speech()
+    assert first <= 2000 < 5200 <= last <= pauses.samples
+    pauses.feed(bytes(4800))
+    assert not pauses.loud_since(mark)
+    pauses.feed(loud)
+    assert pauses.loud_since(mark)
