@@ -8,7 +8,8 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextvars import copy_context
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -58,6 +59,7 @@ from asterisk_ai.providers.base import (
     Transcript,
     TurnRequest,
 )
+from asterisk_ai.providers.fallback import Trouble, listening
 from asterisk_ai.session.model import CallSession, TurnRecord
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.logs import call_scope
@@ -71,6 +73,8 @@ PREROLL_SECONDS = 0.3
 GAP_SECONDS = 0.1
 """Without a frame for this long the caller is silent (comfort noise is not forwarded)."""
 _GAP_RECHECK = 0.02
+MAX_TROUBLES = 100
+"""Failures of engines that are kept in the record of a call; the oldest go."""
 
 
 def _preroll_bytes(rate: int) -> int:
@@ -131,6 +135,7 @@ class Call:
         )
         self._gates: frozenset[str] = frozenset()
         self._group = asyncio.TaskGroup()
+        self._context = copy_context()
         self._begun = asyncio.Event()
         self._closed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -157,7 +162,8 @@ class Call:
 
     async def run(self) -> None:
         """From the first audio to the end; returns when the connection is gone. Never raises but CancelledError."""
-        with call_scope(self.session.call_id):
+        with call_scope(self.session.call_id), listening(self._trouble):
+            self._context = copy_context()
             try:
                 async with self._calling():
                     await self._begun.wait()  # the rate may have to be learned from the caller's first audio
@@ -175,6 +181,11 @@ class Call:
         """The call's edge: this caller goes to the fallback, the others feel nothing."""
         self.session.pending = {"kind": "fallback", "arguments": {}}
         self._connection.hang_up()
+
+    def _trouble(self, trouble: Trouble) -> None:
+        """An engine failed this call: it belongs to the record."""
+        self.session.troubles.append({"at": round(time.time(), 3), "text": str(trouble), **asdict(trouble)})
+        del self.session.troubles[:-MAX_TROUBLES]
 
     @asynccontextmanager
     async def _calling(self) -> AsyncIterator[None]:
@@ -232,9 +243,8 @@ class Call:
             if voice is not None:
                 self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
         except Exception:
-            with call_scope(self.session.call_id):
-                logger.exception("the call failed")
-                self._fall_back()
+            logger.exception("the call failed", extra={"call_id": self.session.call_id})
+            self._fall_back()
 
     def _gated(self, now: float) -> bool:
         """Whether this frame is not to be captured; a guard time ends by the clock alone."""
@@ -263,7 +273,11 @@ class Call:
             self._step(VoiceOffset(self._vad.voiced_until))
 
     def on_digit(self, digit: str) -> None:
-        self._step(DigitDialled(digit, self.agent.llm.digits_wanted(self.session.memory)))
+        try:
+            self._step(DigitDialled(digit, self.agent.llm.digits_wanted(self.session.memory)))
+        except Exception:
+            logger.exception("the call failed", extra={"call_id": self.session.call_id})
+            self._fall_back()
 
     def on_closed(self, reason: str) -> None:
         self.close_reason = reason
@@ -312,7 +326,13 @@ class Call:
 
     def _timer_fired(self) -> None:
         self._timer = None
-        now = self._clock()
+        try:
+            self._time_passed(self._clock())
+        except Exception:
+            logger.exception("the call failed", extra={"call_id": self.session.call_id})
+            self._fall_back()
+
+    def _time_passed(self, now: float) -> None:
         if now - self._audio_at >= GAP_SECONDS:
             offset = self._vad.expire(now)
             if offset is not None:
@@ -344,7 +364,8 @@ class Call:
                 self._leave(action)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._group.create_task(work)
+        # Begun from the transport's callbacks too, which know nothing of the call's log lines and listeners.
+        return self._group.create_task(work, context=self._context)
 
     # ---- listening --------------------------------------------------------------
 

@@ -10,10 +10,21 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from asterisk_ai.call import Agent
-from asterisk_ai.config import Config
-from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError
+from asterisk_ai.config import Config, PipelineConfig
+from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError, ProviderUnavailable
 from asterisk_ai.providers import catalog
 from asterisk_ai.providers.base import Readiness
+from asterisk_ai.providers.fallback import (
+    Breaker,
+    LanguageModelChain,
+    Limits,
+    Listener,
+    Member,
+    SpeechToTextChain,
+    TextToSpeechChain,
+    Trouble,
+)
+from asterisk_ai.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +44,19 @@ class _Shared:
     """An engine and how many line-ups use it."""
 
     engine: Any
+    breaker: Breaker
     users: int = 0
     started: bool = False
     problem: str = ""
+    """Why it could not be started."""
+    curable: bool = False
+    """Whether another start may go better."""
+
+    def readiness(self) -> Readiness:
+        if self.problem:
+            return Readiness(False, self.problem)
+        state: Readiness = self.engine.readiness()
+        return state
 
 
 class Engines:
@@ -44,28 +65,43 @@ class Engines:
     def __init__(self) -> None:
         self._shared: dict[str, _Shared] = {}
 
-    def take(self, kind: str, name: str, settings: Mapping[str, Any], agent: Mapping[str, Any] | None) -> str:
-        """Make or share an engine; returns its key. Raises ConfigError and ModelError."""
+    def take(
+        self,
+        kind: str,
+        name: str,
+        settings: Mapping[str, Any],
+        agent: Mapping[str, Any] | None,
+        breaker: Breaker | None = None,
+    ) -> str:
+        """Make or share an engine; returns its key. Raises ConfigError and ModelError.
+
+        ``settings.engine`` names the engine's class where ``name`` is the administrator's own.
+        """
         key = json.dumps([kind, name, settings, agent], sort_keys=True, default=str)
         shared = self._shared.get(key)
         if shared is None:
-            engine_class = catalog.load(kind, name)
+            own = {item: value for item, value in settings.items() if item != "engine"}
+            engine_class = catalog.load(kind, str(settings.get("engine") or name))
             try:
-                engine = engine_class(settings, agent) if agent is not None else engine_class(settings)
+                engine = engine_class(own, agent) if agent is not None else engine_class(own)
             except AsteriskAIError:
                 raise
             except Exception as error:  # anybody's engine may be named: it must not end a server that reloads
                 raise ConfigError(f"the {kind} engine {name!r} cannot be made: {error!r}") from error
-            shared = self._shared[key] = _Shared(engine)
+            shared = self._shared[key] = _Shared(engine, breaker or Breaker())
         shared.users += 1
         return key
 
-    def engine(self, key: str) -> Any:
-        return self._shared[key].engine
+    def member(self, name: str, key: str) -> Member:
+        """The engine as a part of a chain."""
+        shared = self._shared[key]
+        return Member(name, shared.engine, shared.breaker, shared.readiness)
 
     def readiness(self, key: str) -> Readiness:
+        """The engine's own, or that it has failed too often lately."""
         shared = self._shared[key]
-        return Readiness(False, shared.problem) if shared.problem else shared.engine.readiness()
+        state, left_alone = shared.readiness(), shared.breaker.problem()
+        return Readiness(False, left_alone) if state.ready and left_alone else state
 
     async def start(self, keys: Iterable[str]) -> None:
         """Start those that are not running. One that cannot start is reported as not ready, the rest go on."""
@@ -73,15 +109,20 @@ class Engines:
             shared = self._shared[key]
             if shared.started and not shared.problem:
                 continue
-            shared.started, shared.problem = True, ""
+            shared.started, shared.problem, shared.curable = True, "", False
             try:
                 await shared.engine.start()
             except (ProviderError, ModelError, OSError) as error:
                 logger.error("%s", error)
                 shared.problem = str(error)
+                shared.curable = isinstance(error, (ProviderUnavailable, OSError))
             except Exception as error:  # as above
                 logger.exception("an engine failed to start")
                 shared.problem = repr(error)
+
+    async def mend(self, keys: Iterable[str]) -> None:
+        """Start again what could not be started for a reason that may have passed."""
+        await self.start([key for key in keys if self._shared[key].curable])
 
     async def give_back(self, keys: Iterable[str]) -> None:
         """Stop those that nobody uses any more."""
@@ -112,11 +153,12 @@ async def _stop(engine: Engine) -> None:
 class Lineup:
     """The agents of one configuration. A call keeps the line-up that it began with to its end."""
 
-    def __init__(self, config: Config, engines: Engines) -> None:
+    def __init__(self, config: Config, engines: Engines, metrics: Metrics | None = None) -> None:
         """Raises ConfigError with the key's path where an agent's engines cannot be made."""
         self.config = config
         self.agents: dict[str, Agent] = {}
         self._engines = engines
+        self._listener = _counting(metrics) if metrics is not None else None
         self._keys: dict[str, str] = {}  # "stt/pocketsphinx" or "llm/rules/AGENT" to the engine's key
         self._calls = 0
         self._idle = asyncio.Event()
@@ -131,22 +173,38 @@ class Lineup:
     def _agent(self, name: str) -> Agent:
         agent = self.config.agents[name]
         pipeline = self.config.pipeline_of(agent)
-        made = {}
-        for kind, engine in (("stt", pipeline.stt), ("llm", pipeline.llm), ("tts", pipeline.tts)):
+
+        def members(kind: str, engines: Iterable[str]) -> list[Member]:
             own = agent.as_mapping() if kind == "llm" else None  # a language model belongs to its agent
-            label = f"{kind}/{engine}" + (f"/{name}" if own else "")
-            if label not in self._keys:
-                try:
-                    self._keys[label] = self._engines.take(kind, engine, self.config.settings(engine), own)
-                except ConfigError as error:
-                    raise self.config.located(error) from error
-            made[kind] = self._engines.engine(self._keys[label])
+            return [self._member(kind, engine, own, pipeline) for engine in engines]
+
+        stt, llm, tts = members("stt", pipeline.stt), members("llm", pipeline.llm), members("tts", pipeline.tts)
+        listener, switching = self._listener, pipeline.switching
         limit = min(agent.turn.max_call_seconds, self.config.server.max_call_seconds)
         agent = replace(agent, turn=replace(agent.turn, max_call_seconds=limit))
-        return Agent(agent, made["stt"], made["llm"], made["tts"])
+        return Agent(
+            agent,
+            SpeechToTextChain(stt, Limits(pipeline.stt_seconds), listener),
+            LanguageModelChain(llm, Limits(pipeline.llm_seconds), listener, switching=switching),
+            TextToSpeechChain(tts, Limits(pipeline.tts_seconds), listener),
+        )
+
+    def _member(self, kind: str, name: str, own: Mapping[str, Any] | None, pipeline: PipelineConfig) -> Member:
+        label = f"{kind}/{name}" + (f"/{own['name']}" if own else "")
+        if label not in self._keys:
+            breaker = Breaker(failures=pipeline.breaker_failures, open_seconds=pipeline.breaker_seconds)
+            try:
+                self._keys[label] = self._engines.take(kind, name, self.config.settings(name), own, breaker)
+            except ConfigError as error:
+                raise self.config.located(error) from error
+        return self._engines.member(name, self._keys[label])
 
     async def start(self) -> None:
         await self._engines.start(self._keys.values())
+
+    async def mend(self) -> None:
+        """Start again what could not be started for a reason that may have passed."""
+        await self._engines.mend(self._keys.values())
 
     async def retire(self) -> None:
         """Wait for the last call of this line-up, then give the engines back."""
@@ -171,3 +229,22 @@ class Lineup:
     def readiness(self) -> dict[str, Readiness]:
         """Every engine's, by ``kind/name``."""
         return {label: self._engines.readiness(key) for label, key in self._keys.items()}
+
+    def problems(self) -> list[str]:
+        """Why some agent's calls cannot be served: a stage of it has no engine that is ready. Empty where all can."""
+        found: dict[str, None] = {}
+        for agent in self.agents.values():
+            for chain in (agent.stt, agent.llm, agent.tts):
+                state = chain.readiness()
+                if not state.ready:
+                    found[state.reason] = None
+        return list(found)
+
+
+def _counting(metrics: Metrics) -> Listener:
+    def count(trouble: Trouble) -> None:
+        metrics.provider_failures.labels(trouble.stage, trouble.engine, trouble.kind).inc()
+        if trouble.next:
+            metrics.provider_switches.labels(trouble.stage, trouble.engine, trouble.next).inc()
+
+    return count

@@ -40,6 +40,7 @@ NEVER_CONNECTED_SECONDS = 15.0
 """A registered call that brings no audio in this time does not come any more."""
 AWAY_SECONDS = {"play": 900.0, "played": 30.0, "talk": 30.0, "restart": 60.0}
 """How long a call may be with the dialplan before it counts as lost, by what it does there."""
+MEND_SECONDS = 15.0
 STUCK_SECONDS = 5.0
 """An event loop that stood still for this long is not healthy."""
 
@@ -60,7 +61,7 @@ class Server:
         # What callers say is decided upon before the clock's next frames leave, for all calls at once.
         self.clock = PlayoutClock(self.meter.flush)
         self._engines = Engines()
-        self._lineup = Lineup(config, self._engines)
+        self._lineup = Lineup(config, self._engines, self.metrics)
         self._manager = manager or ServiceManager()
         self._notifier = Notifier(self._manager.notify_socket)
         self.routes = CallRoutes(
@@ -90,6 +91,8 @@ class Server:
         self._draining = False
         self._ready = False
         self._exported: dict[str, int] = {}
+        self._reloading = asyncio.Lock()
+        self._reloads, self._reload_problem = 0, ""
         self._started = self._beat = time.monotonic()
 
     # ---- life -----------------------------------------------------------------
@@ -105,6 +108,7 @@ class Server:
                 await self._listen()
                 self._signals()
                 housekeeping = group.create_task(self._keep_house())
+                mending = group.create_task(self._mend())
                 self._ready = True
                 logger.info("asterisk-ai %s is ready: %s", __version__, self._listening())
                 self._notifier.ready(self._listening())
@@ -113,6 +117,7 @@ class Server:
                 await self._stopping.wait()
                 await self._drain()
                 housekeeping.cancel()
+                mending.cancel()
                 await self._close()
         except ExceptionGroup as errors:
             if len(errors.exceptions) > 1:
@@ -156,6 +161,7 @@ class Server:
             loop.add_signal_handler(signal.SIGTERM, self.stop)
             loop.add_signal_handler(signal.SIGINT, self.stop)
             loop.add_signal_handler(signal.SIGHUP, self._hup)
+            loop.add_signal_handler(signal.SIGUSR1, self._hup, True)
         except (ValueError, RuntimeError):
             logger.debug("not on the main thread: signals are left alone")
 
@@ -180,25 +186,40 @@ class Server:
         if self.store.talking:
             logger.warning("%d calls go back to the dialplan unfinished", self.store.talking)
 
-    def _hup(self) -> None:
-        self._group.create_task(self.reload())
+    def _hup(self, force: bool = False) -> None:
+        self._group.create_task(self.reload(force=force))
 
-    async def reload(self) -> bool:
-        """Read the configuration again; new calls use it. A bad one changes nothing. Returns whether it is in use."""
-        self._notifier.reloading()
+    async def reload(self, *, force: bool = False) -> bool:
+        """Read the configuration again; new calls use it. A bad one changes nothing. Returns whether it is in use.
+
+        Bad is also one with which calls would fail where they are served now: a stage that no engine is ready for.
+        ``force`` (SIGUSR1 in place of SIGHUP) takes that one all the same.
+        """
+        async with self._reloading:
+            self._notifier.reloading()
+            problem = await self._take_up(force=force)
+            self._reloads, self._reload_problem = self._reloads + 1, problem
+            self._notifier.ready(f"reload refused: {problem}" if problem else self._listening())
+        return not problem
+
+    async def _take_up(self, *, force: bool) -> str:
+        """Load and start the configuration's engines and put them in use; returns why not, empty where they are."""
         try:
             config = load(self.config.source or None)
-            lineup = Lineup(config, self._engines)
+            lineup = Lineup(config, self._engines, self.metrics)
         except AsteriskAIError as error:
             logger.error("reload refused, the running configuration stays: %s", error)
-            self._notifier.ready(f"reload refused: {error}")
-            return False
+            return str(error)
         await lineup.start()
+        problem = "; ".join(lineup.problems())
+        if problem and not force and not self._lineup.problems():
+            logger.error("reload refused, the running configuration stays: %s", problem)
+            await lineup.close()
+            return problem
         old, self._lineup, self.config = self._lineup, lineup, config
         self._group.create_task(old.retire())
         logger.info("configuration %s is in use for new calls", config.source or "packaged")
-        self._notifier.ready(self._listening())
-        return True
+        return ""
 
     # ---- calls ------------------------------------------------------------------------
 
@@ -260,6 +281,13 @@ class Server:
                 if outcome:
                     self.routes.close(session, outcome)
 
+    async def _mend(self) -> None:
+        """An engine that could not be started (its network was down) is tried again."""
+        while True:
+            await asyncio.sleep(MEND_SECONDS)
+            async with self._reloading:
+                await self._lineup.mend()
+
     def _export(self) -> None:
         """The transports count for themselves; their counts go to the metrics from here."""
         counters = self.audiosocket.counters
@@ -289,7 +317,7 @@ class Server:
         """For /health: whether calls are served well, and the details."""
         readiness = self._lineup.readiness()
         stuck = time.monotonic() - self._beat > STUCK_SECONDS
-        problems = [f"{name}: {state.reason}" for name, state in readiness.items() if not state.ready]
+        problems = self._lineup.problems()  # an engine that has another behind it is no reason to take us for ill
         problems += [problem for problem in (self.store.problem(), "the event loop stands still" * stuck) if problem]
         return not problems, {
             "status": "unhealthy" if problems else "draining" if self._draining else "healthy",
@@ -299,6 +327,9 @@ class Server:
             "max_calls": self.config.server.max_calls,
             "providers": {name: {"ready": state.ready, "reason": state.reason} for name, state in readiness.items()},
             "active_pipeline": self.config.pipeline,
+            "config": self.config.source,
+            "reloads": self._reloads,
+            "reload_problem": self._reload_problem,
             "conversation": {"gating_active": 0, "capture_disabled": 0, "barge_in_total": self._barge_ins()},
             "frames": {
                 "late": self.clock.late_frames,

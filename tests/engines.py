@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from asterisk_ai.errors import ProviderUnavailable
-from asterisk_ai.providers.base import Hints, Readiness, Transcript, ignore
+from asterisk_ai.providers.base import Hints, Readiness, Remember, ReplyPart, Say, Transcript, TurnRequest, ignore
 
 
 class ScriptedStream:
@@ -115,5 +115,37 @@ class RudeSpeechToText(ScriptedSpeechToText):
     """Opens streams that raise when they are fed."""
 
     @asynccontextmanager
-    async def open(self, *, rate: int, hints: Hints) -> AsyncIterator[ScriptedStream]:
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[ScriptedStream]:
         yield RudeStream("", 0.0)
+
+
+class RudeLanguageModel:
+    """Fails where it may not: asked how many digits it wants."""
+
+    def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None: ...
+
+    @asynccontextmanager
+    async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:
+        async def parts() -> AsyncIterator[ReplyPart]:
+            yield Remember({("no", "JSON"): object()})  # type: ignore[dict-item]
+            yield Say("Yes.")
+
+        yield parts()
+
+    def hints(self, memory: Mapping[str, Any]) -> Hints:
+        return Hints()
+
+    def digits_wanted(self, memory: Mapping[str, Any]) -> int:
+        raise LookupError("a mistake in somebody's digits")
+
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
+        return True
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def readiness(self) -> Readiness:
+        return Readiness(True)

@@ -106,6 +106,9 @@ def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
         (AGENT + "pipeline: ofline", "pipeline", 2, "did you mean 'offline'"),
         (AGENT + "default_agent: b", "default_agent", 2, "there is no agent 'b'"),
         (AGENT + "pipelines: {offline: {stt: ''}}", "pipelines.offline.stt", 2, "name an engine"),
+        (AGENT + "pipelines: {offline: {stt: []}}", "pipelines.offline.stt", 2, "name at least one"),
+        (AGENT + "pipelines: {offline: {stt: [a, b, a]}}", "pipelines.offline.stt", 2, "names an engine twice"),
+        (AGENT + "pipelines: {offline: {stt: [a, 7]}}", "pipelines.offline.stt", 2, "the number 7"),
         (AGENT + "? [1]\n: x", "", 2, "a key must be"),
         (AGENT + "playback: {spool: '${A B}'}", "playback.spool", 2, "names no environment variable"),
         ("agents: {a: {}, b: {}}", "default_agent", 0, "which of the agents"),
@@ -240,8 +243,8 @@ def test_agents_and_their_engines() -> None:
     read = config.parse(
         "agents: {a: {}, b: {pipeline: p}}\ndefault_agent: a\npipelines: {offline: {}, p: {tts: 'm:C'}}"
     )
-    assert read.pipeline_of(read.agent("a")).tts == "espeak"
-    assert read.pipeline_of(read.agent("b")).tts == "m:C"
+    assert read.pipeline_of(read.agent("a")).tts == ("espeak",)
+    assert read.pipeline_of(read.agent("b")).tts == ("m:C",)
     assert read.agent("b").as_mapping()["name"] == "b"
     with pytest.raises(KeyError):
         read.agent("c")

@@ -38,6 +38,7 @@ default_agent: reception
 pipelines:
   offline: {{stt: "tests.engines:ToneSpeechToText", llm: rules, tts: espeak}}
   rude: {{stt: "tests.engines:RudeSpeechToText", llm: rules, tts: espeak}}
+  ruder: {{stt: "tests.engines:ToneSpeechToText", llm: "tests.engines:RudeLanguageModel", tts: espeak}}
 audiosocket: {{port: 0, handshake_seconds: 1, idle_seconds: 5}}
 fastagi: {{port: 0, header_seconds: 1}}
 http: {{port: 0}}
@@ -69,6 +70,7 @@ agents:
       unknown: {{say: ["What?"], offer: "Shall I?", handoff: operator}}
   talkative: {{greeting: "{LONG}", closing: "Bye.", turn: *turn, rules: *rules}}
   rude: {{pipeline: rude, greeting: "Hi.", turn: *turn, rules: *rules}}
+  ruder: {{pipeline: ruder, greeting: "Hi.", turn: *turn}}
 """
 
 
@@ -403,14 +405,17 @@ def test_an_engine_that_fails_harms_its_own_caller_only(own: Callable[..., Serve
     served = own()
 
     async def work() -> None:
-        raised, broken, other, rude = await asyncio.gather(
-            served.call(says(RAISE), linger=5),
+        raised, broken, other, rude, ruder = await asyncio.gather(
+            served.call(says(RAISE), says(RAISE), linger=5),
             served.call(says(BROKEN), says(BROKEN), linger=5),
             served.call(says(HOURS), says(HOURS), linger=1),
-            served.call(says(HOURS), agent="rude", linger=5),
+            served.call(says(HOURS), says(HOURS), agent="rude", linger=5),
+            served.call(says(HOURS), dials("1"), agent="ruder", linger=5),
         )
         assert raised.next == "fallback"
         assert rude.next == "fallback"
+        assert ruder.next == "fallback"
+        assert served.record(ruder.call_id).memory == {}, "what is no JSON is not kept"
         assert broken.next == "fallback"
         assert other.next == "caller hung up"
         assert all(response.seconds is not None for response in other.responses)
@@ -422,6 +427,8 @@ def test_an_engine_that_fails_harms_its_own_caller_only(own: Callable[..., Serve
     assert served.log.count("Traceback") >= 1
     assert "somebody's engine" in served.log
     assert "somebody's feed" in served.log
+    assert "somebody's digits" in served.log
+    assert "cannot be stored" in served.log
 
 
 def test_strangers_on_every_port_do_not_harm_a_call(shared: Served) -> None:
@@ -576,11 +583,8 @@ def test_reloading_while_a_call_runs(own: Callable[..., Served]) -> None:
         assert [turn.text for turn in served.record(new.call_id).history] == ["Hello.", "opening hours", "Never."]
         assert [turn.text for turn in served.record(old.call_id).history][-1] == "Nine to five."
         unstartable = good.replace("ToneSpeechToText", "UnstartableSpeechToText")
-        await asyncio.to_thread(reload, unstartable, "is in use")
-        code, body = served.get("/health")
-        assert code == 503
-        assert "somebody's mistake" in body
-        await asyncio.to_thread(reload, good, "is in use")
+        await asyncio.to_thread(reload, unstartable, "reload refused")
+        assert "somebody's mistake" in served.log
         assert served.get("/health")[0] == 200
         await served.idle()
 

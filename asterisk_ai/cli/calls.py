@@ -68,6 +68,8 @@ def print_call(session: CallSession) -> None:
     print(summary(session))
     for record in session.history:
         print(turn_line(record))
+    for trouble in session.troubles:
+        print(f"    {time.strftime('%H:%M:%S', time.localtime(trouble.get('at', 0)))} {trouble.get('text', trouble)}")
 
 
 def turn_line(record: TurnRecord) -> str:

@@ -288,6 +288,7 @@ def run_fetch(arguments: argparse.Namespace) -> int:
         names = ", ".join(f"{model.id} ({model.licence.name})" for model in refused)
         raise ConfigError(f"commercial use is forbidden by the licence of {names}: --accept-licence if yours is not")
     if not lacking:
+        context.store.settle(model.id for model in choice.models)
         if choice.selection and choice.models:
             context.store.select(choice.selection)
         return _report([model.id for model in choice.models], [], {}, arguments)

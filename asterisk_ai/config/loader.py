@@ -121,9 +121,12 @@ def _check_names(config: Config, reader: Reader) -> None:
             check(agent.pipeline, config.pipelines, "pipeline", f"agents.{name}.pipeline")
     for name, pipeline in config.pipelines.items():
         for stage in ("stt", "llm", "tts"):
-            if not getattr(pipeline, stage).strip():
-                path = f"pipelines.{name}.{stage}"
+            path = f"pipelines.{name}.{stage}"
+            engines = getattr(pipeline, stage)
+            if not all(engine.strip() for engine in engines):
                 reader.problem("name an engine", path, reader.lines.get(path, 0))
+            elif len(set(engines)) < len(engines):
+                reader.problem("names an engine twice", path, reader.lines.get(path, 0))
 
 
 def _check_listeners(config: Config, reader: Reader) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from asterisk_ai.config.document import Document, Value, plain_scalar
-from asterisk_ai.config.schema import Range, Secret
+from asterisk_ai.config.schema import Names, Range, Secret
 from asterisk_ai.errors import ConfigError
 
 _WORDS = {"yes": True, "on": True, "no": False, "off": False, "true": True, "false": False}
@@ -85,6 +85,8 @@ class Reader:
         origin, arguments = get_origin(kind), get_args(kind)
         if kind is Any:
             return self.free(value, path, secret=False)
+        if kind is Names:
+            return self.names(value, path)
         if origin is Annotated:
             limits = next((item for item in arguments[1:] if isinstance(item, Range)), None)
             return self.scalar(arguments[0], value, path, limits or unit_range(name))
@@ -125,6 +127,13 @@ class Reader:
             known = ", ".join(str(choice) for choice in choices)
             self.problem(f"must be one of {known}, found {_describe(value)}", path, value.line)
         return value.data
+
+    def names(self, value: Value, path: str) -> Names:
+        """One name, or a list of them."""
+        items = value.data if isinstance(value.data, list) else [value]
+        if not items:
+            self.problem("name at least one", path, value.line)
+        return Names(self.scalar(str, item, path, unit_range("")) for item in items)
 
     def sequence(self, kind: Any, value: Value, path: str, name: str) -> tuple[Any, ...]:
         if not isinstance(value.data, list):

@@ -47,13 +47,38 @@ Seconds = Annotated[float, Range(0.1, 86_400)]
 Count = Annotated[int, Range(1, 100_000)]
 
 
+class Names(tuple[str, ...]):
+    """One name, or several in their order: ``a`` and ``[a, b]`` in the file."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return ", ".join(self)
+
+
 @dataclass(frozen=True, slots=True)
 class PipelineConfig:
-    """The engines of one pipeline, by their names in the catalog or as ``package.module:Class``."""
+    """The engines of one pipeline, by their names in the catalog or as ``package.module:Class``.
 
-    stt: str = "pocketsphinx"
-    llm: str = "rules"
-    tts: str = "espeak"
+    A stage with several has the first that works: the next takes over where
+    one fails, or keeps the caller waiting for longer than the stage's limit.
+    """
+
+    stt: Names = field(default_factory=lambda: Names(("pocketsphinx",)))
+    llm: Names = field(default_factory=lambda: Names(("rules",)))
+    tts: Names = field(default_factory=lambda: Names(("espeak",)))
+    stt_seconds: Annotated[float, Range(0.1, 60)] = 4.0
+    """For the words, from the end of the caller's speech."""
+    llm_seconds: Annotated[float, Range(0.1, 60)] = 4.0
+    """For the first part of the answer, and between parts."""
+    tts_seconds: Annotated[float, Range(0.1, 60)] = 2.0
+    """For the first sound of a sentence, and between pieces."""
+    switching: str = "One moment, please."
+    """Said where the caller has waited for one engine and the next is asked; empty for nothing."""
+    breaker_failures: Annotated[int, Range(1, 1000)] = 3
+    """After so many failures in a row an engine is left alone ..."""
+    breaker_seconds: Annotated[float, Range(0.1, 86_400)] = 30.0
+    """... for so long, then tried by one call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,10 +220,12 @@ def _tar(archive: Path, how: Archive, limits: Limits) -> Iterator[Iterator[Membe
     with archive.open("rb") as raw, _decompressed(raw, how.format) as stream:
         bounded = _Bounded(stream, limits.total(archive.stat().st_size) + limits.header_bytes, limits, archive)
         with tarfile.open(fileobj=bounded, mode="r:") as opened:
-            yield _tar_members(opened, how, limits, archive)
+            yield _tar_members(opened, bounded, how, limits, archive)
 
 
-def _tar_members(opened: tarfile.TarFile, how: Archive, limits: Limits, archive: Path) -> Iterator[Member]:
+def _tar_members(
+    opened: tarfile.TarFile, bounded: _Bounded, how: Archive, limits: Limits, archive: Path
+) -> Iterator[Member]:
     count = 0
     while (info := opened.next()) is not None:
         opened.members.clear()  # type: ignore[attr-defined]  # it would keep every header
@@ -238,6 +240,8 @@ def _tar_members(opened: tarfile.TarFile, how: Archive, limits: Limits, archive:
         if not parts:
             raise _refused(archive, f"{info.name[:80]!r} in it is a file where a folder must be")
         yield Member(parts, info.size, _tar_opener(opened, info))
+    if not bounded.ends_well():  # tarfile takes a cut between two files for the end
+        raise _refused(archive, "it is cut short")
 
 
 def _tar_opener(opened: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
@@ -294,6 +298,12 @@ class _Bounded(io.RawIOBase):
             raise _refused(self._archive, "it unpacks to more than it may")
         self._back = (self._back + data)[-2048:]
         return head + data
+
+    def ends_well(self) -> bool:
+        """Read the rest, with what a compressed stream checks at its end; True where the end is a tar's: zeros."""
+        while self.read(_CHUNK):
+            pass
+        return self._back.endswith(bytes(tarfile.BLOCKSIZE))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if whence != os.SEEK_SET or offset < 0:

@@ -61,8 +61,12 @@ class FileSink:
             return
         self._count += 1
         path = self._spool / f"{self._name}-{self._count}.wav"
+        writing = asyncio.ensure_future(asyncio.to_thread(self._write, path, pcm))
         try:
-            await asyncio.to_thread(self._write, path, pcm)
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            writing.add_done_callback(lambda _: path.unlink(missing_ok=True))  # the thread goes on, and writes it
+            raise
         except OSError as error:
             raise ProviderUnavailable("playback", f"{path}: {error.strerror}") from error
         try:

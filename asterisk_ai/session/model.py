@@ -65,6 +65,8 @@ class CallSession:
     """Where the call is while it has no audio: ``talk``, ``play`` or ``played`` (the dialplan knows what to do), ``restart``."""
     gating: list[str] = field(default_factory=list)
     """Tokens that keep the caller's audio from being captured."""
+    troubles: list[dict[str, Any]] = field(default_factory=list)
+    """Engines that failed this call: ``at`` and the fields of a fallback chain's Trouble, ``text`` for people."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a newer version, kept for it."""
     sink: Any = None

@@ -66,6 +66,18 @@ class Metrics:
         self.fastagi_requests = Counter(
             "ai_agent_fastagi_requests_total", "FastAGI requests served", ["route", "status"], registry=registry
         )
+        self.provider_failures = Counter(
+            "ai_agent_provider_failures_total",
+            "Engines that failed a call, by how (unavailable, rejected, timeout, error)",
+            ["stage", "provider", "kind"],
+            registry=registry,
+        )
+        self.provider_switches = Counter(
+            "ai_agent_provider_switches_total",
+            "Engines that took over from one that failed",
+            ["stage", "provider", "next"],
+            registry=registry,
+        )
 
     def render(self) -> bytes:
         """All of them in Prometheus's text format."""
