@@ -20,6 +20,7 @@ first steps:
   asterisk-ai check                     is everything there that a first call needs?
   asterisk-ai dialplan install          put the dialplan where Asterisk reads it
   asterisk-ai serve                     run the server (systemd: asterisk-ai dialplan print systemd)
+  asterisk-ai models fetch              models for larger local engines, as this machine can bear them
 
 The configuration is the file given with --config, else $ASTERISK_AI_CONFIG, ./asterisk_ai.yaml,
 /etc/asterisk/asterisk_ai.yaml, else the one that comes with the package.
