@@ -124,10 +124,10 @@ def measure(arguments: argparse.Namespace, folder: Path, base: str, digest: str)
     again = min(timed([*fetch, *names])[0] for _ in range(arguments.runs))
     ratio = min(theirs) / min(ours)
     print(f"curl and sha256sum: {arguments.megabytes / min(theirs):7.0f} MiB/s ({min(theirs):.2f} s)")
-    print(f"models fetch:       {arguments.megabytes / min(ours):7.0f} MiB/s ({min(ours):.2f} s, Python's start included)")
+    print(f"models fetch:       {arguments.megabytes / min(ours):7.0f} MiB/s ({min(ours):.2f} s with Python's start)")
     print(f"ratio:              {ratio:7.0%} (at least {LEAST_RATIO:.0%})")
     print(f"peak memory:        {max(peaks):7.1f} MB (at most {MOST_MEGABYTES:.0f}; {SET} files, 4 at once, included)")
-    print(f"second run:         {again:7.2f} s for {SET} models of {SET * arguments.megabytes} MiB (most: {MOST_SECONDS:g})")
+    print(f"second run:         {again:7.2f} s for {SET * arguments.megabytes} MiB (at most {MOST_SECONDS:g})")
     return 0 if ratio >= LEAST_RATIO and max(peaks) <= MOST_MEGABYTES and again <= MOST_SECONDS else 1
 
 

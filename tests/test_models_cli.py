@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from models_server import V2, Fault, Server, content, entry, running, settings_file, zipped
 
+from asterisk_ai.cli import check
 from asterisk_ai.cli import main as cli
 from asterisk_ai.cli.models_progress import Bars, size_text
 from asterisk_ai.config import load
@@ -41,6 +42,12 @@ TIERS = [  # in place of the packaged ones; this machine is "small"
     )
 ]  # fmt: skip
 Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a power cut loses what fsync promised is not to be seen here; it only makes the tests slow."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture
@@ -380,6 +387,16 @@ def test_engine_without_its_model(
     run("fetch", "voice", "--yes")
     cli.main(["check", "--config", str(settings)])
     assert re.search(rf"ok +engine tts/{engine}\n", capsys.readouterr().out)
+
+
+def test_check_tells_of_damage(fetched: Store, settings: Path) -> None:
+    config = load(str(settings))
+    well = (True, f"models in {fetched.directory}: stt, voice")
+    assert [(one.ok, one.text) for one in check._models(config)] == [well]
+    fetched.path("voice").write_bytes(b"")
+    found = list(check._models(config))
+    assert [one.ok for one in found] == [False]
+    assert found[0].remedy == f"asterisk-ai models fetch voice --config {settings}"
 
 
 # -- what is shown while it goes

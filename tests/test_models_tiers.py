@@ -10,8 +10,8 @@ import pytest
 from asterisk_ai.config import share_path
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.models import benchmark, registry, tiers
-from asterisk_ai.models.benchmark import Measured
 from asterisk_ai.models.hardware import Machine, detect
+from asterisk_ai.models.measured import Measured
 
 REGISTRY = registry.load(share_path("models") / "registry.json")
 GB = 1_000_000_000

@@ -185,7 +185,7 @@ class Store:
         :raises ModelError: the directory cannot be written, or the other one takes longer than ``seconds``.
         """
         try:
-            self.directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+            _make(self.directory)
             handle = os.open(self.directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise ModelError(f"cannot write to {self.directory}: {error.strerror} (run this as its owner, "
@@ -349,6 +349,14 @@ def _write(path: Path, text: str) -> None:
     draft.chmod(0o644)
     draft.replace(path)
     _sync(path.parent)
+
+
+def _make(folder: Path) -> None:
+    """Readable by the user that serves calls, whatever the umask of the one who fetches."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
 
 
 def _sync(folder: Path) -> None:

@@ -63,6 +63,11 @@ class Metrics:
         self.frames_dropped = Counter(
             "ai_agent_frames_dropped_total", "Audio frames thrown away", ["direction"], registry=registry
         )
+        self.clock_lag = Gauge(
+            "ai_agent_clock_lag_p99_seconds",
+            "Lag of the audio clock, 99th percentile of the last 3 s",
+            registry=registry,
+        )
         self.fastagi_requests = Counter(
             "ai_agent_fastagi_requests_total", "FastAGI requests served", ["route", "status"], registry=registry
         )
