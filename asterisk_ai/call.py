@@ -10,14 +10,15 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
 from asterisk_ai.audio.levels import LevelMeter, dbov
-from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.audio.vad import EnergyVad, Onset
 from asterisk_ai.config.schema import AgentConfig
 from asterisk_ai.dialog import turn
+from asterisk_ai.dialog.backchannel import phrases
 from asterisk_ai.dialog.events import (
     Action,
     Answer,
@@ -28,10 +29,13 @@ from asterisk_ai.dialog.events import (
     HungUp,
     Leave,
     OpenUtterance,
+    PauseReply,
     RecognitionFailed,
     ReplyEnded,
     ReplyFailed,
+    ResumeReply,
     Speak,
+    SpeakFiller,
     SpeakingStarted,
     Started,
     StopReply,
@@ -39,6 +43,7 @@ from asterisk_ai.dialog.events import (
     VoiceOffset,
     VoiceOnset,
     WordsFinal,
+    WordsPartial,
 )
 from asterisk_ai.dialog.heard import sentences
 from asterisk_ai.errors import ProviderError
@@ -50,8 +55,8 @@ from asterisk_ai.providers.base import (
     Remember,
     Say,
     SpeechToText,
-    SpeechToTextStream,
     TextToSpeech,
+    Transcript,
     TurnRequest,
 )
 from asterisk_ai.providers.fallback import Trouble, listening
@@ -59,6 +64,7 @@ from asterisk_ai.session.model import CallSession, TurnRecord
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.logs import call_scope
 from asterisk_ai.telemetry.metrics import Metrics
+from asterisk_ai.utterance import Utterance
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +75,6 @@ GAP_SECONDS = 0.1
 _GAP_RECHECK = 0.02
 MAX_TROUBLES = 100
 """Failures of engines that are kept in the record of a call; the oldest go."""
-MAX_UTTERANCE_BYTES = 2 * 1024 * 1024
-"""What an utterance may hold while the recogniser is opened; the oldest is dropped beyond."""
 
 
 def _preroll_bytes(rate: int) -> int:
@@ -92,46 +96,6 @@ class Agent:
     stt: SpeechToText
     llm: LanguageModel
     tts: TextToSpeech
-
-
-class _Utterance:
-    """The caller's speech on its way to the recogniser, which may still be opening."""
-
-    def __init__(self, number: int, rate: int, stt_rates: tuple[int, ...]) -> None:
-        self.number = number
-        self.rate = rate if rate in stt_rates else stt_rates[0]
-        self.task: asyncio.Task[None] | None = None
-        self.closed = asyncio.Event()
-        self.seconds = 0.0
-        self._source_rate = rate
-        self._resampler = Resampler(rate, self.rate)
-        self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0
-        self._stream: SpeechToTextStream | None = None
-
-    def feed(self, pcm: bytes) -> None:
-        self.seconds += duration(len(pcm), self._source_rate)
-        self._pass(self._resampler.push(pcm))
-
-    def attach(self, stream: SpeechToTextStream) -> None:
-        """The recogniser is open: it gets what has waited, and the rest as it comes."""
-        self._stream = stream
-        while self._waiting:
-            stream.feed(self._waiting.popleft())
-
-    def close(self) -> None:
-        self._pass(self._resampler.flush())
-        self.closed.set()
-
-    def _pass(self, pcm: bytes) -> None:
-        if self._stream is not None:
-            if pcm:
-                self._stream.feed(pcm)
-            return
-        self._waiting.append(pcm)
-        self._waiting_bytes += len(pcm)
-        while self._waiting_bytes > MAX_UTTERANCE_BYTES:
-            self._waiting_bytes -= len(self._waiting.popleft())
 
 
 class Call:
@@ -164,7 +128,12 @@ class Call:
         self._clock = clock
         self._meter = meter
         self._params = agent.config.turn
-        self._state = turn.initial(agent.config.greeting, interruptible=agent.config.greeting_interruptible)
+        self._state = turn.initial(
+            agent.config.greeting,
+            interruptible=agent.config.greeting_interruptible,
+            language=agent.config.language,
+        )
+        self._gates: frozenset[str] = frozenset()
         self._group = asyncio.TaskGroup()
         self._context = copy_context()
         self._begun = asyncio.Event()
@@ -177,13 +146,16 @@ class Call:
         self._preroll: deque[bytes] = deque()
         self._preroll_bytes = 0
         self._preroll_keep = _preroll_bytes(8000)
-        self._utterances: dict[int, _Utterance] = {}  # of this call alone; at most two
-        self._open: _Utterance | None = None
+        self._utterances: dict[int, Utterance] = {}  # of this call alone; at most two
+        self._open: Utterance | None = None
         self._reply_task: asyncio.Task[None] | None = None
         self._record: TurnRecord | None = None
         self._timings: dict[str, float] = {}
         self._turn_ended_at = 0.0
         self._memory_before: dict[str, Any] | None = None
+        self._fillers: list[asyncio.Task[None]] = []
+        self._voice = asyncio.Lock()  # one piece of speech is queued at a time
+        self._interrupted_at = 0.0
         self._playback = PlaybackManager(session.sink or connection, agent.tts, voice=agent.config.voice)
 
     # ---- life -------------------------------------------------------------
@@ -218,10 +190,13 @@ class Call:
     @asynccontextmanager
     async def _calling(self) -> AsyncIterator[None]:
         self._metrics.conversation_state.labels(self._state.phase.value).inc()
+        self._metrics.capture_enabled.inc()
         try:
             async with self._group:
                 yield
         finally:
+            self._gate(frozenset())
+            self._metrics.capture_enabled.dec()
             if self._timer is not None:
                 self._timer.cancel()
             if self.session.sink is not None:
@@ -230,7 +205,7 @@ class Call:
             logger.info("call cleaned up: %s", self.close_reason or "failed")
 
     def _tasks(self) -> list[asyncio.Task[None]]:
-        tasks = [utterance.task for utterance in self._utterances.values()] + [self._reply_task]
+        tasks = [utterance.task for utterance in self._utterances.values()] + [self._reply_task, *self._fillers]
         return [task for task in tasks if task is not None]
 
     # ---- MediaHandler -------------------------------------------------------
@@ -255,6 +230,8 @@ class Call:
             return
         try:
             self._audio_at = now
+            if self._gates and self._gated(now):
+                return
             vad = self._vad
             voice = vad.push_level(level, duration(len(pcm), self.rate), now)
             if vad.speaking or voice:
@@ -268,6 +245,32 @@ class Call:
         except Exception:
             logger.exception("the call failed", extra={"call_id": self.session.call_id})
             self._fall_back()
+
+    def _gated(self, now: float) -> bool:
+        """Whether this frame is not to be captured; a guard time ends by the clock alone."""
+        self._gate(turn.gates(self._state, self._params, now))
+        return bool(self._gates)
+
+    def _gate(self, gates: frozenset[str]) -> None:
+        """Capture closes with the first token and opens with the last."""
+        was, self._gates = self._gates, gates
+        self.session.gating = sorted(gates)
+        if bool(gates) is bool(was):
+            return
+        if gates:
+            self._metrics.gating_active.inc()
+            self._metrics.capture_enabled.dec()
+            self._forget_audio()
+        else:
+            self._metrics.gating_active.dec()
+            self._metrics.capture_enabled.inc()
+
+    def _forget_audio(self) -> None:
+        """What was captured before a gap in the capture must not be joined to what comes after it."""
+        self._preroll.clear()
+        self._preroll_bytes = 0
+        if self._vad.reset():
+            self._step(VoiceOffset(self._vad.voiced_until))
 
     def on_digit(self, digit: str) -> None:
         try:
@@ -302,6 +305,9 @@ class Call:
             self._metrics.conversation_state.labels(self._state.phase.value).inc()
         for action in actions:
             self._carry_out(action)
+        gates = turn.gates(self._state, self._params, self._clock())
+        if gates != self._gates:
+            self._gate(gates)
         self._arm()
 
     def _arm(self) -> None:
@@ -345,6 +351,13 @@ class Call:
                 self._answer(action)
             case Speak():
                 self._speak(action)
+            case SpeakFiller():
+                self._fillers.append(self._spawn(self._say_filler(action.text)))
+            case PauseReply():
+                self._playback.pause()
+                self._interrupted_at = self._clock()
+            case ResumeReply():
+                self._resume_reply(action.outcome)
             case StopReply():
                 self._stop_reply(action.outcome)
             case Leave():
@@ -357,7 +370,7 @@ class Call:
     # ---- listening --------------------------------------------------------------
 
     def _open_utterance(self, number: int) -> None:
-        utterance = _Utterance(number, self.rate, tuple(self.agent.stt.sample_rates))
+        utterance = Utterance(number, self.rate, tuple(self.agent.stt.sample_rates))
         for pcm in self._preroll:
             utterance.feed(pcm)
         self._preroll.clear()
@@ -382,11 +395,14 @@ class Call:
         if utterance.task is not None:
             utterance.task.cancel()
 
-    async def _recognise(self, utterance: _Utterance) -> None:
+    async def _recognise(self, utterance: Utterance) -> None:
         hints = self.agent.llm.hints(self.session.memory)
+        if self._state.reply_live:  # what interrupts, or only seems to, must be heard as what it is
+            hints = hints.widened(phrases(hints.language))
         event: WordsFinal | RecognitionFailed
         try:
-            async with self.agent.stt.open(rate=utterance.rate, hints=hints) as stream:
+            heard = partial(self._partial_words, utterance)
+            async with self.agent.stt.open(rate=utterance.rate, hints=hints, partial=heard) as stream:
                 utterance.attach(stream)
                 await utterance.closed.wait()
                 words = await stream.finish()
@@ -398,6 +414,11 @@ class Call:
         self._utterances.pop(utterance.number, None)
         self._timings["words"] = self._since_turn_end()
         self._step(event)
+
+    def _partial_words(self, utterance: Utterance, words: Transcript) -> None:
+        """The recogniser has a view of what was said so far."""
+        complete = words.accepted and self.agent.llm.complete(words.text, self.session.memory)
+        self._step(WordsPartial(utterance.number, words.text, words.accepted, complete))
 
     def _since_turn_end(self) -> float:
         return round(self._clock() - self._turn_ended_at, 4)
@@ -445,6 +466,7 @@ class Call:
         try:
             async with self.agent.llm.reply(request) as parts:
                 async for part in parts:
+                    self._timings.setdefault("first_token", self._since_turn_end())
                     match part:
                         case Say():
                             said = True
@@ -465,7 +487,15 @@ class Call:
             # The rule holds for what is heard now, not for what is queued behind it.
             await self._playback.finished()
         for sentence in sentences(text):
-            await self._playback.say(sentence, lambda: self._audible(reply, interruptible))
+            async with self._voice:
+                await self._playback.say(sentence, lambda: self._audible(reply, interruptible))
+
+    async def _say_filler(self, text: str) -> None:
+        try:
+            async with self._voice:
+                await self._playback.say(text, lambda: None)
+        except ProviderError as error:
+            logger.warning("the filler failed: %s", error)
 
     def _audible(self, reply: int, interruptible: bool) -> None:
         if self._record is None:
@@ -474,10 +504,20 @@ class Call:
             if self._timings or self._state.answering:
                 self._timings["first_audio"] = self._since_turn_end()
                 self._record.timings = self._timings
-                self._metrics.turn_response.observe(self._timings["first_audio"])
+                self._playback.on_first_frame(partial(self._first_frame, self._timings))
             self._memory_before = None
             logger.info("playback started")
         self._step(SpeakingStarted(reply, interruptible))
+
+    def _first_frame(self, timings: dict[str, float]) -> None:
+        """The answer's first frame is on the wire: the turn is over, in the caller's ear."""
+        timings["first_frame"] = self._since_turn_end()
+        self._metrics.turn_response.observe(timings["first_frame"])
+        before = 0.0
+        for part in ("endpoint", "words", "first_token", "first_audio", "first_frame"):
+            if part in timings:
+                self._metrics.turn_part.labels(part).observe(max(0.0, timings[part] - before))
+                before = timings[part]
 
     async def _finish_reply(self, reply: int, then: Leave | None) -> None:
         if not await self._playback.finished():
@@ -495,8 +535,16 @@ class Call:
         self._forget_unsaid()
         self._step(ReplyFailed(reply))
 
+    def _resume_reply(self, outcome: str) -> None:
+        self._playback.resume()
+        self._metrics.barge_in.labels(outcome).inc()
+        logger.info("no interruption: %s; on after %.0f ms", outcome, (self._clock() - self._interrupted_at) * 1000)
+
     def _stop_reply(self, outcome: str) -> None:
         self._account(self._playback.stop(), interrupted=True)
+        for filler in self._fillers:
+            filler.cancel()
+        self._fillers.clear()
         if self._reply_task is not None:
             self._reply_task.cancel()
             self._reply_task = None

@@ -113,8 +113,8 @@ class CallRoutes:
             if code.isdecimal() and 0 < int(code) < 128 and sink.on_digit is not None:
                 sink.on_digit(chr(int(code)))
 
-        async def play(path: str) -> None:
-            digit((await agi.stream_file(path, _ALL_DIGITS)).result)
+        async def play(path: str, offset: int) -> None:
+            digit((await agi.command("STREAM FILE", path, _ALL_DIGITS, str(offset), seconds=None)).result)
 
         async def idle() -> None:
             digit((await agi.command("WAIT FOR DIGIT", _IDLE_MS)).result)

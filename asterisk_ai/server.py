@@ -25,6 +25,7 @@ from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.sqlite import SqliteBackend
 from asterisk_ai.session.store import MemoryBackend, SessionStore
 from asterisk_ai.telemetry.http import HttpServer
+from asterisk_ai.telemetry.lateness import Lateness
 from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.telemetry.sd_notify import Notifier
 from asterisk_ai.transport.audiosocket import AudioSocketConnection, AudioSocketServer
@@ -91,6 +92,7 @@ class Server:
         self._draining = False
         self._ready = False
         self._exported: dict[str, int] = {}
+        self._lateness = Lateness()
         self._reloading = asyncio.Lock()
         self._reloads, self._reload_problem = 0, ""
         self._started = self._beat = time.monotonic()
@@ -228,6 +230,8 @@ class Server:
             raise CallRefused("DRAINING", "the server is about to stop")
         if self.store.count >= self.config.server.max_calls:
             raise CallRefused("FULL", f"server.max_calls is {self.config.server.max_calls}")
+        if self._lateness.too_late:
+            raise CallRefused("FULL", f"audio leaves {self._lateness.p99_ms:.0f} ms late: this machine can do no more")
         name = name or self.config.default_agent
         if name not in self._lineup.agents and name not in diagnostic.AGENTS:
             known = ", ".join(self._lineup.agents)
@@ -275,6 +279,9 @@ class Server:
             self._beat = time.monotonic()
             if self._manager.watchdog_seconds:
                 self._notifier.watchdog()
+            self._lateness.add(
+                self.clock.take_lags(), calls=self.store.talking, limit_ms=self.config.server.max_lateness_ms
+            )
             self._export()
             for session in self.store.live:
                 outcome = self._overdue(session)
@@ -292,6 +299,7 @@ class Server:
         """The transports count for themselves; their counts go to the metrics from here."""
         counters = self.audiosocket.counters
         self.metrics.active_calls.set(self.store.count)
+        self.metrics.clock_lag.set(self._lateness.p99_ms / 1000)
         for reason, count in counters.refused.items():
             self._advance(f"refused/{reason}", count, self.metrics.refused.labels(reason))
         self._advance("late", self.clock.late_frames, self.metrics.frames_late)
@@ -335,6 +343,7 @@ class Server:
                 "late": self.clock.late_frames,
                 "skipped": self.clock.skipped_frames,
                 "dropped": self.audiosocket.counters.frames_dropped,
+                "clock_lag_p99_ms": self._lateness.p99_ms,
             },
             "refused_connections": dict(self.audiosocket.counters.refused),
             "uptime_seconds": round(time.monotonic() - self._started, 1),
@@ -348,7 +357,7 @@ class Server:
 
     def ready(self) -> tuple[bool, Mapping[str, Any]]:
         """For /ready: whether a new call is taken now."""
-        full = self.store.count >= self.config.server.max_calls
+        full = self.store.count >= self.config.server.max_calls or self._lateness.too_late
         ready = self._ready and not full
         return ready, {"ready": ready, "reason": "" if ready else "full" if full else "draining or starting"}
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 
 from asterisk_ai.errors import ProviderUnavailable
-from asterisk_ai.providers.base import Hints, Readiness, Remember, ReplyPart, Say, Transcript, TurnRequest
+from asterisk_ai.providers.base import Hints, Readiness, Remember, ReplyPart, Say, Transcript, TurnRequest, ignore
 
 
 class ScriptedStream:
@@ -36,7 +36,9 @@ class ScriptedSpeechToText:
         self.open_streams = 0
 
     @asynccontextmanager
-    async def open(self, *, rate: int, hints: Hints) -> AsyncIterator[ScriptedStream]:
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[ScriptedStream]:
         self.open_streams += 1
         try:
             yield ScriptedStream(self._words, self._delay)
@@ -82,7 +84,9 @@ class ToneSpeechToText(ScriptedSpeechToText):
         self._tones = dict(settings["words"])
 
     @asynccontextmanager
-    async def open(self, *, rate: int, hints: Hints) -> AsyncIterator[Any]:
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[Any]:
         yield ToneStream(rate, self._tones)
 
 
@@ -111,7 +115,9 @@ class RudeSpeechToText(ScriptedSpeechToText):
     """Opens streams that raise when they are fed."""
 
     @asynccontextmanager
-    async def open(self, *, rate: int, hints: Hints) -> AsyncIterator[ScriptedStream]:
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[ScriptedStream]:
         yield RudeStream("", 0.0)
 
 
@@ -133,6 +139,9 @@ class RudeLanguageModel:
 
     def digits_wanted(self, memory: Mapping[str, Any]) -> int:
         raise LookupError("a mistake in somebody's digits")
+
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
+        return True
 
     async def start(self) -> None: ...
 

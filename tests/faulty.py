@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.base import Do, Hints, Readiness, Remember, ReplyPart, Say, Transcript, TurnRequest
+from asterisk_ai.providers.base import Do, Hints, Readiness, Remember, ReplyPart, Say, Transcript, TurnRequest, ignore
 
 
 class _Faulty:
@@ -56,7 +56,9 @@ class FaultySpeechToText(_Faulty):
         self.heard_seconds: list[float] = []
 
     @asynccontextmanager
-    async def open(self, *, rate: int, hints: Hints) -> AsyncIterator[Any]:
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[Any]:
         self.used += 1
         await self.fail("open")
         yield _FaultyStream(self, rate)
@@ -91,6 +93,9 @@ class FaultyLanguageModel(_Faulty):
 
     def digits_wanted(self, memory: Mapping[str, Any]) -> int:
         return 0
+
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
+        return True
 
     @asynccontextmanager
     async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:

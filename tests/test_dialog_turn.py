@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +22,13 @@ from asterisk_ai.dialog.events import (
     HungUp,
     Leave,
     OpenUtterance,
+    PauseReply,
     RecognitionFailed,
     ReplyEnded,
     ReplyFailed,
+    ResumeReply,
     Speak,
+    SpeakFiller,
     SpeakingStarted,
     Started,
     StopReply,
@@ -32,6 +36,7 @@ from asterisk_ai.dialog.events import (
     VoiceOffset,
     VoiceOnset,
     WordsFinal,
+    WordsPartial,
 )
 from asterisk_ai.dialog.turn import Phase, TurnParams
 
@@ -111,7 +116,7 @@ def test_the_greeting_is_said_first() -> None:
     talk = Talk()
     assert talk.due is None
     assert talk.at(5.0, Started()) == [Speak(1, "Hello.", interruptible=True)]
-    assert talk.phase is Phase.SPEAKING
+    assert talk.phase is Phase.GREETING
 
 
 def test_without_a_greeting_the_agent_listens() -> None:
@@ -231,33 +236,199 @@ def test_a_cough_while_the_words_are_awaited_does_not_make_a_noise_of_them() -> 
     assert talk.at(2.75, WordsFinal(1, "", accepted=False)) == [Answer(2, "", understood=False)]
 
 
+def test_a_whole_answer_is_answered_after_a_short_silence() -> None:
+    talk = listening()
+    talk.at(1.5, VoiceOnset(1.5))
+    talk.at(2.16, VoiceOffset(2.0))
+    assert talk.at(2.2, WordsPartial(1, "hours", complete=True)) == []
+    assert talk.due == pytest.approx(2.25)
+    assert talk.timer() == [CloseUtterance(1, 2.0)]
+
+
+def test_half_an_answer_gets_a_longer_silence() -> None:
+    talk = listening()
+    talk.at(1.5, VoiceOnset(1.5))
+    talk.at(2.16, VoiceOffset(2.0))
+    talk.at(2.2, WordsPartial(1, "my number is five", accepted=False))
+    assert talk.due == pytest.approx(3.0)
+    talk.at(2.9, VoiceOnset(2.85))
+    talk.at(3.2, VoiceOffset(3.0))
+    assert talk.due == pytest.approx(3.6), "what was decoded before is not all that was said"
+    assert talk.at(3.3, WordsPartial(7, "stale", complete=True)) == []
+    assert talk.due == pytest.approx(3.6)
+
+
+def test_words_that_come_after_the_short_silence_end_the_utterance_at_once() -> None:
+    talk = listening()
+    talk.at(1.5, VoiceOnset(1.5))
+    talk.at(2.16, VoiceOffset(2.0))
+    talk.at(2.4, WordsPartial(1, "hours", complete=True))
+    assert talk.due == pytest.approx(2.25)
+    assert talk.at(2.4, Timer(2.0)) == [CloseUtterance(1, 2.0)]
+
+
+def test_a_filler_while_the_answer_is_made_and_again() -> None:
+    params = replace(PARAMS, filler_ms=1000.0, filler_prompt="One moment.")
+    talk = thinking(params)
+    assert talk.due == pytest.approx(2.6 + params.answer_seconds), "no filler while only words are awaited"
+    assert talk.at(2.8, WordsFinal(1, "hours")) == [Answer(2, "hours")]
+    assert talk.timer() == [SpeakFiller(2, "One moment.")]
+    assert talk.due == pytest.approx(4.8)
+    assert talk.timer() == [SpeakFiller(2, "One moment.")]
+    talk.at(5.0, SpeakingStarted(2))
+    assert talk.phase is Phase.SPEAKING
+
+
+def test_half_duplex_gates_the_agent_s_own_voice_and_its_echo() -> None:
+    params = replace(PARAMS, barge_in=False, guard_ms=300.0)
+    talk = speaking(params)
+    assert turn.gates(talk.state, params, 3.5) == {"reply-2"}
+    assert talk.at(4.0, ReplyEnded(2)) == []
+    assert turn.gates(talk.state, params, 4.2) == {"guard"}
+    assert turn.gates(talk.state, params, 4.31) == frozenset()
+
+
+def test_full_duplex_gates_only_what_must_be_heard_out() -> None:
+    talk = speaking()
+    assert turn.gates(talk.state, PARAMS, 3.5) == frozenset()
+    talk.at(3.5, SpeakingStarted(2, False))
+    assert turn.gates(talk.state, PARAMS, 3.6) == {"reply-2"}
+    talk.at(4.0, SpeakingStarted(2, True))
+    assert turn.gates(talk.state, PARAMS, 4.1) == frozenset()
+
+
 # ---- interruption ------------------------------------------------------------------------------
 
 
 def test_barge_in_stops_the_agent_and_the_utterance_goes_on() -> None:
     talk = speaking()
     assert talk.at(4.06, VoiceOnset(4.0)) == [OpenUtterance(2)]
-    assert talk.due == pytest.approx(4.24)
+    assert talk.due == pytest.approx(4.14)
+    assert talk.timer() == [PauseReply(2)]
+    assert talk.phase is Phase.INTERRUPTED
+    assert talk.due == pytest.approx(4.6)
     assert talk.timer() == [StopReply(2, "barge_in")]
     assert talk.phase is Phase.LISTENING
     talk.at(5.16, VoiceOffset(5.0))
     assert talk.timer() == [CloseUtterance(2, 5.0)]
 
 
-def test_a_cough_does_not_stop_the_agent() -> None:
+def test_a_click_is_not_even_listened_to() -> None:
     talk = speaking()
     assert talk.at(4.06, VoiceOnset(4.0)) == [OpenUtterance(2)]
-    assert talk.fire(4.30, voiced_until=4.15) == [], "the voice ended before barge_in_ms"
-    assert talk.at(4.31, VoiceOffset(4.15)) == [DropUtterance(2)]
+    assert talk.fire(4.25, voiced_until=4.10) == [], "the voice ended before barge_in_ms"
+    assert talk.at(4.26, VoiceOffset(4.10)) == [DropUtterance(2)]
+    assert talk.phase is Phase.SPEAKING
+
+
+def interrupted(until: float = 4.3, phase: Phase = Phase.SPEAKING) -> Talk:
+    """The caller makes a sound from 4.0 to ``until`` while reply 2 is said; its words are awaited."""
+    talk = speaking()
+    talk.at(4.06, VoiceOnset(4.0))
+    assert talk.fire(until, voiced_until=until) == [PauseReply(2)]
+    talk.at(until + 0.16, VoiceOffset(until))
+    assert talk.timer() == [CloseUtterance(2, until)]
+    assert talk.phase is Phase.INTERRUPTED
+    return talk
+
+
+def test_a_cough_only_holds_the_agent() -> None:
+    talk = interrupted()
+    assert talk.at(4.7, WordsFinal(2, "", accepted=False)) == [ResumeReply(2, "noise")]
     assert talk.phase is Phase.SPEAKING
     assert talk.at(5.0, ReplyEnded(2)) == []
 
 
-@pytest.mark.parametrize(("voiced", "stopped"), [(0.239, False), (0.241, True)])
+@pytest.mark.parametrize("words", ["okay", "uh huh", "Right. Okay.", "mm-hm"])
+def test_a_backchannel_only_holds_the_agent(words: str) -> None:
+    talk = interrupted(4.5)
+    assert talk.at(4.9, WordsFinal(2, words)) == [ResumeReply(2, "backchannel")]
+    assert talk.phase is Phase.SPEAKING
+
+
+@pytest.mark.parametrize("words", ["no", "okay wait a second", "sales", "okay no"])
+def test_words_take_the_turn_however_short(words: str) -> None:
+    talk = interrupted()
+    assert talk.at(4.7, WordsFinal(2, words)) == [StopReply(2, "barge_in"), Answer(3, words)]
+    assert talk.phase is Phase.THINKING
+
+
+@pytest.mark.parametrize("words", ["wait", "hold on", "Stop! Stop!"])
+def test_a_call_for_attention_is_listened_to_and_not_answered(words: str) -> None:
+    talk = interrupted()
+    assert talk.at(4.7, WordsFinal(2, words)) == [StopReply(2, "barge_in")]
+    assert talk.phase is Phase.LISTENING
+
+
+def test_speech_that_was_not_understood_but_is_too_long_for_a_cough_takes_the_turn() -> None:
+    talk = interrupted(4.5)
+    assert talk.at(4.9, WordsFinal(2, "", accepted=False)) == [
+        StopReply(2, "barge_in"),
+        Answer(3, "", understood=False),
+    ]
+
+
+def test_words_known_while_the_caller_still_speaks_take_the_turn_at_once() -> None:
+    talk = speaking()
+    talk.at(4.06, VoiceOnset(4.0))
+    assert talk.fire(4.3, voiced_until=4.3) == [PauseReply(2)]
+    assert talk.at(4.3, WordsPartial(2, "okay")) == []
+    assert talk.at(4.4, WordsPartial(2, "okay but", accepted=False)) == []
+    assert talk.at(4.5, WordsPartial(2, "sales")) == [StopReply(2, "barge_in")]
+    assert talk.phase is Phase.LISTENING
+
+
+def test_a_recogniser_that_fails_or_is_stuck_does_not_cost_the_caller_the_answer() -> None:
+    talk = interrupted()
+    assert talk.at(4.7, RecognitionFailed(2)) == [ResumeReply(2, "noise")]
+    talk = interrupted()
+    assert talk.timer() == [DropUtterance(2), ResumeReply(2, "noise")]
+    assert talk.phase is Phase.SPEAKING
+
+
+def test_a_second_sound_belongs_to_the_same_interruption() -> None:
+    talk = speaking()
+    talk.at(4.06, VoiceOnset(4.0))
+    talk.fire(4.2, voiced_until=4.2)
+    talk.at(4.36, VoiceOffset(4.2))
+    assert talk.at(4.4, VoiceOnset(4.35)) == []
+    assert talk.fire(5.0, voiced_until=5.0) == [StopReply(2, "barge_in")]
+
+
+def test_an_answer_that_was_held_before_it_was_audible_is_heard_after_a_cough() -> None:
+    talk = thinking()
+    talk.at(2.7, VoiceOnset(2.65))
+    assert talk.at(2.8, WordsFinal(1, "hours")) == [Answer(2, "hours")]
+    assert talk.fire(2.85, voiced_until=2.85) == [PauseReply(2)]
+    talk.at(2.86, SpeakingStarted(2))
+    talk.at(3.0, VoiceOffset(2.86))
+    assert talk.timer() == [CloseUtterance(2, 2.86)]
+    assert talk.at(3.2, WordsFinal(2, "", accepted=False)) == [ResumeReply(2, "noise")]
+    assert talk.phase is Phase.SPEAKING
+
+
+def test_a_cough_after_the_question_does_not_lose_the_question() -> None:
+    talk = thinking()
+    talk.at(2.7, VoiceOnset(2.65))
+    assert talk.fire(2.9, voiced_until=2.85) == []
+    assert talk.at(2.95, VoiceOffset(2.85)) == [DropUtterance(2)]
+    assert talk.at(3.0, WordsFinal(1, "hours")) == [Answer(2, "hours")]
+
+
+def test_nothing_of_the_above_stops_the_agent() -> None:
+    talk = speaking()
+    assert talk.at(4.06, VoiceOnset(4.0)) == [OpenUtterance(2)]
+    assert talk.fire(4.2, voiced_until=4.12) == []
+    assert talk.at(4.28, VoiceOffset(4.12)) == [DropUtterance(2)]
+    assert talk.phase is Phase.SPEAKING
+    assert talk.at(5.0, ReplyEnded(2)) == []
+
+
+@pytest.mark.parametrize(("voiced", "stopped"), [(0.139, False), (0.141, True)])
 def test_the_length_of_an_interruption(voiced: float, stopped: bool) -> None:
     talk = speaking()
     talk.at(4.06, VoiceOnset(4.0))
-    assert bool(talk.fire(4.4, voiced_until=4.0 + voiced)) is stopped
+    assert talk.fire(4.4, voiced_until=4.0 + voiced) == [PauseReply(2)] * stopped
 
 
 def test_nothing_interrupts_a_legal_notice_but_it_is_heard_out() -> None:
@@ -275,7 +446,7 @@ def test_what_may_be_interrupted_changes_from_part_to_part() -> None:
     talk.at(3.5, VoiceOnset(3.5))
     assert talk.fire(4.5, voiced_until=4.5) == []
     talk.at(4.5, SpeakingStarted(2, True))
-    assert talk.fire(4.6, voiced_until=4.6) == [StopReply(2, "barge_in")]
+    assert talk.fire(4.6, voiced_until=4.6) == [PauseReply(2), StopReply(2, "barge_in")]
 
 
 def test_a_greeting_that_may_not_be_interrupted() -> None:
@@ -305,16 +476,16 @@ def test_half_duplex_forgets_what_was_said_over_the_agent() -> None:
 def test_going_on_while_the_words_are_awaited_takes_the_newest_utterance() -> None:
     talk = thinking()
     assert talk.at(2.7, VoiceOnset(2.65)) == [OpenUtterance(2)]
-    assert talk.fire(3.0, voiced_until=3.0) == [DropUtterance(1)]
+    assert talk.fire(3.3, voiced_until=3.3) == [DropUtterance(1)]
     assert talk.phase is Phase.LISTENING
-    assert talk.at(3.0, WordsFinal(1, "late")) == []
+    assert talk.at(3.3, WordsFinal(1, "late")) == []
 
 
 def test_interrupting_an_answer_that_is_still_being_made() -> None:
     talk = thinking()
     talk.at(2.7, VoiceOnset(2.65))
     assert talk.at(2.8, WordsFinal(1, "hours")) == [Answer(2, "hours")]
-    assert talk.fire(3.0, voiced_until=3.0) == [StopReply(2, "barge_in")]
+    assert talk.fire(3.3, voiced_until=3.3) == [PauseReply(2), StopReply(2, "barge_in")]
     assert talk.at(3.1, SpeakingStarted(2)) == []
     assert talk.at(3.1, ReplyEnded(2)) == []
     assert talk.at(3.1, ReplyFailed(2)) == []
@@ -436,7 +607,7 @@ def test_an_answer_resets_the_count_of_prompts() -> None:
     assert talk.timer() == [Speak(2, "One?")]
     talk.at(10.0, SpeakingStarted(2))
     talk.at(11.0, VoiceOnset(11.0))
-    assert talk.fire(11.5, voiced_until=11.5) == [StopReply(2, "barge_in")]
+    assert talk.fire(11.7, voiced_until=11.7) == [PauseReply(2), StopReply(2, "barge_in")]
     talk.at(12.2, VoiceOffset(12.0))
     talk.timer()
     assert talk.at(13.0, WordsFinal(1, "hours")) == [Answer(3, "hours")]
@@ -510,8 +681,8 @@ def test_an_answer_without_a_word_is_listened_after() -> None:
 def test_interrupting_an_action_cancels_it() -> None:
     talk = speaking()
     talk.at(4.0, VoiceOnset(4.0))
-    assert talk.fire(4.5, voiced_until=4.5) == [StopReply(2, "barge_in")]
-    assert talk.at(4.5, ReplyEnded(2, Leave("transfer"))) == []
+    assert talk.fire(4.7, voiced_until=4.7) == [PauseReply(2), StopReply(2, "barge_in")]
+    assert talk.at(4.7, ReplyEnded(2, Leave("transfer"))) == []
 
 
 # ---- trouble -----------------------------------------------------------------------------------
@@ -635,6 +806,7 @@ class Conversation(RuleBasedStateMachine):
         closing=st.sampled_from(["", "Bye."]),
         max_call=st.sampled_from([3.0, 20.0, 3600.0]),
         zero=st.booleans(),
+        filler=st.sampled_from([0.0, 300.0]),
     )
     def begin(
         self,
@@ -645,6 +817,7 @@ class Conversation(RuleBasedStateMachine):
         closing: str,
         max_call: float,
         zero: bool,
+        filler: float,
     ) -> None:
         limits: dict[str, Any] = {}
         if zero:  # every limit as low as the configuration lets it be
@@ -655,6 +828,8 @@ class Conversation(RuleBasedStateMachine):
             no_input_closing=closing,
             max_call_seconds=max_call,
             max_call_closing=closing,
+            filler_ms=filler,
+            guard_ms=200.0,
             **limits,
         )
         self.state = turn.initial(greeting, interruptible=interruptible)
@@ -663,6 +838,7 @@ class Conversation(RuleBasedStateMachine):
         self.open: set[int] = set()
         self.closed: set[int] = set()
         self.live: int | None = None
+        self.paused = False
         self.left = 0
         self.then: Leave | None = None
         self.numbers = (0, 0)
@@ -672,6 +848,8 @@ class Conversation(RuleBasedStateMachine):
         self.state, actions = turn.step(before, event, self.now, self.params)
         for action in actions:
             self.carry_out(action)
+        phases = (before.phase, self.state.phase)
+        assert phases[0] is phases[1] or phases[1] in turn.TRANSITIONS[phases[0]], f"{phases} is not in the table"
         if before.phase is Phase.ENDED:
             assert not actions
             assert self.state is before
@@ -701,7 +879,18 @@ class Conversation(RuleBasedStateMachine):
                 self.then = action.then if isinstance(action, Speak) else None
             case StopReply(number):
                 assert self.live == number
-                self.live = None
+                self.live, self.paused = None, False
+            case PauseReply(number):
+                assert self.live == number
+                assert not self.paused
+                self.paused = True
+            case ResumeReply(number):
+                assert self.live == number
+                assert self.paused
+                self.paused = False
+            case SpeakFiller(number):
+                assert self.live == number
+                assert not self.paused
             case Leave():
                 assert self.live is None
                 self.left += 1
@@ -752,10 +941,14 @@ class Conversation(RuleBasedStateMachine):
         self.send(DigitDialled(digit, wanted))
 
     @precondition(lambda self: self.closed)
-    @rule(text=st.sampled_from(["", "hours"]), accepted=st.booleans(), failed=st.booleans())
+    @rule(text=st.sampled_from(["", "hours", "okay", "wait"]), accepted=st.booleans(), failed=st.booleans())
     def words(self, text: str, accepted: bool, failed: bool) -> None:
         number = self.closed.pop()
         self.send(RecognitionFailed(number) if failed else WordsFinal(number, text, accepted))
+
+    @rule(text=st.sampled_from(["", "okay", "wait", "hours"]), accepted=st.booleans(), complete=st.booleans())
+    def partial_words(self, text: str, accepted: bool, complete: bool) -> None:
+        self.send(WordsPartial(next(iter(self.open), 0), text, accepted, complete))
 
     @rule(number=st.integers(0, 5), event=st.sampled_from([WordsFinal, RecognitionFailed]))
     def stale_words(self, number: int, event: type) -> None:
@@ -769,7 +962,7 @@ class Conversation(RuleBasedStateMachine):
         assert self.live is not None
         self.send(SpeakingStarted(self.live, interruptible))
 
-    @precondition(lambda self: self.live is not None)
+    @precondition(lambda self: self.live is not None and not self.paused)  # what is held cannot have been played
     @rule(failed=st.booleans(), leave=st.sampled_from([None, "transfer", "play"]))
     def reply_ends(self, failed: bool, leave: str | None) -> None:
         number, self.live = self.live, None
@@ -797,7 +990,12 @@ class Conversation(RuleBasedStateMachine):
         assert self.state.reply_live == (self.live is not None)
         assert self.state.utterance_open == bool(self.open)
         assert self.state.awaited in (self.closed or {0})
+        assert self.paused == (self.state.phase is Phase.INTERRUPTED)
+        gates = turn.gates(self.state, self.params, self.now)
+        if gates:
+            assert self.state.phase in (Phase.GREETING, Phase.SPEAKING, Phase.CLOSING, Phase.LISTENING)
         if self.state.phase is Phase.ENDED:
+            assert not gates, "a gate that is never opened again"
             assert not self.open
             assert not self.closed
             assert self.live is None
@@ -824,7 +1022,11 @@ class Conversation(RuleBasedStateMachine):
 
 _LIMITS = (
     "endpoint_ms",
+    "endpoint_complete_ms",
+    "endpoint_incomplete_ms",
     "barge_in_ms",
+    "barge_in_confirm_ms",
+    "barge_in_noise_ms",
     "min_utterance_ms",
     "max_utterance_seconds",
     "no_input_seconds",
@@ -832,5 +1034,8 @@ _LIMITS = (
     "answer_seconds",
 )
 
+EXAMPLES = int(os.environ.get("TURN_EXAMPLES", "500"))
+"""Nightly: TURN_EXAMPLES=10000."""
+
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestConversation.settings = settings(max_examples=EXAMPLES, stateful_step_count=60, deadline=None)

@@ -17,6 +17,7 @@ class CountingStream:
         self.options = options
         self.bytes = 0
         self.pieces = 0
+        self.stepped = 0
 
     def feed(self, data: bytes) -> None:
         self.bytes += len(data)
@@ -25,6 +26,16 @@ class CountingStream:
             time.sleep(self.options["slow"])
         if self.options.get("crash"):
             os._exit(3)
+
+    def ahead(self) -> bool:
+        """One step for each second kilobyte that was fed."""
+        if self.bytes < 2048 * (self.stepped + 1) or not self.options.get("ahead"):
+            return False
+        self.stepped += 1
+        return True
+
+    def news(self) -> dict[str, Any] | None:
+        return {"stepped": self.stepped}
 
     def finish(self) -> dict[str, Any]:
         if self.options.get("hang"):

@@ -87,6 +87,11 @@ class EnergyVad:
         """End of the last voiced frame."""
         return self._last
 
+    def reset(self) -> bool:
+        """Audio will be missing from here on: forget what was begun. Returns whether somebody was speaking."""
+        was, self.speaking, self._run = self.speaking, False, 0.0
+        return was
+
     def expire(self, now: float) -> Offset | None:
         """No frame came for a while (comfort noise is not forwarded): end speech by the clock."""
         return self._held(False, now) if self.speaking else None

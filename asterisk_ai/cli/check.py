@@ -17,8 +17,9 @@ from asterisk_ai.cli.dialplan import Finding, inspect, print_findings
 from asterisk_ai.cli.running import health
 from asterisk_ai.config import Config, load
 from asterisk_ai.config.loader import ConfigErrors
-from asterisk_ai.errors import AsteriskAIError, ConfigError, ProviderError
+from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError
 from asterisk_ai.lineup import Engines, Lineup
+from asterisk_ai.models.store import store_of
 
 
 def add_parser(commands: Any) -> None:
@@ -67,6 +68,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         return
     yield Finding(True, f"configuration {config.source}: agents {', '.join(config.agents)}")
     yield from _store(config)
+    yield from _models(config)
     yield from _ports(config)
     yield from asyncio.run(_collect(_engines(config)))
     yield from inspect(arguments.etc)
@@ -85,6 +87,21 @@ def _store(config: Config) -> Iterator[Finding]:
         yield Finding(True, f"store: {path}")
     else:
         yield Finding(False, f"store: {path} cannot be written by this user", f"chown it, or set store.path ({target})")
+
+
+def _models(config: Config) -> Iterator[Finding]:
+    """Fetched models, used or not: each whole and unchanged? Those that lack are their engines' to tell."""
+    store = store_of(config)
+    try:
+        problems = {name: store.problem(name) for name in store.ids()}
+    except ModelError as error:
+        yield Finding(False, f"models: {error}")
+        return
+    damaged = {name: problem for name, problem in problems.items() if problem}
+    for name, problem in damaged.items():
+        yield Finding(False, f"model {name}: {problem}", store.command(name))
+    if problems and not damaged:
+        yield Finding(True, f"models in {store.directory}: {', '.join(problems)}")
 
 
 def _ports(config: Config) -> Iterator[Finding]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
 from asterisk_ai import __version__
-from asterisk_ai.cli import bench, calls, check, dialplan, models, provider, serve
-from asterisk_ai.cli import call as call_command
 from asterisk_ai.errors import AsteriskAIError
+
+COMMANDS = ("serve", "check", "call", "calls", "bench", "dialplan", "models", "provider")
+"""Modules of this package, in the order that the help shows them. Each has ``add_parser(commands)``."""
 
 _DESCRIPTION = "AI voice agents on Asterisk."
 _EPILOG = """\
@@ -18,14 +20,15 @@ first steps:
   asterisk-ai check                     is everything there that a first call needs?
   asterisk-ai dialplan install          put the dialplan where Asterisk reads it
   asterisk-ai serve                     run the server (systemd: asterisk-ai dialplan print systemd)
+  asterisk-ai models fetch              models for larger local engines, as this machine can bear them
 
 The configuration is the file given with --config, else $ASTERISK_AI_CONFIG, ./asterisk_ai.yaml,
 /etc/asterisk/asterisk_ai.yaml, else the one that comes with the package.
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def parser(only: str = "") -> argparse.ArgumentParser:
+    """The command line: the whole of it, or of one command, so that the others' libraries need not be loaded."""
     top = argparse.ArgumentParser(
         prog="asterisk-ai",
         description=_DESCRIPTION,
@@ -34,14 +37,15 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"asterisk-ai {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (serve, check, call_command, calls, bench, dialplan, models, provider):
-        module.add_parser(commands)
+    for name in (only,) if only in COMMANDS else COMMANDS:
+        importlib.import_module(f"asterisk_ai.cli.{name}").add_parser(commands)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 well, 1 failed, 2 wrong usage."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = parser(words[0] if words else "").parse_args(words)
     try:
         return int(arguments.run(arguments))
     except (AsteriskAIError, OSError) as error:

@@ -13,9 +13,10 @@ from typing import Any
 from asterisk_ai.cli.models_progress import Bars, Lines, size_text
 from asterisk_ai.config import Config, load, proxies, share_path
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.models import benchmark, hardware, tiers
+from asterisk_ai.models import hardware, tiers
 from asterisk_ai.models import registry as registries
 from asterisk_ai.models.hardware import Machine
+from asterisk_ai.models.measured import Measured
 from asterisk_ai.models.registry import Model, Registry
 from asterisk_ai.models.store import Selection, Store, store_of
 from asterisk_ai.providers import catalog
@@ -193,7 +194,7 @@ class Choice:
 def run_tier(arguments: argparse.Namespace) -> int:
     context = _context(arguments)
     machine = hardware.detect(context.store.directory)
-    measured = benchmark.measure(machine.cores, machine.memory_bytes) if arguments.benchmark else None
+    measured = _measured(arguments, machine)
     verdicts = tiers.judge(context.registry, machine, measured)
     chosen = tiers.choose(context.registry, machine, measured).tier
     if arguments.tier and arguments.tier != "auto":
@@ -223,6 +224,14 @@ def run_tier(arguments: argparse.Namespace) -> int:
     for text in missing:
         print(f"     ({text})")
     return 0
+
+
+def _measured(arguments: argparse.Namespace, machine: Machine) -> Measured | None:
+    if not arguments.benchmark:
+        return None
+    from asterisk_ai.models import benchmark  # needs numpy, which nothing else here does
+
+    return benchmark.measure(machine.cores, machine.memory_bytes)
 
 
 def _machine_lines(machine: Machine) -> list[str]:
@@ -259,7 +268,7 @@ def _choose(arguments: argparse.Namespace, context: Context) -> Choice:
         reasons = [f"tier {tier.name} ({tier.about}): chosen for this machine before; --tier auto looks at it anew"]
     else:
         machine = hardware.detect(context.store.directory)
-        measured = benchmark.measure(machine.cores, machine.memory_bytes) if arguments.benchmark else None
+        measured = _measured(arguments, machine)
         verdicts = tiers.judge(registry, machine, measured)
         tier = tiers.choose(registry, machine, measured).tier
         reasons = [*_machine_lines(machine), f"tier {tier.name}: {tier.about}"]
@@ -288,6 +297,7 @@ def run_fetch(arguments: argparse.Namespace) -> int:
         names = ", ".join(f"{model.id} ({model.licence.name})" for model in refused)
         raise ConfigError(f"commercial use is forbidden by the licence of {names}: --accept-licence if yours is not")
     if not lacking:
+        context.store.settle(model.id for model in choice.models)
         if choice.selection and choice.models:
             context.store.select(choice.selection)
         return _report([model.id for model in choice.models], [], {}, arguments)

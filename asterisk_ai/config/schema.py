@@ -114,12 +114,19 @@ class HttpConfig:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """Limits of the whole server."""
+    """Limits of each worker process, and how many there are.
+
+    ``max_lateness_ms``: no new calls while 1 % of the audio leaves later than that; 0 for no such limit.
+    ``worker_ports``: where ``workers`` is more than 1, the first of the ports that are the workers' own,
+    three for each: AudioSocket, FastAGI, and HTTP on loopback.
+    """
 
     max_calls: Count = 100
     drain_seconds: Annotated[float, Range(0, 86_400)] = 30.0
     max_call_seconds: Annotated[float, Range(1, 604_800)] = 3600.0
     workers: Annotated[int, Range(1, 64)] = 1
+    max_lateness_ms: Annotated[float, Range(0, 1000)] = 20.0
+    worker_ports: Annotated[int, Range(1, 65535 - 3 * 64)] = 9100
 
 
 @dataclass(frozen=True, slots=True)

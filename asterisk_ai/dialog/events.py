@@ -47,6 +47,20 @@ class DigitDialled:
 
 
 @dataclass(frozen=True, slots=True)
+class WordsPartial:
+    """The recogniser's view of an utterance that is still open; a newer one replaces it.
+
+    ``complete``: a whole answer that need not go on, so that a short silence ends it. Not ``accepted``: words that
+    are no answer as they stand, so that the caller may be in the middle of one.
+    """
+
+    utterance: int
+    text: str
+    accepted: bool = True
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class WordsFinal:
     """The recogniser's last word on an utterance; ``accepted`` False: outside of what it may take for an answer."""
 
@@ -105,6 +119,7 @@ Event = (
     | VoiceOnset
     | VoiceOffset
     | DigitDialled
+    | WordsPartial
     | WordsFinal
     | RecognitionFailed
     | SpeakingStarted
@@ -168,6 +183,29 @@ class StopReply:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseReply:
+    """Hold playout at once, keeping what is queued: the caller may be interrupting."""
+
+    reply: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeReply:
+    """It was no interruption: go on where playout was held. ``outcome``: noise or backchannel."""
+
+    reply: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakFiller:
+    """Say something while the answer is being made, in front of it, as a part of the same reply."""
+
+    reply: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """Give the call back to the dialplan: hangup, transfer, queue, voicemail, play or fallback."""
 
@@ -175,4 +213,15 @@ class Leave:
     arguments: Mapping[str, str] = field(default_factory=dict)
 
 
-Action = OpenUtterance | CloseUtterance | DropUtterance | Answer | Speak | StopReply | Leave
+Action = (
+    OpenUtterance
+    | CloseUtterance
+    | DropUtterance
+    | Answer
+    | Speak
+    | SpeakFiller
+    | PauseReply
+    | ResumeReply
+    | StopReply
+    | Leave
+)

@@ -2,18 +2,21 @@
 
 ``step`` takes one event and returns the next state with the actions to carry
 out; ``deadline`` says when to come back with a :class:`~.events.Timer` if
-nothing else happens first. The table of phases:
+nothing else happens first; ``gates`` says what keeps the caller's audio from
+being captured. Every transition there is stands in :data:`TRANSITIONS`:
 
-========= ==================================================== ====================
-phase     the agent ...                                        leaves by
-========= ==================================================== ====================
-new       has not begun                                        Started
-speaking  says something (greeting, reply, prompt)             ReplyEnded, barge-in
-listening waits for words or digits                            endpoint, digits, no input
-thinking  has words coming or an answer being made             SpeakingStarted, barge-in
-closing   says its last words, nothing interrupts them         ReplyEnded
-ended     is done                                              --
-========= ==================================================== ====================
+=========== ==================================================== ============================
+phase       the agent ...                                        leaves by
+=========== ==================================================== ============================
+new         has not begun                                        Started
+greeting    says its first words                                 as speaking
+listening   waits for words or digits                            endpoint, digits, no input
+thinking    has words coming or an answer being made             SpeakingStarted, barge-in
+speaking    says something                                       ReplyEnded, barge-in
+interrupted holds what it was saying: the caller may have begun  words, length, or silence
+closing     says its last words, nothing interrupts them         ReplyEnded
+ended       is done                                              --
+=========== ==================================================== ============================
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from asterisk_ai.dialog.backchannel import is_backchannel, is_call_for_attention
 from asterisk_ai.dialog.events import (
     Action,
     Answer,
@@ -31,10 +35,13 @@ from asterisk_ai.dialog.events import (
     HungUp,
     Leave,
     OpenUtterance,
+    PauseReply,
     RecognitionFailed,
     ReplyEnded,
     ReplyFailed,
+    ResumeReply,
     Speak,
+    SpeakFiller,
     SpeakingStarted,
     Started,
     StopReply,
@@ -42,6 +49,7 @@ from asterisk_ai.dialog.events import (
     VoiceOffset,
     VoiceOnset,
     WordsFinal,
+    WordsPartial,
 )
 
 
@@ -49,11 +57,29 @@ class Phase(StrEnum):
     """See the table above."""
 
     NEW = "new"
-    SPEAKING = "speaking"
+    GREETING = "greeting"
     LISTENING = "listening"
     THINKING = "thinking"
+    SPEAKING = "speaking"
+    INTERRUPTED = "interrupted"
     CLOSING = "closing"
     ENDED = "ended"
+
+
+_P = Phase
+TRANSITIONS: dict[Phase, frozenset[Phase]] = {
+    _P.NEW: frozenset((_P.GREETING, _P.SPEAKING, _P.LISTENING, _P.ENDED)),
+    _P.GREETING: frozenset((_P.LISTENING, _P.THINKING, _P.SPEAKING, _P.INTERRUPTED, _P.CLOSING, _P.ENDED)),
+    _P.LISTENING: frozenset((_P.THINKING, _P.SPEAKING, _P.CLOSING, _P.ENDED)),
+    _P.THINKING: frozenset((_P.LISTENING, _P.SPEAKING, _P.INTERRUPTED, _P.CLOSING, _P.ENDED)),
+    _P.SPEAKING: frozenset((_P.LISTENING, _P.THINKING, _P.INTERRUPTED, _P.CLOSING, _P.ENDED)),
+    _P.INTERRUPTED: frozenset(
+        (_P.GREETING, _P.LISTENING, _P.THINKING, _P.SPEAKING, _P.CLOSING, _P.ENDED),
+    ),
+    _P.CLOSING: frozenset((_P.ENDED,)),
+    _P.ENDED: frozenset(),
+}
+"""From a phase to those that may follow it. A step never leaves this table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +87,21 @@ class TurnParams:
     """How one agent takes turns. The ``turn:`` mapping of an agent in asterisk_ai.yaml."""
 
     endpoint_ms: float = 600.0
-    """Silence after the caller's last sound that ends an utterance."""
+    """Silence after the caller's last sound that ends an utterance whose words are not known yet."""
+    endpoint_complete_ms: float = 250.0
+    """The same where the words are a whole answer: the grammar's end, a slot that is full."""
+    endpoint_incomplete_ms: float = 1000.0
+    """The same where they are no answer as they stand ("my number is five five ...")."""
     barge_in: bool = True
     """False: half duplex, the caller is not listened to while the agent speaks."""
-    barge_in_ms: float = 240.0
-    """Voiced sound that stops the agent; less is taken for a cough or a click."""
+    barge_in_ms: float = 140.0
+    """Voiced sound after which the agent holds its speech and listens; less is a click."""
+    barge_in_confirm_ms: float = 600.0
+    """Voiced sound that is an interruption whatever the words; less is judged by its words ("mm-hm" is none)."""
+    barge_in_noise_ms: float = 380.0
+    """Speech without words that is shorter is taken for a cough: the agent goes on where it was."""
+    guard_ms: float = 0.0
+    """Half duplex only: how long after the agent's speech its echo is kept from being heard."""
     min_utterance_ms: float = 120.0
     """Refused speech shorter than this is taken for a noise and not answered."""
     max_utterance_seconds: float = 20.0
@@ -77,6 +113,9 @@ class TurnParams:
     no_input_closing: str = "I cannot hear you, so I will end this call. Goodbye."
     digit_timeout_ms: float = 2500.0
     """Pause that ends dialled digits where their number is open (# ends them at once)."""
+    filler_ms: float = 0.0
+    """Waiting time after which the agent says ``filler_prompt``, and again after each further one; 0: never."""
+    filler_prompt: str = "One moment."
     answer_seconds: float = 15.0
     """How long words or an answer may take before the agent says that it has a problem."""
     trouble_prompt: str = "I am sorry, I have a technical problem. Please say that again."
@@ -97,17 +136,26 @@ class TurnState:
     started: float = 0.0
     greeting: str = ""
     greeting_interruptible: bool = True
+    language: str = "en-US"
     reply: int = 0
     """Number of the newest reply."""
     reply_live: bool = False
     audible_at: float | None = None
     """When the newest part of the newest reply began to be played; None before its first."""
+    spoken_until: float = 0.0
+    """When the agent last stopped speaking."""
     interruptible: bool = True
     """Whether what is being said now may be interrupted."""
+    fillers: int = 0
+    """Said while the newest reply was waited for."""
+    held: Phase = Phase.SPEAKING
+    """The phase that was interrupted, to go back to."""
     utterance: int = 0
     """Number of the newest utterance."""
     utterance_open: bool = False
     utterance_at: float = 0.0
+    partial: WordsPartial | None = None
+    """The newest words of the open utterance, if nothing was said after them."""
     awaited: int = 0
     """Number of the closed utterance whose words have not come yet, 0 for none."""
     awaited_ms: float = 0.0
@@ -127,14 +175,28 @@ class TurnState:
 
 Step = tuple[TurnState, tuple[Action, ...]]
 
-_RECHECK = 0.04  # two frames: how often a doubtful interruption is looked at again
+_RECHECK = 0.02  # a frame: how often a doubtful interruption is looked at again
 _PART_SECONDS = 120.0  # nobody says a sentence for longer: the engine that makes the next one is stuck
-_AGENT_BUSY = (Phase.SPEAKING, Phase.THINKING)
+_AGENT_BUSY = (Phase.GREETING, Phase.SPEAKING, Phase.THINKING)
+_AUDIBLE = (Phase.GREETING, Phase.SPEAKING, Phase.CLOSING)
 
 
-def initial(greeting: str = "", *, interruptible: bool = True) -> TurnState:
+def initial(greeting: str = "", *, interruptible: bool = True, language: str = "en-US") -> TurnState:
     """The state before the first event."""
-    return TurnState(greeting=greeting, greeting_interruptible=interruptible)
+    return TurnState(greeting=greeting, greeting_interruptible=interruptible, language=language)
+
+
+def gates(state: TurnState, params: TurnParams, now: float) -> frozenset[str]:
+    """Tokens that keep the caller's audio from being captured; capture is on while there is none.
+
+    Derived from the state, so that none can be added twice or be left behind.
+    """
+    tokens = set()
+    if state.phase in _AUDIBLE and not (params.barge_in and state.interruptible):
+        tokens.add(f"reply-{state.reply}")
+    if not params.barge_in and state.phase is Phase.LISTENING and now < state.spoken_until + params.guard_ms / 1000:
+        tokens.add("guard")
+    return frozenset(tokens)
 
 
 def deadline(state: TurnState, params: TurnParams) -> float | None:
@@ -146,10 +208,14 @@ def deadline(state: TurnState, params: TurnParams) -> float | None:
     due = [state.started + params.max_call_seconds]
     if state.phase in _AGENT_BUSY:
         due.append(_stuck_at(state, params))
-    if state.phase in _AGENT_BUSY and state.utterance_open:
-        due.append(state.barge_check)
+        if state.utterance_open:
+            due.append(state.barge_check)
+    if _wants_filler(state, params):
+        due.append(_filler_at(state, params))
     if state.phase is Phase.LISTENING:
         due.append(_listening_deadline(state, params))
+    if state.phase is Phase.INTERRUPTED:
+        due.append(_interrupted_deadline(state, params))
     return min(due)
 
 
@@ -160,13 +226,35 @@ def _stuck_at(state: TurnState, params: TurnParams) -> float:
     return state.audible_at + _PART_SECONDS
 
 
+def _wants_filler(state: TurnState, params: TurnParams) -> bool:
+    return state.phase is Phase.THINKING and state.reply_live and params.filler_ms > 0
+
+
+def _filler_at(state: TurnState, params: TurnParams) -> float:
+    return state.since + (state.fillers + 1) * params.filler_ms / 1000
+
+
 def _listening_deadline(state: TurnState, params: TurnParams) -> float:
     if state.utterance_open:
         cap = state.utterance_at + params.max_utterance_seconds
-        return cap if state.voice else min(cap, state.voice_end + params.endpoint_ms / 1000)
+        return cap if state.voice else min(cap, state.voice_end + _endpoint_ms(state, params) / 1000)
     if state.digits:
         return state.digits_at + params.digit_timeout_ms / 1000
     return state.since + params.no_input_seconds
+
+
+def _endpoint_ms(state: TurnState, params: TurnParams) -> float:
+    if state.partial is None:
+        return params.endpoint_ms
+    return params.endpoint_complete_ms if state.partial.complete else params.endpoint_incomplete_ms
+
+
+def _interrupted_deadline(state: TurnState, params: TurnParams) -> float:
+    if state.utterance_open and state.voice:
+        return state.barge_check
+    if state.utterance_open:  # short: it is only to know whether to go on
+        return state.voice_end + params.endpoint_complete_ms / 1000
+    return state.since + params.answer_seconds
 
 
 def step(state: TurnState, event: Event, now: float, params: TurnParams) -> Step:  # noqa: C901 - a case an event
@@ -179,9 +267,11 @@ def step(state: TurnState, event: Event, now: float, params: TurnParams) -> Step
         case VoiceOnset():
             return _onset(state, event, params)
         case VoiceOffset():
-            return _offset(state, event, params)
+            return _offset(state, event)
         case DigitDialled():
             return _digit(state, event, now)
+        case WordsPartial():
+            return _partial(state, event, now)
         case WordsFinal():
             return _words(state, event, now, params)
         case RecognitionFailed():
@@ -205,10 +295,13 @@ def _started(state: TurnState, event: Started, now: float, params: TurnParams) -
     if state.phase is not Phase.NEW:
         return state, ()
     state = replace(state, started=now, since=now)
-    text, interruptible = state.greeting, state.greeting_interruptible
     if event.resumed:
-        text, interruptible = "" if event.expected else params.resume_prompt, True
-    return _speak(state, text, now, interruptible=interruptible) if text else _listen(state, now)
+        prompt = "" if event.expected else params.resume_prompt
+        return _speak(state, prompt, now) if prompt else _listen(state, now)
+    if not state.greeting:
+        return _listen(state, now)
+    state, actions = _speak(state, state.greeting, now, interruptible=state.greeting_interruptible)
+    return replace(state, phase=Phase.GREETING), actions
 
 
 def _end(state: TurnState, now: float, leave: Leave | None = None) -> Step:
@@ -239,20 +332,21 @@ def _drop_all(state: TurnState, outcome: str) -> tuple[Action, ...]:
 
 def _quiet(state: TurnState) -> TurnState:
     """The state after :func:`_drop_all`'s actions."""
-    return replace(state, utterance_open=False, awaited=0, reply_live=False)
+    return replace(state, utterance_open=False, partial=None, awaited=0, reply_live=False)
 
 
 # ---- the caller speaks ------------------------------------------------------
 
 
 def _onset(state: TurnState, event: VoiceOnset, params: TurnParams) -> Step:
-    state = replace(state, voice=True, voice_at=event.at)
-    if state.phase is Phase.LISTENING:
-        # Speech goes on after a short pause: the same utterance.
-        return (state, ()) if state.utterance_open else _open(state, event.at, params)
-    if state.phase in _AGENT_BUSY and params.barge_in and not state.utterance_open:
+    # What was decoded before no longer is all that was said.
+    state = replace(state, voice=True, voice_at=event.at, partial=None)
+    listens = state.phase in (Phase.LISTENING, Phase.INTERRUPTED)
+    if state.utterance_open:
+        return state, ()  # speech goes on after a short pause: the same utterance
+    if listens or (state.phase in _AGENT_BUSY and params.barge_in):
         return _open(state, event.at, params)
-    return replace(state, barge_check=event.at + params.barge_in_ms / 1000), ()
+    return state, ()
 
 
 def _open(state: TurnState, at: float, params: TurnParams) -> Step:
@@ -261,12 +355,13 @@ def _open(state: TurnState, at: float, params: TurnParams) -> Step:
         utterance=state.utterance + 1,
         utterance_open=True,
         utterance_at=at,
+        partial=None,
         barge_check=at + params.barge_in_ms / 1000,
     )
     return state, (OpenUtterance(state.utterance),)
 
 
-def _offset(state: TurnState, event: VoiceOffset, params: TurnParams) -> Step:
+def _offset(state: TurnState, event: VoiceOffset) -> Step:
     state = replace(state, voice=False, voice_end=event.at)
     if state.utterance_open and state.phase in _AGENT_BUSY:
         # Too short to be an interruption, else the timer would have fired while it lasted.
@@ -274,10 +369,22 @@ def _offset(state: TurnState, event: VoiceOffset, params: TurnParams) -> Step:
     return state, ()
 
 
+def _partial(state: TurnState, event: WordsPartial, now: float) -> Step:
+    if not state.utterance_open or event.utterance != state.utterance:
+        return state, ()
+    state = replace(state, partial=event)
+    takes_turn = event.accepted and event.text and not is_backchannel(event.text, state.language)
+    if state.phase is Phase.INTERRUPTED and takes_turn:
+        return _taken(state, now)
+    return state, ()
+
+
 def _words(state: TurnState, event: WordsFinal, now: float, params: TurnParams) -> Step:
     if not state.awaited or event.utterance != state.awaited:
         return state, ()
     state = replace(state, awaited=0)
+    if state.phase is Phase.INTERRUPTED:
+        return _judged(state, event, now, params)
     # Beside dialled digits, refused speech is the tone of the keys that leaked into the audio.
     if not event.accepted and (state.awaited_ms < params.min_utterance_ms or state.digits):
         return _listen(state, now)
@@ -292,12 +399,79 @@ def _answer(state: TurnState, now: float, *, text: str, understood: bool = True,
         reply=state.reply + 1,
         reply_live=True,
         audible_at=None,
+        fillers=0,
         answering=True,
         interruptible=True,
         no_inputs=0,
         digits="",
     )
     return state, (Answer(state.reply, text, understood, dialled),)
+
+
+# ---- interruptions ----------------------------------------------------------
+
+
+def _barge_in(state: TurnState, event: Timer, now: float, params: TurnParams) -> Step:
+    """The caller has made sound for ``barge_in_ms`` while the agent is busy: hold, and listen."""
+    voiced_ms = _voiced_ms(state, event)
+    if not state.interruptible or not state.voice or voiced_ms < params.barge_in_ms:
+        return replace(state, barge_check=now + _RECHECK), ()
+    if not state.reply_live:  # words are awaited, there is nothing to hold
+        if voiced_ms < params.barge_in_confirm_ms:
+            return replace(state, barge_check=now + _RECHECK), ()
+        # The caller goes on: the newest utterance counts.
+        dropped = (DropUtterance(state.awaited),) if state.awaited else ()
+        return replace(state, phase=Phase.LISTENING, since=now, awaited=0), dropped
+    check = state.utterance_at + params.barge_in_confirm_ms / 1000
+    state = replace(state, phase=Phase.INTERRUPTED, held=state.phase, since=now, barge_check=check)
+    return state, (PauseReply(state.reply),)
+
+
+def _voiced_ms(state: TurnState, event: Timer) -> float:
+    """How long the caller has been speaking; a deadline's own length counts as reached, which binary floats hide."""
+    return (event.voiced_until - state.utterance_at) * 1000 + 1e-3
+
+
+def _interrupted_timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> Step:
+    if state.utterance_open and state.voice:
+        if _voiced_ms(state, event) < params.barge_in_confirm_ms:
+            return replace(state, barge_check=now + _RECHECK), ()
+        return _taken(state, now)
+    if state.utterance_open:
+        return _close_utterance(state, state.voice_end)
+    return _resumed(state, now, "noise")  # the recogniser is stuck; the answer it held up goes on
+
+
+def _judged(state: TurnState, words: WordsFinal, now: float, params: TurnParams) -> Step:
+    """The words of a short interruption are known: was it one?"""
+    if words.accepted and words.text:
+        if is_backchannel(words.text, state.language):
+            return _resumed(state, now, "backchannel")
+        attention = is_call_for_attention(words.text, state.language)
+        return _taken(state, now, None if attention else words)
+    if state.awaited_ms < params.barge_in_noise_ms:
+        return _resumed(state, now, "noise")
+    return _taken(state, now, words)
+
+
+def _taken(state: TurnState, now: float, words: WordsFinal | None = None) -> Step:
+    """The caller has the turn; with ``words`` it is over already."""
+    stopped: tuple[Action, ...] = (StopReply(state.reply, "barge_in"),)
+    state = replace(state, phase=Phase.LISTENING, since=now, reply_live=False, no_inputs=0, spoken_until=now)
+    if words is None:
+        return state, stopped
+    state, actions = _answer(state, now, text=words.text, understood=words.accepted)
+    return state, stopped + actions
+
+
+def _resumed(state: TurnState, now: float, outcome: str) -> Step:
+    """It was nothing: say the rest."""
+    dropped: tuple[Action, ...] = (DropUtterance(state.awaited),) if state.awaited else ()
+    if state.audible_at is not None:
+        state = replace(state, audible_at=now)  # the watch over a stuck part begins anew
+    phase = Phase.SPEAKING if state.held is Phase.THINKING and state.audible_at is not None else state.held
+    state = replace(state, phase=phase, since=now, awaited=0)
+    return state, (*dropped, ResumeReply(state.reply, outcome))
 
 
 # ---- digits -----------------------------------------------------------------
@@ -308,7 +482,7 @@ def _digit(state: TurnState, event: DigitDialled, now: float) -> Step:
         return state, ()
     digits = state.digits if event.digit == "#" and state.digits else state.digits + event.digit
     state = replace(state, digits=digits, digits_at=now, digits_wanted=event.wanted)
-    if state.phase is Phase.SPEAKING and not state.interruptible:
+    if state.phase in _AUDIBLE and not state.interruptible:
         return state, ()  # typed ahead; looked at when the agent has finished
     dropped, state = _drop_all(state, "digit"), _quiet(state)
     if state.phase is not Phase.LISTENING:
@@ -349,7 +523,7 @@ def _reply_ended(state: TurnState, event: ReplyEnded, now: float) -> Step:
     if event.reply != state.reply or not state.reply_live:
         return state, ()
     # A fixed prompt that could be played does not show that the engines are well again.
-    state = replace(state, reply_live=False, troubles=0 if state.answering else state.troubles)
+    state = replace(state, reply_live=False, troubles=0 if state.answering else state.troubles, spoken_until=now)
     if event.then is not None:
         return _end(state, now, event.then)
     return _listen(state, now)
@@ -363,7 +537,7 @@ def _listen(state: TurnState, now: float) -> Step:
         return replace(state, digits_at=now), ()
     if state.voice and not state.utterance_open:
         # Half duplex, or not interruptible: the caller speaks already, so hear the rest of it.
-        state = replace(state, utterance=state.utterance + 1, utterance_open=True, utterance_at=now)
+        state = replace(state, utterance=state.utterance + 1, utterance_open=True, utterance_at=now, partial=None)
         return state, (OpenUtterance(state.utterance),)
     return state, ()
 
@@ -382,20 +556,22 @@ def _timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> St
         return _close(state, params.max_call_closing, now, Leave("hangup"))
     if state.phase is Phase.LISTENING:
         return _listening_timer(state, now, params)
+    if state.phase is Phase.INTERRUPTED:
+        return _interrupted_timer(state, event, now, params)
     if now >= _stuck_at(state, params):
         dropped, state = _drop_all(state, "timeout"), _quiet(state)
         state, actions = _trouble(state, now, params)
         return state, dropped + actions
+    if _wants_filler(state, params) and now >= _filler_at(state, params):
+        return replace(state, fillers=state.fillers + 1), (SpeakFiller(state.reply, params.filler_prompt),)
     return _barge_in(state, event, now, params)
 
 
 def _listening_timer(state: TurnState, now: float, params: TurnParams) -> Step:
     if state.utterance_open:
         # A caller who is still speaking is at the cap; what they say next is heard as a new utterance.
-        ended = now if state.voice else state.voice_end
-        length = (ended - state.utterance_at) * 1000
-        state = replace(state, phase=Phase.THINKING, since=now, utterance_open=False, voice_end=ended)
-        return replace(state, awaited=state.utterance, awaited_ms=length), (CloseUtterance(state.utterance, ended),)
+        state, actions = _close_utterance(state, now if state.voice else state.voice_end)
+        return replace(state, phase=Phase.THINKING, since=now), actions
     if state.digits:
         return _answer(state, now, text=state.digits, dialled=True)
     if state.no_inputs >= len(params.no_input_prompts):
@@ -404,28 +580,31 @@ def _listening_timer(state: TurnState, now: float, params: TurnParams) -> Step:
     return _speak(state, params.no_input_prompts[state.no_inputs - 1], now)
 
 
-def _barge_in(state: TurnState, event: Timer, now: float, params: TurnParams) -> Step:
-    voiced_ms = (event.voiced_until - state.utterance_at) * 1000
-    if not state.interruptible or not state.voice or voiced_ms < params.barge_in_ms:
-        return replace(state, barge_check=now + _RECHECK), ()
-    actions: tuple[Action, ...] = ()
-    if state.awaited:  # words of the utterance before: the newest one counts
-        actions += (DropUtterance(state.awaited),)
-    if state.reply_live:
-        actions += (StopReply(state.reply, "barge_in"),)
-    return replace(state, phase=Phase.LISTENING, since=now, reply_live=False, awaited=0, no_inputs=0), actions
+def _close_utterance(state: TurnState, ended: float) -> Step:
+    length = (ended - state.utterance_at) * 1000
+    state = replace(state, utterance_open=False, partial=None, voice_end=ended)
+    return replace(state, awaited=state.utterance, awaited_ms=length), (CloseUtterance(state.utterance, ended),)
+
+
+# ---- trouble --------------------------------------------------------------------
 
 
 def _recognition_failed(state: TurnState, event: RecognitionFailed, now: float, params: TurnParams) -> Step:
     if not state.awaited or event.utterance != state.awaited:
         return state, ()
-    return _trouble(replace(state, awaited=0), now, params)
+    state = replace(state, awaited=0)
+    if state.phase is Phase.INTERRUPTED:
+        return _resumed(state, now, "noise")
+    return _trouble(state, now, params)
 
 
 def _reply_failed(state: TurnState, event: ReplyFailed, now: float, params: TurnParams) -> Step:
     if event.reply != state.reply or not state.reply_live:
         return state, ()
-    return _trouble(replace(state, reply_live=False), now, params)
+    state = replace(state, reply_live=False)
+    dropped, state = _drop_all(state, "end"), _quiet(state)
+    state, actions = _trouble(state, now, params)
+    return state, dropped + actions
 
 
 def _trouble(state: TurnState, now: float, params: TurnParams) -> Step:

@@ -5,21 +5,13 @@ from __future__ import annotations
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
+from asterisk_ai.models.measured import Measured
+
 _BLOCK = 32 << 20  # larger than caches that one core has to itself
 _SIDE = 768
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """``bytes_per_second`` read from memory and ``flops`` of single precision, by all cores that we may use."""
-
-    bytes_per_second: float
-    flops: float
-    seconds: float
 
 
 def measure(cores: float, memory_bytes: int, seconds: float = 1.0) -> Measured:

@@ -102,13 +102,13 @@ class Web:
     def open(self, url: str, offset: int) -> Opened:
         if url.startswith("file://"):
             return _open_file(url, offset)
+        _check(url)
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._request(url, offset)
             if response.status not in _REDIRECTS:
                 return _opened(response, url, offset)
             target = response.headers.get("Location", "")
-            response.drain_conn() if int(response.headers.get("Content-Length") or 0) < 65536 else response.close()
-            response.release_conn()
+            response.close()
             if not target:
                 raise Refusal(f"{_host(url)} sends us on, but not where to")
             url = _redirected(url, target)
@@ -203,9 +203,21 @@ def _extent(response: urllib3.BaseHTTPResponse, url: str, offset: int) -> tuple[
     return offset, None if found[3] == "*" else int(found[3])
 
 
+def _check(url: str) -> None:
+    """Raises Refusal for what is no URL at all."""
+    try:
+        _ = urllib.parse.urlsplit(url).port
+    except ValueError as error:
+        raise Refusal(f"{url[:200]!r} is no address: {error}") from error
+
+
 def _redirected(url: str, target: str) -> str:
     """Raises Refusal where the way leads away from what may be trusted."""
-    absolute = urllib.parse.urljoin(url, target)
+    try:
+        absolute = urllib.parse.urljoin(url, target)
+    except ValueError:
+        absolute = target
+    _check(absolute)
     scheme = urllib.parse.urlsplit(absolute).scheme
     if scheme not in ("http", "https"):
         raise Refusal(f"{_host(url)} sends us on to {absolute[:200]!r}, which is no web address")

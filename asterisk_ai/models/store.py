@@ -18,7 +18,7 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -185,7 +185,7 @@ class Store:
         :raises ModelError: the directory cannot be written, or the other one takes longer than ``seconds``.
         """
         try:
-            self.directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+            _make(self.directory)
             handle = os.open(self.directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise ModelError(f"cannot write to {self.directory}: {error.strerror} (run this as its owner, "
@@ -251,15 +251,23 @@ class Store:
 
     def remove(self, name: str) -> int:
         """Delete a model and what is left of fetching it; returns the bytes that became free."""
+        aside = self.directory / f"{_OLD}{name}"
+        if self.folder(name).exists():  # gone at once: nobody may meet half of it
+            _remove(aside)
+            self.folder(name).rename(aside)
         freed = 0
-        for folder in (self.folder(name), self.staging(name), self.directory / f"{_OLD}{name}"):
-            freed += sum(one.lstat().st_size for one in folder.rglob("*") if one.is_file() and not one.is_symlink())
-            if folder == self.folder(name) and folder.exists():  # gone at once: nobody may meet half of it
-                aside = self.directory / f"{_OLD}{name}"
-                _remove(aside)
-                folder.rename(aside)
+        for folder in (aside, self.staging(name)):
+            freed += sum(one.stat().st_size for one in folder.rglob("*") if one.is_file() and not one.is_symlink())
             _remove(folder)
         return freed
+
+    def settle(self, names: Iterable[str]) -> None:
+        """For models that were found well: :meth:`freshen` and :meth:`sweep`, where we may and nobody else is at it."""
+        if os.access(self.directory, os.W_OK):
+            with contextlib.suppress(ModelError), self.lock(seconds=0):
+                for name in names:
+                    self.freshen(name)
+                    self.sweep(name)
 
     def sweep(self, name: str) -> None:
         """Delete what a run that was killed at its very end has left beside a model that is well."""
@@ -341,6 +349,14 @@ def _write(path: Path, text: str) -> None:
     draft.chmod(0o644)
     draft.replace(path)
     _sync(path.parent)
+
+
+def _make(folder: Path) -> None:
+    """Readable by the user that serves calls, whatever the umask of the one who fetches."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
 
 
 def _sync(folder: Path) -> None:

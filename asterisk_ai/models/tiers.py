@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.models.benchmark import Measured
 from asterisk_ai.models.hardware import Machine
+from asterisk_ai.models.measured import Measured
 from asterisk_ai.models.registry import Model, Registry, Thresholds, Tier
 
 

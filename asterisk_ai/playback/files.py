@@ -23,8 +23,8 @@ MAX_FILE_BYTES = 10 * 1024 * 1024
 class FileSink:
     """A :class:`~asterisk_ai.playback.manager.Sink` that writes each piece to a WAV file and has it played.
 
-    What plays cannot be stopped from outside (AGI's STREAM FILE ends at its
-    end or at a digit), so a caller who interrupts hears the sentence to its end.
+    What plays is stopped by cancelling the player, and gone on with from the
+    sample where it was stopped.
 
     :param spool: the folder; Asterisk must be able to read it.
     :param name: begins the files' names; a call's id.
@@ -39,8 +39,10 @@ class FileSink:
         self._files: asyncio.Queue[tuple[Path, int]] = asyncio.Queue(WAITING_FILES)
         self._played = 0
         self._playing_since = 0.0
-        self._playing = 0
-        self._closed = False
+        self._playing = self._offset = 0
+        self._closed = self._paused = self._dropped = False
+        self._player: asyncio.Task[None] | None = None
+        self._first_frame: Callable[[], None] | None = None
         self._changed = asyncio.Event()
         self.on_digit: Callable[[str], None] | None = None
         """Where digits dialled on the channel go; set by the call."""
@@ -81,48 +83,99 @@ class FileSink:
             file.writeframes(pcm)
 
     async def drained(self) -> None:
-        while (self._files.qsize() or self._playing) and not self._closed:
+        while (self._files.qsize() or self._playing or self._paused) and not self._closed:
             self._changed.clear()
             await self._changed.wait()
 
     def clear(self) -> None:
-        """Drop what is queued; what plays goes on to its end."""
+        """Drop what is queued and stop what plays."""
         self._piece.clear()
+        self._first_frame = None
+        self._paused, self._dropped = False, True
         while not self._files.empty():
             self._files.get_nowait()[0].unlink(missing_ok=True)
+        self._stop_player()
         self._changed.set()
+
+    def pause(self) -> None:
+        """Stop what plays and keep it."""
+        self._paused = True
+        self._stop_player()
+
+    def resume(self) -> None:
+        """Go on at the sample where it was stopped."""
+        self._paused = False
+        self._changed.set()
+
+    def on_first_frame(self, call: Callable[[], None]) -> None:
+        """Call once, when the next file begins."""
+        self._first_frame = call
+
+    def _stop_player(self) -> None:
+        if self._player is not None:
+            self._player.cancel()
 
     @property
     def played(self) -> int:
-        now = int((time.monotonic() - self._playing_since) * self.rate) if self._playing else 0
-        return self._played + min(now, self._playing)
+        return self._played + self._position()
+
+    def _position(self) -> int:
+        """Samples of the present file that were played: AGI tells them at the end only, so by the clock."""
+        if not self._playing_since:
+            return self._offset
+        return min(self._playing, self._offset + int((time.monotonic() - self._playing_since) * self.rate))
 
     # ---- the player's side ------------------------------------------------------
 
-    async def play(self, play: Callable[[str], Awaitable[None]], idle: Callable[[], Awaitable[None]]) -> None:
+    async def play(self, play: Callable[[str, int], Awaitable[None]], idle: Callable[[], Awaitable[None]]) -> None:
         """Play the files as they come, until :meth:`close`.
 
-        :param play: plays one file, named without its extension, to its end.
+        :param play: plays one file, named without its extension, from a sample on to its end; cancelled to stop it.
         :param idle: waits a moment while there is nothing to play (and takes digits).
         """
         try:
             while not self._closed:
-                if self._files.empty():
+                if self._paused or self._files.empty():
                     await idle()
                     continue
                 path, self._playing = self._files.get_nowait()
-                self._playing_since = time.monotonic()
+                self._dropped = False
                 try:
-                    await play(str(path.with_suffix("")))
+                    await self._play_whole(path, play)
                 finally:
                     path.unlink(missing_ok=True)
-                    self._played += self._playing
-                    self._playing = 0
+                    self._played += self._position()
+                    self._playing = self._offset = 0
                     self._changed.set()
         finally:
             self.close()
+
+    async def _play_whole(self, path: Path, play: Callable[[str, int], Awaitable[None]]) -> None:
+        """To its end, over pauses, or until it is dropped."""
+        while self._offset < self._playing:
+            if self._first_frame is not None:
+                call, self._first_frame = self._first_frame, None
+                call()
+            async with asyncio.TaskGroup() as group:
+                self._playing_since = time.monotonic()
+                self._player = player = group.create_task(_run(play(str(path.with_suffix("")), self._offset)))
+            self._offset = self._position() if player.cancelled() else self._playing
+            self._playing_since, self._player = 0.0, None
+            if not await self._goes_on():
+                return
+
+    async def _goes_on(self) -> bool:
+        """Wait while paused. False: what was playing is not wanted any more."""
+        while self._paused and not self._closed:
+            self._changed.clear()
+            await self._changed.wait()
+        return not (self._dropped or self._closed)
 
     def close(self) -> None:
         """The call is over: nobody waits any more, nothing is left in the spool."""
         self._closed = True
         self.clear()
+
+
+async def _run(work: Awaitable[None]) -> None:
+    await work

@@ -26,7 +26,16 @@ class Sink(Protocol):
         """Everything queued was played, or the call is gone."""
 
     def clear(self) -> None:
-        """Drop what is queued and stop playing, now."""
+        """Drop what is queued and stop playing, now; a pause is over."""
+
+    def pause(self) -> None:
+        """Stop playing, now, and keep what is queued: :meth:`drained` waits until it was played after all."""
+
+    def resume(self) -> None:
+        """Go on where playing was paused."""
+
+    def on_first_frame(self, call: Callable[[], None]) -> None:
+        """Call once, when the next queued audio begins to be played."""
 
     @property
     def played(self) -> int:
@@ -86,6 +95,18 @@ class PlaybackManager:
         """Wait until everything said so far was played; False where the call is gone before that."""
         await self._sink.drained()
         return self._sink.played - self._base >= sum(piece.samples for piece in self._pieces)
+
+    def pause(self) -> None:
+        """Silence, now, but what is queued stays."""
+        self._sink.pause()
+
+    def resume(self) -> None:
+        """On with what was queued."""
+        self._sink.resume()
+
+    def on_first_frame(self, call: Callable[[], None]) -> None:
+        """Call once, when the next audio begins to be played."""
+        self._sink.on_first_frame(call)
 
     def stop(self) -> str:
         """Silence, now. Returns the words that were heard."""

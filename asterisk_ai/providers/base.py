@@ -9,7 +9,8 @@ or :class:`~asterisk_ai.errors.ProviderRejected` (not worth one).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -23,6 +24,9 @@ class Readiness:
     reason: str = ""
 
 
+_PUBLIC_RULE = re.compile(r"\bpublic\s*<([\w.]+)>\s*=")
+
+
 @dataclass(frozen=True, slots=True)
 class Hints:
     """What the caller may say next, for recognisers that can use it.
@@ -34,6 +38,15 @@ class Hints:
 
     grammar: str = ""
     language: str = "en-US"
+
+    def widened(self, phrases: Sequence[str]) -> Hints:
+        """The same grammar with some more sentences; hints without a grammar are wide enough."""
+        found = _PUBLIC_RULE.search(self.grammar)
+        if found is None or not phrases:
+            return self
+        own = f"{self.grammar[: found.start()]}<{found[1]}> ={self.grammar[found.end() :]}"
+        wide = f"public <{found[1]}_or_more> = <{found[1]}> | {' | '.join(phrases)};"
+        return Hints(f"{own.rstrip()}\n{wide}\n", self.language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,10 @@ class SpeechToTextStream(Protocol):
         """No more audio: wait for the words. Called at most once."""
 
 
+def ignore(words: Transcript) -> None:
+    """For callers of :meth:`SpeechToText.open` that want the final words only."""
+
+
 class SpeechToText(Protocol):
     """A recogniser, shared by all calls."""
 
@@ -67,8 +84,14 @@ class SpeechToText(Protocol):
     def sample_rates(self) -> Sequence[int]:
         """Rates in Hz that :meth:`open` takes, best first."""
 
-    def open(self, *, rate: int, hints: Hints) -> AbstractAsyncContextManager[SpeechToTextStream]:
-        """Open a stream for one utterance."""
+    def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AbstractAsyncContextManager[SpeechToTextStream]:
+        """Open a stream for one utterance.
+
+        ``partial`` is called on the loop whenever the recogniser has a stable view of what was said so far, at
+        the latest in each pause of the caller; an engine that has none until the end never calls it.
+        """
 
     async def start(self) -> None:
         """Load models, start workers; returns when ready."""
@@ -147,6 +170,9 @@ class LanguageModel(Protocol):
 
     def digits_wanted(self, memory: Mapping[str, Any]) -> int:
         """How many dialled digits make an answer now; 0 where it is open (ended by # or a pause)."""
+
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
+        """Whether ``text`` is a whole answer that need not go on. Pure and cheap: called at each pause."""
 
     async def start(self) -> None: ...
 

@@ -14,14 +14,14 @@ For ``asterisk-ai bench`` and for measuring by hand. In the configuration::
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.providers.base import Hints, Readiness, ReplyPart, Say, Transcript, TurnRequest
+from asterisk_ai.providers.base import Hints, Readiness, ReplyPart, Say, Transcript, TurnRequest, ignore
 
 _RATE = 8000
 _PIECE_SECONDS = 0.2
@@ -58,7 +58,9 @@ class DelaySpeechToText(_Delay):
     sample_rates: Sequence[int] = (8000, 16000)
 
     @asynccontextmanager
-    async def open(self, *, rate: int, hints: Hints) -> AsyncIterator[_DelayStream]:
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[_DelayStream]:
         yield _DelayStream(self._seconds)
 
 
@@ -81,6 +83,9 @@ class DelayLanguageModel(_Delay):
 
     def digits_wanted(self, memory: Mapping[str, Any]) -> int:
         return 0
+
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
+        return True
 
 
 class DelayTextToSpeech(_Delay):

@@ -407,6 +407,8 @@ class _LanguageModel:
             took = (time.monotonic() - began) / 10
             _expect(isinstance(found, Hints) and found == engine.hints(memory), "hints() must give equal Hints")
             _expect(type(digits) is int and digits >= 0, f"digits_wanted() gave {digits!r}")
+            complete = engine.complete("hello", memory)
+            _expect(type(complete) is bool, f"complete() gave {complete!r}")
             _expect(took < 0.01, f"hints() took {took * 1000:.0f} ms: it is called in every turn")
 
     async def leaving(self, engine: Any) -> None:

@@ -62,7 +62,10 @@ class CallSession:
     pending: dict[str, Any] | None = None
     """``kind`` and ``arguments`` of the action that waits for the dialplan to ask for it."""
     away: str = ""
-    """Where the call is while it has no audio: ``talk``, ``play`` or ``played`` (the dialplan knows what to do), ``restart``."""
+    """Where the call is while it has no audio.
+
+    ``talk``, ``play`` or ``played``: the dialplan knows what to do; ``restart``: its server was lost.
+    """
     gating: list[str] = field(default_factory=list)
     """Tokens that keep the caller's audio from being captured."""
     troubles: list[dict[str, Any]] = field(default_factory=list)

@@ -104,12 +104,12 @@ class SqliteBackend:
         return self._problem
 
     def stop(self) -> None:
-        with self._condition:
-            self._stopping = True
-            self._condition.notify()
         if self._reader is not None:
             self._reader.close()  # first: whoever closes last clears the journal away, which only a writer can
             self._reader = None
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
         if self._thread is not None:
             self._thread.join()
             self._thread = None

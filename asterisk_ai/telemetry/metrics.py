@@ -36,6 +36,13 @@ class Metrics:
             buckets=RESPONSE_BUCKETS,
             registry=registry,
         )
+        self.turn_part = Histogram(
+            "ai_agent_turn_part_seconds",
+            "Parts of a turn's response, each from the end of the one before",
+            ["part"],
+            buckets=(0.002, 0.005, 0.01, 0.02, 0.05, *RESPONSE_BUCKETS),
+            registry=registry,
+        )
         self.gating_active = Gauge(
             "ai_agent_tts_gating_active", "Calls whose audio is gated by the agent's own voice", registry=registry
         )
@@ -55,6 +62,11 @@ class Metrics:
         )
         self.frames_dropped = Counter(
             "ai_agent_frames_dropped_total", "Audio frames thrown away", ["direction"], registry=registry
+        )
+        self.clock_lag = Gauge(
+            "ai_agent_clock_lag_p99_seconds",
+            "Lag of the audio clock, 99th percentile of the last 3 s",
+            registry=registry,
         )
         self.fastagi_requests = Counter(
             "ai_agent_fastagi_requests_total", "FastAGI requests served", ["route", "status"], registry=registry

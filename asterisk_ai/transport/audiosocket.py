@@ -76,7 +76,8 @@ class AudioSocketConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._fd = -1
         self._playing = False
-        self._sent_now = False
+        self._sent_now = self._paused = False
+        self._first_frame: Callable[[], None] | None = None
         self._behind = False  # the transport holds what the socket did not take
         self._buffer = PlayoutBuffer(frame_bytes(8000))
         self._header = self._idle_message = b""
@@ -196,8 +197,11 @@ class AudioSocketConnection(asyncio.Protocol):
             return
         if self._behind and self._stalled():
             return
-        pcm = self._buffer.take()
+        pcm = None if self._paused else self._buffer.take()
         self._write(self._idle_message if pcm is None else self._header + pcm)
+        if pcm is not None and self._first_frame is not None:
+            call, self._first_frame = self._first_frame, None
+            call()
         if self._wakers and self._buffer.queued <= self._high_water:
             self._wake()
 
@@ -253,8 +257,21 @@ class AudioSocketConnection(asyncio.Protocol):
 
     async def drained(self) -> None:
         """Wait until everything queued has been sent, or the connection is gone."""
-        while self._buffer.queued and self._fd >= 0:
+        while (self._buffer.queued or self._paused) and self._fd >= 0:
             await self._woken()
+
+    def pause(self) -> None:
+        """Send silence from the next frame on, and keep what is queued."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on with what is queued."""
+        self._paused = False
+        self._wake()
+
+    def on_first_frame(self, call: Callable[[], None]) -> None:
+        """Call once, when the next queued audio has been sent; :meth:`clear` forgets it."""
+        self._first_frame = call
 
     async def _woken(self) -> None:
         waker = asyncio.get_running_loop().create_future()
@@ -268,7 +285,9 @@ class AudioSocketConnection(asyncio.Protocol):
                 waker.set_result(None)
 
     def clear(self) -> None:
-        """Drop all that is queued, now: the next frame is silence."""
+        """Drop all that is queued, now: the next frame is silence. A pause is over."""
+        self._paused = False
+        self._first_frame = None
         self._buffer.clear()
         self._wake()
 

@@ -21,6 +21,9 @@ SLOT_SECONDS = PTIME_MS / 1000 / SLOTS
 MAX_CATCH_UP = 5
 """Frames that a late clock sends at once; what is older than that is skipped, not sent in a burst."""
 
+LAG_SLOTS = 200
+"""Lags are told apart up to so many slots (200 ms)."""
+
 _TFD_NONBLOCK = os.O_NONBLOCK
 _TFD_CLOEXEC = os.O_CLOEXEC
 _TFD_TIMER_ABSTIME = 1
@@ -81,6 +84,7 @@ class PlayoutClock:
         """Frames sent a whole frame late or more, since the start."""
         self.skipped_frames = 0
         """Frames never sent because the loop stood still for longer than MAX_CATCH_UP frames."""
+        self._lags = [0] * LAG_SLOTS
 
     def add(self, member: Member) -> None:
         """Begin to tick ``member``, in the emptiest slot."""
@@ -96,6 +100,11 @@ class PlayoutClock:
                 break
         if self._fd >= 0 and not any(self._slots):
             self.close()
+
+    def take_lags(self) -> list[int]:
+        """How many slots came on time, one slot (1 ms) late, two, ...: since the last call of this."""
+        lags, self._lags = self._lags, [0] * LAG_SLOTS
+        return lags
 
     def close(self) -> None:
         """Stop ticking. A later :meth:`add` starts again."""
@@ -115,6 +124,8 @@ class PlayoutClock:
         except BlockingIOError:
             return
         self._before_slot(time.monotonic())
+        for lag in range(min(due, LAG_SLOTS)):
+            self._lags[lag] += 1
         late = due // SLOTS
         if late > MAX_CATCH_UP:
             skipped = late - MAX_CATCH_UP

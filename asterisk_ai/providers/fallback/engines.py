@@ -151,6 +151,9 @@ class LanguageModelChain(Chain):
     def digits_wanted(self, memory: Mapping[str, Any]) -> int:
         return int(self.first().engine.digits_wanted(memory))
 
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
+        return bool(self.first().engine.complete(text, memory))
+
     @asynccontextmanager
     async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:
         """The parts of the first engine that answers. An action that was given is never given again."""

@@ -12,12 +12,12 @@ Settings: ``workers`` (processes, default 1) and ``rejection``: ``normal``,
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from asterisk_ai.errors import ConfigError, ProviderRejected
-from asterisk_ai.providers.base import Hints, Readiness, Transcript
+from asterisk_ai.providers.base import Hints, Readiness, Transcript, ignore
 from asterisk_ai.providers.workers import WorkerPool, WorkerStream
 
 NAME = "pocketsphinx"
@@ -52,7 +52,7 @@ class PocketSphinxStream:
         """
         result = await self._stream.finish()
         self._dropped = int(result["dropped"])
-        return Transcript(str(result["text"]), bool(result["accepted"]), float(result["confidence"]))
+        return _transcript(result)
 
 
 class PocketSphinx:
@@ -92,8 +92,12 @@ class PocketSphinx:
         return self._pool.readiness()
 
     @contextlib.asynccontextmanager
-    async def open(self, *, rate: int, hints: Hints) -> AsyncIterator[PocketSphinxStream]:
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[PocketSphinxStream]:
         """Open a stream for one utterance. What is wrong with the grammar is told by ``finish``.
+
+        ``partial`` gets the words as far as they were said at each pause.
 
         :raises ProviderRejected: not English, or another rate than ``sample_rates``.
         :raises ProviderUnavailable: no worker is ready.
@@ -101,7 +105,8 @@ class PocketSphinx:
         _check(hints)
         if rate not in SAMPLE_RATES:
             raise ProviderRejected(NAME, f"takes audio of {' or '.join(map(str, SAMPLE_RATES))} Hz, not {rate}")
-        async with self._pool.open({"rate": rate, "grammar": hints.grammar}) as stream:
+        options = {"rate": rate, "grammar": hints.grammar}
+        async with self._pool.open(options, lambda result: partial(_transcript(result))) as stream:
             yield PocketSphinxStream(stream)
 
     async def check_grammar(self, hints: Hints) -> None:
@@ -111,6 +116,10 @@ class PocketSphinx:
         """
         _check(hints)
         await self._pool.ask({"grammar": hints.grammar}, CHECK_SECONDS)
+
+
+def _transcript(result: Mapping[str, Any]) -> Transcript:
+    return Transcript(str(result["text"]), bool(result["accepted"]), float(result["confidence"]))
 
 
 def _check(hints: Hints) -> None:

@@ -54,6 +54,7 @@ class Utterance:
         self._ahead: Steps | None = None
         self._ahead_from = 0
         self._result: Result | None = None
+        self._told = False
         self._dropped = 0
 
     def feed(self, data: bytes) -> None:
@@ -62,12 +63,22 @@ class Utterance:
         self._bound()
         self._pauses.feed(data)
         if self._ahead_from and self._pauses.loud_since(self._ahead_from):  # not the end after all
-            self._ahead_from, self._ahead, self._result = 0, None, None
+            self._ahead_from, self._ahead, self._result, self._told = 0, None, None, False
         if not self._ahead_from and self._pauses.pausing():
             self._ahead_from = self._pauses.frames
             self._ahead = self._decode()
-        elif self._ahead is not None:
-            self._step()
+
+    def ahead(self) -> bool:
+        if self._ahead is None:
+            return False
+        self._step()
+        return True
+
+    def news(self) -> Result | None:
+        if self._result is None or self._told:
+            return None
+        self._told = True
+        return self._result
 
     def finish(self) -> Result:
         if not self._ahead_from:
@@ -113,7 +124,7 @@ class PocketSphinxEngine:
     it, which measured better than a running mean on quiet and noisy lines.
     """
 
-    quantum_bytes = 1600
+    quantum_bytes = 640
     max_streams = 1000
 
     def __init__(self, settings: Mapping[str, Any]) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 FRAME_SECONDS = 0.02
-PAUSE_FRAMES = 12
-"""240 ms: longer than the closure of a stop consonant, much shorter than any endpoint's hangover."""
+PAUSE_FRAMES = 8
+"""160 ms: longer than the closure of a stop consonant, shorter than the shortest endpoint by the decoding's time."""
 MARGIN_FRAMES = 15
 """300 ms that are kept before and after: quiet consonants, and silence for the decoder to begin and end in."""
 BELOW_PEAK_DB = 28.0

@@ -107,6 +107,16 @@ class Rules:
         lengths = {len(key) for key in self.rules.menu}
         return lengths.pop() if len(lengths) == 1 else 0
 
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
+        """Whether the words are an answer that need not go on; digits of open length may always go on."""
+        turn = _Turn(TurnRequest(text, memory=memory), {}, dict(self._pending(memory)), 0)
+        if not self._heard(turn):
+            return False
+        limits = {name: self.rules.slots[name].grammar for name in turn.slots}
+        return all(
+            limits[name].values or len(value) >= limits[name].maximum for name, value in turn.slots.items()
+        )
+
     @asynccontextmanager
     async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:
         async def parts() -> AsyncIterator[ReplyPart]:

@@ -34,6 +34,12 @@ class EngineStream(Protocol):
     def finish(self) -> Mapping[str, Any]:
         """The result, as a JSON object. ``feed`` was given everything before."""
 
+    def ahead(self) -> bool:
+        """Work on what was fed while nothing waits, a step of at most some 50 ms; False: there is nothing to do."""
+
+    def news(self) -> Mapping[str, Any] | None:
+        """A result for what was fed so far, once; None where there is no new one."""
+
     def close(self) -> None:
         """Give up what the stream holds; called once, whether it finished or not."""
 
@@ -78,14 +84,20 @@ class Worker:
         """Serve until the other end is gone."""
         while True:
             due = self._next()
-            if select.select([self._connection], [], [], None if due is None else 0)[0]:
-                data = self._connection.recv(1 << 18)
-                if not data:
-                    return
-                for kind, number, payload in self._reader.feed(data):
-                    self._take(kind, number, payload)
-            elif due is not None:
-                self._work(due)
+            if not self._readable():
+                if due is not None:
+                    self._work(due)
+                    continue
+                if self._work_ahead():
+                    continue
+            data = self._connection.recv(1 << 18)  # blocks where there is nothing to do
+            if not data:
+                return
+            for kind, number, payload in self._reader.feed(data):
+                self._take(kind, number, payload)
+
+    def _readable(self) -> bool:
+        return bool(select.select([self._connection], [], [], 0)[0])
 
     def _send(self, kind: Kind, number: int = 0, body: Mapping[str, Any] | None = None) -> None:
         self._connection.sendall(wire.message(kind, number, body))
@@ -176,6 +188,24 @@ class Worker:
         except ProviderError as error:
             self._drop(stream.number)
             self._fail(stream.number, error)
+
+    def _work_ahead(self) -> bool:
+        """Nobody waits: a step of what may be wanted soon. False where there is nothing."""
+        for stream in tuple(self._streams.values()):
+            if stream.work is None:
+                continue
+            try:
+                if not stream.work.ahead():
+                    continue
+                news = stream.work.news()
+            except ProviderError as error:
+                self._drop(stream.number)
+                self._fail(stream.number, error)
+                return True
+            if news is not None:
+                self._send(Kind.PARTIAL, stream.number, news)
+            return True
+        return False
 
     def _drop(self, number: int) -> None:
         stream = self._streams.pop(number, None)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -69,6 +69,7 @@ class _Worker(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._partials: dict[int, Callable[[Mapping[str, Any]], None]] = {}
         self._paused = False
         self._held: deque[tuple[int, bytes]] = deque()
         self._held_bytes: dict[int, int] = {}
@@ -131,6 +132,10 @@ class _Worker(asyncio.Protocol):
         elif kind is Kind.FAILED and not self.ready.done():
             self.ready.set_exception(self._error(body))
             self.ready.exception()
+        if kind is Kind.PARTIAL:
+            if number in self._partials:
+                self._partials[number](body)
+            return
         future = self._waiting.pop(number, None)
         if future is None or future.done():
             return
@@ -181,8 +186,12 @@ class _Worker(asyncio.Protocol):
         self._held = kept
         return dropped
 
-    def stream(self, options: Mapping[str, Any]) -> tuple[int, WorkerStream]:
+    def stream(
+        self, options: Mapping[str, Any], partial: Callable[[Mapping[str, Any]], None] | None
+    ) -> tuple[int, WorkerStream]:
         number = next(self._numbers)
+        if partial is not None:
+            self._partials[number] = partial
         stream = WorkerStream(self, number)
         self._waiting[number] = stream.result
         self.send(Kind.OPEN, number, options)
@@ -191,6 +200,7 @@ class _Worker(asyncio.Protocol):
     def close(self, number: int) -> None:
         """Give a stream up; nothing more is told of it."""
         future = self._waiting.pop(number, None)
+        self._partials.pop(number, None)
         self._held_bytes.pop(number, None)
         if future is not None:
             future.cancel()
@@ -285,13 +295,16 @@ class WorkerPool:
             await asyncio.gather(*keepers, return_exceptions=True)
 
     @contextlib.asynccontextmanager
-    async def open(self, options: Mapping[str, Any]) -> AsyncIterator[WorkerStream]:
+    async def open(
+        self, options: Mapping[str, Any], partial: Callable[[Mapping[str, Any]], None] | None = None
+    ) -> AsyncIterator[WorkerStream]:
         """Open a stream on the worker with the fewest. What is wrong with ``options`` is told by ``finish``.
 
+        :param partial: called with each result that the engine has before the end.
         :raises ProviderUnavailable: no worker is ready.
         """
         worker = self._pick()
-        number, stream = worker.stream(options)
+        number, stream = worker.stream(options, partial)
         try:
             yield stream
         finally:

@@ -19,7 +19,8 @@ PAYLOAD_LIMIT = 1 << 24
 
 
 class Kind(enum.IntEnum):
-    """From the pool: SETUP, OPEN, ASK, AUDIO, FINISH, CLOSE. From the worker: READY, FAILED, RESULT, ERROR."""
+    """From the pool: SETUP, OPEN, ASK, AUDIO, FINISH, CLOSE. From the worker: READY, FAILED, RESULT, ERROR,
+    PARTIAL."""
 
     SETUP = 1
     OPEN = 2
@@ -31,6 +32,7 @@ class Kind(enum.IntEnum):
     FAILED = 18
     RESULT = 19
     ERROR = 20
+    PARTIAL = 21
 
 
 def audio(stream: int, data: bytes) -> bytes:

@@ -1,0 +1,64 @@
+"""Words that keep a conversation going without taking the turn: "mm-hm", "okay", "right"."""
+
+from __future__ import annotations
+
+import re
+
+WORDS: dict[str, tuple[str, ...]] = {
+    "en": (
+        "mm hm",
+        "mm",
+        "mhm",
+        "uh huh",
+        "okay",
+        "ok",
+        "right",
+        "all right",
+        "alright",
+        "i see",
+        "got it",
+        "sure",
+        "yeah",
+        "yep",
+    ),
+}
+"""By language. Not in it on purpose: "yes" and "no", which answer, and "wait", "stop", "sorry", which interrupt."""
+
+INTERRUPTIONS: dict[str, tuple[str, ...]] = {
+    "en": ("wait", "stop", "no", "hold on", "one moment", "excuse me", "sorry", "hello"),
+}
+"""What callers say to get a word in; a recogniser with a grammar hears them only if they are in it."""
+
+ATTENTION: dict[str, tuple[str, ...]] = {"en": ("wait", "stop", "hold on", "one moment", "excuse me")}
+"""Those of them that ask for nothing but silence."""
+
+_NOT_LETTERS = re.compile(r"[^\w']+")
+
+
+def phrases(language: str) -> tuple[str, ...]:
+    """Backchannels and interruptions of ``language`` (``en-US`` is ``en``), for a recogniser's grammar."""
+    base = language.partition("-")[0].lower()
+    return WORDS.get(base, ()) + INTERRUPTIONS.get(base, ())
+
+
+def is_backchannel(text: str, language: str) -> bool:
+    """Whether all that was said is backchannels: "okay" is, "okay, right" is, "okay, wait" is not."""
+    return _made_of(text, WORDS, language)
+
+
+def is_call_for_attention(text: str, language: str) -> bool:
+    """Whether all that was said asks for silence: the agent has to stop, and there is nothing to answer yet."""
+    return _made_of(text, ATTENTION, language)
+
+
+def _made_of(text: str, table: dict[str, tuple[str, ...]], language: str) -> bool:
+    known = sorted((tuple(words.split()) for words in table.get(language.partition("-")[0].lower(), ())), key=len)
+    words = tuple(_NOT_LETTERS.sub(" ", text.lower()).split())
+    if not words:
+        return False
+    while words:
+        longest = next((phrase for phrase in reversed(known) if words[: len(phrase)] == phrase), None)
+        if longest is None:
+            return False
+        words = words[len(longest) :]
+    return True
