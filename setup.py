@@ -81,8 +81,10 @@ setup(
     ],
     extras_require={
         "local": ["vosk>=0.3.45", "gpt4all>=2.8", "piper-tts>=1.2"],
+        "remote": ["httpx>=0.27"],
         "test": [
             "build>=1.2",
+            "httpx>=0.27",
             "hypothesis>=6.100",
             "import-linter>=2.0",
             "jsonschema>=4.20",

@@ -180,6 +180,11 @@ class AgentConfig:
     voice: str = ""
     turn: TurnParams = field(default_factory=TurnParams)
     rules: Mapping[str, Any] = field(default_factory=dict)
+    """For the ``rules`` language model, see :mod:`asterisk_ai.providers.rules.schema`."""
+    prompt: str = ""
+    """What other language models are told they are."""
+    tools: Mapping[str, Any] = field(default_factory=dict)
+    """What they may do, see :mod:`asterisk_ai.providers.tools`."""
 
     def as_mapping(self) -> dict[str, Any]:
         """Its fields by name, as the constructor of a language model takes them."""

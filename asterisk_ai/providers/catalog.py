@@ -14,14 +14,29 @@ from asterisk_ai.errors import ConfigError
 
 KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        "stt": MappingProxyType({"pocketsphinx": "asterisk_ai.providers.pocketsphinx:PocketSphinx"}),
-        "llm": MappingProxyType({"rules": "asterisk_ai.providers.rules:Rules"}),
-        "tts": MappingProxyType({"espeak": "asterisk_ai.providers.espeak:Espeak"}),
+        "stt": MappingProxyType(
+            {
+                "pocketsphinx": "asterisk_ai.providers.pocketsphinx:PocketSphinx",
+                "openai": "asterisk_ai.providers.openai:OpenAITranscription",
+            }
+        ),
+        "llm": MappingProxyType(
+            {
+                "rules": "asterisk_ai.providers.rules:Rules",
+                "openai": "asterisk_ai.providers.openai:OpenAIChat",
+            }
+        ),
+        "tts": MappingProxyType(
+            {
+                "espeak": "asterisk_ai.providers.espeak:Espeak",
+                "openai": "asterisk_ai.providers.openai:OpenAISpeech",
+            }
+        ),
     }
 )
 """Kind of engine to name to ``package.module:Class``."""
 
-EXTRAS: Mapping[str, str] = MappingProxyType({"vosk": "local", "gpt4all": "local", "piper": "local"})
+EXTRAS: Mapping[str, str] = MappingProxyType({"vosk": "local", "gpt4all": "local", "piper": "local", "httpx": "remote"})
 """The engine's library (its import name) to the extra of this package that installs it."""
 
 

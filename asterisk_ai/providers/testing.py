@@ -278,7 +278,7 @@ class _SpeechToText:
         }
 
     def open(self, engine: Any) -> Any:
-        return engine.open(rate=self.rate, hints=self.hints)
+        return engine.open(rate=self.rate, hints=self.hints, partial=self.judge)
 
     async def rates(self, engine: Any) -> None:
         rates = list(engine.sample_rates)
@@ -404,10 +404,12 @@ class _LanguageModel:
             began = time.monotonic()
             for _ in range(10):
                 found, digits = engine.hints(memory), engine.digits_wanted(memory)
+                complete = engine.complete("hello", memory)
             took = (time.monotonic() - began) / 10
             _expect(isinstance(found, Hints) and found == engine.hints(memory), "hints() must give equal Hints")
             _expect(type(digits) is int and digits >= 0, f"digits_wanted() gave {digits!r}")
             complete = engine.complete("hello", memory)
+            _expect(type(complete) is bool, f"complete() gave {complete!r}")
             _expect(type(complete) is bool, f"complete() gave {complete!r}")
             _expect(took < 0.01, f"hints() took {took * 1000:.0f} ms: it is called in every turn")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.dialog.heard import Spoken, heard_text
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.base import Do, Hints, ReplyPart, Say, SpeechToTextStream, Transcript, TurnRequest
+from asterisk_ai.providers.base import Do, Hints, Remember, ReplyPart, Say, SpeechToTextStream, Transcript, TurnRequest
 from asterisk_ai.providers.fallback.chain import Attempt, Chain, Limits, Listener, Member
 
 Item = TypeVar("Item")
@@ -171,6 +172,8 @@ class LanguageModelChain(Chain):
                     attempt.served = True
                     yield part
                     said = said or isinstance(part, Say)
+                    if isinstance(part, Remember):
+                        request = replace(request, memory=part.memory)  # what was done for the caller stays done
                     if isinstance(part, Do):
                         return  # the reply's end: whatever the engine does now, nobody is asked again
             if attempt.failure is None:

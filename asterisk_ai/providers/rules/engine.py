@@ -113,9 +113,7 @@ class Rules:
         if not self._heard(turn):
             return False
         limits = {name: self.rules.slots[name].grammar for name in turn.slots}
-        return all(
-            limits[name].values or len(value) >= limits[name].maximum for name, value in turn.slots.items()
-        )
+        return all(limits[name].values or len(value) >= limits[name].maximum for name, value in turn.slots.items())
 
     @asynccontextmanager
     async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:

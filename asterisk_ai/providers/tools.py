@@ -1,0 +1,132 @@
+"""What a language model may do, told to it as functions with JSON schemas, and its calls checked against them.
+
+The administrator names every destination, so that the model chooses among
+names and never makes up an extension::
+
+    agents:
+      reception:
+        prompt: "You are the receptionist of Example Company. ..."
+        tools:
+          hangup: true
+          transfer: {sales: 200@from-internal, support: 300@from-internal}
+          queue: {operator: reception}
+          voicemail: {sales: 200@default}
+          digits: true            # ask for digits: the caller dials them
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from asterisk_ai.errors import ConfigError
+from asterisk_ai.providers.base import Do, Remember
+
+MAX_DIGITS = 20
+_ARGUMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"transfer": ("exten", "context"), "queue": ("queue",), "voicemail": ("mailbox", "context")}
+)
+_WORDS = {
+    "hangup": "End the call. Say goodbye first.",
+    "transfer": "Connect the caller to somebody. Say so first.",
+    "queue": "Put the caller into a waiting queue, to be served by a person. Say so first.",
+    "voicemail": "Let the caller leave a message. Say so first.",
+    "digits": "Let the caller dial digits on the telephone's keys. Ask for them first.",
+}
+
+
+class BadToolCall(Exception):
+    """The model called what does not exist, or with arguments that its schema does not allow; the text tells it so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One function. ``choices`` are the names that its argument may have, with what they stand for."""
+
+    name: str
+    choices: Mapping[str, Mapping[str, str]]
+
+    def schema(self) -> dict[str, Any]:
+        """As the OpenAI HTTP API takes it."""
+        properties: dict[str, Any] = {}
+        if self.choices:
+            properties["to"] = {"type": "string", "enum": sorted(self.choices)}
+        elif self.name == "digits":
+            properties["count"] = {"type": "integer", "minimum": 1, "maximum": MAX_DIGITS}
+        parameters = {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+        return {
+            "type": "function",
+            "function": {"name": self.name, "description": _WORDS[self.name], "parameters": parameters},
+        }
+
+
+class Toolbox:
+    """The tools of one agent.
+
+    :param tools: the ``tools`` mapping of the agent.
+    :param path: its key's path, for errors.
+    :raises ConfigError: an unknown tool or a destination that cannot be one.
+    """
+
+    def __init__(self, tools: Mapping[str, Any], path: str) -> None:
+        self._tools: dict[str, Tool] = {}
+        for name, value in tools.items():
+            if name not in _WORDS:
+                raise ConfigError(f"there is no tool {name!r}; known: {', '.join(_WORDS)}", path=path)
+            if value is False or value is None:
+                continue
+            choices = {} if name not in _ARGUMENTS else _choices(name, value, f"{path}.{name}")
+            if name not in _ARGUMENTS and value is not True:
+                raise ConfigError("expected true or false", path=f"{path}.{name}")
+            self._tools[name] = Tool(name, choices)
+
+    def schemas(self) -> list[dict[str, Any]]:
+        return [tool.schema() for tool in self._tools.values()]
+
+    def carry_out(self, name: str, arguments: str) -> Do | Remember:
+        """The action of one call. ``arguments`` is the JSON text that the model made. Raises BadToolCall."""
+        tool = self._tools.get(name)
+        if tool is None:
+            raise BadToolCall(f"there is no function {name[:50]!r}")
+        try:
+            given = json.loads(arguments or "{}")
+        except ValueError:
+            raise BadToolCall(f"{name}: the arguments are not JSON") from None
+        wanted = {"to"} if tool.choices else {"count"} if name == "digits" else set()
+        if not isinstance(given, dict) or set(given) != wanted:
+            raise BadToolCall(f"{name} takes {', '.join(wanted) or 'no arguments'}")
+        if name == "digits":
+            count = given["count"]
+            if type(count) is not int or not 1 <= count <= MAX_DIGITS:
+                raise BadToolCall(f"digits: count is a whole number from 1 to {MAX_DIGITS}")
+            return Remember({"digits": count})
+        if not tool.choices:
+            return Do(name)
+        chosen = given["to"]
+        if not isinstance(chosen, str) or chosen not in tool.choices:
+            raise BadToolCall(f"{name}: to is one of {', '.join(sorted(tool.choices))}")
+        return Do(name, tool.choices[chosen])
+
+
+def _choices(name: str, value: Any, path: str) -> dict[str, Mapping[str, str]]:
+    if isinstance(value, (list, tuple)):
+        value = {str(item): item for item in value}
+    if not isinstance(value, Mapping) or not value:
+        raise ConfigError("expected names with their destinations, e.g. {sales: 200@from-internal}", path=path)
+    keys = _ARGUMENTS[name]
+    found: dict[str, Mapping[str, str]] = {}
+    for choice, target in value.items():
+        text = str(target)
+        if not text or not text.isprintable():
+            raise ConfigError("expected a destination", path=f"{path}.{choice}")
+        first, at, second = text.partition("@") if len(keys) > 1 else (text, "", "")
+        found[str(choice)] = {keys[0]: first} | ({keys[1]: second} if at else {})
+    return found

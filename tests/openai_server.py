@@ -1,0 +1,269 @@
+"""OpenAI's HTTP API as it is published, over real sockets, as strict as the real one, with faults on demand.
+
+The ``model`` of a request names the fault: slow, silent (no answer), hang (a beginning, then nothing), close (in the
+middle), reset, 401, 404, 429, 429-after (Retry-After: 30), 500, malformed, nodone (the stream just ends), error (an
+error event), empty, wav16 (speech as a WAV file of 16 kHz). Any other works well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import struct
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import numpy as np
+
+KEY = "sk-test"
+SLOW_SECONDS = 0.2
+REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests", 500: "Error"}
+
+
+class FakeOpenAI:
+    """Give ``answers``: user's text to (reply, function name, arguments)."""
+
+    def __init__(self, answers: Mapping[str, tuple[str, str, str]] | None = None) -> None:
+        self.answers = dict(answers or {})
+        self.words = "opening hours"
+        self.requests: list[tuple[str, Any]] = []
+        self.connections = 0
+        self.aborted = 0
+        self.port = 0
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[FakeOpenAI]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = server.sockets[0].getsockname()[1]
+        self._tasks: set[asyncio.Task[None]] = set()
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.aborted += 1
+        except asyncio.CancelledError:
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                raise
+            return False
+        method, path, _ = head.split("\r\n", 1)[0].split(" ")
+        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head.split("\r\n")[1:])}
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        out = _Answer(writer)
+        if headers.get("authorization") != f"Bearer {KEY}":
+            return await out.error(401, "Incorrect API key provided")
+        if (method, path) == ("GET", "/v1/models"):
+            return await out.json({"object": "list", "data": []})
+        handler = {
+            "/v1/chat/completions": self._chat,
+            "/v1/audio/transcriptions": self._transcribe,
+            "/v1/audio/speech": self._speak,
+        }.get(path)
+        if method != "POST" or handler is None:
+            return await out.error(404, f"Unknown request URL: {method} {path}")
+        fields = _form(headers, body) if "multipart" in headers.get("content-type", "") else json.loads(body)
+        self.requests.append((path, fields))
+        watching = asyncio.ensure_future(reader.read(1))  # the client leaves
+        answering = asyncio.ensure_future(self._answer(fields, handler, out))
+        done, _ = await asyncio.wait([watching, answering], return_when=asyncio.FIRST_COMPLETED)
+        if answering not in done:
+            answering.cancel()
+            self.aborted += 1
+            return False
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        return answering.result()
+
+    async def _answer(self, fields: Mapping[str, Any], handler: Any, out: _Answer) -> bool:
+        fault = out.fault = str(fields.get("model"))
+        if fault == "slow":
+            await asyncio.sleep(SLOW_SECONDS)
+        if fault == "silent":
+            await asyncio.sleep(3600)
+        if fault[:3] in ("401", "404", "429", "500"):
+            after = {"Retry-After": "30"} if fault.endswith("after") else {}
+            return await out.error(int(fault[:3]), f"no luck with {fault}", after)
+        if fault == "reset":
+            out.writer.transport.abort()
+            return False
+        return bool(await handler(fields, out))
+
+    async def _chat(self, body: dict[str, Any], out: _Answer) -> bool:
+        for message in body["messages"]:
+            if message["role"] not in ("system", "user", "assistant", "tool"):
+                return await out.error(400, f"Invalid role {message['role']}")
+        for tool in body.get("tools", ()):
+            assert tool["type"] == "function"
+            assert tool["function"]["parameters"]["type"] == "object"
+        assert body["stream"] is True
+        last = body["messages"][-1]
+        if last["role"] == "tool":
+            reply, name, arguments = "Sorry about that.", "", ""
+        else:
+            reply, name, arguments = self.answers.get(last["content"], ("Nine to five. What else?", "", ""))
+        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+        deltas += [{"content": piece} for piece in _tokens(reply)]
+        if name:
+            first = {"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": ""}}
+            deltas.append({"tool_calls": [first]})
+            half = len(arguments) // 2
+            deltas += [
+                {"tool_calls": [{"index": 0, "function": {"arguments": part}}]}
+                for part in (arguments[:half], arguments[half:])
+            ]
+        if out.fault == "empty":
+            deltas = deltas[:1]
+        await out.begin("text/event-stream")
+        for number, delta in enumerate(deltas):
+            if number == 3 and not await self._misbehave(out, b'data: {"choices": [{\n\n'):
+                return False
+            await out.event({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+        reason = "tool_calls" if name else "stop"
+        await out.event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+        await out.event({"choices": [], "usage": {"total_tokens": 10}})
+        if out.fault != "nodone":
+            await out.chunk(b"data: [DONE]\n\n")
+        await out.end()
+        return True
+
+    async def _misbehave(self, out: _Answer, malformed: bytes) -> bool:
+        """In the middle of an answer. False: the connection is over."""
+        match out.fault:
+            case "hang":
+                await asyncio.sleep(3600)
+            case "close":
+                out.writer.close()
+                return False
+            case "malformed":
+                await out.chunk(malformed)
+            case "error":
+                await out.chunk(b'data: {"error": {"message": "The server had an error", "type": "server_error"}}\n\n')
+        return True
+
+    async def _transcribe(self, fields: dict[str, Any], out: _Answer) -> bool:
+        wav = fields["file"]
+        assert wav[:4] == b"RIFF"
+        assert wav[8:16] == b"WAVEfmt "
+        assert len(wav) == 44 + struct.unpack_from("<I", wav, 40)[0]
+        body = json.dumps({"text": "" if out.fault == "empty" else self.words}).encode()
+        if out.fault == "malformed":
+            body = body[:-3] + b"]"
+        await out.begin("application/json")
+        await out.chunk(body[:5])
+        if out.fault in ("hang", "close") and not await self._misbehave(out, b""):
+            return False
+        await out.chunk(body[5:])
+        await out.end()
+        return True
+
+    async def _speak(self, body: dict[str, Any], out: _Answer) -> bool:
+        assert body["response_format"] == "pcm"
+        if body["voice"] == "no such voice":
+            return await out.error(400, "Invalid voice")
+        rate = 16_000 if out.fault == "wav16" else 24_000
+        word = (np.sin(2 * np.pi * 800 * np.arange(rate // 4) / rate) * 8000).astype("<i2").tobytes()
+        words = [] if out.fault == "empty" else body["input"].split()
+        if out.fault in ("malformed", "error"):
+            return await out.json({"detail": "no audio"})
+        await out.begin("application/octet-stream")
+        if out.fault == "wav16":
+            total = len(word) * len(words)
+            head = struct.pack(
+                "<4sI4s4sIHHIIHH", b"RIFF", 36 + total, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16
+            )
+            await out.chunk(head[:7])
+            await out.chunk(head[7:] + struct.pack("<4sI", b"data", total))
+        for number, _ in enumerate(words):
+            if number == 1 and out.fault in ("hang", "close") and not await self._misbehave(out, b""):
+                return False
+            await out.chunk(word[:1001])  # half a sample at the end
+            await out.chunk(word[1001:])
+        if out.fault == "nodone":  # the body ends before its end
+            out.writer.close()
+            return False
+        await out.end()
+        return True
+
+
+class _Answer:
+    """One HTTP answer."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self.fault = ""
+
+    async def begin(self, kind: str) -> None:
+        self.writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        await self.writer.drain()
+
+    async def chunk(self, data: bytes) -> None:
+        if data:
+            self.writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            await self.writer.drain()
+
+    async def event(self, body: dict[str, Any]) -> None:
+        body = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", **body}
+        await self.chunk(b"data: " + json.dumps(body).encode() + b"\n\n")
+
+    async def end(self) -> None:
+        self.writer.write(b"0\r\n\r\n")
+        await self.writer.drain()
+
+    async def json(self, body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> bool:
+        data = json.dumps(body).encode()
+        more = "".join(f"{key}: {value}\r\n" for key, value in (headers or {}).items())
+        head = (
+            f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+        )
+        self.writer.write(f"{head}{more}\r\n".encode() + data)
+        await self.writer.drain()
+        return True
+
+    async def error(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> bool:
+        return await self.json({"error": {"message": message, "type": "error", "code": None}}, status, headers)
+
+
+def _tokens(text: str) -> list[str]:
+    return [text[start : start + 3] for start in range(0, len(text), 3)]
+
+
+def _form(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    boundary = headers["content-type"].partition("boundary=")[2].encode()
+    found: dict[str, Any] = {}
+    for part in body.split(b"--" + boundary)[1:-1]:
+        head, _, data = part.strip(b"\r\n").partition(b"\r\n\r\n") if b"audio/wav" not in part else _file(part)
+        name = head.split(b'name="')[1].split(b'"')[0].decode()
+        found[name] = data if b"filename=" in head else data.decode()
+    return found
+
+
+def _file(part: bytes) -> tuple[bytes, bytes, bytes]:
+    head, gap, data = part.partition(b"\r\n\r\n")
+    return head, gap, data[:-2]

@@ -1,0 +1,351 @@
+"""The OpenAI HTTP engines against a server that speaks the published protocol over real sockets, well and badly."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai_server import KEY, FakeOpenAI
+from test_providers_fallback import calls, records
+
+from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
+from asterisk_ai.providers import testing
+from asterisk_ai.providers.base import Do, Hints, Message, Remember, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.openai import OpenAIChat, OpenAISpeech, OpenAITranscription
+
+TOOLS = {
+    "hangup": True,
+    "transfer": {"sales": "200@from-internal", "support": 300},
+    "queue": ["reception"],
+    "voicemail": {"sales": "200@default"},
+    "digits": True,
+}
+AGENT = {"name": "desk", "prompt": "You are the receptionist of Example.", "language": "en-US", "tools": TOOLS}
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeOpenAI]:
+    """A server in a thread of its own, so that what blocks here is not held against the engine."""
+    server, started, ended = FakeOpenAI(), threading.Event(), []
+
+    async def main() -> None:
+        async with server.running():
+            stop = asyncio.Event()
+            ended.append((asyncio.get_running_loop(), stop))
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    started.wait(5)
+    yield server
+    loop, stop = ended[0]
+    loop.call_soon_threadsafe(stop.set)
+    thread.join()
+
+
+def settings(fake: FakeOpenAI, **more: Any) -> dict[str, Any]:
+    return {"base_url": fake.base_url, "api_key": KEY, "seconds": 2, **more}
+
+
+def dead(**more: Any) -> dict[str, Any]:
+    return {"base_url": "http://127.0.0.1:9", "api_key": KEY, **more}
+
+
+def test_conformance(fake: FakeOpenAI) -> None:
+    testing.check_speech_to_text(
+        lambda: OpenAITranscription(settings(fake)),
+        speech=bytes(16_000),
+        text="Opening hours!",
+        broken=lambda: OpenAITranscription(dead()),
+    )
+    testing.check_language_model(lambda: OpenAIChat(settings(fake), AGENT), broken=lambda: OpenAIChat(dead(), AGENT))
+    testing.check_text_to_speech(lambda: OpenAISpeech(settings(fake)), broken=lambda: OpenAISpeech(dead()))
+
+
+# ---- one engine -----------------------------------------------------------------------------
+
+
+async def reply(engine: OpenAIChat, request: TurnRequest) -> list[ReplyPart]:
+    async with engine.reply(request) as parts:
+        return [part async for part in parts]
+
+
+def ask(fake: FakeOpenAI, request: TurnRequest, agent: Mapping[str, Any] = AGENT, **more: Any) -> list[ReplyPart]:
+    async def main() -> list[ReplyPart]:
+        engine = OpenAIChat(settings(fake, **more), agent)
+        await engine.start()
+        try:
+            return await reply(engine, request)
+        finally:
+            await engine.stop()
+
+    return asyncio.run(main())
+
+
+def test_the_conversation_is_told_and_the_answer_comes_by_sentences(fake: FakeOpenAI) -> None:
+    fake.answers["and on Friday"] = ("**Nine** to 3.5, Mr. Smith. See [us](http://x)! Bye", "", "")
+    history = [Message("agent", "Hello."), Message("caller", "opening hours"), Message("agent", "Nine to five.")]
+    parts = ask(fake, TurnRequest("and on Friday", history=history, caller={"number": "200", "context": "x"}))
+    assert parts == [Say("Nine to 3.5, Mr."), Say("Smith."), Say("See us!"), Say("Bye")]
+    sent = fake.requests[-1][1]["messages"]
+    assert [message["role"] for message in sent] == ["system", "assistant", "user", "assistant", "user"]
+    assert sent[0]["content"].startswith("You are the receptionist of Example.\n\nYou are on the telephone.")
+    assert sent[0]["content"].endswith("The caller: number 200.")
+
+
+def test_what_is_no_speech_is_told_as_such(fake: FakeOpenAI) -> None:
+    ask(fake, TurnRequest("", understood=False))
+    ask(fake, TurnRequest("1234", dialled=True))
+    told = [request["messages"][-1]["content"] for _, request in fake.requests]
+    assert told == ["(could not be understood)", "(dialled on the keys: 1234)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "action"),
+    [
+        ("hangup", "{}", Do("hangup")),
+        ("hangup", "", Do("hangup")),
+        ("transfer", '{"to": "sales"}', Do("transfer", {"exten": "200", "context": "from-internal"})),
+        ("transfer", '{"to": "support"}', Do("transfer", {"exten": "300"})),
+        ("queue", '{"to": "reception"}', Do("queue", {"queue": "reception"})),
+        ("voicemail", '{"to": "sales"}', Do("voicemail", {"mailbox": "200", "context": "default"})),
+        ("digits", '{"count": 4}', Remember({"digits": 4})),
+    ],
+)
+def test_tools(fake: FakeOpenAI, name: str, arguments: str, action: ReplyPart) -> None:
+    fake.answers["please"] = ("One moment.", name, arguments)
+    assert ask(fake, TurnRequest("please")) == [Say("One moment."), action]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("transfer", '{"to": "911"}'),
+        ("transfer", '{"to": "sales", "and": 1}'),
+        ("transfer", '{"to": ["sales"]}'),
+        ("transfer", "{"),
+        ("transfer", "[]"),
+        ("digits", '{"count": true}'),
+        ("digits", '{"count": 99}'),
+        ("hangup", '{"now": 1}'),
+        ("system", '{"command": "rm"}'),
+    ],
+)
+def test_what_the_schema_does_not_allow_is_not_done(fake: FakeOpenAI, name: str, arguments: str) -> None:
+    fake.answers["please"] = ("", name, arguments)
+    assert ask(fake, TurnRequest("please")) == [Say("Sorry about that.")]
+    told = fake.requests[-1][1]["messages"][-1]
+    assert told["role"] == "tool"
+    assert told["content"].startswith("error: ")
+
+
+def test_an_agent_has_only_its_own_tools(fake: FakeOpenAI) -> None:
+    fake.answers["please"] = ("", "hangup", "{}")
+    assert ask(fake, TurnRequest("please"), {**AGENT, "tools": {"queue": ["a"]}}) == [Say("Sorry about that.")]
+    assert [tool["function"]["name"] for tool in fake.requests[0][1]["tools"]] == ["queue"]
+    ask(fake, TurnRequest("hi"), {"name": "plain"})
+    assert "tools" not in fake.requests[-1][1]
+
+
+@pytest.mark.parametrize("tools", [{"sudo": True}, {"transfer": True}, {"transfer": {"a": ""}}, {"hangup": "yes"}])
+def test_tools_that_cannot_be(tools: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="agents"):
+        OpenAIChat({}, {**AGENT, "tools": tools})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"modle": 1}, {"chat": {"modle": 1}}, {"base_url": "ftp://x"}, {"chat": {"temperature": [1]}}]
+)
+def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="providers"):
+        OpenAIChat(wrong, AGENT)
+
+
+def test_digits_are_wanted_until_they_came(fake: FakeOpenAI) -> None:
+    engine = OpenAIChat(settings(fake), AGENT)
+    assert engine.digits_wanted({"digits": 4}) == 4
+    assert engine.digits_wanted({}) == engine.digits_wanted({"digits": "x"}) == 0
+    assert ask(fake, TurnRequest("1234", dialled=True, memory={"digits": 4, "a": 1}))[0] == Remember({"a": 1})
+
+
+def test_speech_at_another_rate_than_expected(fake: FakeOpenAI) -> None:
+    async def main() -> None:
+        engine = OpenAISpeech(settings(fake, speech={"model": "wav16"}))
+        await engine.start()
+        async with engine.open("one two three four") as pieces:
+            pcm = b"".join([piece async for piece in pieces])
+        assert len(pcm) / 48_000 == pytest.approx(1.0, abs=0.01), "16 kHz came, 24 kHz goes on"
+        await engine.stop()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("silent", ProviderUnavailable),
+        ("hang", ProviderUnavailable),
+        ("close", ProviderUnavailable),
+        ("reset", ProviderUnavailable),
+        ("500", ProviderUnavailable),
+        ("429", ProviderUnavailable),
+        ("429-after", ProviderUnavailable),
+        ("401", ProviderRejected),
+        ("404", ProviderRejected),
+        ("malformed", ProviderUnavailable),
+    ],
+)
+def test_every_fault_is_one_of_the_two_errors(fake: FakeOpenAI, fault: str, error: type[ProviderError]) -> None:
+    own = {"model": fault}
+
+    async def main() -> None:
+        common = {**settings(fake), "seconds": 0.3}
+        chat = OpenAIChat({**common, "chat": own}, AGENT)
+        ears, voice = OpenAITranscription({**common, "transcription": own}), OpenAISpeech({**common, "speech": own})
+        for engine in (chat, ears, voice):
+            await engine.start()
+            assert engine.readiness().ready
+        with pytest.raises(error):
+            await reply(chat, TurnRequest("hello"))
+        async with ears.open(rate=8000, hints=Hints()) as stream:
+            stream.feed(bytes(8000))
+            with pytest.raises(error):
+                await stream.finish()
+        async with voice.open("one two") as pieces:
+            with pytest.raises(error):
+                _ = [piece async for piece in pieces]
+        if fault == "429-after":
+            assert "left alone for 30 s" in chat.readiness().reason
+        for engine in (chat, ears, voice):
+            await engine.stop()
+
+    asyncio.run(main())
+
+
+def test_the_connection_is_open_before_the_first_call_and_kept(fake: FakeOpenAI) -> None:
+    async def main() -> None:
+        engine = OpenAIChat(settings(fake), AGENT)
+        await engine.start()
+        assert fake.connections == 1
+        took = []
+        for _ in range(30):
+            began = time.perf_counter()
+            async with engine.reply(TurnRequest("hello")) as parts:
+                await anext(parts)
+                took.append(time.perf_counter() - began)
+                async for _part in parts:
+                    pass
+        assert fake.connections == 1
+        assert statistics.median(took) < 0.010, "the service's own time included"
+        await engine.stop()
+
+    asyncio.run(main())
+
+
+def test_a_service_that_comes_back_is_found(fake: FakeOpenAI) -> None:
+    async def main() -> None:
+        later = FakeOpenAI()
+        async with later.running():
+            pass  # a port that is free now
+        engine = OpenAIChat(settings(later), AGENT)
+        await engine.start()
+        assert "Connect" in engine.readiness().reason
+        async with later.running():
+            end = time.monotonic() + 5
+            while not engine.readiness().ready:
+                assert time.monotonic() < end
+                await asyncio.sleep(0.05)
+        await engine.stop()
+        wrong = OpenAIChat({**settings(fake), "api_key": "sk-wrong"}, AGENT)
+        await wrong.start()
+        assert wrong.readiness().reason == "refused the key (401)"
+        await wrong.stop()
+
+    asyncio.run(main())
+
+
+def test_leaving_gives_the_service_its_hands_back(fake: FakeOpenAI) -> None:
+    async def main() -> None:
+        engine = OpenAIChat(settings(fake, chat={"model": "hang"}), AGENT)
+        await engine.start()
+        fake.answers["hello"] = ("Yes? " * 5, "", "")
+        task = asyncio.ensure_future(reply(engine, TurnRequest("hello")))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.1)
+        assert fake.aborted == 1, "the service sees at once that nobody listens any more"
+        await engine.stop()
+
+    asyncio.run(main())
+
+
+# ---- whole calls -----------------------------------------------------------------------------
+
+FAULTS = (
+    "",
+    "slow",
+    "silent",
+    "hang",
+    "close",
+    "reset",
+    "401",
+    "429",
+    "429-after",
+    "500",
+    "malformed",
+    "nodone",
+    "empty",
+)
+PARTS = {"stt": "transcription", "llm": "chat", "tts": "speech"}
+GOOD = {"stt": "FaultySpeechToText", "llm": "FaultyLanguageModel", "tts": "FaultyTextToSpeech"}
+LIMIT = 0.6
+
+
+def configuration(folder: Path, fake: FakeOpenAI) -> tuple[str, dict[str, tuple[str, str]]]:
+    """An agent for each fault at each stage; the other stages are the service's as well."""
+    lines: dict[str, list[str]] = {"pipelines": [], "providers": [], "agents": []}
+    cases = {}
+    base = f"engine: openai, base_url: '{fake.base_url}', api_key: {KEY}, seconds: 5"
+    lines["providers"].append(f"  well: {{{base}}}")
+    lines["providers"] += [f"  good_{stage}: {{engine: 'faulty:{name}'}}" for stage, name in GOOD.items()]
+    for stage, part in PARTS.items():
+        for fault in FAULTS:
+            name = f"{stage}_{fault or 'well'}"
+            model = f", {part}: {{model: '{fault}'}}" if fault else ""
+            lines["providers"].append(f"  {name}: {{{base}{model}}}")
+            stages = dict.fromkeys(PARTS, "well") | {stage: f"[{name}, good_{stage}]"}
+            text = ", ".join(f"{key}: {value}" for key, value in stages.items())
+            limits = ", ".join(f"{other}_seconds: {LIMIT}" for other in PARTS)
+            lines["pipelines"].append(f"  {name}: {{{text}, {limits}}}")
+            turn = "{endpoint_ms: 200, no_input_seconds: 60, trouble_prompt: Oh dear.}"
+            lines["agents"].append(f"  {name}: {{pipeline: {name}, greeting: Hello there, turn: {turn}}}")
+            cases[name] = (stage, fault)
+    head = f"default_agent: {next(iter(cases))}\npipeline: {next(iter(cases))}\naudiosocket: {{port: 0}}\n"
+    head += f"fastagi: {{port: 0}}\nhttp: {{port: 0}}\nstore: {{path: {folder}/sessions.db}}\n"
+    return head + "\n".join(f"{key}:\n" + "\n".join(items) for key, items in lines.items()), cases
+
+
+def test_whole_calls_with_every_fault_at_every_stage(fake: FakeOpenAI, tmp_path: Path) -> None:
+    config, cases = configuration(tmp_path, fake)
+    results, _ = asyncio.run(calls(config, list(cases)))
+    kept = records(tmp_path)
+    for agent, (stage, fault) in cases.items():
+        result, record = results[agent], kept[agent]
+        assert result.next == "caller hung up", (agent, result.next)
+        assert [response.seconds is not None for response in result.responses] == [True, True], agent
+        for response in result.responses:
+            assert (response.seconds or 0) < 0.3 + LIMIT + 2.0, (agent, response)
+        text = " ".join(turn.text for turn in record.history if turn.role == "agent")
+        assert "Nine to five." in text, (agent, text)
+        failed = {(item["stage"], item["engine"], item["next"]) for item in record.troubles}
+        harmless = fault in ("", "slow") or (stage, fault) in (("stt", "empty"), ("stt", "nodone"))
+        assert failed == (set() if harmless else {(stage, agent, f"good_{stage}")}), (agent, record.troubles)
