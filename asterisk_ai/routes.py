@@ -155,7 +155,7 @@ class CallRoutes:
         logger.info("next: %s", kind, extra={"call_id": session.call_id})
         try:
             for argument, variable in _VARIABLES.get(kind, {}).items():
-                await agi.set_variable(variable, str(arguments.get(argument, "")))
+                await agi.set_variable(variable, _value(kind, argument, arguments))
         except LocalProtocolError as error:
             logger.error("%s cannot be handed to the dialplan: %s", kind, error, extra={"call_id": session.call_id})
             kind = self._fall_back(session)
@@ -191,12 +191,13 @@ class CallRoutes:
             self.close(session, kind if kind in OUTCOMES and kind != "hangup" else "agent_hangup")
 
     async def end(self, agi: AgiSession) -> None:
-        """The channel is gone. Argument: AI_CALL_ID."""
+        """The channel is gone, or the dialplan has given up. Arguments: AI_CALL_ID, and the outcome if not a hang-up."""
         session = self._session(agi)
         self._count("call/end", "OK" if session else "UNKNOWN")
         if session is not None:
             await self._released(session)
-            self.close(session, "hangup")
+            told = agi.request.arguments[1] if len(agi.request.arguments) > 1 else ""
+            self.close(session, told if told in OUTCOMES else "hangup")
 
     def close(self, session: CallSession, outcome: str) -> None:
         """End the record, once."""
@@ -241,3 +242,9 @@ _CALLER = {
     "exten": "agi_extension",
     "language": "agi_language",
 }
+
+
+def _value(kind: str, argument: str, arguments: Mapping[str, Any]) -> str:
+    """What a channel variable gets. VoiceMail() wants BOX@CONTEXT in one."""
+    value, context = str(arguments.get(argument, "")), str(arguments.get("context", ""))
+    return f"{value}@{context}" if kind == "voicemail" and context else value

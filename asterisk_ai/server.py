@@ -338,7 +338,11 @@ class Server:
             "config": self.config.source,
             "reloads": self._reloads,
             "reload_problem": self._reload_problem,
-            "conversation": {"gating_active": 0, "capture_disabled": 0, "barge_in_total": self._barge_ins()},
+            "conversation": {
+                "gating_active": int(self._sample("ai_agent_tts_gating_active")),
+                "capture_disabled": sum(bool(session.gating) for session in self.store.live),
+                "barge_in_total": int(self._sample("ai_agent_barge_in_events_total", outcome="barge_in")),
+            },
             "frames": {
                 "late": self.clock.late_frames,
                 "skipped": self.clock.skipped_frames,
@@ -351,9 +355,8 @@ class Server:
             "version": __version__,
         }
 
-    def _barge_ins(self) -> int:
-        value = self.metrics.registry.get_sample_value("ai_agent_barge_in_events_total", {"outcome": "barge_in"})
-        return int(value or 0)
+    def _sample(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
     def ready(self) -> tuple[bool, Mapping[str, Any]]:
         """For /ready: whether a new call is taken now."""
