@@ -191,7 +191,7 @@ class CallRoutes:
             self.close(session, kind if kind in OUTCOMES and kind != "hangup" else "agent_hangup")
 
     async def end(self, agi: AgiSession) -> None:
-        """The channel is gone, or the dialplan has given up. Arguments: AI_CALL_ID, and the outcome if not a hang-up."""
+        """The channel is gone, or the dialplan has given up. Arguments: AI_CALL_ID, and an outcome if it knows one."""
         session = self._session(agi)
         self._count("call/end", "OK" if session else "UNKNOWN")
         if session is not None:
