@@ -3,6 +3,10 @@
 # make serve   the server in the foreground
 # make lint    ruff, mypy --strict, import contracts
 # make model-setup  fetch models for the local engines: what suits this machine (ARGS=--yes does not ask)
+# make provider=NAME provider-switch          use another pipeline from the next call on (ARGS="--dry-run", "--force")
+# make provider-reload                        the running server reads its configuration again
+# make provider=NAME provider-switch-remote HOST=pbx    the same over ssh
+# make logs, server-clear-logs, test-health   the server's log, emptying it (LOGFILE=...), how it is
 # make dist    wheel and sdist into dist/
 
 PYTHON ?= python3
@@ -10,8 +14,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTARGS ?=
+SSH ?= ssh
+UNIT ?= asterisk-ai
+HEALTH ?= http://127.0.0.1:9093/health
 
-.PHONY: run test serve lint dist check-dist asterisk clean model-setup
+.PHONY: run test serve lint dist check-dist asterisk clean model-setup \
+	provider-switch provider-reload provider-switch-remote logs server-clear-logs test-health
 .DEFAULT_GOAL := run
 
 $(STAMP): setup.py pyproject.toml
@@ -29,6 +37,28 @@ serve: $(STAMP)
 
 model-setup: $(STAMP)
 	$(BIN)/python scripts/model_setup.py $(ARGS)
+
+provider-switch: $(STAMP)
+	@test -n "$(provider)" || { echo "say which: make provider=NAME provider-switch"; $(BIN)/asterisk-ai provider list; exit 2; }
+	$(BIN)/python scripts/switch_provider.py "$(provider)" $(ARGS)
+
+provider-reload: $(STAMP)
+	$(BIN)/asterisk-ai provider reload $(ARGS)
+
+# The asterisk-ai that is installed there does it, with the configuration that it finds there.
+provider-switch-remote:
+	@test -n "$(provider)" -a -n "$(HOST)" || { echo "make provider=NAME provider-switch-remote HOST=user@pbx"; exit 2; }
+	$(SSH) "$(HOST)" -- asterisk-ai provider switch "'$(provider)'" $(ARGS)
+
+# LOGFILE: where the server's output goes to a file; else it is in systemd's journal.
+logs:
+	$(if $(LOGFILE),tail -n 100 -F "$(LOGFILE)",journalctl -n 100 -f -u $(UNIT))
+
+server-clear-logs:
+	$(if $(LOGFILE),: > "$(LOGFILE)",@echo "the journal is all services': journalctl --rotate --vacuum-time=1d empties it"; exit 2)
+
+test-health:
+	@curl -sS --max-time 5 -w '\nHTTP %{http_code}\n' "$(HEALTH)"; curl -sf --max-time 5 -o /dev/null "$(HEALTH)"
 
 asterisk:
 	scripts/get_asterisk.sh

@@ -46,6 +46,8 @@ class CallRoutes:
     :param admit: takes an agent's name (empty: the default one) and returns the name of the agent that takes
         the call; raises CallRefused with the word for AI_STATUS.
     :param address: host:port of the AudioSocket listener as Asterisk reaches it.
+    :param server: where the dialplan has to ask about this call from now on (AI_SERVER), given the host that it
+        reached us at; empty: where it asked first.
     :param spool: the folder for replies that are played as files.
     """
 
@@ -57,12 +59,14 @@ class CallRoutes:
         admit: Callable[[str], str],
         address: Callable[[], str],
         spool: Callable[[], Path],
+        server: Callable[[str], str] = lambda host: "",
     ) -> None:
         self._store = store
         self._metrics = metrics
         self._admit = admit
         self._address = address
         self._spool = spool
+        self._server = server
 
     def table(self) -> Mapping[str, Handler]:
         """Script path to handler."""
@@ -93,6 +97,9 @@ class CallRoutes:
         # The status last: a dialplan that sees OK has the other two.
         await agi.set_variable("AI_CALL_ID", session.call_id)
         await agi.set_variable("AI_AUDIOSOCKET", self._address())
+        server = self._server(agi.local_host)
+        if server:
+            await agi.set_variable("AI_SERVER", server)
         await agi.set_variable("AI_STATUS", "OK")
         self._count(route, "OK")
         return session

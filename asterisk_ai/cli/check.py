@@ -7,8 +7,6 @@ import asyncio
 import json
 import os
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 from asterisk_ai import __version__
 from asterisk_ai.cli.dialplan import Finding, inspect, print_findings
+from asterisk_ai.cli.running import health
 from asterisk_ai.config import Config, load
 from asterisk_ai.config.loader import ConfigErrors
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError
@@ -106,7 +105,7 @@ def _models(config: Config) -> Iterator[Finding]:
 
 
 def _ports(config: Config) -> Iterator[Finding]:
-    running = _health(config)
+    running = health(config)
     if running is not None:
         well = running.get("status") == "healthy"
         problems = "; ".join(running.get("problems", ())) or str(running.get("status"))
@@ -126,24 +125,6 @@ def _ports(config: Config) -> Iterator[Finding]:
             yield Finding(False, f"{name}: cannot listen on {where}: {error.strerror}", f"choose another {name}.port")
         else:
             yield Finding(True, f"{name}: {where} is free")
-
-
-def _health(config: Config) -> dict[str, Any] | None:
-    """The running server's /health; None where there is none."""
-    if config.http is None or not config.http.port:
-        return None
-    try:
-        with urllib.request.urlopen(f"http://{config.http.host}:{config.http.port}/health", timeout=2) as answer:
-            body = answer.read()
-    except urllib.error.HTTPError as error:
-        body = error.read()
-    except OSError:
-        return None
-    try:
-        found = json.loads(body)
-    except ValueError:
-        return None  # something else's port
-    return found if isinstance(found, dict) and "active_calls" in found else None
 
 
 async def _collect(findings: AsyncIterator[Finding]) -> list[Finding]:

@@ -45,6 +45,11 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(_TAG + _tag, re.compile(f"(?:{_pattern.pattern})$"), list(_first))
 
 
+def loader_class() -> type[yaml.SafeLoader]:
+    """The parser with this file's rules, for who needs the marks of its nodes."""
+    return _Loader
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """A node of the file: a scalar, a list of values or a mapping of them.

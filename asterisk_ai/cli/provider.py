@@ -1,0 +1,294 @@
+"""``asterisk-ai provider``: which engines serve calls, and switching between them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import difflib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from asterisk_ai.cli import running
+from asterisk_ai.cli.dialplan import Finding, print_findings
+from asterisk_ai.cli.provider_trial import trial
+from asterisk_ai.config import AgentConfig, Config, Names, PipelineConfig, edit, find, parse
+from asterisk_ai.errors import AsteriskAIError, ConfigError
+from asterisk_ai.lineup import Engines, Lineup
+from asterisk_ai.providers import catalog
+
+STAGES = ("stt", "llm", "tts")
+
+
+def add_parser(commands: Any) -> None:
+    """Register the command and what is below it."""
+    parser = commands.add_parser(
+        "provider",
+        help="list, show, test and switch engines",
+        description="Which engines serve calls. `switch` changes the one line of the configuration that says so; calls "
+        "in progress keep their engines, the next call uses the new ones.",
+    )
+    below = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = below.add_parser(name, help=text, description=text)
+        command.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml to use")
+        command.set_defaults(run=run)
+        return command
+
+    add("list", run_list, "the pipelines of the configuration, the active one marked, and how the running engines are")
+    show = add("show", run_show, "one pipeline: its engines, their settings, and the agents that use it")
+    show.add_argument("name", nargs="?", metavar="PIPELINE", help="the active one where it is left out")
+    test = add("test", run_test, "make, start and try the engines of a pipeline, or one engine, without the server")
+    test.add_argument("name", nargs="?", metavar="PIPELINE|ENGINE", help="the active pipeline where it is left out")
+    switch = add("switch", run_switch, "use another pipeline (or other engines for one stage) from the next call on")
+    switch.add_argument("name", metavar="PIPELINE|STAGE=ENGINE[,ENGINE]", help="e.g. local, or stt=vosk,pocketsphinx")
+    switch.add_argument("--agent", metavar="NAME", help="for this agent only")
+    switch.add_argument("--dry-run", action="store_true", help="show the difference and change nothing")
+    switch.add_argument("--force", action="store_true", help="also to engines that are not ready")
+    switch.add_argument("--no-reload", action="store_true", help="only write the file")
+    again = add("reload", run_reload, "make the running server read its configuration again, and wait until it has")
+    again.add_argument("--force", action="store_true", help="also where engines are not ready")
+    for command in (switch, again):
+        command.add_argument(
+            "--timeout", type=float, default=60.0, metavar="SECONDS", help="for the server to be ready (default: 60)"
+        )
+
+
+class _Environment(Mapping[str, str]):
+    """The server has variables (keys, most of all) that this shell need not have."""
+
+    def __getitem__(self, name: str) -> str:
+        return os.environ.get(name, "unset")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(os.environ)
+
+    def __len__(self) -> int:
+        return len(os.environ)
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def _load(arguments: argparse.Namespace, *, strict: bool = False) -> tuple[Path, str, Config]:
+    file = find(arguments.config)
+    text = edit.read(file)
+    return file, text, parse(text, str(file), None if strict else _Environment())
+
+
+# ---- list, show, test -----------------------------------------------------------------
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    file, _, config = _load(arguments)
+    state = running.health(config)
+    print(f"{file}")
+    for name, pipeline in config.pipelines.items():
+        print(f"{'*' if name == config.pipeline else ' '} {name:12} {_stages(pipeline)}{_agents(config, name)}")
+    if state is None:
+        print("no server is running with it; `asterisk-ai provider test` tries the engines")
+        return 0
+    if state.get("active_pipeline") != config.pipeline:
+        print(f"the running server still uses {state.get('active_pipeline')}: asterisk-ai provider reload")
+    for name, engine in state.get("providers", {}).items():
+        print(f"  {name:24} {'ready' if engine.get('ready') else 'NOT READY: ' + str(engine.get('reason'))}")
+    return 0
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    _, _, config = _load(arguments)
+    name = arguments.name or config.pipeline
+    pipeline = _pipeline(config, name)
+    print(f"{name}{' (active)' if name == config.pipeline else ''}{_agents(config, name)}")
+    for stage in STAGES:
+        for engine in getattr(pipeline, stage):
+            settings = ", ".join(f"{key}: {value!r}" for key, value in config.settings(engine).items())
+            print(f"  {stage}  {engine}{'  {' + settings + '}' if settings else ''}")
+    limits = ", ".join(f"{stage} {getattr(pipeline, f'{stage}_seconds'):g} s" for stage in STAGES)
+    print(f"  limits: {limits}; while switching: {pipeline.switching!r}")
+    return 0
+
+
+def run_test(arguments: argparse.Namespace) -> int:
+    _, _, config = _load(arguments, strict=True)
+    name = arguments.name or config.pipeline
+    if name not in config.pipelines:
+        config = _with_engine(config, name)
+        name = "test"
+    findings = asyncio.run(_try(config, name))
+    print_findings(findings)
+    return 1 if any(finding.ok is False for finding in findings) else 0
+
+
+def _stages(pipeline: PipelineConfig) -> str:
+    return "  ".join(f"{stage}: {getattr(pipeline, stage)}" for stage in STAGES)
+
+
+def _agents(config: Config, name: str) -> str:
+    """Who uses the pipeline by name, and not because it is the active one."""
+    own = [agent.name for agent in config.agents.values() if agent.pipeline == name]
+    return f"   (agents {', '.join(own)})" if own else ""
+
+
+def _pipeline(config: Config, name: str) -> PipelineConfig:
+    if name in config.pipelines:
+        return config.pipelines[name]
+    near = difflib.get_close_matches(name, config.pipelines, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(config.pipelines)}"
+    raise ConfigError(f"there is no pipeline {name!r}; {hint}", path="pipelines")
+
+
+def _with_engine(config: Config, name: str) -> Config:
+    """The active pipeline with the engine ``name`` alone in the stages that it can serve."""
+    target = str(config.settings(name).get("engine") or name)
+    stages = [stage for stage in STAGES if target in catalog.names(stage)]
+    if not stages:
+        _pipeline(config, name)
+    changed = replace(config.pipelines[config.pipeline], **{stage: Names((name,)) for stage in stages})  # type: ignore[arg-type]
+    return replace(config, pipelines={"test": changed}, pipeline="test", agents=_one_agent(config))
+
+
+def _one_agent(config: Config) -> dict[str, AgentConfig]:
+    agent = config.agents.get(config.default_agent) or next(iter(config.agents.values()))
+    return {agent.name: replace(agent, pipeline="")}
+
+
+async def _try(config: Config, name: str) -> list[Finding]:
+    """Start the engines of one pipeline with one agent and let each do a little."""
+    lineup = Lineup(replace(config, pipeline=name, agents=_one_agent(config)), Engines())
+    began = time.monotonic()
+    findings = []
+    await lineup.start()
+    try:
+        for label, state in lineup.readiness().items():
+            findings.append(Finding(state.ready, f"{label}{'' if state.ready else ': ' + state.reason}"))
+        findings.append(Finding(None, f"{name}: started in {time.monotonic() - began:.1f} s"))
+        for agent in lineup.agents.values():
+            for stage, chain in (("stt", agent.stt), ("llm", agent.llm), ("tts", agent.tts)):
+                ready = [member for member in getattr(chain, "members", ()) if member.readiness().ready]
+                findings += [await _tried(stage, member) for member in ready]
+    finally:
+        await lineup.close()
+    return findings
+
+
+async def _tried(stage: str, member: Any) -> Finding:
+    began = time.monotonic()
+    try:
+        what = await asyncio.wait_for(trial(stage, member.engine), 30)
+    except TimeoutError:
+        return Finding(False, f"{stage}/{member.name}: no answer within 30 s")
+    except AsteriskAIError as error:
+        return Finding(False, f"{stage}/{member.name}: {error}")
+    return Finding(True, f"{stage}/{member.name}: {what} ({(time.monotonic() - began) * 1000:.0f} ms)")
+
+
+# ---- switch, reload ---------------------------------------------------------------------
+
+
+def run_switch(arguments: argparse.Namespace) -> int:
+    file, text, config = _load(arguments)
+    path, value = _change(config, arguments.name, arguments.agent)
+    new = edit.edited(text, path, value, file=str(file))
+    wanted = parse(new, str(file), _Environment())
+    difference = list(
+        difflib.unified_diff(text.splitlines(True), new.splitlines(True), str(file), f"{file} (new)", n=2)
+    )
+    if arguments.dry_run:
+        print("".join(difference) or "nothing would change")
+        return 0
+    state = running.health(config)
+    if state is not None and not running.uses(state, file):
+        raise ConfigError(f"the running server uses {state.get('config') or 'the packaged one'}", file=str(file))
+    for line in _refusals(wanted, state, arguments):
+        print(f"refused: {line}")
+        return 1
+    if difference:
+        backup = edit.replace(file, text, new)
+        print("".join(line for line in difference if line[:1] in "+-" and line[:3] not in ("+++", "---")), end="")
+        print(f"{file} is written; what it was is in {backup}")
+    if arguments.no_reload or state is None:
+        print("no server is running: the next start uses it" if state is None else "the running server was left alone")
+        return 0
+    try:
+        now = running.reload(wanted, state, force=arguments.force, seconds=arguments.timeout)
+    except running.ReloadFailed as error:
+        _roll_back(file, text, new, config)
+        print(f"refused, and {file} is what it was before: {error}")
+        return 1
+    _report(now, wanted)
+    return 0
+
+
+def _change(config: Config, name: str, agent: str | None) -> tuple[list[str], str | list[str]]:
+    """The key's path and its new value."""
+    if agent is not None and agent not in config.agents:
+        raise ConfigError(f"there is no agent {agent!r}; there are: {', '.join(config.agents)}", path="agents")
+    stage, equals, engines = name.partition("=")
+    if equals and stage in STAGES:
+        names = [engine.strip() for engine in engines.split(",")]
+        for engine in names:
+            catalog.load(stage, str(config.settings(engine).get("engine") or engine))
+        pipeline = (config.agents[agent].pipeline if agent else "") or config.pipeline
+        return ["pipelines", pipeline, stage], names if len(names) > 1 else names[0]
+    _pipeline(config, name)
+    return (["agents", agent, "pipeline"] if agent else ["pipeline"]), name
+
+
+def _refusals(wanted: Config, state: Mapping[str, Any] | None, arguments: argparse.Namespace) -> list[str]:
+    """Why calls would fail with it, found out without the server; with one running it is the one to ask.
+
+    It has the keys, and loads each model once.
+    """
+    if arguments.force or (state is not None and not arguments.no_reload):
+        return []
+
+    async def problems() -> list[str]:
+        lineup = Lineup(wanted, Engines())
+        await lineup.start()
+        try:
+            return lineup.problems()
+        finally:
+            await lineup.close()
+
+    return [f"{problem} (--force switches all the same)" for problem in asyncio.run(problems())]
+
+
+def _roll_back(file: Path, text: str, new: str, config: Config) -> None:
+    """What was written is taken back, and the server is told where it may have taken it up."""
+    if text != new:
+        edit.replace(file, new, text)
+    state = running.health(config)
+    if state is not None:
+        try:
+            running.reload(config, state, seconds=30)
+        except running.ReloadFailed as error:
+            print(f"the server does not say that it has the old one again: {error}")
+
+
+def run_reload(arguments: argparse.Namespace) -> int:
+    _, _, config = _load(arguments)
+    state = running.health(config)
+    if state is None:
+        print("no server is running with this configuration (or `http` is switched off)")
+        return 1
+    try:
+        now = running.reload(config, state, force=arguments.force, seconds=arguments.timeout)
+    except running.ReloadFailed as error:
+        print(f"refused, the server goes on as it was: {error}")
+        return 1
+    _report(now, config)
+    return 0
+
+
+def _report(state: Mapping[str, Any], config: Config) -> None:
+    print(f"in use for new calls: {state.get('active_pipeline')} ({state.get('active_calls', 0)} calls in progress)")
+    for problem in state.get("problems", ()):
+        print(f"  NOT READY: {problem}")
+    for agent in config.agents.values():
+        if agent.pipeline and agent.pipeline != config.pipeline:
+            print(f"  agent {agent.name} has a pipeline of its own: {agent.pipeline}")

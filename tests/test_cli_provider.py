@@ -1,0 +1,230 @@
+"""``asterisk-ai provider``: switching a running server under load, and everything that keeps it from happening."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asterisk_ai.cli.simulator import Caller, Line, Result, simulate
+
+ROOT = Path(__file__).parents[1]
+CONFIG = """\
+# The administrator's own words stay where they are.
+default_agent: reception
+pipeline: old          # which engines
+pipelines:
+  old: {{stt: ears, llm: mind, tts: low}}
+  new: {{stt: ears, llm: mind, tts: high}}
+  broken: {{stt: ears, llm: mind, tts: down}}
+  half: {{stt: ears, llm: mind, tts: [down, high]}}   # one is enough
+
+audiosocket: {{port: 0}}
+fastagi: {{port: 0}}
+http: {{port: {port}}}
+store: {{path: sessions.db}}
+providers:
+  ears: {{engine: "faulty:FaultySpeechToText"}}
+  mind: {{engine: "faulty:FaultyLanguageModel"}}
+  low:  {{engine: "faulty:FaultyTextToSpeech", hertz: 500}}
+  high: {{engine: "faulty:FaultyTextToSpeech", hertz: 1000}}
+  down: {{engine: "faulty:FaultyTextToSpeech", fault: start}}
+agents:
+  reception: {{greeting: Hi there, turn: {{endpoint_ms: 200, no_input_seconds: 60}}}}
+"""
+ENV = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+
+
+class Running:
+    """``asterisk-ai serve`` with the configuration above."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self.log_file = folder / "asterisk_ai.yaml", folder / "log"
+        self.http_port = _free_port()
+        self.file.write_text(CONFIG.format(port=self.http_port))
+        with self.log_file.open("wb") as log:
+            command = [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(self.file)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=ENV)
+        end = time.monotonic() + 20
+        while " is ready: " not in self.log:
+            assert time.monotonic() < end, self.log
+            time.sleep(0.05)
+        self.agi_port = int(re.findall(r"FastAGI 127.0.0.1:(\d+)", self.log)[0])
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def health(self) -> tuple[int, dict[str, Any]]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/health", timeout=5) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def provider(self, *words: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "asterisk_ai", "provider", words[0], "--config", str(self.file), *words[1:]]
+        done = subprocess.run(command, env=ENV, capture_output=True, text=True, check=False, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
+    async def call(self, lines: int, linger: float = 0.4) -> Result:
+        caller = Caller([Line("?", tone()) for _ in range(lines)], patience=6.0, linger=linger)
+        return await simulate(caller, host="127.0.0.1", fastagi_port=self.agi_port)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Running]:
+    running = Running(tmp_path)
+    try:
+        yield running
+    finally:
+        running.process.terminate()
+        assert running.process.wait(40) == 0
+
+
+def tone() -> bytes:
+    times = np.arange(3200) / 8000
+    return (np.sin(2 * np.pi * 400 * times) * 6000).astype("<i2").tobytes()
+
+
+def voices(result: Result) -> set[int]:
+    """The pitches of the agent in a call, in Hz."""
+    samples = np.frombuffer(bytes(result.agent), "<i2").astype(float)
+    found = set()
+    for start in range(0, len(samples) - 800, 800):
+        piece = samples[start : start + 800]
+        if np.abs(piece).max() > 4000:
+            found.add(int(round(float(np.argmax(np.abs(np.fft.rfft(piece)))) * 10, -2)))
+    return found
+
+
+def well(results: list[Result], questions: int) -> bool:
+    return all(
+        result.next == "caller hung up"
+        and len(result.responses) == questions
+        and all(response.seconds is not None for response in result.responses)
+        for result in results
+    )
+
+
+def test_switching_under_load(server: Running) -> None:
+    async def main() -> None:
+        first = [asyncio.create_task(server.call(3)) for _ in range(30)]
+        await asyncio.sleep(1.5)  # in the middle of their conversations
+        assert server.health()[1]["active_calls"] == 30
+        before = server.file.read_text()
+
+        status, said = await asyncio.to_thread(server.provider, "switch", "broken")
+        assert status == 1
+        assert "refused" in said
+        assert "its service is down" in said
+        assert server.file.read_text() == before
+        assert server.health()[1]["active_pipeline"] == "old"
+        assert server.health()[0] == 200
+
+        status, said = await asyncio.to_thread(server.provider, "switch", "new")
+        assert status == 0, said
+        assert "in use for new calls: new (30 calls in progress)" in said
+        second = [asyncio.create_task(server.call(1)) for _ in range(30)]
+        old, new = await asyncio.gather(*first), await asyncio.gather(*second)
+        assert well(old, 3)
+        assert well(new, 1)
+        assert {frozenset(voices(result)) for result in old} == {frozenset({500})}, "kept to the end"
+        assert {frozenset(voices(result)) for result in new} == {frozenset({1000})}
+        assert server.file.read_text() == before.replace("pipeline: old ", "pipeline: new ")
+        assert (server.file.parent / "asterisk_ai.yaml.bak").read_text() == before
+        assert server.health()[1]["providers"].keys() >= {"tts/high"}
+
+    asyncio.run(main())
+
+
+def test_what_a_switch_says_and_does(server: Running) -> None:
+    before = server.file.read_text()
+    status, said = server.provider("switch", "new", "--dry-run")
+    assert status == 0
+    assert "-pipeline: old          # which engines\n" in said
+    assert "+pipeline: new          # which engines\n" in said
+    assert (
+        server.provider("switch", "nwe")[1]
+        == "asterisk-ai: pipelines: there is no pipeline 'nwe'; did you mean 'new'?\n"
+    )
+    assert server.provider("switch", "new", "--agent", "x")[0] == 1
+    assert server.file.read_text() == before
+
+    assert server.provider("switch", "broken", "--force")[0] == 0
+    code, health = server.health()
+    assert (code, health["active_pipeline"]) == (503, "broken")
+    assert "down: faulty: its service is down" in health["problems"][0]
+
+    assert server.provider("switch", "half")[0] == 0
+    code, health = server.health()
+    assert (code, health["status"]) == (200, "healthy"), "one engine of the chain is ready"
+    assert health["providers"]["tts/down"] == {"ready": False, "reason": "faulty: its service is down"}
+    assert "NOT READY: faulty: its service is down" in server.provider("list")[1]
+
+    status, said = server.provider("switch", "tts=low,high")
+    assert status == 0, said
+    assert "  half: {stt: ears, llm: mind, tts: [low, high]}   # one is enough\n" in server.file.read_text()
+    assert server.provider("switch", "new", "--agent", "reception")[0] == 0
+    assert "  reception: {pipeline: new, greeting: Hi there," in server.file.read_text()
+    status, said = server.provider("reload")
+    assert status == 0
+    assert "agent reception has a pipeline of its own: new" in said
+
+
+def test_without_a_server_the_engines_are_tried_here(tmp_path: Path) -> None:
+    file = tmp_path / "asterisk_ai.yaml"
+    file.write_text(CONFIG.format(port=_free_port()))
+
+    def switch(*words: str) -> tuple[int, str]:
+        command = [sys.executable, str(ROOT / "scripts" / "switch_provider.py"), *words, "--config", str(file)]
+        done = subprocess.run(command, env=ENV, capture_output=True, text=True, check=False, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
+    status, said = switch("broken")
+    assert status == 1
+    assert "refused: down: faulty: its service is down (--force switches all the same)" in said
+    assert "pipeline: old " in file.read_text()
+    status, said = switch("new")
+    assert status == 0
+    assert "the next start uses it" in said
+    assert "pipeline: new " in file.read_text()
+
+
+def test_the_make_targets(tmp_path: Path) -> None:
+    """They are one command each; run dry, the virtual environment is not theirs to make here."""
+
+    def make(*words: str) -> str:
+        done = subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    assert 'scripts/switch_provider.py "local" --dry-run' in make("provider=local", "provider-switch", "ARGS=--dry-run")
+    assert "asterisk-ai provider reload" in make("provider-reload")
+    remote = make("provider=local", "provider-switch-remote", "HOST=pbx")
+    assert 'ssh "pbx" -- asterisk-ai provider switch "\'local\'"' in remote
+    assert "journalctl -n 100 -f -u asterisk-ai" in make("logs")
+    log = tmp_path / "log"
+    log.write_text("old lines")
+    subprocess.run(["make", "-s", "server-clear-logs", f"LOGFILE={log}"], cwd=ROOT, check=True)
+    assert log.read_text() == ""
+    assert "/health" in make("test-health")
