@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gzip
-import json
 import random
 import re
 import statistics
@@ -46,9 +45,9 @@ def wordings(sounds: Path) -> dict[str, str]:
     for line in gzip.decompress(text.read_bytes()).decode("utf-8", "replace").splitlines():
         name, _, words = line.partition(":")
         words = " ".join(re.sub(r"[^a-z' ]", " ", words.lower()).split())
-        if (sounds / f"{name}.wav").exists() and 3 <= len(words.split()) <= 10 and "[" not in line:
-            if words not in found.values():
-                found[name] = words
+        usable = (sounds / f"{name}.wav").exists() and 3 <= len(words.split()) <= 10 and "[" not in line
+        if usable and words not in found.values():
+            found[name] = words
     return found
 
 
@@ -105,6 +104,7 @@ def share(calls: int, seconds: float = DELAY) -> None:
     providers = {name: {"seconds": seconds} for name in names.values()}
     tone = (8000 * np.sin(2 * np.pi * 300 * np.arange(RATE) / RATE)).astype("<i2").tobytes()
     own: list[float] = []
+    each: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = config_file(folder, {}, pipeline="delay", pipelines=pipelines, providers=providers)
         with local_server(load(file)) as server:
@@ -122,7 +122,11 @@ def share(calls: int, seconds: float = DELAY) -> None:
                     parts = turn.timings
                     if "first_frame" in parts and "endpoint" in parts:
                         own.append(parts["first_frame"] - 0.6 - 3 * seconds)
+                        for name, value in parts.items():
+                            each.setdefault(name, []).append(value)
     print(f"{calls} calls: own share of a turn {quantiles(own)}")
+    for name, values in each.items():
+        print(f"  until {name}: {quantiles(values)}")
 
 
 _KINDS = ("SpeechToText", "LanguageModel", "TextToSpeech")
@@ -131,13 +135,10 @@ _KINDS = ("SpeechToText", "LanguageModel", "TextToSpeech")
 def sounds_of_all_kinds(sounds: Path, known: dict[str, str]) -> list[tuple[str, bool, bytes]]:
     """Name, whether it is a true interruption, and the sound: at least 100, half of them nothing to stop for."""
     rng = np.random.default_rng(7)
-    found: list[tuple[str, bool, bytes]] = []
-    for name in random.Random(2).sample(sorted(known), 50):
-        found.append((f"speech {name}", True, pcm(sounds, name)))
-    for number in range(20):
-        found.append((f"click {number}", False, _click(rng)))
-    for number in range(20):
-        found.append((f"cough {number}", False, _cough(rng)))
+    speech = random.Random(2).sample(sorted(known), 50)
+    found = [(f"speech {name}", True, pcm(sounds, name)) for name in speech]
+    found += [(f"click {number}", False, _click(rng)) for number in range(20)]
+    found += [(f"cough {number}", False, _cough(rng)) for number in range(20)]
     for level in np.linspace(-60, -35, 15):
         noise = rng.normal(0, 32768 * 10 ** (level / 20), RATE * 2)
         found.append((f"noise {level:.0f} dBov", False, noise.clip(-32768, 32767).astype("<i2").tobytes()))
@@ -157,7 +158,8 @@ def _cough(rng: np.random.Generator) -> bytes:
     position = 800
     for _ in range(rng.integers(1, 3)):
         length = int(RATE * rng.uniform(0.12, 0.24))
-        burst = np.convolve(rng.normal(0, 1, length), np.ones(4) / 4, "same") * np.exp(-np.arange(length) / (length / 3))
+        decay = np.exp(-np.arange(length) / (length / 3))
+        burst = np.convolve(rng.normal(0, 1, length), np.ones(4) / 4, "same") * decay
         samples[position : position + length] += 9000 * burst
         position += length + int(RATE * 0.06)
     return bytes(samples.clip(-32768, 32767).astype("<i2").tobytes())
