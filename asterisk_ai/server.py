@@ -106,6 +106,7 @@ class Server:
         self._lateness = Lateness()
         self._reloading = asyncio.Lock()
         self._reloads, self._reload_problem = 0, ""
+        self._loop = asyncio.get_running_loop()
         self._started = self._beat = time.monotonic()
 
     # ---- life -----------------------------------------------------------------
@@ -375,6 +376,7 @@ class Server:
             "refused_connections": dict(self.audiosocket.counters.refused),
             "uptime_seconds": round(time.monotonic() - self._started, 1),
             "pid": os.getpid(),
+            "tasks": len(asyncio.all_tasks(self._loop)),
             "version": __version__,
         }
 
