@@ -46,6 +46,8 @@ class CallRoutes:
     :param admit: takes an agent's name (empty: the default one) and returns the name of the agent that takes
         the call; raises CallRefused with the word for AI_STATUS.
     :param address: host:port of the AudioSocket listener as Asterisk reaches it.
+    :param server: where the dialplan has to ask about this call from now on (AI_SERVER), given the host that it
+        reached us at; empty: where it asked first.
     :param spool: the folder for replies that are played as files.
     """
 
@@ -57,12 +59,14 @@ class CallRoutes:
         admit: Callable[[str], str],
         address: Callable[[], str],
         spool: Callable[[], Path],
+        server: Callable[[str], str] = lambda host: "",
     ) -> None:
         self._store = store
         self._metrics = metrics
         self._admit = admit
         self._address = address
         self._spool = spool
+        self._server = server
 
     def table(self) -> Mapping[str, Handler]:
         """Script path to handler."""
@@ -93,6 +97,9 @@ class CallRoutes:
         # The status last: a dialplan that sees OK has the other two.
         await agi.set_variable("AI_CALL_ID", session.call_id)
         await agi.set_variable("AI_AUDIOSOCKET", self._address())
+        server = self._server(agi.local_host)
+        if server:
+            await agi.set_variable("AI_SERVER", server)
         await agi.set_variable("AI_STATUS", "OK")
         self._count(route, "OK")
         return session
@@ -155,7 +162,7 @@ class CallRoutes:
         logger.info("next: %s", kind, extra={"call_id": session.call_id})
         try:
             for argument, variable in _VARIABLES.get(kind, {}).items():
-                await agi.set_variable(variable, str(arguments.get(argument, "")))
+                await agi.set_variable(variable, _value(kind, argument, arguments))
         except LocalProtocolError as error:
             logger.error("%s cannot be handed to the dialplan: %s", kind, error, extra={"call_id": session.call_id})
             kind = self._fall_back(session)
@@ -191,12 +198,13 @@ class CallRoutes:
             self.close(session, kind if kind in OUTCOMES and kind != "hangup" else "agent_hangup")
 
     async def end(self, agi: AgiSession) -> None:
-        """The channel is gone. Argument: AI_CALL_ID."""
+        """The channel is gone, or the dialplan has given up. Arguments: AI_CALL_ID, and an outcome if it knows one."""
         session = self._session(agi)
         self._count("call/end", "OK" if session else "UNKNOWN")
         if session is not None:
             await self._released(session)
-            self.close(session, "hangup")
+            told = agi.request.arguments[1] if len(agi.request.arguments) > 1 else ""
+            self.close(session, told if told in OUTCOMES else "hangup")
 
     def close(self, session: CallSession, outcome: str) -> None:
         """End the record, once."""
@@ -241,3 +249,9 @@ _CALLER = {
     "exten": "agi_extension",
     "language": "agi_language",
 }
+
+
+def _value(kind: str, argument: str, arguments: Mapping[str, Any]) -> str:
+    """What a channel variable gets. VoiceMail() wants BOX@CONTEXT in one."""
+    value, context = str(arguments.get(argument, "")), str(arguments.get("context", ""))
+    return f"{value}@{context}" if kind == "voicemail" and context else value

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from asterisk_ai.config import Config, ServiceManager, load
 from asterisk_ai.diagnostic import DiagnosticCall
 from asterisk_ai.errors import AsteriskAIError, CallRefused
 from asterisk_ai.lineup import Engines, Lineup
+from asterisk_ai.place import ALONE, Place
 from asterisk_ai.routes import CallRoutes
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.sqlite import SqliteBackend
@@ -49,14 +52,20 @@ STUCK_SECONDS = 5.0
 class Server:
     """Everything ``asterisk-ai serve`` runs. Make it inside the event loop that it is to run on."""
 
-    def __init__(self, config: Config, manager: ServiceManager | None = None) -> None:
-        """Raises ConfigError where an agent's engines cannot be made."""
-        self.config = config
+    def __init__(self, config: Config, manager: ServiceManager | None = None, *, place: Place = ALONE) -> None:
+        """``place``: which worker of a :mod:`~asterisk_ai.supervisor` this is.
+
+        Raises ConfigError where an agent's engines cannot be made.
+        """
+        self.config = config = place.config(config)
+        self._place = place
         self.metrics = Metrics()
         self.store = SessionStore(
             MemoryBackend()
             if config.store.backend == "memory"
-            else SqliteBackend(config.store_path(), keep_days=config.store.keep_days)
+            else SqliteBackend(config.store_path(), keep_days=config.store.keep_days),
+            worker=place.index,
+            workers=place.workers,
         )
         self.meter = LevelMeter()
         # What callers say is decided upon before the clock's next frames leave, for all calls at once.
@@ -71,6 +80,7 @@ class Server:
             admit=self._admit,
             address=lambda: self._address,
             spool=self._spool_path,
+            server=self._worker_address,
         )
         self.audiosocket = AudioSocketServer(
             self._accept,
@@ -87,6 +97,7 @@ class Server:
         )
         self._http: HttpServer | None = None
         self._address = ""
+        self._own_fastagi_port = 0
         self._group = asyncio.TaskGroup()
         self._stopping = asyncio.Event()
         self._draining = False
@@ -95,6 +106,7 @@ class Server:
         self._lateness = Lateness()
         self._reloading = asyncio.Lock()
         self._reloads, self._reload_problem = 0, ""
+        self._loop = asyncio.get_running_loop()
         self._started = self._beat = time.monotonic()
 
     # ---- life -----------------------------------------------------------------
@@ -135,9 +147,20 @@ class Server:
         config = self.config
         port = await _bound("audiosocket", config.audiosocket, self.audiosocket.start)
         self._address = config.audiosocket.advertise or f"{_reachable(config.audiosocket.host)}:{port}"
-        self.fastagi_port = await _bound("fastagi", config.fastagi, self.fastagi.start)
+        shared = partial(self.fastagi.start, shared=self._place.workers > 1)
+        self.fastagi_port = await _bound("fastagi", config.fastagi, shared)
+        if self._place.workers > 1:
+            own = dataclasses.replace(config.fastagi, port=self._place.fastagi_port(config))
+            self._own_fastagi_port = await _bound("server.worker_ports", own, self.fastagi.start)
         if config.http is not None:
             await _bound("http", config.http, self._start_http)
+
+    def _worker_address(self, host: str) -> str:
+        """AI_SERVER for a call that this worker has; empty where there are no others."""
+        if not self._own_fastagi_port:
+            return ""
+        advertised = self.config.audiosocket.advertise.rpartition(":")[0]
+        return f"{advertised or host}:{self._own_fastagi_port}"
 
     async def _start_http(self, host: str, port: int) -> int:
         self._http = HttpServer(host, port, health=self.health, ready=self.ready, metrics=self.metrics)
@@ -207,7 +230,7 @@ class Server:
     async def _take_up(self, *, force: bool) -> str:
         """Load and start the configuration's engines and put them in use; returns why not, empty where they are."""
         try:
-            config = load(self.config.source or None)
+            config = self._place.config(load(self.config.source or None))
             lineup = Lineup(config, self._engines, self.metrics)
         except AsteriskAIError as error:
             logger.error("reload refused, the running configuration stays: %s", error)
@@ -328,6 +351,7 @@ class Server:
         problems = self._lineup.problems()  # an engine that has another behind it is no reason to take us for ill
         problems += [problem for problem in (self.store.problem(), "the event loop stands still" * stuck) if problem]
         return not problems, {
+            "stuck": stuck,
             "status": "unhealthy" if problems else "draining" if self._draining else "healthy",
             "problems": problems,
             "active_calls": self.store.count,
@@ -338,7 +362,11 @@ class Server:
             "config": self.config.source,
             "reloads": self._reloads,
             "reload_problem": self._reload_problem,
-            "conversation": {"gating_active": 0, "capture_disabled": 0, "barge_in_total": self._barge_ins()},
+            "conversation": {
+                "gating_active": int(self._sample("ai_agent_tts_gating_active")),
+                "capture_disabled": sum(bool(session.gating) for session in self.store.live),
+                "barge_in_total": int(self._sample("ai_agent_barge_in_events_total", outcome="barge_in")),
+            },
             "frames": {
                 "late": self.clock.late_frames,
                 "skipped": self.clock.skipped_frames,
@@ -348,12 +376,12 @@ class Server:
             "refused_connections": dict(self.audiosocket.counters.refused),
             "uptime_seconds": round(time.monotonic() - self._started, 1),
             "pid": os.getpid(),
+            "tasks": len(asyncio.all_tasks(self._loop)),
             "version": __version__,
         }
 
-    def _barge_ins(self) -> int:
-        value = self.metrics.registry.get_sample_value("ai_agent_barge_in_events_total", {"outcome": "barge_in"})
-        return int(value or 0)
+    def _sample(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
     def ready(self) -> tuple[bool, Mapping[str, Any]]:
         """For /ready: whether a new call is taken now."""

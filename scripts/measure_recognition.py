@@ -26,11 +26,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 
 from asterisk_ai.providers.base import Hints
 from asterisk_ai.providers.pocketsphinx import PocketSphinx, scores
-from asterisk_ai.providers.pocketsphinx.engine import PocketSphinxEngine
+from asterisk_ai.providers.pocketsphinx.engine import PocketSphinxEngine, upsampled
+from asterisk_ai.providers.pocketsphinx.pauses import Pauses
 from asterisk_ai.providers.pocketsphinx.scores import Segment
 
 DIGITS = "zero one two three four five six seven eight nine".split()
@@ -114,6 +114,16 @@ def telephone(audio: Samples, *, ulaw: bool, gain_db: float) -> Samples:
     return (np.sign(samples) * np.minimum(magnitude * 4, 32767)).astype(np.int16)
 
 
+def line(audio: Samples) -> bytes:
+    """The audio as the engine decodes it in a call: the silence of a quiet line around it, cut by its levels."""
+    noise = np.random.default_rng(1).normal(0, 3, 4000)
+    pcm = np.concatenate([noise, audio, noise]).astype(np.int16)
+    pauses = Pauses(8000)
+    pauses.feed(pcm.tobytes())
+    start, end = pauses.speech()
+    return upsampled(pcm[start:end], 8000)
+
+
 def grammar_of(sentences: set[str]) -> str:
     return "#JSGF V1.0;\ngrammar measured;\npublic <sentence> = " + " | ".join(sorted(sentences)) + ";\n"
 
@@ -132,13 +142,11 @@ class Bench:
 
     def trial(self, prompt: Prompt, grammar: str, *, wanted: bool) -> Trial:
         if prompt.name not in self._free:
-            audio = telephone(prompt.audio, ulaw=self._options.ulaw, gain_db=self._options.gain)
-            wide = soxr.resample(audio.astype(np.float32), 8000, 16000)
-            pcm = np.clip(np.round(wide), -32768, 32767).astype(np.int16).tobytes()
+            pcm = line(telephone(prompt.audio, ulaw=self._options.ulaw, gain_db=self._options.gain))
             self._free[prompt.name] = pcm, self.engine.heard(pcm)
         pcm, heard = self._free[prompt.name]
         text, sentence = self.engine.match(grammar, pcm)
-        return Trial(prompt, wanted, text, self.engine.evidence(sentence, heard) if text else None)
+        return Trial(prompt, wanted, text, self.engine.evidence(pcm, sentence, heard) if text else None)
 
 
 def splits(prompts: list[Prompt], count: int) -> Iterator[tuple[str, list[Prompt], list[Prompt]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import random
 import signal
 import time
 import wave
@@ -135,7 +136,8 @@ def test_silence_and_no_audio_have_no_words() -> None:
 def test_optional_words_and_digits() -> None:
     hints = Hints(
         "#JSGF V1.0 UTF-8 en; // of a Receptionist\ngrammar test;\n"
-        "public <said> = [please] (call {x} <digit> <digit>+ | go home);\n<digit> = /2.0/ one | /1/ Two | /1/ three | /1/ four;"
+        "public <said> = [please] (call {x} <digit> <digit>+ | go home);\n"
+        "<digit> = /2.0/ one | /1/ Two | /1/ three | /1/ four;"
     )
     speech = [spoken("please call one two three"), spoken("go home")]
 
@@ -211,7 +213,7 @@ def test_a_worker_killed_in_mid_utterance() -> None:
 
 def test_a_pause_is_decoded_ahead() -> None:
     """After the pause that an endpointer waits for, the words are there at once."""
-    pcm = spoken("what are your opening hours") + bytes(4800)
+    pcm = spoken("what are your opening hours") + bytes(12800)
 
     async def case(engine: PocketSphinx) -> None:
         await engine.check_grammar(HINTS)
@@ -222,7 +224,7 @@ def test_a_pause_is_decoded_ahead() -> None:
             began = time.perf_counter()
             result = await stream.finish()
             assert time.perf_counter() - began < 0.1
-        assert result == await hear(engine, pcm)
+        assert (result.text, result.accepted) == ("what are your opening hours", True)
 
     with_engine(case)
 
@@ -287,7 +289,7 @@ def human(name: str) -> bytes:
 
 
 def test_human_speech(prompts: dict[str, str]) -> None:
-    """Every second of the prompts that are a plain sentence is in the grammar, the others are not."""
+    """Some of the prompts that are a plain sentence are in the grammar, the others are not."""
     plain = {
         name: words
         for name, text in sorted(prompts.items())
@@ -296,9 +298,10 @@ def test_human_speech(prompts: dict[str, str]) -> None:
         and "silence" not in words
     }
     texts = sorted(set(plain.values()))
-    inside = [name for name, words in plain.items() if texts.index(words) % 2 == 0][:40]
-    outside = [name for name, words in plain.items() if texts.index(words) % 2 == 1][:40]
-    hints = grammar(*{plain[name] for name in inside})
+    chosen = set(random.Random(3).sample(texts, 60))
+    inside = [name for name, words in plain.items() if words in chosen][:30]
+    outside = [name for name, words in plain.items() if words not in chosen][:30]
+    hints = grammar(*sorted(chosen))
 
     async def case(engine: PocketSphinx) -> None:
         right = wrong = 0

@@ -579,6 +579,58 @@ def test_the_clock_gives_everybody_the_same_number_of_ticks(run: Run) -> None:
     run(work())
 
 
+def test_speech_is_brought_forward_and_the_time_is_paid_back_in_silence(run: Run) -> None:
+    async def work() -> None:
+        clock, early, other = PlayoutClock(), Ticks(), Ticks()
+        clock.add(early)
+        clock.add(other)
+        advanced = sum(clock.hasten(early) for _ in range(3))
+        assert early in clock._slots[clock._next]
+        assert 0 <= advanced < 20, "only the first of them is news"
+        assert clock.hasten(Ticks()) == 0
+        clock.close()
+        async with Served() as served:
+            peer, handler = await served.call()
+            still, _ = await served.call()
+            for _ in range(25):  # each brings its frame forward by half a frame on average
+                await handler.connection.send(bytes(320))
+                await handler.connection.drained()
+                await asyncio.sleep(0.015)
+            await asyncio.sleep(0.1)
+            counts = []
+            for one in (peer, still):
+                one.sock.setblocking(False)
+                counts.append(len(await one.receive()) // FRAME)
+            assert abs(counts[0] - counts[1]) <= 3, "as many frames as on a line where nothing was said"
+
+    run(work())
+
+
+def test_a_pause_keeps_what_is_queued(run: Run) -> None:
+    async def work() -> None:
+        async with Served() as served:
+            peer, handler = await served.call()
+            connection, begun = handler.connection, []
+            connection.on_first_frame(lambda: begun.append(connection.played))
+            await connection.send(bytes([1]) * 640)
+            connection.pause()
+            draining = asyncio.create_task(connection.drained())
+            await peer.exactly(FRAME * 4)
+            held = connection.played
+            await peer.exactly(FRAME * 4)
+            assert connection.played == held
+            assert not draining.done()
+            connection.resume()
+            await asyncio.wait_for(draining, 5)
+            assert connection.played == 320
+            assert begun == [160], "told once, with the first frame"
+            connection.pause()
+            connection.clear()
+            await asyncio.wait_for(connection.drained(), 5)
+
+    run(work())
+
+
 def test_a_loop_that_stood_still_catches_up_within_a_bound(run: Run) -> None:
     async def work() -> None:
         clock, member = PlayoutClock(), Ticks()

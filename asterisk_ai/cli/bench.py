@@ -160,13 +160,13 @@ class Bench:
     def _measure(self, count: int) -> Figures:
         arguments, target = self._arguments, self._target
         before = ProcessUse.of(target.pid)
-        call_ids, address, refusal = asyncio.run(_register(target, count))
+        taken, refusal = asyncio.run(_register(target, count))
         heard: list[Heard] = []
         try:
-            if call_ids:
-                heard = self._generate(call_ids, address)
+            if taken:
+                heard = self._generate([(*_address(each["AI_AUDIOSOCKET"]), each["AI_CALL_ID"]) for each in taken])
         finally:
-            asyncio.run(_end(target, call_ids))
+            asyncio.run(_end(target, taken))
         result = figures(arguments.mode, count, heard, before)
         if refusal:
             result.problems.append(refusal)
@@ -174,13 +174,12 @@ class Bench:
             self._show(result)
         return result
 
-    def _generate(self, call_ids: Sequence[str], address: tuple[str, int]) -> list[Heard]:
+    def _generate(self, calls: Sequence[tuple[str, int, str]]) -> list[Heard]:
         arguments = self._arguments
-        size = -(-len(call_ids) // arguments.processes)
+        size = -(-len(calls) // arguments.processes)
         loads = [
             Load(
-                *address,
-                call_ids[first : first + size],
+                calls[first : first + size],
                 arguments.seconds,
                 speech=self._speech,
                 speech_ends=self._speech_ends,
@@ -188,7 +187,7 @@ class Bench:
                 server_pid=self._target.pid,
                 cpus=_cpus(arguments.cpu),
             )
-            for first in range(0, len(call_ids), size)
+            for first in range(0, len(calls), size)
         ]
         # Spawned: what this process has loaded and opened stays out of the measurement.
         with ProcessPoolExecutor(len(loads), multiprocessing.get_context("spawn")) as pool:
@@ -281,8 +280,8 @@ def _server_pid(config: Config) -> int:
     return 0
 
 
-async def _register(target: _Target, count: int) -> tuple[list[str], tuple[str, int], str]:
-    """``call/start`` for so many calls: their ids, where their audio goes, and why it was not all of them."""
+async def _register(target: _Target, count: int) -> tuple[list[dict[str, str]], str]:
+    """``call/start`` for so many calls: the variables of those that were taken, and why it was not all of them."""
     gate = asyncio.Semaphore(_REGISTER_AT_ONCE)
     query = f"?agent={target.agent}" if target.agent else ""
 
@@ -300,20 +299,23 @@ async def _register(target: _Target, count: int) -> tuple[list[str], tuple[str, 
     taken = [answer for answer in answers if answer.get("AI_STATUS") == "OK"]
     refused = sorted({answer.get("AI_STATUS", "no answer") for answer in answers} - {"OK"})
     problem = f"{count - len(taken)} calls refused: {', '.join(refused)}" if refused else ""
-    if not taken:
-        return [], ("", 0), problem
-    host, _, port = taken[0]["AI_AUDIOSOCKET"].rpartition(":")
-    return [answer["AI_CALL_ID"] for answer in taken], (host.strip("[]"), int(port)), problem
+    return taken, problem
 
 
-async def _end(target: _Target, call_ids: Sequence[str]) -> None:
+async def _end(target: _Target, taken: Sequence[dict[str, str]]) -> None:
     gate = asyncio.Semaphore(_REGISTER_AT_ONCE)
 
-    async def one(call_id: str) -> None:
+    async def one(call: dict[str, str]) -> None:
+        server = _address(call["AI_SERVER"]) if "AI_SERVER" in call else _fastagi(target)
         async with gate:
-            await run_agi(*_fastagi(target), "call/end", arguments=[call_id], timeout=20)
+            await run_agi(*server, "call/end", arguments=[call["AI_CALL_ID"]], timeout=20)
 
-    await asyncio.gather(*(one(call_id) for call_id in call_ids))
+    await asyncio.gather(*(one(call) for call in taken))
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _fastagi(target: _Target) -> tuple[str, int]:

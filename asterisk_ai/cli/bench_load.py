@@ -51,9 +51,8 @@ class Load:
     sound in it is at ``speech_ends`` bytes. Without it the frames carry a stamp for an echo to send back.
     """
 
-    host: str
-    port: int
-    call_ids: Sequence[str]
+    calls: Sequence[tuple[str, int, str]]
+    """Of each call: host and port of its audio, and its id."""
     seconds: float
     warm_seconds: float = 1.0
     speech: bytes = b""
@@ -120,7 +119,7 @@ class Generator:
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._heard = Heard(len(load.call_ids))
+        self._heard = Heard(len(load.calls))
         speech = load.speech
         self._frames = [_HEADER + speech[at : at + FRAME].ljust(FRAME, b"\0") for at in range(0, len(speech), FRAME)]
         self._last_sound = load.speech_ends // FRAME
@@ -140,7 +139,7 @@ class Generator:
         heard, load = self._heard, self._load
         start = time.monotonic_ns() + 10_000_000
         tick, end = 0, 0
-        waiting = list(enumerate(load.call_ids, load.first))[::-1]
+        waiting = list(enumerate(load.calls, load.first))[::-1]
         window_ns = int(load.seconds * 1e9)
         cpu = wall = 0.0
         while not end or time.monotonic_ns() < end:
@@ -154,7 +153,8 @@ class Generator:
             self._receive()
             tick += 1
             if waiting:
-                self._open(waiting.pop(), tick)
+                number, (host, port, call_id) = waiting.pop()
+                self._open(number, host, port, call_id)
                 warm = time.monotonic_ns() + int(load.warm_seconds * 1e9)
             elif not self._recording and not end and time.monotonic_ns() >= warm:
                 self._recording = True
@@ -169,10 +169,9 @@ class Generator:
                 end = time.monotonic_ns() + int(GRACE_SECONDS * 1e9)
         return self._finish()
 
-    def _open(self, waiting: tuple[int, str], tick: int) -> None:
-        number, call_id = waiting
+    def _open(self, number: int, host: str, port: int, call_id: str) -> None:
         try:
-            call = _Call(number, (self._load.host, self._load.port), call_id)
+            call = _Call(number, (host, port), call_id)
         except OSError as error:
             self._heard.error = str(error)
             return

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import resource
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from asterisk_ai.config import load, service_manager
+from asterisk_ai.place import ALONE, Place
 from asterisk_ai.server import Server
+from asterisk_ai.supervisor import Supervisor
 from asterisk_ai.telemetry import logs
 
 
@@ -24,6 +28,9 @@ def add_parser(commands: Any) -> None:
         "again for new calls.",
     )
     parser.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml to use")
+    parser.add_argument(
+        "--worker", type=_place, default=ALONE, metavar="I/N", help=argparse.SUPPRESS
+    )  # the supervisor's
     parser.set_defaults(run=run)
 
 
@@ -32,13 +39,37 @@ def run(arguments: argparse.Namespace) -> int:
     logs.configure(level=config.log.level, style=config.log.format, transcripts=config.log.transcripts)
 
     prepare_process()
+    place: Place = arguments.worker
 
     async def serve() -> None:
-        await Server(config, service_manager()).run(lambda _: settle_memory())
+        if place is ALONE and config.server.workers > 1:
+            await Supervisor(config, service_manager()).run()
+        elif place is ALONE:
+            await Server(config, service_manager()).run(lambda _: settle_memory())
+        else:
+            await Server(config, place=place).run(_working)
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve())
     return 0
+
+
+def _place(text: str) -> Place:
+    index, _, workers = text.partition("/")
+    return Place(int(index), int(workers))
+
+
+def _working(server: Server) -> None:
+    """A worker is ready: from now on it ends with its supervisor, whatever ended that."""
+    settle_memory()
+
+    def orphaned() -> None:
+        if not os.read(sys.stdin.fileno(), 1):
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            server.stop()
+            server.stop()  # at once: the next server has our ports and our calls
+
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), orphaned)
 
 
 def prepare_process() -> None:

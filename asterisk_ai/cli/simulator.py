@@ -230,9 +230,11 @@ async def simulate(
     environment = {"agi_callerid": number, "agi_calleridname": "Simulated Caller", "agi_channel": "Simulator/1"}
 
     async def ask(script: str, *arguments: str) -> bool:
+        # As in the dialplan: after call/start the server may be another address, that of the worker which has the call.
+        at, _, port = result.variables.get("AI_SERVER", f"{host}:{fastagi_port}").rpartition(":")
         outcome = await run_agi(
-            host,
-            fastagi_port,
+            at.strip("[]"),
+            int(port),
             script,
             arguments=arguments,
             environment=environment,

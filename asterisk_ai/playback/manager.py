@@ -74,8 +74,10 @@ class PlaybackManager:
         index = len(self._pieces)
         self._pieces.append(Spoken(text, 0))
         samples = 0
+        odd = b""  # engines over HTTP cut anywhere, half-way through a sample too
         async with self._tts.open(text, voice=self._voice) as audio:
-            async for pcm in audio:
+            async for piece in audio:
+                pcm, odd = _whole_samples(odd + piece)
                 line = resampler.push(pcm)
                 if not line:
                     continue
@@ -117,3 +119,9 @@ class PlaybackManager:
     def heard(self) -> str:
         """The words of this reply that were played so far."""
         return heard_text(self._pieces, self._sink.played - self._base)
+
+
+def _whole_samples(pcm: bytes) -> tuple[bytes, bytes]:
+    """The whole samples, and the half of one that may be left."""
+    whole = len(pcm) - len(pcm) % SAMPLE_BYTES
+    return pcm[:whole], pcm[whole:]

@@ -45,6 +45,8 @@ class CallSession:
     rate: int = 8000
     caller: dict[str, str] = field(default_factory=dict)
     """``number``, ``name``, ``channel``, ``uniqueid``, ``dialled``, ``context`` as the dialplan told them."""
+    worker: int = 0
+    """Which of the server's worker processes has it."""
     registered: bool = True
     """Announced by the dialplan (``call/start``); False for a bare AudioSocket connection."""
     started_at: float = field(default_factory=time.time)

@@ -66,10 +66,14 @@ class MemoryBackend:
 
 
 class SessionStore:
-    """All sessions of this server: those that have not ended in memory, every one in the backend."""
+    """All sessions of this server: those that have not ended in memory, every one in the backend.
 
-    def __init__(self, backend: Backend) -> None:
+    Of ``workers`` processes over one backend, this is the one numbered ``worker``; each has its own calls.
+    """
+
+    def __init__(self, backend: Backend, *, worker: int = 0, workers: int = 1) -> None:
         self._backend = backend
+        self._worker, self._workers = worker, workers
         self._live: dict[str, CallSession] = {}
         self._claimed: dict[str, asyncio.Event] = {}  # set when the claim ends
 
@@ -77,6 +81,8 @@ class SessionStore:
         """Open the backend and take over the calls that a lost server left. Raises StoreError."""
         now = time.time()
         for session in self._backend.start():
+            if session.worker % self._workers != self._worker:  # there may have been more of us
+                continue
             # Whoever held it is gone; the dialplan has until the reaper's limit to come back.
             session.detached_at = now
             self._live[session.call_id] = session
@@ -90,6 +96,7 @@ class SessionStore:
         """Register a new call."""
         if session.call_id in self._live:
             raise CallRefused("DUPLICATE", f"call {session.call_id} is registered already")
+        session.worker = self._worker
         self._live[session.call_id] = session
         self._backend.write(session)
 

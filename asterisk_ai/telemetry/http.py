@@ -16,14 +16,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
-
-from asterisk_ai.telemetry.metrics import Metrics
+from typing import Any, Protocol
 
 log = logging.getLogger(__name__)
 
 Probe = Callable[[], tuple[bool, Mapping[str, Any]]]
 """Whether all is well, and what to show. Called in an HTTP thread; must not block."""
+
+
+class Rendered(Protocol):
+    """Metrics in Prometheus's text format."""
+
+    content_type: str
+
+    def render(self) -> bytes: ...
+
 
 REQUEST_SECONDS = 2.0
 MAX_REQUEST = 8192
@@ -71,7 +78,7 @@ class HttpServer:
     :raises OSError: from :meth:`start`, where the address cannot be had.
     """
 
-    def __init__(self, host: str, port: int, *, health: Probe, ready: Probe, metrics: Metrics) -> None:
+    def __init__(self, host: str, port: int, *, health: Probe, ready: Probe, metrics: Rendered) -> None:
         self._address = (host, port)
         self._probes = {"/health": health, "/ready": ready}
         self._metrics = metrics

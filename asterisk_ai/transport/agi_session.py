@@ -60,6 +60,13 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
         self._broken: AsteriskAIError | None = None
 
     @property
+    def local_host(self) -> str:
+        """The address of ours that Asterisk connected to, in brackets where it is IPv6; empty where it is unknown."""
+        name = self.writer.get_extra_info("sockname")
+        host = str(name[0]) if name else ""
+        return f"[{host}]" if ":" in host else host
+
+    @property
     def hung_up(self) -> bool:
         """True from the caller's hang-up on, whether a command was in flight or not."""
         return self._hung_up.is_set()

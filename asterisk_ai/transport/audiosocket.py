@@ -14,7 +14,7 @@ from asterisk_ai.audio.formats import SAMPLE_BYTES, frame_bytes
 from asterisk_ai.audio.playout import PlayoutBuffer
 from asterisk_ai.errors import CallRefused, RemoteProtocolError
 from asterisk_ai.protocol import audiosocket
-from asterisk_ai.transport.clock import PlayoutClock
+from asterisk_ai.transport.clock import SLOTS, PlayoutClock
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ class AudioSocketConnection(asyncio.Protocol):
         self._behind = False  # the transport holds what the socket did not take
         self._buffer = PlayoutBuffer(frame_bytes(8000))
         self._header = self._idle_message = b""
+        self._ahead_slots = 0
         self._high_water = self._ticks = self._stalled_ticks = self._received_tick = 0
         self._check_tick = _SECOND_TICKS
         self._wakers: list[asyncio.Future[None]] = []
@@ -198,6 +199,9 @@ class AudioSocketConnection(asyncio.Protocol):
         if self._behind and self._stalled():
             return
         pcm = None if self._paused else self._buffer.take()
+        if pcm is None and self._ahead_slots >= SLOTS:
+            self._ahead_slots -= SLOTS  # a frame of silence less for each that speech was brought forward by
+            return
         self._write(self._idle_message if pcm is None else self._header + pcm)
         if pcm is not None and self._first_frame is not None:
             call, self._first_frame = self._first_frame, None
@@ -251,6 +255,9 @@ class AudioSocketConnection(asyncio.Protocol):
 
         Cancelling leaves what was queued in place; returns at once when the connection is gone.
         """
+        if not self._buffer.queued and self._playing:
+            # Speech begins: not up to a frame later, when the clock would come to it, but now.
+            self._ahead_slots += self._server.clock.hasten(self)
         self._buffer.push(pcm)
         while self._buffer.queued > self._high_water and self._fd >= 0:
             await self._woken()

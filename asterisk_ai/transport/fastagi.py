@@ -138,7 +138,7 @@ class FastAgiServer:
         self._header_seconds = header_seconds
         self._command_seconds = command_seconds
         self._max_connections = max_connections
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
         self.counters = FastAgiCounters()
 
@@ -147,9 +147,10 @@ class FastAgiServer:
         """Connections that are served now."""
         return len(self._connections)
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; ``port`` 0 takes any free one. Returns the port.
+    async def start(self, host: str, port: int, *, shared: bool = False) -> int:
+        """Listen; ``port`` 0 takes any free one. Returns the port. May be called again, for another address.
 
+        :param shared: other processes may listen there as well, and the system shares the connections out.
         :raises OSError: where the address cannot be bound.
         """
         application = _Application(self.counters, self._header_seconds, self._command_seconds)
@@ -160,15 +161,17 @@ class FastAgiServer:
             self._connected(application, reader, writer)
 
         # panoramisk's handler is not given to start_server itself: over the limit, a connection must cost no task
-        self._server = await asyncio.start_server(connected, host, port)
-        bound: int = self._server.sockets[0].getsockname()[1]
+        server = await asyncio.start_server(connected, host, port, reuse_port=shared or None)
+        self._servers.append(server)
+        bound: int = server.sockets[0].getsockname()[1]
         return bound
 
     async def stop(self, grace_seconds: float = 5.0) -> None:
         """Take no more connections, wait for the handlers, cancel those that are not done after the grace."""
-        if self._server is None:
+        if not self._servers:
             return
-        self._server.close()
+        for server in self._servers:
+            server.close()
         if self._connections:
             await asyncio.wait(self._connections, timeout=grace_seconds)
         for task in list(self._connections):
@@ -177,8 +180,9 @@ class FastAgiServer:
             await asyncio.wait(self._connections, timeout=grace_seconds + _CLOSE_SECONDS)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
-                await self._server.wait_closed()
-        self._server = None
+                for server in self._servers:
+                    await server.wait_closed()
+        self._servers.clear()
 
     def _connected(self, application: _Application, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.counters.connections += 1

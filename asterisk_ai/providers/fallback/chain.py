@@ -74,7 +74,12 @@ class Member:
     """The engine's readiness where its maker knows more of it than itself."""
 
     def usable(self) -> bool:
-        return self.breaker.allows() and self._state().ready
+        """Works, and is not being left alone for its failures."""
+        return self.breaker.allows() and self.ready()
+
+    def ready(self) -> bool:
+        """Works as far as it knows itself."""
+        return self._state().ready
 
     def _state(self) -> Readiness:
         state: Readiness = self.state() if self.state else self.engine.readiness()
@@ -173,6 +178,9 @@ class Chain:
         Raises ProviderUnavailable where none is usable, and the last failure once all have failed.
         """
         line = [member for member in self.members if member.usable()]
+        # An engine that failed for others may serve this caller; where it is the last one, trying costs nothing.
+        last_resort = not line
+        line = line or [member for member in self.members if member.ready()]
         if not line:
             reason = self.readiness().reason or "all its engines are being tried by other calls"
             names = "+".join(member.name for member in self.members)
@@ -180,7 +188,7 @@ class Chain:
             raise ProviderUnavailable(self.stage, reason)
         last: ProviderError | None = None
         for number, member in enumerate(line):
-            if number and not member.usable():
+            if number and not last_resort and not member.usable():
                 continue
             member.breaker.begin()
             attempt = Attempt(self.stage, member, self.limits.seconds)

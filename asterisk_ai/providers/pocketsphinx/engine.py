@@ -15,7 +15,7 @@ import soxr
 
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.pocketsphinx import scores
-from asterisk_ai.providers.pocketsphinx.pauses import Pauses
+from asterisk_ai.providers.pocketsphinx.pauses import Pauses, levels, loud
 from asterisk_ai.providers.pocketsphinx.pronounce import Speller
 from asterisk_ai.providers.pocketsphinx.scores import Segment
 
@@ -26,9 +26,8 @@ GRAMMARS = 64
 """Compiled ones that are kept; the least recently used goes first."""
 MAX_SECONDS = 30
 """Of audio kept for one utterance; the oldest is dropped."""
-ALLPHONE_SCALE = 1024
-"""The phone loop's segments carry scores shifted right by 10 bits, the grammar's do not (pocketsphinx 5.1)."""
-
+SCORE_SCALE = 1024
+"""A segment's score is the true one shifted right by 10 bits (SENSCR_SHIFT of pocketsphinx 5.1)."""
 FRAME_BYTES = 320
 """10 ms at the model's rate."""
 SHORT_FRAMES = 200
@@ -108,13 +107,15 @@ class Utterance:
         start, end = self._pauses.speech()
         first = len(self._audio) // 2 - self._pauses.samples  # below 0 where the oldest was dropped
         pcm = np.frombuffer(bytes(self._audio), np.int16)[max(0, start + first) : max(0, end + first)]
-        return self._engine.recognise(self._grammar, self._upsampled(pcm))
+        return self._engine.recognise(self._grammar, upsampled(pcm, self._rate))
 
-    def _upsampled(self, pcm: npt.NDArray[np.int16]) -> bytes:
-        if self._rate == MODEL_RATE or not len(pcm):
-            return pcm.tobytes()
-        wide = soxr.resample(pcm.astype(np.float32), self._rate, MODEL_RATE)
-        return bytes(np.clip(np.round(wide), -32768, 32767).astype(np.int16).tobytes())
+
+def upsampled(pcm: npt.NDArray[np.int16], rate: int) -> bytes:
+    """Audio at the model's rate."""
+    if rate == MODEL_RATE or not len(pcm):
+        return pcm.tobytes()
+    wide = soxr.resample(pcm.astype(np.float32), rate, MODEL_RATE)
+    return bytes(np.clip(np.round(wide), -32768, 32767).astype(np.int16).tobytes())
 
 
 class PocketSphinxEngine:
@@ -171,7 +172,7 @@ class PocketSphinxEngine:
         if math.isinf(self._threshold):
             return _result(text, -math.inf, accepted=True)
         yield
-        suspected = scores.suspicion(self.evidence(sentence, self.heard(pcm)))
+        suspected = scores.suspicion(self.evidence(pcm, sentence, self.heard(pcm)))
         return _result(text, suspected, accepted=suspected <= self._threshold)
 
     def match(self, grammar: str, pcm: bytes) -> tuple[str, list[Segment]]:
@@ -181,11 +182,11 @@ class PocketSphinxEngine:
 
     def heard(self, pcm: bytes) -> list[Segment]:
         """Phones in the order that English has them."""
-        return _run(self._heard, pcm, self._mean(pcm), ALLPHONE_SCALE)[1]
+        return _run(self._heard, pcm, self._mean(pcm))[1]
 
-    def evidence(self, sentence: list[Segment], heard: list[Segment]) -> scores.Evidence:
+    def evidence(self, pcm: bytes, sentence: list[Segment], heard: list[Segment]) -> scores.Evidence:
         """The two searches' results compared."""
-        return scores.evidence(sentence, self._phones(sentence), heard)
+        return scores.evidence(sentence, self._phones(sentence), heard, loud(levels(pcm, FRAME_BYTES // 2)))
 
     def _mean(self, pcm: bytes) -> str:
         """The cepstral mean for an utterance too short to have one of its own, else empty.
@@ -299,7 +300,7 @@ def _decoder(**options: Any) -> pocketsphinx.Decoder:
     return pocketsphinx.Decoder(loglevel="FATAL", **options)
 
 
-def _run(decoder: pocketsphinx.Decoder, pcm: bytes, mean: str, scale: int = 1) -> tuple[str, list[Segment]]:
+def _run(decoder: pocketsphinx.Decoder, pcm: bytes, mean: str) -> tuple[str, list[Segment]]:
     """Decode a whole utterance: the words and where they are. ``mean``: cepstral mean, empty to take its own."""
     try:
         if mean:
@@ -313,7 +314,7 @@ def _run(decoder: pocketsphinx.Decoder, pcm: bytes, mean: str, scale: int = 1) -
     if found is None or not found.hypstr:
         return "", []
     return found.hypstr, [
-        Segment(part.word, part.start_frame, part.end_frame, scale * math.log(max(part.ascore, 1e-300)))
+        Segment(part.word, part.start_frame, part.end_frame, SCORE_SCALE * math.log(max(part.ascore, 1e-300)))
         for part in decoder.seg()
     ]
 

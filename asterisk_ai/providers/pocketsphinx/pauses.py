@@ -8,8 +8,8 @@ import numpy.typing as npt
 FRAME_SECONDS = 0.02
 PAUSE_FRAMES = 8
 """160 ms: longer than the closure of a stop consonant, shorter than the shortest endpoint by the decoding's time."""
-MARGIN_FRAMES = 15
-"""300 ms that are kept before and after: quiet consonants, and silence for the decoder to begin and end in."""
+MARGIN_FRAMES = 10
+"""200 ms that are kept before and after: quiet consonants, and silence for the decoder to begin and end in."""
 BELOW_PEAK_DB = 28.0
 FLOOR_DBOV = -62.0
 """Nothing this quiet is speech, whatever the peak."""
@@ -36,11 +36,9 @@ class Pauses:
 
     def feed(self, pcm: bytes) -> None:
         samples = np.concatenate([self._rest, np.frombuffer(pcm[: len(pcm) & ~1], np.int16)])
-        count = len(samples) // self._size
-        self._rest = samples[count * self._size :]
-        frames = samples[: count * self._size].astype(np.float64).reshape(count, self._size) / 32768
-        power = np.maximum(frames.var(axis=1), 1e-10)
-        self._levels += [float(level) for level in 10 * np.log10(power)]
+        whole = len(samples) // self._size * self._size
+        self._rest = samples[whole:]
+        self._levels += levels(samples[:whole].tobytes(), self._size).tolist()
 
     def pausing(self) -> bool:
         """Whether there was speech, and a pause is now."""
@@ -61,8 +59,20 @@ class Pauses:
         return first, min(last, self.samples)
 
     def _loud(self) -> npt.NDArray[np.bool_]:
-        levels = np.array(self._levels)
-        if not len(levels):
-            return np.zeros(0, np.bool_)
-        peak = float(np.quantile(levels, 0.95)) if len(levels) > 20 else float(levels.max())
-        return levels > max(peak - BELOW_PEAK_DB, FLOOR_DBOV)
+        return loud(np.array(self._levels))
+
+
+def levels(pcm: bytes, size: int) -> npt.NDArray[np.float64]:
+    """The level in dBov of each whole frame of ``size`` samples."""
+    samples = np.frombuffer(pcm, np.int16)
+    count = len(samples) // size
+    frames = samples[: count * size].astype(np.float64).reshape(count, size) / 32768
+    return 10 * np.log10(np.maximum(frames.var(axis=1), 1e-10)) if count else np.zeros(0)
+
+
+def loud(found: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which of the frames may be speech by their levels."""
+    if not len(found):
+        return np.zeros(0, np.bool_)
+    peak = float(np.quantile(found, 0.95)) if len(found) > 20 else float(found.max())
+    return np.asarray(found > max(peak - BELOW_PEAK_DB, FLOOR_DBOV))

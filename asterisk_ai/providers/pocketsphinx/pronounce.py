@@ -34,6 +34,7 @@ IGNORED = "ˈˌ ‍̩͡ʲ-"
 """Stress, joiners, the mark of a syllabic consonant, palatalisation."""
 LONGEST = max(map(len, IPA_TO_ARPABET))
 
+LONGEST_PATH = 120
 IPA_MODE = 0x02
 UTF8 = 1
 RETRIEVAL = 1
@@ -89,9 +90,10 @@ def _load() -> ctypes.CDLL | None:
 
         library = ctypes.CDLL(espeakng_loader.get_library_path())
         data = Path(espeakng_loader.get_data_path())
-        # It copies its folder's path into 160 bytes and adds names of files: so it gets a short one, from there.
+        # It copies the path into 160 bytes and adds names of files: so it gets a short one where that is too long.
+        path = str(data) if len(str(data)) <= LONGEST_PATH else "."
         with contextlib.chdir(data.parent):
-            rate = library.espeak_Initialize(RETRIEVAL, 0, b".", DONT_EXIT)
+            rate = library.espeak_Initialize(RETRIEVAL, 0, path.encode(), DONT_EXIT)
             if rate < 0 or library.espeak_SetVoiceByName(b"en-us") != 0:
                 return None
     except (ImportError, OSError):

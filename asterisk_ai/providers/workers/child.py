@@ -13,6 +13,7 @@ error, the pool fails the open streams and starts another worker.
 from __future__ import annotations
 
 import importlib
+import os
 import select
 import signal
 import socket
@@ -23,6 +24,10 @@ from typing import Any, Protocol
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.workers import wire
 from asterisk_ai.providers.workers.wire import Kind
+
+
+NICE = 10
+"""Engines get what the audio leaves: a word that is understood a moment later is not heard, a late frame is."""
 
 
 class EngineStream(Protocol):
@@ -222,6 +227,7 @@ def main() -> int:
     """Serve the socket that is standard input."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    os.nice(NICE)
     with socket.socket(fileno=0) as connection:
         try:
             Worker(connection).run()

@@ -1,0 +1,279 @@
+"""``server.workers``: two real processes behind one port, one of them killed in mid-call."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asterisk_ai.config import parse
+from asterisk_ai.place import ALONE, Place
+from asterisk_ai.protocol import audiosocket
+from asterisk_ai.session.model import CallSession
+from asterisk_ai.session.store import MemoryBackend, SessionStore
+from asterisk_ai.supervisor import _sums, _worst
+from asterisk_ai.telemetry.merged import MergedMetrics
+from asterisk_ai.telemetry.metrics import Metrics
+from asterisk_ai.transport.agi_client import run_agi
+
+CONFIG = """
+default_agent: a
+pipeline: delay
+pipelines: {{delay: {{stt: "asterisk_ai.providers.delay:DelaySpeechToText",
+  llm: "asterisk_ai.providers.delay:DelayLanguageModel", tts: "asterisk_ai.providers.delay:DelayTextToSpeech"}}}}
+fastagi: {{port: {0}}}
+audiosocket: {{port: {1}}}
+http: {{port: {2}}}
+server: {{workers: 2, worker_ports: {3}, drain_seconds: 1}}
+store: {{path: {4}}}
+agents: {{a: {{greeting: "hello"}}}}
+"""
+
+
+def free_ports(count: int) -> int:
+    """The first of so many free ports in a row."""
+    for base in range(21000 + os.getpid() % 500 * 10, 32000, count):
+        try:
+            for port in range(base, base + count):
+                socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return base
+    raise AssertionError("no free ports")
+
+
+class Served:
+    def __init__(self, folder: Path) -> None:
+        base = free_ports(9)
+        self.fastagi, self.http, self.workers = base, base + 2, base + 3
+        file = folder / "asterisk_ai.yaml"
+        file.write_text(CONFIG.format(base, base + 1, base + 2, base + 3, folder / "sessions.db"))
+        self.log = folder / "log"
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(file)], stdout=output, stderr=output
+            )
+        until = time.monotonic() + 30
+        while not self.ask("/ready").get("ready"):
+            assert time.monotonic() < until, self.log.read_text()
+            time.sleep(0.05)
+
+    def ask(self, path: str) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=3) as reply:
+                return dict(json.load(reply))
+        except urllib.error.HTTPError as error:
+            with error:
+                return dict(json.load(error))
+        except OSError:
+            return {}
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/metrics", timeout=3) as reply:
+            return str(reply.read().decode())
+
+    async def agi(self, script: str, *arguments: str, server: str = "") -> dict[str, str]:
+        port = int(server.rpartition(":")[2]) if server else self.fastagi
+        return (await run_agi("127.0.0.1", port, script, arguments=arguments, timeout=5)).variables
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    server = Served(tmp_path)
+    yield server
+    server.process.terminate()
+    assert server.process.wait(15) == 0, server.log.read_text()
+
+
+class Listener:
+    """A caller's audio connection that notes when frames come."""
+
+    def __init__(self, call: dict[str, str]) -> None:
+        self.call = call
+        self.at: list[float] = []
+
+    async def listen(self) -> None:
+        host, _, port = self.call["AI_AUDIOSOCKET"].rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(audiosocket.uuid_message(uuid.UUID(self.call["AI_CALL_ID"])))
+
+        async def speak() -> None:
+            while True:
+                writer.write(audiosocket.audio_message(8000, bytes(320)))
+                await asyncio.sleep(0.02)
+
+        speaking = asyncio.create_task(speak())
+        try:
+            while await reader.readexactly(323):
+                self.at.append(time.monotonic())
+        except (asyncio.IncompleteReadError, OSError):
+            pass
+        finally:
+            speaking.cancel()
+            writer.close()
+
+
+async def one_call_each(served: Served) -> tuple[dict[str, str], dict[str, str]]:
+    calls: dict[str, dict[str, str]] = {}
+    for _ in range(60):
+        call = await served.agi("call/start")
+        assert call["AI_STATUS"] == "OK"
+        if call["AI_SERVER"] in calls:
+            await served.agi("call/end", call["AI_CALL_ID"], server=call["AI_SERVER"])
+        else:
+            calls[call["AI_SERVER"]] = call
+        if len(calls) == 2:
+            first, second = sorted(calls)
+            return calls[first], calls[second]
+    raise AssertionError("sixty calls went to one worker")
+
+
+def test_one_of_two_workers_is_killed_and_only_its_callers_notice(served: Served) -> None:
+    async def body() -> None:
+        lost, kept = await one_call_each(served)
+        assert {lost["AI_SERVER"], kept["AI_SERVER"]} == {f"127.0.0.1:{served.workers + n}" for n in (1, 4)}
+        one, other = Listener(lost), Listener(kept)
+        staying = asyncio.create_task(other.listen())
+        leaving = asyncio.create_task(one.listen())
+        await asyncio.sleep(1)
+        health = served.ask("/health")
+        assert (health["status"], health["active_calls"], health["talking"]) == ("healthy", 2, 2)
+        assert "ai_agent_active_calls 2.0" in served.metrics()
+
+        victim = health["workers"][0]["pid"]  # worker 0 has the lower ports
+        os.kill(victim, signal.SIGKILL)
+        await asyncio.wait_for(leaving, 2)
+        # What the dialplan does: ask the call's own server every second.
+        for _ in range(20):
+            answer = await served.agi("call/next", lost["AI_CALL_ID"], server=lost["AI_SERVER"])
+            if "AI_NEXT" in answer:
+                break
+            await asyncio.sleep(0.5)
+        assert answer["AI_NEXT"] == "talk"
+        again = Listener(lost)
+        back = asyncio.create_task(again.listen())
+        await asyncio.sleep(1)
+        assert len(again.at) > 30  # the same id, the same address
+        gaps = [b - a for a, b in zip(other.at, other.at[1:], strict=False)]
+        assert max(gaps) < 0.3  # the machine is busy starting a process; a lost connection would have ended it
+        assert not staying.done()
+
+        health = served.ask("/health")
+        assert health["status"] == "healthy"
+        assert health["restarts"] == 1
+        assert health["workers"][0]["pid"] != victim
+        assert (health["active_calls"], health["talking"]) == (2, 2)
+        for call, task in ((lost, back), (kept, staying)):
+            task.cancel()
+            await asyncio.wait([task])
+            await served.agi("call/end", call["AI_CALL_ID"], server=call["AI_SERVER"])
+        assert served.ask("/health")["active_calls"] == 0
+
+    asyncio.run(body())
+
+
+def test_reload_reaches_the_workers_and_they_end_with_their_parent(served: Served) -> None:
+    served.process.send_signal(signal.SIGHUP)
+    until = time.monotonic() + 10
+    while [worker.get("reloads") for worker in served.ask("/health")["workers"]] != [1, 1]:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    workers = [worker["pid"] for worker in served.ask("/health")["workers"]]
+    served.process.kill()
+    served.process.wait()
+    until = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() and state(pid) != "Z" for pid in workers):
+        assert time.monotonic() < until, served.log.read_text()
+        time.sleep(0.1)
+    served.process.returncode = 0  # for the fixture
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+def test_a_worker_that_cannot_start_ends_the_whole_with_its_reason(tmp_path: Path) -> None:
+    base = free_ports(9)
+    file = tmp_path / "a.yaml"
+    file.write_text(CONFIG.format(base, base + 1, base + 2, base + 3, tmp_path / "s.db"))
+    with socket.create_server(("127.0.0.1", base + 4)):
+        done = subprocess.run(
+            [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(file)],
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "server.worker_ports: cannot listen" in done.stderr
+    assert "worker 0 did not start" in done.stderr
+
+
+def test_each_place_has_ports_of_its_own_and_the_same_again() -> None:
+    config = parse(
+        'server: {workers: 3}\naudiosocket: {advertise: "pbx:1", host: 0.0.0.0}\nagents: {a: {}}', environ={}
+    )
+    assert ALONE.config(config) is config
+    places = [Place(index, 3) for index in range(3)]
+    configs = [place.config(config) for place in places]
+    assert [c.audiosocket.port for c in configs] == [9100, 9103, 9106]
+    assert [c.audiosocket.advertise for c in configs] == ["pbx:9100", "pbx:9103", "pbx:9106"]
+    assert [c.http and (c.http.host, c.http.port) for c in configs] == [("127.0.0.1", p) for p in (9102, 9105, 9108)]
+    assert [place.fastagi_port(config) for place in places] == [9101, 9104, 9107]
+    assert {c.fastagi.port for c in configs} == {4574}
+
+
+def test_a_store_takes_over_its_own_calls_and_those_of_workers_that_are_no_more() -> None:
+    class Left(MemoryBackend):
+        def start(self) -> list[CallSession]:
+            return [CallSession(f"call-{n}", "a", worker=n) for n in range(5)]
+
+    stores = [SessionStore(Left(), worker=n, workers=2) for n in range(2)]
+    for store in stores:
+        store.start()
+    assert [sorted(session.call_id for session in store.live) for store in stores] == [
+        ["call-0", "call-2", "call-4"],
+        ["call-1", "call-3"],
+    ]
+    session = CallSession("new", "a")
+    stores[1].add(session)
+    assert CallSession.from_json(session.to_json()).worker == 1
+
+
+def test_metrics_are_added_up_and_the_worst_clock_counts() -> None:
+    parts = [Metrics(), Metrics()]
+    for number, metrics in enumerate(parts, 1):
+        metrics.active_calls.set(number)
+        metrics.calls.labels("hangup").inc(10 * number)
+        metrics.turn_response.observe(0.4 * number)
+        metrics.clock_lag.set(0.01 * number)
+    merged = MergedMetrics(lambda: [*(metrics.render().decode() for metrics in parts), None]).render().decode()
+    for line in (
+        "ai_agent_active_calls 3.0",
+        'ai_agent_calls_total{outcome="hangup"} 30.0',
+        'ai_agent_turn_response_seconds_bucket{le="0.5"} 1.0',
+        "ai_agent_turn_response_seconds_count 2.0",
+        "ai_agent_clock_lag_p99_seconds 0.02",
+        "# TYPE ai_agent_turn_response_seconds histogram",
+    ):
+        assert line in merged, merged
+
+
+def test_the_worst_of_the_engines_is_told() -> None:
+    good, bad = {"ready": True, "reason": ""}, {"ready": False, "reason": "no model"}
+    assert _worst([{"stt/x": good}, {"stt/x": bad}]) == {"stt/x": bad}
+    assert _sums([{"late": 1}, {"late": 2}]) == {"late": 3}
+    assert _sums([]) == {}
