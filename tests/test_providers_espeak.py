@@ -263,7 +263,7 @@ def test_the_catalog_imports_what_is_named() -> None:
     assert catalog.load("tts", "espeak") is Espeak
     assert catalog.load("llm", "rules").__name__ == "Rules"
     assert catalog.load("tts", "asterisk_ai.providers.espeak:Espeak") is Espeak
-    assert catalog.names("llm") == ("rules",)
+    assert "rules" in catalog.names("llm")
 
 
 @pytest.mark.parametrize(

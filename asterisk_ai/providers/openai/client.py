@@ -23,6 +23,7 @@ BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 LIMITED_SECONDS = 2.0
 """For a 429 without Retry-After."""
 LONGEST_LIMITED_SECONDS = 600.0
+DRAIN_SECONDS = 0.2
 MAX_ERROR = 300
 _SHARED = ("base_url", "api_key", "seconds", "connect_seconds", "proxy", "headers")
 _KINDS = ("chat", "transcription", "speech")
@@ -167,11 +168,16 @@ class Client:
 
 async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     """The server-sent events of a stream up to ``[DONE]``. Raises ProviderUnavailable where it breaks off."""
-    async for line in response.aiter_lines():
+    lines = response.aiter_lines()
+    async for line in lines:
         if not line.startswith("data:"):
             continue  # empty lines, comments, other fields
         data = line[5:].strip()
         if data == "[DONE]":
+            with contextlib.suppress(TimeoutError):  # read to the end, the connection can be used again
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    async for _ in lines:
+                        pass
             return
         try:
             event = json.loads(data)

@@ -25,7 +25,6 @@ from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavaila
 from asterisk_ai.providers.workers import wire
 from asterisk_ai.providers.workers.wire import Kind
 
-
 NICE = 10
 """Engines get what the audio leaves: a word that is understood a moment later is not heard, a late frame is."""
 
