@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 from asterisk_ai.call import Agent
 from asterisk_ai.config import Config, PipelineConfig
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError, ProviderUnavailable
+from asterisk_ai.models.store import store_of
 from asterisk_ai.providers import catalog
 from asterisk_ai.providers.base import Readiness
 from asterisk_ai.providers.fallback import (
@@ -45,6 +47,8 @@ class _Shared:
 
     engine: Any
     breaker: Breaker
+    resource: str = ""
+    """The key of what it shares with the engines of other agents."""
     users: int = 0
     started: bool = False
     problem: str = ""
@@ -59,11 +63,20 @@ class _Shared:
         return state
 
 
+@dataclass(slots=True)
+class _Resource:
+    """What engines of several agents share: the process that holds their model."""
+
+    pool: Any
+    users: int = 0
+
+
 class Engines:
     """Every engine that some line-up uses, by kind, name and settings: equal ones are made once."""
 
     def __init__(self) -> None:
         self._shared: dict[str, _Shared] = {}
+        self._resources: dict[str, _Resource] = {}
 
     def take(
         self,
@@ -83,14 +96,47 @@ class Engines:
             own = {item: value for item, value in settings.items() if item != "engine"}
             engine_class = catalog.load(kind, str(settings.get("engine") or name))
             try:
-                engine = engine_class(own, agent) if agent is not None else engine_class(own)
+                engine, resource = self._make(engine_class, name, own, agent)
             except AsteriskAIError:
                 raise
             except Exception as error:  # anybody's engine may be named: it must not end a server that reloads
                 raise ConfigError(f"the {kind} engine {name!r} cannot be made: {error!r}") from error
-            shared = self._shared[key] = _Shared(engine, breaker or Breaker())
+            shared = self._shared[key] = _Shared(engine, breaker or Breaker(), resource)
         shared.users += 1
         return key
+
+    def _make(
+        self, engine_class: Any, name: str, own: Mapping[str, Any], agent: Mapping[str, Any] | None
+    ) -> tuple[Any, str]:
+        if agent is None:
+            return engine_class(own), ""
+        if not hasattr(engine_class, "resource"):
+            return engine_class(own, agent), ""
+        key = json.dumps([name, own], sort_keys=True, default=str)
+        resource = self._resources.get(key) or _Resource(engine_class.resource(own))
+        engine = engine_class(own, agent, resource.pool)
+        resource.users += 1
+        self._resources[key] = resource
+        return engine, key
+
+    async def _let_go(self, shared: _Shared, *, stop: bool) -> None:
+        """The last line-up that used the engine is gone."""
+        if stop:
+            await _stop(shared.engine)
+        pool = self._unshare(shared)
+        if pool is not None:
+            await _stop(pool)
+
+    def _unshare(self, shared: _Shared) -> Any:
+        """What the engine shared, where it was the last one to do so."""
+        resource = self._resources.get(shared.resource)
+        if resource is None:
+            return None
+        resource.users -= 1
+        if resource.users:
+            return None
+        del self._resources[shared.resource]
+        return resource.pool
 
     def member(self, name: str, key: str) -> Member:
         """The engine as a part of a chain."""
@@ -131,8 +177,7 @@ class Engines:
             shared.users -= 1
             if shared.users == 0:
                 del self._shared[key]
-                if shared.started:
-                    await _stop(shared.engine)
+                await self._let_go(shared, stop=shared.started)
 
     def drop(self, keys: Iterable[str]) -> None:
         """Undo :meth:`take` for a line-up that did not come about: what was made for it alone never started."""
@@ -141,6 +186,7 @@ class Engines:
             shared.users -= 1
             if shared.users == 0:
                 del self._shared[key]
+                self._unshare(shared)
 
 
 async def _stop(engine: Engine) -> None:
@@ -194,7 +240,8 @@ class Lineup:
         if label not in self._keys:
             breaker = Breaker(failures=pipeline.breaker_failures, open_seconds=pipeline.breaker_seconds)
             try:
-                self._keys[label] = self._engines.take(kind, name, self.config.settings(name), own, breaker)
+                settings = _with_model(self.config, self.config.settings(name))
+                self._keys[label] = self._engines.take(kind, name, settings, own, breaker)
             except ConfigError as error:
                 raise self.config.located(error) from error
         return self._engines.member(name, self._keys[label])
@@ -239,6 +286,18 @@ class Lineup:
                 if not state.ready:
                     found[state.reason] = None
         return list(found)
+
+
+def _with_model(config: Config, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A model that `asterisk-ai models fetch` got is named by its id; engines want its file.
+
+    What is neither a file nor fetched stays as it is: the engine says that it is missing.
+    """
+    model = settings.get("model")
+    if not isinstance(model, str) or not model or os.sep in model:
+        return settings
+    store = store_of(config)
+    return {**settings, "model": str(store.path(model))} if model in store.ids() else settings
 
 
 def _counting(metrics: Metrics) -> Listener:

@@ -22,12 +22,14 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         ),
         "llm": MappingProxyType(
             {
+                "gpt4all": "asterisk_ai.providers.gpt4all:Gpt4All",
                 "rules": "asterisk_ai.providers.rules:Rules",
                 "openai": "asterisk_ai.providers.openai:OpenAIChat",
             }
         ),
         "tts": MappingProxyType(
             {
+                "piper": "asterisk_ai.providers.piper:Piper",
                 "espeak": "asterisk_ai.providers.espeak:Espeak",
                 "openai": "asterisk_ai.providers.openai:OpenAISpeech",
             }

@@ -9,5 +9,6 @@ uvloop too), :mod:`asterisk_ai.providers.workers.child` the other one.
 from __future__ import annotations
 
 from asterisk_ai.providers.workers.pool import WorkerPool, WorkerStream
+from asterisk_ai.providers.workers.produce import ProducerStream, producing
 
-__all__ = ["WorkerPool", "WorkerStream"]
+__all__ = ["ProducerStream", "WorkerPool", "WorkerStream", "producing"]

@@ -1,0 +1,206 @@
+"""The local engines with their real libraries, on tiny models that are made here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_models
+from test_providers_fallback import calls, records
+
+from asterisk_ai.config import parse
+from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected
+from asterisk_ai.lineup import Engines, Lineup
+from asterisk_ai.providers import testing
+from asterisk_ai.providers.base import Message, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.gpt4all import Gpt4All
+from asterisk_ai.providers.piper import Piper
+
+AGENT = {"name": "desk", "prompt": "You are brief.", "language": "en-US"}
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("onnx")
+    pytest.importorskip("piper")
+    return tiny_models.piper_voice(tmp_path_factory.mktemp("voice"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("gguf")
+    pytest.importorskip("gpt4all")
+    return tiny_models.gguf_model(tmp_path_factory.mktemp("model"))
+
+
+# ---- piper --------------------------------------------------------------------------------------
+
+
+async def speak(engine: Piper, text: str, **options: Any) -> np.ndarray[Any, Any]:
+    async with engine.open(text, **options) as pieces:
+        return np.frombuffer(b"".join([pcm async for pcm in pieces]), "<i2")
+
+
+def pitch(samples: np.ndarray[Any, Any]) -> float:
+    return float(np.argmax(np.abs(np.fft.rfft(samples)))) * tiny_models.RATE / len(samples)
+
+
+def test_piper_conforms(voice: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    testing.check_text_to_speech(
+        lambda: Piper({"model": str(voice)}), broken=lambda: Piper({"model": str(tmp_path / "bad.onnx")})
+    )
+
+
+def test_piper_speaks_at_the_voices_rate_and_at_any_speed(voice: Path) -> None:
+    async def main() -> None:
+        engine = Piper({"model": str(voice), "speed": 2.0})
+        await engine.start()
+        assert engine.sample_rate == tiny_models.RATE
+        fast = await speak(engine, "hello there")
+        slow = await speak(engine, "hello there", speed=0.5)
+        assert pitch(slow) == pytest.approx(tiny_models.HERTZ, rel=0.02)
+        assert len(slow) / len(fast) == pytest.approx(2.0, rel=0.02)
+        await engine.stop()
+
+    asyncio.run(main())
+
+
+def test_piper_has_speakers(voice: Path, tmp_path: Path) -> None:
+    async def main() -> None:
+        engine = Piper({"model": str(tiny_models.piper_voice(tmp_path, speakers=2)), "speaker": "voice1"})
+        await engine.start()
+        assert pitch(await speak(engine, "hello")) == pytest.approx(2 * tiny_models.HERTZ, rel=0.02)
+        assert pitch(await speak(engine, "hello", voice="voice0")) == pytest.approx(tiny_models.HERTZ, rel=0.02)
+        assert pitch(await speak(engine, "hello", voice="0")) == pytest.approx(tiny_models.HERTZ, rel=0.02)
+        with pytest.raises(ProviderRejected, match="no speaker 'voice7'"):
+            await speak(engine, "hello", voice="voice7")
+        await engine.stop()
+
+    asyncio.run(main())
+
+
+def test_the_first_sentence_is_heard_before_the_last_is_made(voice: Path) -> None:
+    async def main() -> None:
+        engine = Piper({"model": str(voice)})
+        await engine.start()
+        began = time.monotonic()
+        async with engine.open("This is a sentence. " * 200) as pieces:
+            await anext(pieces)
+            first = time.monotonic() - began
+            count = 1
+            async for _ in pieces:
+                count += 1
+        assert count >= 200
+        assert first < (time.monotonic() - began) / 10
+        await engine.stop()
+
+    asyncio.run(main())
+
+
+# ---- gpt4all ------------------------------------------------------------------------------------
+
+
+async def answer(engine: Gpt4All, text: str, **more: Any) -> list[ReplyPart]:
+    async with engine.reply(TurnRequest(text, **more)) as parts:
+        return [part async for part in parts]
+
+
+def test_gpt4all_conforms(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.gguf").write_bytes(b"no model" * 100)
+    testing.check_language_model(
+        lambda: Gpt4All({"model": str(model), "max_tokens": 20, "context": 512, "threads": 1}, AGENT),
+        broken=lambda: Gpt4All({"model": str(tmp_path / "bad.gguf")}, AGENT),
+    )
+
+
+def test_gpt4all_answers_stops_and_can_be_left(model: Path) -> None:
+    async def main() -> None:
+        common = {"model": str(model), "context": 512, "threads": 1, "temperature": 0.0}
+        engine = Gpt4All({**common, "max_tokens": 40}, AGENT)
+        await engine.start()
+        said = await answer(engine, "hello", history=[Message("caller", "x" * 5000), Message("agent", "well")])
+        assert said
+        assert all(isinstance(part, Say) for part in said)
+        whole = " ".join(part.text for part in said if isinstance(part, Say))
+        word = whole.split()[len(whole.split()) // 2]
+        await engine.stop()
+
+        stopping = Gpt4All({**common, "max_tokens": 40, "stop": [word]}, AGENT)
+        await stopping.start()
+        try:
+            parts = await answer(stopping, "hello")
+            assert word not in " ".join(part.text for part in parts if isinstance(part, Say))
+        except ProviderError:
+            pass  # the very first word may be the one that stops it
+        began = time.monotonic()
+        leaving = [asyncio.ensure_future(answer(stopping, "hello")) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        for task in leaving:
+            task.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
+        assert time.monotonic() - began < 1
+        await stopping.stop()
+
+    asyncio.run(main())
+
+
+def test_agents_share_one_process_with_the_model(model: Path) -> None:
+    config = parse(
+        f"""
+pipelines: {{offline: {{llm: gpt4all}}}}
+providers: {{gpt4all: {{model: "{model}", context: 256, threads: 1}}}}
+default_agent: a
+agents: {{a: {{prompt: One.}}, b: {{prompt: Two.}}}}
+"""
+    )
+
+    async def main() -> None:
+        lineup = Lineup(config, Engines())
+        await lineup.start()
+        pids = {lineup.agents[name].llm.first().engine.worker_pids for name in ("a", "b")}  # type: ignore[attr-defined]
+        assert len(pids) == 1
+        await lineup.close()
+        (pid,) = pids.pop()
+        assert not Path(f"/proc/{pid}").exists()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"model": "x", "n": 1}, {"model": "x", "context": 1}, {"model": "x", "template": {"user": "x"}}]
+)
+def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="providers"):
+        Gpt4All(wrong, AGENT)
+
+
+# ---- a whole call ---------------------------------------------------------------------------------
+
+
+def test_a_whole_call(voice: Path, model: Path, tmp_path: Path) -> None:
+    config = f"""
+pipeline: local
+pipelines:
+  local: {{stt: ears, llm: gpt4all, tts: piper, llm_seconds: 10}}
+audiosocket: {{port: 0}}
+fastagi: {{port: 0}}
+http: {{port: 0}}
+store: {{path: {tmp_path}/sessions.db}}
+providers:
+  ears: {{engine: "faulty:FaultySpeechToText"}}
+  gpt4all: {{model: "{model}", context: 512, threads: 1, max_tokens: 16}}
+  piper: {{model: "{voice}"}}
+agents:
+  desk: {{greeting: Hello, turn: {{endpoint_ms: 200, no_input_seconds: 60}}}}
+"""
+    results, _ = asyncio.run(calls(config, ["desk"]))
+    assert results["desk"].next == "caller hung up"
+    assert all(response.seconds is not None for response in results["desk"].responses)
+    record = records(tmp_path)["desk"]
+    assert [turn.role for turn in record.history] == ["agent", "caller", "agent", "caller", "agent"]
+    assert record.troubles == []

@@ -1,0 +1,136 @@
+"""Models small enough to be made by a test, in the formats that the real loaders read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+RATE = 16_000
+HERTZ = 600
+
+
+def piper_voice(folder: Path, *, speakers: int = 1) -> Path:
+    """An ONNX voice that hums: 40 ms for each phoneme, an octave higher for each speaker."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    def constant(name: str, value: object, kind: type = np.float32) -> onnx.TensorProto:
+        return numpy_helper.from_array(np.array(value, dtype=kind), name)
+
+    inputs = [
+        helper.make_tensor_value_info("input", TensorProto.INT64, ["batch", "phonemes"]),
+        helper.make_tensor_value_info("input_lengths", TensorProto.INT64, ["batch"]),
+        helper.make_tensor_value_info("scales", TensorProto.FLOAT, [3]),
+    ]
+    if speakers > 1:
+        inputs.append(helper.make_tensor_value_info("sid", TensorProto.INT64, ["batch"]))
+    node = helper.make_node
+    nodes = [
+        node("Gather", ["input_lengths", "zero"], ["length"]),
+        node("Cast", ["length"], ["length_f"], to=TensorProto.FLOAT),
+        node("Gather", ["scales", "one"], ["scale"]),
+        node("Mul", ["length_f", "scale"], ["scaled"]),
+        node("Mul", ["scaled", "samples_each"], ["samples"]),
+        node("Range", ["zero_f", "samples", "one_f"], ["time"]),
+    ]
+    if speakers > 1:
+        nodes += [
+            node("Gather", ["sid", "zero"], ["speaker"]),
+            node("Cast", ["speaker"], ["speaker_f"], to=TensorProto.FLOAT),
+            node("Pow", ["two_f", "speaker_f"], ["pitch"]),
+            node("Mul", ["step", "pitch"], ["own_step"]),
+        ]
+    nodes += [
+        node("Mul", ["time", "own_step" if speakers > 1 else "step"], ["phase"]),
+        node("Sin", ["phase"], ["wave"]),
+        node("Mul", ["wave", "half"], ["quiet"]),
+        node("Reshape", ["quiet", "shape"], ["output"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "hum",
+        inputs,
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 1, 1, "samples"])],
+        [
+            constant("zero", 0, np.int64), constant("one", 1, np.int64), constant("zero_f", 0), constant("one_f", 1),
+            constant("two_f", 2), constant("samples_each", RATE * 0.04), constant("step", 2 * np.pi * HERTZ / RATE),
+            constant("half", 0.5), constant("shape", [1, 1, 1, -1], np.int64),
+        ],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)])
+    model.ir_version = 8
+    path = folder / f"hum-{speakers}.onnx"
+    onnx.save(model, path)
+    phonemes = "_^$ abcdefghijklmnopqrstuvwxyzæðŋɑɐɔəɚɛɜɡɪɹʃʊʌʒˈˌːθɾᵻ,.!?-'"
+    config = {
+        "audio": {"sample_rate": RATE},
+        "espeak": {"voice": "en-us"},
+        "inference": {"noise_scale": 0.667, "length_scale": 1.0, "noise_w": 0.8},
+        "phoneme_type": "espeak",
+        "phoneme_id_map": {char: [number] for number, char in enumerate(phonemes)},
+        "num_symbols": len(phonemes),
+        "num_speakers": speakers,
+        "speaker_id_map": {f"voice{n}": n for n in range(speakers)} if speakers > 1 else {},
+    }
+    path.with_name(path.name + ".json").write_text(json.dumps(config))
+    return path
+
+
+def gguf_model(folder: Path) -> Path:
+    """A llama of one layer with random weights, and a vocabulary of bytes and some words."""
+    from gguf import GGUFWriter, TokenType
+
+    width, heads, feed, context = 64, 2, 96, 512
+    tokens: list[bytes] = [b"<unk>", b"<s>", b"</s>"]
+    kinds = [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL]
+    tokens += [f"<0x{byte:02X}>".encode() for byte in range(256)]
+    kinds += [TokenType.BYTE] * 256
+    words = [" yes.", " no.", " nine", " to", " five.", " we", " are", " open", " hello", " goodbye.", "a", "e", "o"]
+    tokens += [word.replace(" ", "\u2581").encode() for word in words]
+    kinds += [TokenType.NORMAL] * len(words)
+    path = folder / "tiny.gguf"
+    writer = GGUFWriter(path, "llama")
+    writer.add_name("tiny")
+    writer.add_context_length(context)
+    writer.add_embedding_length(width)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(feed)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(width // heads)
+    writer.add_file_type(0)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([0.0 if number < 259 else -float(number - 258) for number in range(len(tokens))])
+    writer.add_token_types(kinds)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    random = np.random.default_rng(7)
+
+    def tensor(name: str, *shape: int) -> None:
+        values = np.ones(shape) if "norm" in name else random.normal(0, 0.5, shape)
+        writer.add_tensor(name, values.astype(np.float32))
+
+    tensor("token_embd.weight", len(tokens), width)
+    tensor("blk.0.attn_norm.weight", width)
+    for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+        tensor(f"blk.0.{name}.weight", width, width)
+    tensor("blk.0.ffn_norm.weight", width)
+    tensor("blk.0.ffn_gate.weight", feed, width)
+    tensor("blk.0.ffn_up.weight", feed, width)
+    tensor("blk.0.ffn_down.weight", width, feed)
+    tensor("output_norm.weight", width)
+    # Words only: bytes and control tokens are made improbable, so that what is generated can be spoken.
+    output = random.normal(0, 0.5, (len(tokens), width))
+    output[:259] = 0.0
+    writer.add_tensor("output.weight", output.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
