@@ -113,14 +113,14 @@ async def answer(engine: Gpt4All, text: str, **more: Any) -> list[ReplyPart]:
 def test_gpt4all_conforms(model: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.gguf").write_bytes(b"no model" * 100)
     testing.check_language_model(
-        lambda: Gpt4All({"model": str(model), "max_tokens": 20, "context": 512, "threads": 1}, AGENT),
+        lambda: Gpt4All({"model": str(model), "max_tokens": 20, "context": 4096, "threads": 1}, AGENT),
         broken=lambda: Gpt4All({"model": str(tmp_path / "bad.gguf")}, AGENT),
     )
 
 
 def test_gpt4all_answers_stops_and_can_be_left(model: Path) -> None:
     async def main() -> None:
-        common = {"model": str(model), "context": 512, "threads": 1, "temperature": 0.0}
+        common = {"model": str(model), "context": 4096, "threads": 1, "temperature": 0.0}
         engine = Gpt4All({**common, "max_tokens": 40}, AGENT)
         await engine.start()
         said = await answer(engine, "hello", history=[Message("caller", "x" * 5000), Message("agent", "well")])
@@ -193,8 +193,8 @@ http: {{port: 0}}
 store: {{path: {tmp_path}/sessions.db}}
 providers:
   ears: {{engine: "faulty:FaultySpeechToText"}}
-  gpt4all: {{model: "{model}", context: 512, threads: 1, max_tokens: 16}}
-  piper: {{model: "{voice}"}}
+  gpt4all: {{model: "{model}", context: 4096, threads: 1, max_tokens: 5}}
+  piper: {{model: "{voice}", speed: 2.5}}
 agents:
   desk: {{greeting: Hello, turn: {{endpoint_ms: 200, no_input_seconds: 60}}}}
 """

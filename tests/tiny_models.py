@@ -82,12 +82,28 @@ def gguf_model(folder: Path) -> Path:
     """A llama of one layer with random weights, and a vocabulary of bytes and some words."""
     from gguf import GGUFWriter, TokenType
 
-    width, heads, feed, context = 64, 2, 96, 512
+    width, heads, feed, context = 64, 2, 96, 4096
     tokens: list[bytes] = [b"<unk>", b"<s>", b"</s>"]
     kinds = [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL]
     tokens += [f"<0x{byte:02X}>".encode() for byte in range(256)]
     kinds += [TokenType.BYTE] * 256
-    words = [" yes.", " no.", " nine", " to", " five.", " we", " are", " open", " hello", " goodbye.", "a", "e", "o"]
+    # The blank must be one token: the library gives the tokeniser no more room than there are bytes.
+    words = [
+        " ",
+        " yes.",
+        " no.",
+        " nine",
+        " to",
+        " five.",
+        " we",
+        " are",
+        " open",
+        " hello",
+        " goodbye.",
+        "a",
+        "e",
+        "o",
+    ]
     tokens += [word.replace(" ", "\u2581").encode() for word in words]
     kinds += [TokenType.NORMAL] * len(words)
     path = folder / "tiny.gguf"
@@ -127,7 +143,7 @@ def gguf_model(folder: Path) -> Path:
     tensor("output_norm.weight", width)
     # Words only: bytes and control tokens are made improbable, so that what is generated can be spoken.
     output = random.normal(0, 0.5, (len(tokens), width))
-    output[:259] = 0.0
+    output[:260] = 0.0
     writer.add_tensor("output.weight", output.astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

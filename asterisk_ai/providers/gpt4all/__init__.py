@@ -23,6 +23,8 @@ NAME = "gpt4all"
 ENGINE = "asterisk_ai.providers.gpt4all.engine:Gpt4AllEngine"
 SECONDS = 60.0
 MAX_HISTORY = 20
+MAX_TURN = 1000
+"""Characters of one turn that the model is shown: two minutes of speech."""
 CHATML = {
     "system": "<|im_start|>system\n{}<|im_end|>\n",
     "user": "<|im_start|>user\n{}<|im_end|>\n",
@@ -114,7 +116,7 @@ class Gpt4All:
             turns.pop(0)
         written = fill["system"].replace("{}", self._prompt)
         for role, text in turns:
-            plain = text.replace("<|", "< |")[: max(room, 100)]  # a caller's words must not end their turn
+            plain = text.replace("<|", "< |")[:MAX_TURN]  # a caller's words must not end their turn
             written += fill["assistant" if role == "agent" else "user"].replace("{}", plain)
         return str(written + fill["answer"])
 

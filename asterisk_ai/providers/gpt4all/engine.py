@@ -93,8 +93,9 @@ class _Generation:
         else:
             self._tokens.put(None)
 
-    def _made(self, _number: int, text: str) -> bool:
-        self._tokens.put(text)
+    def _made(self, number: int, text: str) -> bool:
+        # The library tells its errors (a prompt that is too long) as text with the number -1: not to be read out.
+        self._tokens.put(text if number >= 0 else ValueError(text))
         return not self._left
 
     def tokens(self) -> Iterator[str]:
