@@ -6,8 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from asterisk_ai.config import Config, HttpConfig
-
-PORTS_EACH = 3
+from asterisk_ai.config.schema import WORKER_PORTS_EACH
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Place:
         return self._base(config) + 2
 
     def _base(self, config: Config) -> int:
-        return config.server.worker_ports + PORTS_EACH * self.index
+        return config.server.worker_ports + WORKER_PORTS_EACH * self.index
 
 
 ALONE = Place()

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from asterisk_ai.config import parse
+from asterisk_ai.errors import ConfigError
 from asterisk_ai.place import ALONE, Place
 from asterisk_ai.protocol import audiosocket
 from asterisk_ai.session.model import CallSession
@@ -234,6 +235,20 @@ def test_each_place_has_ports_of_its_own_and_the_same_again() -> None:
     assert [c.http and (c.http.host, c.http.port) for c in configs] == [("127.0.0.1", p) for p in (9102, 9105, 9108)]
     assert [place.fastagi_port(config) for place in places] == [9101, 9104, 9107]
     assert {c.fastagi.port for c in configs} == {4574}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("server: {workers: 2, worker_ports: 4570}", "4570 to 4575 include fastagi's 4574"),
+        ("server: {workers: 2, worker_ports: 9093}", "9093 to 9098 include http's 9093"),
+        ("server: {workers: 2}\naudiosocket: {require_registration: false}", "call/start has to tell"),
+    ],
+)
+def test_ports_that_would_collide_are_told_before(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        parse(text + "\nagents: {a: {}}", environ={})
+    parse(text.replace("workers: 2", "workers: 1") + "\nagents: {a: {}}", environ={})
 
 
 def test_a_store_takes_over_its_own_calls_and_those_of_workers_that_are_no_more() -> None:

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+_ENGINE = b"asterisk_ai.providers.workers.child"
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessUse:
@@ -14,15 +16,18 @@ class ProcessUse:
     cpu_seconds: float = 0.0
     memory_kb: float = 0.0
     engines_cpu_seconds: float = 0.0
-    """Of the children alone."""
+    """Of the engines' processes alone."""
 
     @classmethod
     def of(cls, pid: int) -> ProcessUse:
         """Now; zeros where the process cannot be seen. Source: proc_pid_stat(5)."""
         own, memory = _process(pid)
-        children = [_process(child) for child in _children(pid)]
-        engines = sum(cpu for cpu, _ in children)
-        return cls(own + engines, memory + sum(kb for _, kb in children), engines)
+        engines = 0.0
+        for child in _children(pid):
+            cpu, kb = _process(child)
+            own, memory = own + cpu, memory + kb
+            engines += cpu * _is_engine(child)
+        return cls(own, memory, engines)
 
 
 def _process(pid: int) -> tuple[float, float]:
@@ -32,6 +37,13 @@ def _process(pid: int) -> tuple[float, float]:
         return 0.0, 0.0
     cpu = (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
     return cpu, int(words[21]) * os.sysconf("SC_PAGE_SIZE") / 1024
+
+
+def _is_engine(pid: int) -> bool:
+    try:
+        return _ENGINE in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _children(pid: int) -> list[int]:

@@ -13,7 +13,14 @@ import yaml
 from asterisk_ai.config import paths
 from asterisk_ai.config.document import Document
 from asterisk_ai.config.reader import Reader, did_you_mean
-from asterisk_ai.config.schema import DIAGNOSTIC_AGENTS, AudioSocketConfig, Config, FastAGIConfig, HttpConfig
+from asterisk_ai.config.schema import (
+    DIAGNOSTIC_AGENTS,
+    WORKER_PORTS_EACH,
+    AudioSocketConfig,
+    Config,
+    FastAGIConfig,
+    HttpConfig,
+)
 from asterisk_ai.errors import ConfigError
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -143,8 +150,26 @@ def _check_listeners(config: Config, reader: Reader) -> None:
         if listener.port and other != name:
             line = reader.lines.get(f"{name}.port") or reader.lines.get(f"{other}.port", 0)
             reader.problem(f"port {listener.port} is {other}'s already", f"{name}.port", line)
+    _check_workers(config, reader)
     advertise = config.audiosocket.advertise
     host, _, port = advertise.rpartition(":")
     if advertise and not (host and port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
         path = "audiosocket.advertise"
         reader.problem("must be host:port, as Asterisk reaches us", path, reader.lines.get(path, 0))
+
+
+def _check_workers(config: Config, reader: Reader) -> None:
+    """The ports of several workers must be free of the public ones, and every call must be told its worker."""
+    if config.server.workers == 1:
+        return
+    path = "server.worker_ports"
+    first = config.server.worker_ports
+    last = first + WORKER_PORTS_EACH * config.server.workers - 1
+    for name, port in (("fastagi", config.fastagi.port), ("http", config.http.port if config.http else 0)):
+        if first <= port <= last:
+            line = reader.lines.get(path) or reader.lines.get("server.workers", 0)
+            reader.problem(f"the workers' ports {first} to {last} include {name}'s {port}", path, line)
+    if not config.audiosocket.require_registration:
+        path = "audiosocket.require_registration"
+        line = reader.lines.get(path, 0)
+        reader.problem("with server.workers above 1, call/start has to tell each call its worker", path, line)

@@ -42,6 +42,9 @@ class Secret(str):
 DIAGNOSTIC_AGENTS = ("echo", "milliwatt")
 """Agents that are there without being configured, see :mod:`asterisk_ai.diagnostic`."""
 
+WORKER_PORTS_EACH = 3
+"""AudioSocket, FastAGI and HTTP."""
+
 Port = Annotated[int, Range(1, 65535)]
 Seconds = Annotated[float, Range(0.1, 86_400)]
 Count = Annotated[int, Range(1, 100_000)]
