@@ -17,6 +17,7 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "stt": MappingProxyType(
             {
                 "pocketsphinx": "asterisk_ai.providers.pocketsphinx:PocketSphinx",
+                "vosk": "asterisk_ai.providers.vosk:Vosk",
                 "openai": "asterisk_ai.providers.openai:OpenAITranscription",
             }
         ),
