@@ -34,6 +34,7 @@ pipelines:
 audiosocket: {{port: 0}}
 fastagi: {{port: 0}}
 http: {{port: {port}}}
+server: {{max_lateness_ms: 0}}   # a machine with other work may be late; that is not what is tested
 store: {{path: sessions.db}}
 providers:
   ears: {{engine: "faulty:FaultySpeechToText"}}
@@ -129,8 +130,8 @@ def well(results: list[Result], questions: int) -> bool:
 
 def test_switching_under_load(server: Running) -> None:
     async def main() -> None:
-        first = [asyncio.create_task(server.call(3)) for _ in range(30)]
-        await asyncio.sleep(1.5)  # in the middle of their conversations
+        first = [asyncio.create_task(server.call(6)) for _ in range(30)]
+        await asyncio.sleep(1.0)  # in the middle of their conversations
         assert server.health()[1]["active_calls"] == 30
         before = server.file.read_text()
 
@@ -147,7 +148,7 @@ def test_switching_under_load(server: Running) -> None:
         assert "in use for new calls: new (30 calls in progress)" in said
         second = [asyncio.create_task(server.call(1)) for _ in range(30)]
         old, new = await asyncio.gather(*first), await asyncio.gather(*second)
-        assert well(old, 3)
+        assert well(old, 6)
         assert well(new, 1)
         assert {frozenset(voices(result)) for result in old} == {frozenset({500})}, "kept to the end"
         assert {frozenset(voices(result)) for result in new} == {frozenset({1000})}

@@ -252,6 +252,7 @@ default_agent: stt_
 audiosocket: {{port: 0}}
 fastagi: {{port: 0}}
 http: {{port: 0}}
+server: {{max_lateness_ms: 0}}
 store: {{path: {folder}/sessions.db}}
 pipelines:
 {pipelines}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,87 @@ def gguf_model(folder: Path) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+KALDI_WORDS = {"hours": 400.0, "sales": 1200.0, "[unk]": 2800.0}
+"""What the recogniser below hears in a tone of so many Hz."""
+_BINS = 23
+
+
+def kaldi_model(folder: Path) -> Path:
+    """A hand-made Kaldi model of three words, each a tone: filterbanks, one affine layer, a decoding graph.
+
+    Phone 1 is silence, the others are the words. A tone's bin of the filterbank against the other tones' bins is
+    its phone's score; silence has a constant one. Source: Kaldi's text formats of its models, OpenFst's binary one.
+    """
+    for part in ("am", "conf", "graph"):
+        (folder / part).mkdir(parents=True)
+    phones = len(KALDI_WORDS) + 1
+    (folder / "conf" / "fbank.conf").write_text(f"--sample-frequency=16000\n--dither=0\n--num-mel-bins={_BINS}\n")
+    (folder / "conf" / "model.conf").write_text(
+        "--min-active=20\n--max-active=200\n--beam=20.0\n--lattice-beam=6.0\n--acoustic-scale=1.0\n"
+        "--frame-subsampling-factor=1\n--endpoint.silence-phones=1\n--endpoint.rule2.min-trailing-silence=0.5\n"
+    )
+    words = ["<eps>", *KALDI_WORDS, "#0"]
+    (folder / "graph" / "words.txt").write_text("".join(f"{word} {number}\n" for number, word in enumerate(words)))
+    (folder / "am" / "final.mdl").write_text(_transitions(phones) + _network())
+    (folder / "graph" / "HCLG.fst").write_bytes(_graph())
+    return folder
+
+
+def _transitions(phones: int) -> str:
+    numbers = " ".join(str(phone) for phone in range(1, phones + 1))
+    triples = "".join(f"{phone} 0 {phone - 1} \n" for phone in range(1, phones + 1))
+    return (
+        f"<TransitionModel> \n<Topology> \n<TopologyEntry> \n<ForPhones> \n{numbers} \n</ForPhones> \n"
+        "<State> 0 <PdfClass> 0 <Transition> 0 0.5 <Transition> 1 0.5 </State> \n<State> 1 </State> \n"
+        f"</TopologyEntry> \n</Topology> \n<Triples> {phones} \n{triples}</Triples> \n"
+        f"<LogProbs> \n [ 0 {'-0.6931472 ' * (2 * phones)}]\n</LogProbs> \n</TransitionModel> \n"
+    )
+
+
+def _network() -> str:
+    def mel(hertz: float) -> float:
+        return float(1127 * np.log(1 + hertz / 700))
+
+    centres = np.linspace(mel(20), mel(8000), _BINS + 2)[1:-1]
+    places = [int(np.argmin(np.abs(centres - mel(hertz)))) for hertz in KALDI_WORDS.values()]
+    weights = np.zeros((len(places) + 1, _BINS))
+    for row, place in enumerate(places, 1):
+        weights[row, place] = 1.0
+        for other in places:
+            if other != place:
+                weights[row, other] = -1.0 / (len(places) - 1)
+    rows = "\n".join("  " + " ".join(f"{value:.4f}" for value in row) for row in weights)
+    bias = " ".join(["7.5", *["0.0"] * len(places)])
+    return (
+        f"<Nnet3> \ninput-node name=input dim={_BINS}\ncomponent-node name=tones component=tones input=input\n"
+        "output-node name=output input=tones objective=linear\n\n<NumComponents> 1 \n"
+        f"<ComponentName> tones <FixedAffineComponent> <LinearParams>  [\n{rows} ]\n<BiasParams>  [ {bias} ]\n"
+        "</FixedAffineComponent> \n</Nnet3> \n<LeftContext> 0 <RightContext> 0 <Priors>  [ ]\n"
+    )
+
+
+def _graph() -> bytes:
+    """Words and silence in any order. An arc is (input: transition id, output: word, cost, next state)."""
+    least = 8  # frames of 10 ms
+    states: list[list[tuple[int, int, float, int]]] = [[]]
+    for phone in range(1, len(KALDI_WORDS) + 2):
+        loop, forward = 2 * phone - 1, 2 * phone
+        word, length = (0, 1) if phone == 1 else (phone - 1, least)
+        first = len(states)
+        states[0].append((forward, word, 0.1 if phone == 1 else 10.0, first))
+        for step in range(length):
+            last = step == length - 1
+            arcs = [(loop, 0, 0.1, first + step + (0 if last else 1))]
+            states.append(arcs + ([(0, 0, 0.0, 0)] if last else []))
+    count = sum(len(arcs) for arcs in states)
+    data = struct.pack("<i", 2125659606)
+    for name in (b"vector", b"standard"):
+        data += struct.pack("<i", len(name)) + name
+    data += struct.pack("<iiQqqq", 2, 0, 3, 0, len(states), count)
+    for number, arcs in enumerate(states):
+        data += struct.pack("<fq", 0.0 if number == 0 else float("inf"), len(arcs))
+        for arc in arcs:
+            data += struct.pack("<iifi", *arc)
+    return data

@@ -25,7 +25,9 @@ ENGINE = "asterisk_ai.providers.vosk.engine:VoskEngine"
 SAMPLE_RATES = (8000, 16_000)
 SECONDS = 10.0
 _KNOWN: Mapping[str, Any] = {"model": "", "workers": 1, "grammar": True}
-_NO_WORDS = re.compile(r"^.*?;|//[^\n]*|/\*.*?\*/|\{[^}]*\}|/[^/\s]*/|<[^>]*>|\bgrammar\s+[\w.]+\s*;|\bpublic\b", re.DOTALL)
+_NO_WORDS = re.compile(
+    r"^.*?;|//[^\n]*|/\*.*?\*/|\{[^}]*\}|/[^/\s]*/|<[^>]*>|\bgrammar\s+[\w.]+\s*;|\bpublic\b", re.DOTALL
+)
 _WORD = re.compile(r"[^\W\d_][\w'-]*")
 
 
