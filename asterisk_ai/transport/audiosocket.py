@@ -84,6 +84,7 @@ class AudioSocketConnection(asyncio.Protocol):
         self._ahead_slots = 0
         self._high_water = self._ticks = self._stalled_ticks = self._received_tick = 0
         self._check_tick = _SECOND_TICKS
+        self._wake_level = 0
         self._wakers: list[asyncio.Future[None]] = []
         self._reason = ""
         self.rate = 8000
@@ -206,7 +207,7 @@ class AudioSocketConnection(asyncio.Protocol):
         if pcm is not None and self._first_frame is not None:
             call, self._first_frame = self._first_frame, None
             call()
-        if self._wakers and self._buffer.queued <= self._high_water:
+        if self._wakers and self._buffer.queued <= self._wake_level:
             self._wake()
 
     def _write(self, message: bytes) -> None:
@@ -260,12 +261,12 @@ class AudioSocketConnection(asyncio.Protocol):
             self._ahead_slots += self._server.clock.hasten(self)
         self._buffer.push(pcm)
         while self._buffer.queued > self._high_water and self._fd >= 0:
-            await self._woken()
+            await self._woken(self._high_water)
 
     async def drained(self) -> None:
         """Wait until everything queued has been sent, or the connection is gone."""
         while (self._buffer.queued or self._paused) and self._fd >= 0:
-            await self._woken()
+            await self._woken(0)
 
     def pause(self) -> None:
         """Send silence from the next frame on, and keep what is queued."""
@@ -280,13 +281,15 @@ class AudioSocketConnection(asyncio.Protocol):
         """Call once, when the next queued audio has been sent; :meth:`clear` forgets it."""
         self._first_frame = call
 
-    async def _woken(self) -> None:
+    async def _woken(self, level: int) -> None:
+        """Wait until no more than ``level`` bytes are queued: a task switch a frame would cost more than the frame."""
+        self._wake_level = max(self._wake_level, level)
         waker = asyncio.get_running_loop().create_future()
         self._wakers.append(waker)
         await waker
 
     def _wake(self) -> None:
-        wakers, self._wakers = self._wakers, []
+        wakers, self._wakers, self._wake_level = self._wakers, [], 0
         for waker in wakers:
             if not waker.done():
                 waker.set_result(None)
