@@ -19,6 +19,7 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
                 "pocketsphinx": "asterisk_ai.providers.pocketsphinx:PocketSphinx",
                 "vosk": "asterisk_ai.providers.vosk:Vosk",
                 "openai": "asterisk_ai.providers.openai:OpenAITranscription",
+                "wyoming": "asterisk_ai.providers.wyoming:WyomingSpeechToText",
             }
         ),
         "llm": MappingProxyType(
@@ -33,13 +34,16 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
                 "piper": "asterisk_ai.providers.piper:Piper",
                 "espeak": "asterisk_ai.providers.espeak:Espeak",
                 "openai": "asterisk_ai.providers.openai:OpenAISpeech",
+                "wyoming": "asterisk_ai.providers.wyoming:WyomingTextToSpeech",
             }
         ),
     }
 )
 """Kind of engine to name to ``package.module:Class``."""
 
-EXTRAS: Mapping[str, str] = MappingProxyType({"vosk": "local", "gpt4all": "local", "piper": "local", "httpx": "remote"})
+EXTRAS: Mapping[str, str] = MappingProxyType(
+    {"vosk": "local", "gpt4all": "local", "piper": "local", "httpx": "remote", "wyoming": "remote"}
+)
 """The engine's library (its import name) to the extra of this package that installs it."""
 
 
