@@ -13,6 +13,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TEST_STAMP := $(VENV)/.installed-test
 TESTARGS ?=
 SSH ?= ssh
 UNIT ?= asterisk-ai
@@ -26,6 +27,11 @@ $(STAMP): setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -e .
+	touch $@
+
+# What running does not need: test tools, and the local engines' libraries.
+$(TEST_STAMP): $(STAMP)
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[test]'
 	touch $@
 
@@ -64,20 +70,20 @@ asterisk:
 	scripts/get_asterisk.sh
 
 # Where no Asterisk can be had the other tests still run; the run says so, and fails under CI=true.
-test: $(STAMP)
+test: $(TEST_STAMP)
 	-@scripts/get_asterisk.sh
 	$(BIN)/python -m pytest $(TESTARGS)
 
-lint: $(STAMP)
+lint: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
 
-dist: $(STAMP)
+dist: $(TEST_STAMP)
 	rm -rf build dist
 	$(BIN)/python -m build --outdir dist .
 
-check-dist: $(STAMP)
+check-dist: $(TEST_STAMP)
 	PYTHON=$(BIN)/python scripts/check_dist.sh
 
 clean:

@@ -3,6 +3,7 @@
 
     measure_recognition.py SOUNDS [--splits N] [--wording FILE] [--fit] [--ulaw] [--gain DB]
 
+Run it in the checkout as ``PYTHONPATH=. python scripts/measure_recognition.py ...``, or with the package installed.
 SOUNDS is the folder of Asterisk's English core sounds (8 kHz wav); their wording is looked for beside it, in
 ``core-sounds-en.txt`` or ``.txt.gz``, where Debian and the sounds' own archives put it. Random grammars are made of the
 prompts' wordings; prompts in the grammar must be accepted with the right words, all others refused. The prompts
