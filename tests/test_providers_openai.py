@@ -309,7 +309,7 @@ FAULTS = (
 )
 PARTS = {"stt": "transcription", "llm": "chat", "tts": "speech"}
 GOOD = {"stt": "FaultySpeechToText", "llm": "FaultyLanguageModel", "tts": "FaultyTextToSpeech"}
-LIMIT = 1.0
+LIMIT = 0.7  # less than the pause (0.8 s) after which the simulated caller takes the agent to have finished
 
 
 def configuration(folder: Path, fake: FakeOpenAI) -> tuple[str, dict[str, tuple[str, str]]]:
