@@ -199,6 +199,7 @@ class Call:
             self._metrics.capture_enabled.dec()
             if self._timer is not None:
                 self._timer.cancel()
+            self._preroll.clear()
             if self.session.sink is not None:
                 self.session.sink.close()
             self._metrics.conversation_state.labels(self._state.phase.value).dec()

@@ -136,7 +136,7 @@ class Soak:
         while time.monotonic() < self.until:
             try:
                 await self.call(random.choice(AGENTS), random.uniform(3, 25))
-            except (OSError, KeyError) as error:
+            except OSError as error:
                 self.totals.failed += 1
                 self.totals.problems.append(repr(error)[:200])
                 await asyncio.sleep(1)
@@ -144,7 +144,10 @@ class Soak:
     async def call(self, agent: str, seconds: float) -> None:
         config = self.server.config
         where = ("127.0.0.1", config.fastagi.port)
-        variables = (await run_agi(*where, f"call/start?agent={agent}", timeout=10)).variables
+        outcome = await run_agi(*where, f"call/start?agent={agent}", timeout=10)
+        variables = outcome.variables
+        if variables.get("AI_STATUS") != "OK":
+            raise OSError(f"call/start: {variables.get('AI_STATUS') or outcome.reason}")
         host, _, port = variables["AI_AUDIOSOCKET"].rpartition(":")
         loop = asyncio.get_running_loop()
         _, call = await loop.create_connection(

@@ -38,7 +38,7 @@ from asterisk_ai.dialog.events import (
     WordsFinal,
     WordsPartial,
 )
-from asterisk_ai.dialog.turn import Phase, TurnParams
+from asterisk_ai.dialog.state import TRANSITIONS, Phase, TurnParams
 
 PARAMS = TurnParams(no_input_prompts=("One?", "Two?"), no_input_closing="Bye.")
 
@@ -849,7 +849,7 @@ class Conversation(RuleBasedStateMachine):
         for action in actions:
             self.carry_out(action)
         phases = (before.phase, self.state.phase)
-        assert phases[0] is phases[1] or phases[1] in turn.TRANSITIONS[phases[0]], f"{phases} is not in the table"
+        assert phases[0] is phases[1] or phases[1] in TRANSITIONS[phases[0]], f"{phases} is not in the table"
         if before.phase is Phase.ENDED:
             assert not actions
             assert self.state is before

@@ -86,7 +86,7 @@ def settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(5_000, 10, 10)
+    gc.set_threshold(5_000, 5, 5)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

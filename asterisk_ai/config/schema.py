@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from asterisk_ai.config import paths
-from asterisk_ai.dialog.turn import TurnParams
+from asterisk_ai.dialog.state import TurnParams
 from asterisk_ai.errors import ConfigError
 
 
