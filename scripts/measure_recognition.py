@@ -189,8 +189,7 @@ def report(trials: dict[str, list[Trial]]) -> None:
             f"{wrong / sum(len(t.prompt.words.split()) for t in inside):6.1%}",
         ]
         for name in ("normal", "strict"):
-            limit = scores.THRESHOLDS[name]
-            taken = [t for t in found if t.evidence and scores.suspicion(t.evidence) <= limit]
+            taken = [t for t in found if t.evidence and scores.accepts(name, t.text, scores.suspicion(t.evidence))]
             accepted = sum(t.right for t in taken if t.wanted) / len(inside)
             refused = 1 - sum(not t.wanted for t in taken) / len(outside)
             columns.append(f"{accepted:8.1%} / {refused:6.1%}")

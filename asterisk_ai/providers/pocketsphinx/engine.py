@@ -129,7 +129,7 @@ class PocketSphinxEngine:
     max_streams = 1000
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._threshold = scores.THRESHOLDS[settings["rejection"]]
+        self._rejection = settings["rejection"]
         try:
             # bestpath off: its lattice may end outside of the grammar's final state.
             self._grammar = _decoder(lm=None, bestpath=False, compallsen=True)
@@ -169,11 +169,11 @@ class PocketSphinxEngine:
         text, sentence = self.match(grammar, pcm)
         if not text:
             return _result("", math.inf, accepted=False)
-        if math.isinf(self._threshold):
+        if self._rejection == "off":
             return _result(text, -math.inf, accepted=True)
         yield
         suspected = scores.suspicion(self.evidence(pcm, sentence, self.heard(pcm)))
-        return _result(text, suspected, accepted=suspected <= self._threshold)
+        return _result(text, suspected, accepted=scores.accepts(self._rejection, text, suspected))
 
     def match(self, grammar: str, pcm: bytes) -> tuple[str, list[Segment]]:
         """The sentence of the grammar that is nearest; empty where there is none near enough to be followed."""
