@@ -65,7 +65,8 @@ WEIGHTS = (0.641, 0.427, 16.39, 3.45)
 BIAS = -9.8
 THRESHOLDS = {"normal": 0.0, "strict": -1.2, "off": math.inf}
 SENTENCE_MARGIN = 0.5
-"""Sentences are taken for more certain only: with it 4 of 60 human ones from outside were taken, without it 6; none of 60 was lost."""
+"""Sentences are taken for more certain only: with it 4 of 60 human ones from outside were taken, without it 6; none of
+60 of the grammar was lost."""
 SENTENCE_WORDS = 3
 """Shorter ones vary more from one saying to the next: there the margin would cost every fifth "yes"."""
 
