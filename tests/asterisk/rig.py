@@ -407,14 +407,14 @@ class Caller:
         return self.asterisk.landed(self.near)
 
 
-def speech(track: np.ndarray, floor: int = 200, frame: int = 160) -> list[tuple[float, float]]:
-    """Stretches of speech in an 8 kHz track, in seconds; gaps under 0.4 s belong to the speech."""
+def speech(track: np.ndarray, floor: int = 200, frame: int = 160, gap: float = 0.4) -> list[tuple[float, float]]:
+    """Stretches of speech in an 8 kHz track, in seconds; gaps under ``gap`` seconds belong to the speech."""
     whole = track[: len(track) // frame * frame].astype(np.float64).reshape(-1, frame)
     loud = np.flatnonzero(np.sqrt((whole**2).mean(axis=1)) > floor)
     found: list[list[float]] = []
     for index in loud:
         at = index * frame / 8000
-        if found and at - found[-1][1] < 0.4:
+        if found and at - found[-1][1] < gap:
             found[-1][1] = at + frame / 8000
         else:
             found.append([at, at + frame / 8000])
