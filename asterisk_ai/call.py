@@ -273,12 +273,19 @@ class Call:
         if self._vad.reset():
             self._step(VoiceOffset(self._vad.voiced_until))
 
-    def on_digit(self, digit: str) -> None:
+    def _guard(self, work: Callable[[], None]) -> None:
+        """The call's edge for what is called from outside of its tasks, such as a worker's connection."""
         try:
-            self._step(DigitDialled(digit, self.agent.llm.digits_wanted(self.session.memory)))
+            work()
         except Exception:
             logger.exception("the call failed", extra={"call_id": self.session.call_id})
             self._fall_back()
+
+    def on_digit(self, digit: str) -> None:
+        def dialled() -> None:
+            self._step(DigitDialled(digit, self.agent.llm.digits_wanted(self.session.memory)))
+
+        self._guard(dialled)
 
     def on_closed(self, reason: str) -> None:
         self.close_reason = reason
@@ -327,13 +334,10 @@ class Call:
 
     def _timer_fired(self) -> None:
         self._timer = None
-        try:
-            self._time_passed(self._clock())
-        except Exception:
-            logger.exception("the call failed", extra={"call_id": self.session.call_id})
-            self._fall_back()
+        self._guard(self._time_passed)
 
-    def _time_passed(self, now: float) -> None:
+    def _time_passed(self) -> None:
+        now = self._clock()
         if now - self._audio_at >= GAP_SECONDS:
             offset = self._vad.expire(now)
             if offset is not None:
@@ -418,8 +422,12 @@ class Call:
 
     def _partial_words(self, utterance: Utterance, words: Transcript) -> None:
         """The recogniser has a view of what was said so far."""
-        complete = words.accepted and self.agent.llm.complete(words.text, self.session.memory)
-        self._step(WordsPartial(utterance.number, words.text, words.accepted, complete))
+
+        def heard() -> None:
+            complete = words.accepted and self.agent.llm.complete(words.text, self.session.memory)
+            self._step(WordsPartial(utterance.number, words.text, words.accepted, complete))
+
+        self._guard(heard)
 
     def _since_turn_end(self) -> float:
         return round(self._clock() - self._turn_ended_at, 4)

@@ -149,3 +149,21 @@ class RudeLanguageModel:
 
     def readiness(self) -> Readiness:
         return Readiness(True)
+
+
+class HastySpeechToText(ScriptedSpeechToText):
+    """Has a view of the words with the first audio, told from outside of any task as a worker's connection tells it."""
+
+    @asynccontextmanager
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[ScriptedStream]:
+        asyncio.get_running_loop().call_soon(partial, Transcript(self._words))
+        yield ScriptedStream(self._words, 0.0)
+
+
+class RudestLanguageModel(RudeLanguageModel):
+    """Fails where it may not: asked whether the words are complete."""
+
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
+        raise LookupError("a mistake in somebody's judgement")

@@ -39,6 +39,7 @@ pipelines:
   offline: {{stt: "tests.engines:ToneSpeechToText", llm: rules, tts: espeak}}
   rude: {{stt: "tests.engines:RudeSpeechToText", llm: rules, tts: espeak}}
   ruder: {{stt: "tests.engines:ToneSpeechToText", llm: "tests.engines:RudeLanguageModel", tts: espeak}}
+  rudest: {{stt: "tests.engines:HastySpeechToText", llm: "tests.engines:RudestLanguageModel", tts: espeak}}
 audiosocket: {{port: 0, handshake_seconds: 1, idle_seconds: 5}}
 fastagi: {{port: 0, header_seconds: 1}}
 http: {{port: 0}}
@@ -71,6 +72,7 @@ agents:
   talkative: {{greeting: "{LONG}", closing: "Bye.", turn: *turn, rules: *rules}}
   rude: {{pipeline: rude, greeting: "Hi.", turn: *turn, rules: *rules}}
   ruder: {{pipeline: ruder, greeting: "Hi.", turn: *turn}}
+  rudest: {{pipeline: rudest, greeting: "Hi.", turn: *turn}}
 """
 
 
@@ -405,16 +407,18 @@ def test_an_engine_that_fails_harms_its_own_caller_only(own: Callable[..., Serve
     served = own()
 
     async def work() -> None:
-        raised, broken, other, rude, ruder = await asyncio.gather(
+        raised, broken, other, rude, ruder, rudest = await asyncio.gather(
             served.call(says(RAISE), says(RAISE), linger=5),
             served.call(says(BROKEN), says(BROKEN), linger=5),
             served.call(says(HOURS), says(HOURS), linger=1),
             served.call(says(HOURS), says(HOURS), agent="rude", linger=5),
             served.call(says(HOURS), dials("1"), agent="ruder", linger=5),
+            served.call(says(HOURS), agent="rudest", linger=5),
         )
         assert raised.next == "fallback"
         assert rude.next == "fallback"
         assert ruder.next == "fallback"
+        assert rudest.next == "fallback"
         assert served.record(ruder.call_id).memory == {}, "what is no JSON is not kept"
         assert broken.next == "fallback"
         assert other.next == "caller hung up"
@@ -428,6 +432,7 @@ def test_an_engine_that_fails_harms_its_own_caller_only(own: Callable[..., Serve
     assert "somebody's engine" in served.log
     assert "somebody's feed" in served.log
     assert "somebody's digits" in served.log
+    assert "somebody's judgement" in served.log
     assert "cannot be stored" in served.log
 
 
