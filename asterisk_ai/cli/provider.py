@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from asterisk_ai.agent import Agent, SpokenAgent
 from asterisk_ai.cli import running
 from asterisk_ai.cli.dialplan import Finding, print_findings
 from asterisk_ai.cli.provider_trial import trial
@@ -20,7 +21,7 @@ from asterisk_ai.errors import AsteriskAIError, ConfigError
 from asterisk_ai.lineup import Engines, Lineup
 from asterisk_ai.providers import catalog
 
-STAGES = ("stt", "llm", "tts")
+STAGES = ("realtime", "stt", "llm", "tts")
 
 
 def add_parser(commands: Any) -> None:
@@ -108,7 +109,7 @@ def run_show(arguments: argparse.Namespace) -> int:
         for engine in getattr(pipeline, stage):
             settings = ", ".join(f"{key}: {value!r}" for key, value in config.settings(engine).items())
             print(f"  {stage}  {engine}{'  {' + settings + '}' if settings else ''}")
-    limits = ", ".join(f"{stage} {getattr(pipeline, f'{stage}_seconds'):g} s" for stage in STAGES)
+    limits = ", ".join(f"{stage} {getattr(pipeline, f'{stage}_seconds'):g} s" for stage in pipeline.stages)
     print(f"  limits: {limits}; while switching: {pipeline.switching!r}")
     return 0
 
@@ -125,7 +126,7 @@ def run_test(arguments: argparse.Namespace) -> int:
 
 
 def _stages(pipeline: PipelineConfig) -> str:
-    return "  ".join(f"{stage}: {getattr(pipeline, stage)}" for stage in STAGES)
+    return "  ".join(f"{stage}: {getattr(pipeline, stage)}" for stage in pipeline.stages)
 
 
 def _agents(config: Config, name: str) -> str:
@@ -168,12 +169,19 @@ async def _try(config: Config, name: str) -> list[Finding]:
             findings.append(Finding(state.ready, f"{label}{'' if state.ready else ': ' + state.reason}"))
         findings.append(Finding(None, f"{name}: started in {time.monotonic() - began:.1f} s"))
         for agent in lineup.agents.values():
-            for stage, chain in (("stt", agent.stt), ("llm", agent.llm), ("tts", agent.tts)):
+            for stage, chain in _chains(agent):
                 ready = [member for member in getattr(chain, "members", ()) if member.readiness().ready]
                 findings += [await _tried(stage, member) for member in ready]
     finally:
         await lineup.close()
     return findings
+
+
+def _chains(agent: Agent | SpokenAgent) -> list[tuple[str, Any]]:
+    """The engines of an agent, by what they do."""
+    if isinstance(agent, SpokenAgent):
+        return [("realtime", agent.chain), *(_chains(agent.otherwise) if agent.otherwise else [])]
+    return [("stt", agent.stt), ("llm", agent.llm), ("tts", agent.tts)]
 
 
 async def _tried(stage: str, member: Any) -> Finding:

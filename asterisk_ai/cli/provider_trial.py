@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Any
 
 from asterisk_ai.errors import ProviderUnavailable
-from asterisk_ai.providers.base import Do, Hints, Say, TurnRequest
+from asterisk_ai.providers.base import (
+    AgentAudio,
+    AgentText,
+    Do,
+    Hints,
+    RealtimeRequest,
+    ResponseDone,
+    Say,
+    TurnRequest,
+)
 
 _GRAMMAR = "#JSGF V1.0;\ngrammar trial;\npublic <trial> = hello | goodbye;\n"
 
 
 async def trial(stage: str, engine: Any) -> str:
     """What came of it, in words. Raises ProviderError."""
-    return await {"stt": _listens, "llm": _answers, "tts": _speaks}[stage](engine)
+    return await {"stt": _listens, "llm": _answers, "tts": _speaks, "realtime": _converses}[stage](engine)
 
 
 async def _listens(engine: Any) -> str:
@@ -45,3 +55,21 @@ async def _speaks(engine: Any) -> str:
     if not length:
         raise ProviderUnavailable("tts", "made no audio of 'Hello.'")
     return f"made {length / 2 / engine.sample_rate:.1f} s of speech"
+
+
+async def _converses(engine: Any) -> str:
+    rate, length, words = engine.sample_rates[0], 0, ""
+    async with engine.open(RealtimeRequest(rate, "Hello.")) as session, aclosing(session.events()) as events:
+        async for event in events:
+            match event:
+                case AgentAudio(pcm=pcm):
+                    length += len(pcm)
+                case AgentText(text=text):
+                    words += text
+                case ResponseDone(problem=problem):
+                    if problem or not length:
+                        raise ProviderUnavailable("realtime", problem or "made no audio of 'Hello.'")
+                    break
+                case _:
+                    pass
+    return f"greeted with {words.strip()!r}, {length / 2 / rate:.1f} s of speech"
