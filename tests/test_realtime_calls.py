@@ -259,8 +259,8 @@ def test_every_fault(tmp_path: Path, behind: str) -> None:
             left, problems = list(cases), list[str]()
             for _ in range(3):  # who was kept waiting by this very machine and its callers at once is called again
                 results: dict[str, Result] = {}
-                for start in range(0, len(left), 8):
-                    results |= await some_calls(config, left[start : start + 8])
+                for start in range(0, len(left), 6):
+                    results |= await some_calls(config, left[start : start + 6])
                 kept = records(tmp_path)
                 problems = [
                     problem for name in left if (problem := wrong(name, cases[name], behind, results[name], kept[name]))

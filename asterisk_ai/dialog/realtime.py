@@ -200,10 +200,7 @@ def step(state: RealtimeState, event: Event, now: float, params: RealtimeParams)
         case Opened():
             return _opened(state, event, now, params)
         case Lost():
-            phase = state.phase if state.phase in (Phase.GREETING, Phase.CLOSING) else Phase.THINKING
-            return replace(
-                state, phase=phase, since=now, due=None, hearing=False, sounding=False, check=None, leave=None
-            ), ()
+            return _lost(state, now)
         case Hears():
             return _hears(state, now, params)
         case Heard():
@@ -238,6 +235,14 @@ def _opened(state: RealtimeState, event: Opened, now: float, params: RealtimePar
     if event.speaks:
         return _awaiting(state, now, params), ()
     return _listen(state, now, params)
+
+
+def _lost(state: RealtimeState, now: float) -> Step:
+    """What it was asked to do it has told us, and that is done; only what it was saying is gone."""
+    if state.leave is not None:
+        return replace(state, phase=Phase.ENDED, since=now), (state.leave,)
+    phase = Phase.GREETING if state.phase is Phase.GREETING else Phase.THINKING
+    return replace(state, phase=phase, since=now, due=None, check=None, hearing=False, sounding=False), ()
 
 
 def _listen(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
