@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from asterisk_ai.cli.models_progress import Bars, Lines, size_text
-from asterisk_ai.config import Config, load, proxies, share_path
+from asterisk_ai.config import Config, load, proxies
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.models import hardware, tiers
 from asterisk_ai.models import registry as registries
+from asterisk_ai.models.choice import load_registry
 from asterisk_ai.models.hardware import Machine
 from asterisk_ai.models.measured import Measured
 from asterisk_ai.models.registry import Model, Registry
@@ -100,8 +101,7 @@ class Context:
 def _context(arguments: argparse.Namespace) -> Context:
     """Raises ConfigError."""
     config = load(arguments.config)
-    packaged = share_path("models") / "registry.json"
-    return Context(config, registries.load(packaged, config.registry_paths()), store_of(config))
+    return Context(config, load_registry(config), store_of(config))
 
 
 def _ask(question: str, *, yes: bool) -> bool:
