@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from asterisk_ai.cli.models_progress import Bars, Lines, size_text
-from asterisk_ai.config import Config, load, proxies
+from asterisk_ai.config import Config, load, proxies, share_path
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.models import hardware, tiers
 from asterisk_ai.models import registry as registries
-from asterisk_ai.models.choice import load_registry
+from asterisk_ai.models.choice import ENGINES, load_registry
 from asterisk_ai.models.hardware import Machine
 from asterisk_ai.models.measured import Measured
 from asterisk_ai.models.registry import Model, Registry
 from asterisk_ai.models.store import Selection, Store, store_of
-from asterisk_ai.providers import catalog
 
 _LICENCE = {
     "yes": "",
@@ -300,7 +301,9 @@ def run_fetch(arguments: argparse.Namespace) -> int:
         context.store.settle(model.id for model in choice.models)
         if choice.selection and choice.models:
             context.store.select(choice.selection)
-        return _report([model.id for model in choice.models], [], {}, arguments)
+        status = _report([model.id for model in choice.models], [], {}, arguments)
+        _say_next(choice, arguments, out, [])
+        return status
     if not _ask("fetch?", yes=arguments.yes):
         return 1
     return _fetch(arguments, context, choice)
@@ -354,7 +357,10 @@ def _fetch(arguments: argparse.Namespace, context: Context, choice: Choice) -> i
     web.close()
     if choice.selection and not outcome.failed:
         context.store.select(choice.selection)
-    return _report(outcome.present, outcome.fetched, outcome.failed, arguments)
+    status = _report(outcome.present, outcome.fetched, outcome.failed, arguments)
+    if not outcome.failed:
+        _say_next(choice, arguments, out, outcome.fetched)
+    return status
 
 
 def _report(
@@ -370,10 +376,26 @@ def _report(
         print(f"FAIL  {', '.join(names)}\n      {why}", file=sys.stderr)
     if failed:
         print(_AFTER_FAILURE, file=sys.stderr)
-        return 1
-    if any(True for _ in fetched) and "vosk" in catalog.names("stt"):
-        print("then: asterisk-ai provider test local")
-    return 0
+    return 1 if failed else 0
+
+
+def _say_next(choice: Choice, arguments: argparse.Namespace, out: Any, fetched: Sequence[str]) -> None:
+    """From models to a pipeline: what their engines lack still, how to try them, and how to use them."""
+    engines = dict.fromkeys(model.engine for model in choice.models if model.engine in ENGINES)
+    if any(importlib.util.find_spec(engine) is None for engine in engines):
+        checkout = share_path("models").parent
+        package = str(checkout) if (checkout / "setup.py").exists() else "asterisk-ai"
+        install = f"{shlex.quote(sys.executable)} -m pip install {shlex.quote(f'{package}[local]')}"
+        print(f"first: {install}    (the engines themselves)", file=out)
+    elif not fetched:
+        return
+    if engines:
+        config = f" --config {shlex.quote(arguments.config)}" if arguments.config else ""
+        pipeline = "local-llm" if "gpt4all" in engines and len(engines) == 1 else "local"
+        print(f"then: asterisk-ai provider test {pipeline}{config}      tries them", file=out)
+        print(f"      asterisk-ai provider switch {pipeline}{config}    uses them for calls", file=out)
+        if "gpt4all" in engines and pipeline == "local":
+            print("      (local-llm instead of local: the language model answers, by the agents' `prompt`)", file=out)
 
 
 # -- verify, remove, path

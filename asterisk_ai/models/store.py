@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from asterisk_ai.config import Config
+from asterisk_ai.config import Config, ModelsConfig, find
 from asterisk_ai.errors import ModelError
 from asterisk_ai.models.registry import MANIFEST, Model
 
@@ -75,7 +75,8 @@ class Selection:
 
 def store_of(config: Config) -> Store:
     """The store that a configuration names. Its errors name the command with that very configuration."""
-    options = f" --config {shlex.quote(config.source)}" if config.models.directory else ""
+    own = config.models != ModelsConfig()
+    options = f" --config {shlex.quote(config.source)}" if own and Path(config.source) != find() else ""
     return Store(config.models_path(), options)
 
 
