@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from asterisk_ai.call import Agent
+from asterisk_ai.agent import Agent
 from asterisk_ai.config import Config, PipelineConfig
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError, ProviderUnavailable
 from asterisk_ai.models.choice import Found, Models
