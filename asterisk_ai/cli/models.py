@@ -111,7 +111,11 @@ def _ask(question: str, *, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         raise ConfigError("there is no terminal to ask at: say --yes (or --dry-run to see what would be done)")
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        print()
+        return False
 
 
 def _dump(value: Any) -> None:
@@ -264,6 +268,10 @@ def _choose(arguments: argparse.Namespace, context: Context) -> Choice:
     names = {tier.name for tier in registry.tiers}
     if arguments.tier and arguments.tier != "auto":
         tier, reasons = registry.tier(arguments.tier), [f"tier {arguments.tier}: as you said"]
+        verdicts = tiers.judge(registry, hardware.detect(context.store.directory))
+        reasons += [
+            f"      this machine lacks {', '.join(one.lacks)}" for one in verdicts if one.tier is tier and one.lacks
+        ]
     elif before and before.tier in names and not arguments.tier and not arguments.benchmark:
         tier = registry.tier(before.tier)
         reasons = [f"tier {tier.name} ({tier.about}): chosen for this machine before; --tier auto looks at it anew"]
@@ -401,10 +409,15 @@ def _say_next(choice: Choice, arguments: argparse.Namespace, out: Any, fetched: 
 # -- verify, remove, path
 
 
+def _known(names: Sequence[str], context: Context) -> list[str]:
+    """Models of the registry or that are here. Raises ConfigError with what was probably meant."""
+    return [name if name in context.store.ids() else context.registry.model(name).id for name in names]
+
+
 def run_verify(arguments: argparse.Namespace) -> int:
     """Exit status 1 where one is missing or damaged."""
     context = _context(arguments)
-    names = arguments.names or context.store.ids()
+    names = _known(arguments.names, context) or context.store.ids()
     problems = {}
     for name in names:
         model = context.registry.models.get(name)
@@ -426,23 +439,24 @@ def run_remove(arguments: argparse.Namespace) -> int:
     for name in arguments.names:
         if store.missing(name) and name not in leftovers:
             raise ConfigError(f"{name} is not here; here are: {', '.join([*store.ids(), *leftovers]) or 'none'}")
-    if arguments.dry_run or not _ask(f"delete {', '.join(arguments.names)} from {store.directory}?", yes=arguments.yes):
-        if arguments.dry_run:
-            print(f"would delete {', '.join(arguments.names)} from {store.directory}")
-        return 0 if arguments.dry_run else 1
-    with store.lock():
-        freed = {name: store.remove(name) for name in arguments.names}
+    what = f"{', '.join(arguments.names)} from {store.directory}"
+    if arguments.dry_run:
+        freed, said = {name: store.held(name) for name in arguments.names}, "would be deleted, {} would be free again"
+    elif not _ask(f"delete {what}?", yes=arguments.yes):
+        return 1
+    else:
+        with store.lock():
+            freed, said = {name: store.remove(name) for name in arguments.names}, "deleted, {} are free again"
     if arguments.json:
         _dump(freed)
     else:
-        for name, size in freed.items():
-            print(f"{name}: deleted, {size_text(size)} are free again")
+        print("\n".join(f"{name}: {said.format(size_text(size))}" for name, size in freed.items()))
     return 0
 
 
 def run_path(arguments: argparse.Namespace) -> int:
     context = _context(arguments)
-    found = {name: str(context.store.path(name)) for name in arguments.names}
+    found = {name: str(context.store.path(name)) for name in _known(arguments.names, context)}
     if arguments.json:
         _dump(found)
     else:

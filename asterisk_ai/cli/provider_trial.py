@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asterisk_ai.audio.resample import Resampler
-from asterisk_ai.call import Agent
+from asterisk_ai.agent import Agent
 from asterisk_ai.cli.dialplan import Finding
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.base import Do, Hints, Say, Transcript, TurnRequest
