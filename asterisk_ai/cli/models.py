@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from asterisk_ai.cli.models_progress import Bars, Lines, size_text
-from asterisk_ai.config import Config, load, proxies, share_path
+from asterisk_ai.config import Config, load, proxies
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.models import hardware, tiers
 from asterisk_ai.models import registry as registries
@@ -22,6 +22,7 @@ from asterisk_ai.models.hardware import Machine
 from asterisk_ai.models.measured import Measured
 from asterisk_ai.models.registry import Model, Registry
 from asterisk_ai.models.store import Selection, Store, store_of
+from asterisk_ai.providers import catalog
 
 _LICENCE = {
     "yes": "",
@@ -390,11 +391,10 @@ def _report(
 def _say_next(choice: Choice, arguments: argparse.Namespace, out: Any, fetched: Sequence[str]) -> None:
     """From models to a pipeline: what their engines lack still, how to try them, and how to use them."""
     engines = dict.fromkeys(model.engine for model in choice.models if model.engine in ENGINES)
-    if any(importlib.util.find_spec(engine) is None for engine in engines):
-        checkout = share_path("models").parent
-        package = str(checkout) if (checkout / "setup.py").exists() else "asterisk-ai"
-        install = f"{shlex.quote(sys.executable)} -m pip install {shlex.quote(f'{package}[local]')}"
-        print(f"first: {install}    (the engines themselves)", file=out)
+    lacking = [catalog.LIBRARIES[engine] for engine in engines if importlib.util.find_spec(engine) is None]
+    if lacking:
+        python = shlex.quote(sys.executable)
+        print(f"first: {python} -m pip install {' '.join(lacking)}    the engines themselves", file=out)
     elif not fetched:
         return
     if engines:

@@ -14,8 +14,8 @@ from typing import Any
 
 from asterisk_ai.cli import running
 from asterisk_ai.cli.dialplan import Finding, print_findings
-from asterisk_ai.cli.provider_trial import rehearse, trial
-from asterisk_ai.config import AgentConfig, Config, Names, PipelineConfig, edit, find, parse
+from asterisk_ai.cli.provider_trial import quiet, rehearse, trial
+from asterisk_ai.config import AgentConfig, Config, Names, PipelineConfig, edit, find, parse, share_path
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ProviderError
 from asterisk_ai.lineup import Engines, Lineup
 from asterisk_ai.providers import catalog
@@ -116,6 +116,7 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 def run_test(arguments: argparse.Namespace) -> int:
     _, _, config = _load(arguments, strict=True)
+    quiet()
     name = arguments.name or config.pipeline
     if name not in config.pipelines:
         config = _with_engine(config, name)
@@ -207,6 +208,7 @@ async def _tried(stage: str, member: Any) -> Finding:
 
 def run_switch(arguments: argparse.Namespace) -> int:
     file, text, config = _load(arguments)
+    quiet()
     path, value = _change(config, arguments.name, arguments.agent)
     new = edit.edited(text, path, value, file=str(file))
     wanted = parse(new, str(file), _Environment())
@@ -216,6 +218,12 @@ def run_switch(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print("".join(difference) or "nothing would change")
         return 0
+    if file.parent == share_path("etc-asterisk"):
+        raise ConfigError(
+            "this is the sample of the package, which updates replace: make one of your own with "
+            f"`asterisk-ai dialplan install` (for /etc/asterisk) or `cp {file} .`, and start the server with it",
+            file=str(file),
+        )
     state = running.health(config)
     if state is not None and not running.uses(state, file):
         raise ConfigError(f"the running server uses {state.get('config') or 'the packaged one'}", file=str(file))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.agent import Agent
+from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.cli.dialplan import Finding
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.base import Do, Hints, Say, Transcript, TurnRequest
@@ -18,6 +19,11 @@ from asterisk_ai.providers.base import Do, Hints, Say, Transcript, TurnRequest
 _LINE_RATE = 8000
 
 _GRAMMAR = "#JSGF V1.0;\ngrammar trial;\npublic <trial> = hello | goodbye;\n"
+
+
+def quiet() -> None:
+    """What engines log is told as a finding already."""
+    logging.getLogger("asterisk_ai").addHandler(logging.NullHandler())
 
 
 async def trial(stage: str, engine: Any) -> str:
