@@ -373,7 +373,8 @@ class AudioSocketConnection(asyncio.Protocol):
 
     def _finish(self, reason: str) -> None:
         self._stop_playing()
-        self._buffer.clear()  # seconds of speech, which an ended call would keep until the collector finds it
+        self._buffer.clear()  # seconds of speech, which an ended call would keep for as long as it is referred to
+        self._first_frame = None
         self._transport = None
         self._server.forget(self)
         handler, self._handler = self._handler, None
