@@ -312,7 +312,8 @@ def test_hanging_up_at_any_moment_leaves_nothing(shared: Served) -> None:
                 await shared.call(says(HOURS), says(SALES), linger=5)
 
     async def work() -> None:
-        await asyncio.gather(*(one(0.05 + 0.15 * number) for number in range(20)))
+        # Not before the audio is connected: for a caller who is gone by then the server waits for fifteen seconds.
+        await asyncio.gather(*(one(0.4 + 0.15 * number) for number in range(20)))
         await shared.idle()  # nobody said call/end
 
     asyncio.run(work())
