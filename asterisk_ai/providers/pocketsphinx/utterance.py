@@ -107,8 +107,12 @@ class Decoding:
         heard = self._pair.phones.found()
         return scores.suspicion(scores.evidence(sentence, self._pair.spelled(sentence), heard, loud_frames))
 
-    def end(self) -> None:
+    def end_grammar(self) -> None:
         """No more audio: only whole sentences count from now on."""
+        self._pair.grammar.end()
+
+    def end(self) -> None:
+        """No more audio for any of the searches."""
         for search in self._searches:
             search.end()
 
@@ -130,7 +134,7 @@ class Utterance:
         self._resampler = Resampler(rate, MODEL_RATE)
         self._fresh = False
         self._overlong = False
-        self._paused = False
+        self._pause_at = 0
         self._glanced_at = 0
         self._glimpse = ""
         self._told: Result | None = None
@@ -166,14 +170,22 @@ class Utterance:
         decoding = self._push(end, last=True)
         while decoding.step():
             pass
-        decoding.end()
-        result = self._result(decoding)
+        result = self._last_result(decoding)
         self._release()
         return {**result, "lost": self._collected.dropped}
 
     def close(self) -> None:
         self._release()
         self._collected.clear()
+
+    def _last_result(self, decoding: Decoding) -> Result:
+        """What was told of the pause, where the end of it changes no word; else it is judged anew."""
+        decoding.end_grammar()
+        paused = self._pause_at and not self._collected.pauses.loud_since(self._pause_at)
+        if paused and self._told and self._told["text"] == decoding.text():
+            return self._told
+        decoding.end()
+        return self._result(decoding)
 
     def _take_in(self) -> None:
         """Hand over what of the audio is to be decoded now."""
@@ -196,6 +208,7 @@ class Utterance:
 
     def _begin(self, pair: Pair, start: int, end: int) -> None:
         self._engine.prepare(pair, self._grammar)
+        self._pause_at = self._glanced_at = 0
         self._start = self._at = max(start, self._collected.dropped // 2)
         beginning = upsampled(self._collected.part(start, end), self._collected.rate)[:LOOK_BYTES]
         self._resampler = Resampler(self._collected.rate, MODEL_RATE)
@@ -216,8 +229,10 @@ class Utterance:
     def _look(self, decoding: Decoding) -> bool:
         """All there is has been decoded. Whether anything was done."""
         pausing = self._collected.pauses.pausing()
-        was, self._paused = self._paused, pausing
-        if pausing and not was:
+        if not pausing:
+            self._pause_at = 0
+        elif not self._pause_at:
+            self._pause_at = self._collected.pauses.frames
             self._told = self._news = self._result(decoding)
             return True
         frames = decoding.bytes // FRAME_BYTES
