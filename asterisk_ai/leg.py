@@ -16,7 +16,7 @@ from asterisk_ai.audio.levels import LevelMeter, dbov
 from asterisk_ai.audio.vad import EnergyVad, Offset
 from asterisk_ai.dialog.state import Phase
 from asterisk_ai.playback.manager import Sink
-from asterisk_ai.providers.fallback import Trouble, listening
+from asterisk_ai.providers.fallback import Listener, Trouble, listening
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.telemetry.logs import call_scope
 from asterisk_ai.telemetry.metrics import Metrics
@@ -35,6 +35,19 @@ class Connection(Sink, Protocol):
 
     def hang_up(self) -> None:
         """Give the call back to the dialplan."""
+
+
+class _Ear:
+    """Listens for the call's troubles while it lasts: libraries keep the contexts that they were called in longer."""
+
+    __slots__ = ("hears",)
+
+    def __init__(self, hears: Listener) -> None:
+        self.hears: Listener | None = hears
+
+    def __call__(self, trouble: Trouble) -> None:
+        if self.hears is not None:
+            self.hears(trouble)
 
 
 class Leg(ABC):
@@ -90,7 +103,8 @@ class Leg(ABC):
 
     async def run(self) -> None:
         """From the first audio to the end; returns when the connection is gone. Never raises but CancelledError."""
-        with call_scope(self.session.call_id), listening(self._trouble):
+        ear = _Ear(self._trouble)
+        with call_scope(self.session.call_id), listening(ear):
             self._context = copy_context()
             try:
                 async with self._calling():
@@ -103,6 +117,7 @@ class Leg(ABC):
                 # What refers to the call from inside of it: without that it is gone now, not when the collector
                 # comes, which would stop everybody's audio to look for it.
                 self._context = Context()
+                ear.hears = None
                 self._release()
 
     @abstractmethod

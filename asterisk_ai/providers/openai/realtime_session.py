@@ -94,7 +94,8 @@ class OpenAIRealtimeSession:
                     self._waiting_audio -= audio
                     await self._connection.send(message)
                 self._wake.clear()
-        except ConnectionClosed:
+        except ConnectionClosed as error:
+            error.__traceback__ = None  # the connection keeps it, and it would keep the session
             logger.debug("the connection is closed")  # whoever reads the events is told why
 
     def _send(self, message: Message, *, audio: bool = False) -> None:
@@ -188,7 +189,7 @@ class OpenAIRealtimeSession:
             seconds = QUIET_SECONDS + ALIVE_SECONDS
             raise ProviderUnavailable(NAME, f"has been silent for {seconds:g} s") from error
         except ConnectionClosed as error:
-            raise closed(error) from error
+            raise closed(error) from error.with_traceback(None)  # as above
 
     def _read(self, message: str) -> list[RealtimeEvent]:
         try:
