@@ -21,7 +21,6 @@ from asterisk_ai.dialog import turn
 from asterisk_ai.dialog.backchannel import phrases
 from asterisk_ai.dialog.events import (
     Action,
-    Answer,
     CloseUtterance,
     DigitDialled,
     DropUtterance,
@@ -29,13 +28,8 @@ from asterisk_ai.dialog.events import (
     HungUp,
     Leave,
     OpenUtterance,
-    PauseReply,
     RecognitionFailed,
-    ResumeReply,
-    Speak,
-    SpeakFiller,
     Started,
-    StopReply,
     Timer,
     VoiceOffset,
     VoiceOnset,
@@ -340,20 +334,10 @@ class Call:
                 self._close_utterance(action)
             case DropUtterance():
                 self._drop_utterance(action.utterance)
-            case Answer():
-                self._speaker.answer(action)
-            case Speak():
-                self._speaker.speak(action)
-            case SpeakFiller():
-                self._speaker.fill(action.text)
-            case PauseReply():
-                self._speaker.pause()
-            case ResumeReply():
-                self._speaker.resume(action.outcome)
-            case StopReply():
-                self._speaker.stop(action.outcome)
             case Leave():
                 self._leave(action)
+            case _:
+                self._speaker.carry_out(action)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # Begun from the transport's callbacks too, which know nothing of the call's log lines and listeners.

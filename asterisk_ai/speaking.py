@@ -11,8 +11,23 @@ from functools import partial
 from typing import Any
 
 from asterisk_ai.agent import Agent
-from asterisk_ai.dialog.events import Answer, Event, Leave, ReplyEnded, ReplyFailed, Speak, SpeakingStarted
-from asterisk_ai.dialog.heard import sentences
+from asterisk_ai.dialog.events import (
+    Answer,
+    Draft,
+    DropDraft,
+    Event,
+    Leave,
+    PauseReply,
+    ReplyEnded,
+    ReplyFailed,
+    ResumeReply,
+    Speak,
+    SpeakFiller,
+    SpeakingStarted,
+    SpeechAction,
+    StopReply,
+)
+from asterisk_ai.dialog.segments import sentences
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.playback.manager import PlaybackManager
 from asterisk_ai.providers.base import Do, Message, Remember, Say, TurnRequest
@@ -110,19 +125,39 @@ class Speaker:
 
     # ---- what the machine wants ---------------------------------------------------
 
-    def draft(self, text: str) -> None:
-        """Begin to make the answer to ``text``, ahead of the turn's end; :meth:`answer` takes it up or drops it."""
-        self.drop_draft()
+    def carry_out(self, action: SpeechAction) -> None:
+        match action:
+            case Draft():
+                self._begin_draft(action.text)
+            case DropDraft():
+                self._drop_draft()
+            case Answer():
+                self._answer(action)
+            case Speak():
+                self._speak(action)
+            case SpeakFiller():
+                self._fillers.append(self._spawn(self._say_filler(action.text)))
+            case PauseReply():
+                self._playback.pause()
+                self._interrupted_at = self._clock()
+            case ResumeReply():
+                self._resume(action.outcome)
+            case StopReply():
+                self._stop(action.outcome)
+
+    def _begin_draft(self, text: str) -> None:
+        """Begin to make the answer to ``text``; :meth:`_answer` takes it up or drops it."""
+        self._drop_draft()
         logger.info("answering ahead of the turn's end", extra={"transcript": text})
         self._draft = self._begin(self._request(text))
 
-    def drop_draft(self) -> None:
+    def _drop_draft(self) -> None:
         """The caller goes on: nothing of the draft was heard, so it never was."""
         draft, self._draft = self._draft, None
         if draft is not None:
             draft.cancel()
 
-    def answer(self, action: Answer) -> None:
+    def _answer(self, action: Answer) -> None:
         """Ask the language model and speak what it says."""
         request = self._request(action.text, understood=action.understood, dialled=action.dialled)
         record = TurnRecord("caller", action.text, time.time(), understood=action.understood, dialled=action.dialled)
@@ -140,16 +175,16 @@ class Speaker:
         usable = draft is not None and draft.text == action.text and action.understood and not action.dialled
         if draft is None or not usable or draft.failed:
             self._draft = draft
-            self.drop_draft()
+            self._drop_draft()
             draft = self._begin(request)
         if draft.begun:
             self.note("first_token")
         self._record, self._memory_before = None, self._session.memory
         self._take_up(draft, action.reply)
 
-    def speak(self, action: Speak) -> None:
+    def _speak(self, action: Speak) -> None:
         """Speak a fixed prompt."""
-        self.drop_draft()
+        self._drop_draft()
         self._timings = {}
         self._record = None
         reply = _Reply(text=action.text, answers=False)
@@ -157,23 +192,13 @@ class Speaker:
         reply.task = self._spawn(self._say_prompt(reply, action))
         self._take_up(reply, action.reply)
 
-    def fill(self, text: str) -> None:
-        """Say something while the answer is being made."""
-        if self._reply is not None:
-            self._fillers.append(self._spawn(self._say_filler(text)))
-
-    def pause(self) -> None:
-        """Silence, now; the caller may be interrupting."""
-        self._playback.pause()
-        self._interrupted_at = self._clock()
-
-    def resume(self, outcome: str) -> None:
+    def _resume(self, outcome: str) -> None:
         """It was no interruption."""
         self._playback.resume()
         self._metrics.barge_in.labels(outcome).inc()
         logger.info("no interruption: %s; on after %.0f ms", outcome, (self._clock() - self._interrupted_at) * 1000)
 
-    def stop(self, outcome: str) -> None:
+    def _stop(self, outcome: str) -> None:
         """Silence, now, and no more of this reply."""
         self._account(self._playback.stop(), interrupted=True)
         for filler in self._fillers:
