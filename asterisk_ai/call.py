@@ -197,7 +197,11 @@ class Call(Leg):
         offset = self._silence(self._clock())
         if offset is not None:
             self._step(VoiceOffset(offset.at))
-        self._step(Timer(self._voiced_until))
+        due = turn.deadline(self._state, self._params)
+        if due is not None and self._clock() < due - 1e-6:
+            self._arm(due)  # what most of them are: to look for a gap in the audio, or armed for an earlier deadline
+        else:
+            self._step(Timer(self._voiced_until))
 
     def _carry_out(self, action: Action) -> None:
         match action:

@@ -21,6 +21,7 @@ from asterisk_ai.config import Config, load
 from asterisk_ai.config.loader import ConfigErrors
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError
 from asterisk_ai.lineup import Engines, Lineup
+from asterisk_ai.models.choice import load_registry
 from asterisk_ai.models.store import store_of
 
 
@@ -96,8 +97,10 @@ def _models(config: Config) -> Iterator[Finding]:
     """Fetched models, used or not: each whole and unchanged? Those that lack are their engines' to tell."""
     store = store_of(config)
     try:
+        if config.models.registries:
+            load_registry(config)
         problems = {name: store.problem(name) for name in store.ids()}
-    except ModelError as error:
+    except (ConfigError, ModelError) as error:
         yield Finding(False, f"models: {error}")
         return
     damaged = {name: problem for name, problem in problems.items() if problem}
