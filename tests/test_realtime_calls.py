@@ -16,6 +16,7 @@ from realtime_server import KEY, FakeRealtime
 from test_providers_fallback import records
 from test_providers_realtime import HOURS, SALES, tone
 
+from asterisk_ai import realtime_call
 from asterisk_ai.call import Call
 from asterisk_ai.cli.simulator import Caller, Line, Result, simulate
 from asterisk_ai.config import parse
@@ -199,6 +200,25 @@ def judge(results: dict[str, Result], kept: dict[str, CallSession], fake: FakeRe
     assert kept["short"].history[-1].text == "Time is up."
     assert not kept["notice"].history[0].interrupted
     assert kept["notice"].history[0].text == LONG
+
+
+def test_a_service_that_had_the_call_for_long_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services end sessions after their time."""
+    monkeypatch.setattr(realtime_call, "SERVED_SECONDS", 0.5)
+
+    async def main() -> None:
+        async with FakeRealtime(ANSWERS).running() as fake:
+            config, _ = faulty(tmp_path, fake, "alone")
+            name = f"a{FAULTS.index('close-later')}"
+            async with serving(config) as server:
+                result = await call(server, name, says(HOURS), linger=0.9)
+            assert result.next == "caller hung up"
+            assert len(fake.sessions) == 2
+            assert turns(records(tmp_path)[name])[-1] == ("agent", "Oh dear.")
+            history = [item["content"][0].get("text") for item in fake.sessions[1].items.values()][:2]
+            assert history == ["Hello to you there.", "tone 400"], "the new session knows what was said"
+
+    asyncio.run(main())
 
 
 def test_nothing_of_an_ended_call_waits_for_the_collector(tmp_path: Path) -> None:
