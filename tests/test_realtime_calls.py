@@ -34,7 +34,7 @@ ANSWERS: dict[int | str, tuple[str, str, str]] = {
     SALES: ("One moment please.", "transfer", '{"to": "sales"}'),
     BYE: ("", "hangup", "{}"),
     NUMBER: ("Your number please.", "digits", '{"count": 4}'),
-    LEAVE: ("I will connect you to somebody in our sales department, who knows much more.", "queue", '{"to": "all"}'),
+    LEAVE: ("I will connect you to our sales department.", "queue", '{"to": "all"}'),
     "(dialled on the keys: 1234)": ("Thank you for that.", "", ""),
 }
 LIMIT = 0.7  # less than the pause (0.8 s) after which the simulated caller takes the agent to have finished
@@ -132,7 +132,7 @@ def test_conversations_of_every_kind(tmp_path: Path) -> None:
                     call(server, "bye", says(BYE)),
                     call(server, "digits", says(NUMBER), Line("1234", digits="1234")),
                     call(server, "barge", says(HOURS, barge_in=0.7)),
-                    call(server, "undone", says(LEAVE), says(HOURS, barge_in=1.6)),
+                    call(server, "undone", says(LEAVE), says(HOURS, barge_in=1.4)),
                     call(server, "silent", linger=20),
                     call(server, "short", linger=20),
                     call(server, "notice", says(HOURS, barge_in=0.7), linger=1.0),
