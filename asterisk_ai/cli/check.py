@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asterisk_ai import __version__
+from asterisk_ai.agent import SpokenAgent
 from asterisk_ai.cli.dialplan import Finding, inspect, print_findings
 from asterisk_ai.cli.provider_trial import quiet
 from asterisk_ai.cli.running import health
@@ -147,7 +148,10 @@ async def _engines(config: Config) -> AsyncIterator[Finding]:
     try:
         for name, state in lineup.readiness().items():
             yield Finding(state.ready, f"engine {name}{'' if state.ready else ': ' + state.reason}")
-        for name, agent in lineup.agents.items():
+        for name, spoken in lineup.agents.items():
+            agent = spoken.otherwise if isinstance(spoken, SpokenAgent) else spoken
+            if agent is None:
+                continue  # its readiness is all that can be known without the service's time
             try:
                 check_grammar = getattr(agent.stt, "check_grammar", None)
                 if check_grammar is not None:
