@@ -175,8 +175,8 @@ def _stages_of(config: Config, name: str, target: str) -> list[str]:
         return named
     engine = catalog.load("tts", target)
     opening = inspect.signature(engine.open).parameters if hasattr(engine, "open") else {}
-    marks = {"stt": "hints" in opening, "llm": hasattr(engine, "reply"), "tts": "voice" in opening}
-    found = [stage for stage, fits in marks.items() if fits]
+    marks = {"realtime": "request", "stt": "hints", "tts": "voice"}
+    found = [stage for stage, mark in marks.items() if mark in opening] + ["llm"] * hasattr(engine, "reply")
     if not found:
         raise ConfigError(f"it is not to be seen what {name!r} is: name it in a stage of a pipeline", path="pipelines")
     return found
