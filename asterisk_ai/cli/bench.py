@@ -397,7 +397,7 @@ async def _register(target: _Target, count: int) -> tuple[list[dict[str, str]], 
     host, port = _fastagi(target)
     if refused == ["UNKNOWN_AGENT"]:
         raise AsteriskAIError(
-            f"the server has no agent {target.agent!r}; the file's: {', '.join(target.config.agents)}"
+            f"the server has no agent {target.agent!r}; the configuration names {', '.join(target.config.agents)}"
         )
     if not any("AI_AUDIOSOCKET" in answer or answer.get("AI_STATUS", "").isupper() for answer in answers):
         raise AsteriskAIError(f"call/start at {host}:{port} (fastagi): {reasons}; does the server use this file?")
