@@ -221,6 +221,7 @@ def test_the_make_targets(tmp_path: Path) -> None:
 
     assert 'scripts/switch_provider.py "local" --dry-run' in make("provider=local", "provider-switch", "ARGS=--dry-run")
     assert "asterisk-ai provider reload" in make("provider-reload")
+    assert "scripts/model_setup.py --yes" in make("model-setup", "ARGS=--yes")
     remote = make("provider=local", "provider-switch-remote", "HOST=pbx")
     assert 'ssh "pbx" -- asterisk-ai provider switch "\'local\'"' in remote
     assert "journalctl -n 100 -f -u asterisk-ai" in make("logs")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import email.utils
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -32,28 +33,29 @@ _KINDS = ("chat", "transcription", "speech")
 class Settings:
     """``providers.openai`` as one engine sees it: what all share, and its own part.
 
+    :param kind: the key of its own part; empty where its own keys stand beside the shared ones.
     :raises ConfigError: unknown keys or wrong types.
     """
 
-    def __init__(self, settings: Mapping[str, Any], kind: str, known: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], kind: str, known: Mapping[str, Any], name: str = NAME) -> None:
+        allowed = (*_SHARED, *(_KINDS if kind else known))
         for key in settings:
-            if key not in (*_SHARED, *_KINDS):
-                raise ConfigError(
-                    f"unknown key; known: {', '.join((*_SHARED, *_KINDS))}", path=f"providers.{NAME}.{key}"
-                )
-        own = settings.get(kind) or {}
+            if key not in allowed:
+                raise ConfigError(f"unknown key; known: {', '.join(allowed)}", path=f"providers.{name}.{key}")
+        own = settings.get(kind) or {} if kind else {key: settings[key] for key in known if key in settings}
         for key, value in own.items():
-            path = f"providers.{NAME}.{kind}.{key}"
+            path = ".".join(part for part in ("providers", name, kind, key) if part)
             if key not in known:
                 raise ConfigError(f"unknown key; known: {', '.join(known)}", path=path)
             wanted = known[key]
             number = isinstance(wanted, float) and type(value) is int
             if wanted is not None and type(value) is not type(wanted) and not number and not isinstance(value, str):
                 raise ConfigError(f"expected {type(wanted).__name__}", path=path)
+        self.name = name
         self.own: dict[str, Any] = {**known, **own}
         self.base_url = str(settings.get("base_url") or BASE_URL).rstrip("/") + "/"
         if not self.base_url.startswith(("http://", "https://")):
-            raise ConfigError("expected http:// or https://", path=f"providers.{NAME}.base_url")
+            raise ConfigError("expected http:// or https://", path=f"providers.{name}.base_url")
         self.api_key = str(settings.get("api_key") or "")
         self.seconds = float(settings.get("seconds", 10.0))
         self.connect_seconds = float(settings.get("connect_seconds", 3.0))
@@ -68,6 +70,8 @@ class Client:
         self._settings = settings
         self._clock = clock
         self._http: httpx.AsyncClient | None = None
+        self.tls: ssl.SSLContext | None = None
+        """Made once, by :meth:`start`; None for a service without TLS."""
         self._keeper: asyncio.Task[None] | None = None
         self._reason = "not started"
         self._limited_until = 0.0
@@ -80,7 +84,10 @@ class Client:
         headers = {**settings.headers}
         if settings.api_key:
             headers["Authorization"] = f"Bearer {settings.api_key}"
+        if settings.base_url.startswith("https:") and not self.tls:
+            self.tls = await asyncio.to_thread(httpx.create_ssl_context)  # it reads every authority there is
         self._http = httpx.AsyncClient(
+            verify=self.tls or False,
             base_url=settings.base_url,
             headers=headers,
             timeout=httpx.Timeout(settings.seconds, connect=settings.connect_seconds, pool=settings.connect_seconds),
@@ -89,7 +96,7 @@ class Client:
             trust_env=False,
         )
         await self._probe()
-        self._keeper = asyncio.create_task(self._keep(), name=f"{NAME} keeper")
+        self._keeper = asyncio.create_task(self._keep(), name=f"{self._settings.name} keeper")
 
     async def stop(self) -> None:
         """Close everything; open streams fail."""
@@ -108,6 +115,24 @@ class Client:
         if wait > 0 and not self._reason:
             return Readiness(False, f"the service asked to be left alone for {wait:.0f} s more")
         return Readiness(not self._reason, self._reason)
+
+    def check(self) -> None:
+        """Raise ProviderUnavailable where no request may be sent now."""
+        if self._http is None:
+            raise ProviderUnavailable(self._settings.name, self._reason)
+        if (wait := self._limited_until - self._clock()) > 0:
+            raise ProviderUnavailable(self._settings.name, f"the service asked to be left alone for {wait:.0f} s more")
+
+    def refused(self, status: int, retry_after: str, body: bytes) -> ProviderError:
+        """What an answer of 300 or more means; a 429 keeps the service from being asked for a while."""
+        text = _message(body[: 16 * MAX_ERROR])
+        if status == 429:
+            wait = _retry_after(retry_after)
+            self._limited_until = self._clock() + wait
+            return ProviderUnavailable(self._settings.name, f"rate limit, to be tried again in {wait:.0f} s: {text}")
+        if status >= 500 or status in (408, 409, 425):
+            return ProviderUnavailable(self._settings.name, f"answered {status}: {text}")
+        return ProviderRejected(self._settings.name, f"answered {status}: {text}")
 
     async def _keep(self) -> None:
         failed = 0
@@ -137,33 +162,20 @@ class Client:
 
         What goes wrong while the body is read inside is a ProviderError as well.
         """
-        if self._http is None:
-            raise ProviderUnavailable(NAME, self._reason)
-        if (wait := self._limited_until - self._clock()) > 0:
-            raise ProviderUnavailable(NAME, f"the service asked to be left alone for {wait:.0f} s more")
+        self.check()
+        assert self._http is not None  # noqa: S101 - for the type checker
         try:
             async with self._http.stream("POST", path, **body) as response:
                 if response.status_code >= 300:
-                    raise await self._refused(response)
+                    text = await response.aread()
+                    raise self.refused(response.status_code, response.headers.get("retry-after", ""), text)
                 yield response
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            raise ProviderUnavailable(NAME, _told(error)) from error
+            raise ProviderUnavailable(self._settings.name, _told(error)) from error
         except RuntimeError as error:
             if self._http is not None:  # httpx says so where the client was closed meanwhile
                 raise
-            raise ProviderUnavailable(NAME, self._reason) from error
-
-    async def _refused(self, response: httpx.Response) -> ProviderError:
-        body = (await response.aread())[: 16 * MAX_ERROR]
-        text = _message(body)
-        status = response.status_code
-        if status == 429:
-            wait = _retry_after(response.headers.get("retry-after", ""))
-            self._limited_until = self._clock() + wait
-            return ProviderUnavailable(NAME, f"rate limit, to be tried again in {wait:.0f} s: {text}")
-        if status >= 500 or status in (408, 409, 425):
-            return ProviderUnavailable(NAME, f"answered {status}: {text}")
-        return ProviderRejected(NAME, f"answered {status}: {text}")
+            raise ProviderUnavailable(self._settings.name, self._reason) from error
 
 
 async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
