@@ -50,17 +50,28 @@ class Hints:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """One word; ``start`` and ``end`` are seconds from the utterance's beginning."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """The words of one utterance.
 
     ``accepted`` is False where the recogniser takes the speech to be outside
     of the grammar; ``text`` is then its best guess and must not be acted on.
-    ``confidence`` is 0 to 1.
+    ``confidence`` is 0 to 1. ``words`` have their times where the recogniser
+    tells them; empty where it does not.
     """
 
     text: str
     accepted: bool = True
     confidence: float = 1.0
+    words: tuple[Word, ...] = ()
 
 
 class SpeechToTextStream(Protocol):
