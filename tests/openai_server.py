@@ -18,7 +18,10 @@ import numpy as np
 
 KEY = "sk-test"
 SLOW_SECONDS = 0.2
-REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests", 500: "Error"}
+REASONS = {
+    200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+    429: "Too Many Requests", 500: "Error",
+}  # fmt: skip
 
 
 class FakeOpenAI:
@@ -75,7 +78,7 @@ class FakeOpenAI:
         method, path, _ = head.split("\r\n", 1)[0].split(" ")
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head.split("\r\n")[1:])}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        out = _Answer(writer)
+        out = Answer(writer)
         if headers.get("authorization") != f"Bearer {KEY}":
             return await out.error(401, "Incorrect API key provided")
         if (method, path) == ("GET", "/v1/models"):
@@ -101,7 +104,7 @@ class FakeOpenAI:
             await watching
         return answering.result()
 
-    async def _answer(self, fields: Mapping[str, Any], handler: Any, out: _Answer) -> bool:
+    async def _answer(self, fields: Mapping[str, Any], handler: Any, out: Answer) -> bool:
         fault = out.fault = str(fields.get("model"))
         if fault == "slow":
             await asyncio.sleep(SLOW_SECONDS)
@@ -115,7 +118,7 @@ class FakeOpenAI:
             return False
         return bool(await handler(fields, out))
 
-    async def _chat(self, body: dict[str, Any], out: _Answer) -> bool:
+    async def _chat(self, body: dict[str, Any], out: Answer) -> bool:
         for message in body["messages"]:
             if message["role"] not in ("system", "user", "assistant", "tool"):
                 return await out.error(400, f"Invalid role {message['role']}")
@@ -153,7 +156,7 @@ class FakeOpenAI:
         await out.end()
         return True
 
-    async def _misbehave(self, out: _Answer, malformed: bytes) -> bool:
+    async def _misbehave(self, out: Answer, malformed: bytes) -> bool:
         """In the middle of an answer. False: the connection is over."""
         match out.fault:
             case "hang":
@@ -167,7 +170,7 @@ class FakeOpenAI:
                 await out.chunk(b'data: {"error": {"message": "The server had an error", "type": "server_error"}}\n\n')
         return True
 
-    async def _transcribe(self, fields: dict[str, Any], out: _Answer) -> bool:
+    async def _transcribe(self, fields: dict[str, Any], out: Answer) -> bool:
         wav = fields["file"]
         assert wav[:4] == b"RIFF"
         assert wav[8:16] == b"WAVEfmt "
@@ -183,7 +186,7 @@ class FakeOpenAI:
         await out.end()
         return True
 
-    async def _speak(self, body: dict[str, Any], out: _Answer) -> bool:
+    async def _speak(self, body: dict[str, Any], out: Answer) -> bool:
         assert body["response_format"] == "pcm"
         if body["voice"] == "no such voice":
             return await out.error(400, "Invalid voice")
@@ -212,7 +215,7 @@ class FakeOpenAI:
         return True
 
 
-class _Answer:
+class Answer:
     """One HTTP answer."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:

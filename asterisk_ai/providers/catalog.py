@@ -19,6 +19,7 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
                 "pocketsphinx": "asterisk_ai.providers.pocketsphinx:PocketSphinx",
                 "vosk": "asterisk_ai.providers.vosk:Vosk",
                 "openai": "asterisk_ai.providers.openai:OpenAITranscription",
+                "deepgram": "asterisk_ai.providers.deepgram:DeepgramSpeechToText",
                 "wyoming": "asterisk_ai.providers.wyoming:WyomingSpeechToText",
             }
         ),
@@ -34,6 +35,7 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
                 "piper": "asterisk_ai.providers.piper:Piper",
                 "espeak": "asterisk_ai.providers.espeak:Espeak",
                 "openai": "asterisk_ai.providers.openai:OpenAISpeech",
+                "deepgram": "asterisk_ai.providers.deepgram:DeepgramTextToSpeech",
                 "wyoming": "asterisk_ai.providers.wyoming:WyomingTextToSpeech",
             }
         ),
@@ -42,7 +44,8 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
 """Kind of engine to name to ``package.module:Class``."""
 
 EXTRAS: Mapping[str, str] = MappingProxyType(
-    {"vosk": "local", "gpt4all": "local", "piper": "local", "httpx": "remote", "wyoming": "remote"}
+    {"vosk": "local", "gpt4all": "local", "piper": "local"}
+    | {"httpx": "remote", "websockets": "remote", "wyoming": "remote"}
 )
 """The engine's library (its import name) to the extra of this package that installs it."""
 
