@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from asterisk_ai.call import Agent
+from asterisk_ai.agent import Agent
 from asterisk_ai.config import Config, PipelineConfig
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError, ProviderUnavailable
 from asterisk_ai.models.store import store_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from asterisk_ai.audio.formats import SAMPLE_BYTES
@@ -64,10 +64,10 @@ class PlaybackManager:
         self._pieces = []
         self._base = self._sink.played
 
-    async def say(self, text: str, started: Callable[[], None]) -> None:
+    async def say(self, text: str, started: Callable[[], Awaitable[None]] | None = None) -> None:
         """Synthesise ``text`` and queue it. Raises ProviderError.
 
-        ``started`` is called once, before the first audio is queued.
+        ``started`` is awaited once, when the first audio is there and before it is queued.
         Cancelling aborts the synthesis; what was queued stays until :meth:`stop`.
         """
         resampler = Resampler(self._tts.sample_rate, self._sink.rate)
@@ -81,8 +81,8 @@ class PlaybackManager:
                 line = resampler.push(pcm)
                 if not line:
                     continue
-                if not samples:
-                    started()
+                if not samples and started is not None:
+                    await started()
                 samples += len(line) // SAMPLE_BYTES
                 guess = int(len(text) * SECONDS_PER_LETTER * self._sink.rate)
                 self._pieces[index] = Spoken(text, max(samples, guess))

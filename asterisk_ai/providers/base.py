@@ -10,7 +10,7 @@ or :class:`~asterisk_ai.errors.ProviderRejected` (not worth one).
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -121,6 +121,9 @@ class Message:
     text: str
 
 
+async def _at_once() -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
     """What the caller did, for the language model to answer.
@@ -130,6 +133,9 @@ class TurnRequest:
     :param history: earlier turns as heard, oldest first.
     :param memory: what the model remembered with :class:`Remember`; empty on the first turn.
     :param caller: ``number``, ``name``, ``channel``, ``dialled`` as the dialplan told them.
+    :param certain: to be awaited before anything is done that cannot be undone, such as an HTTP request that
+        changes something: the answer may be made ahead, while the caller might still go on speaking, and then it
+        is given up. Parts that are yielded wait by themselves.
     """
 
     text: str
@@ -138,6 +144,7 @@ class TurnRequest:
     history: Sequence[Message] = ()
     memory: Mapping[str, Any] = field(default_factory=dict)
     caller: Mapping[str, str] = field(default_factory=dict)
+    certain: Callable[[], Awaitable[object]] = field(default=_at_once, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
