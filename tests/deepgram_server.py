@@ -263,9 +263,7 @@ class _Session:
         return json.dumps({**body, "from_finalize": True} if from_finalize else body)
 
 
-async def _refuse(
-    out: Answer, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
-) -> bool:
+async def _refuse(out: Answer, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> bool:
     return await out.json({"err_code": code, "err_msg": message, "request_id": "1"}, status, headers)
 
 

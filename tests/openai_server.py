@@ -2,7 +2,8 @@
 
 The ``model`` of a request names the fault: slow, silent (no answer), hang (a beginning, then nothing), close (in the
 middle), reset, 401, 404, 429, 429-after (Retry-After: 30), 500, malformed, nodone (the stream just ends), error (an
-error event), empty, wav16 (speech as a WAV file of 16 kHz). Any other works well.
+error event), empty, wav16 (speech as a WAV file of 16 kHz), tool-close (after a function's result only). Any other
+works well.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class FakeOpenAI:
 
     def __init__(self, answers: Mapping[str, tuple[str, str, str]] | None = None) -> None:
         self.answers = dict(answers or {})
+        self.after_tool = "Sorry about that."
+        """Said after a function's result; {} stands for it."""
         self.words = "opening hours"
         self.requests: list[tuple[str, Any]] = []
         self.connections = 0
@@ -128,7 +131,8 @@ class FakeOpenAI:
         assert body["stream"] is True
         last = body["messages"][-1]
         if last["role"] == "tool":
-            reply, name, arguments = "Sorry about that.", "", ""
+            reply, name, arguments = self.after_tool.replace("{}", last["content"]), "", ""
+            out.fault = out.fault.removeprefix("tool-")
         else:
             reply, name, arguments = self.answers.get(last["content"], ("Nine to five. What else?", "", ""))
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]

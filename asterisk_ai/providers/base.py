@@ -15,6 +15,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from asterisk_ai.providers.ledger import Ledger
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
@@ -124,6 +126,9 @@ class Message:
 async def _at_once() -> None: ...
 
 
+def _no_limit(seconds: float) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
     """What the caller did, for the language model to answer.
@@ -136,6 +141,9 @@ class TurnRequest:
     :param certain: to be awaited before anything is done that cannot be undone, such as an HTTP request that
         changes something: the answer may be made ahead, while the caller might still go on speaking, and then it
         is given up. Parts that are yielded wait by themselves.
+    :param ledger: what must not be done twice in the call, whoever answers.
+    :param more_time: to be told how many seconds the next part may take longer, because somebody else's service is
+        asked meanwhile: that is not held against the engine.
     """
 
     text: str
@@ -145,6 +153,8 @@ class TurnRequest:
     memory: Mapping[str, Any] = field(default_factory=dict)
     caller: Mapping[str, str] = field(default_factory=dict)
     certain: Callable[[], Awaitable[object]] = field(default=_at_once, compare=False, repr=False)
+    ledger: Ledger = field(default_factory=Ledger, compare=False, repr=False)
+    more_time: Callable[[float], None] = field(default=_no_limit, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

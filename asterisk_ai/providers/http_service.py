@@ -35,7 +35,6 @@ class RateLimit:
         self._name, self._clock = name, clock
         self._until = 0.0
 
-    @property
     def problem(self) -> str:
         """Empty where the service may be asked."""
         wait = self._until - self._clock()
@@ -43,7 +42,7 @@ class RateLimit:
 
     def check(self) -> None:
         """Raises ProviderUnavailable while the service wants to be left alone: asking would make it longer."""
-        if problem := self.problem:
+        if problem := self.problem():
             raise ProviderUnavailable(self._name, problem)
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
@@ -119,7 +118,7 @@ class HttpService:
             await http.aclose()
 
     def readiness(self) -> Readiness:
-        problem = self._reason or self._limit.problem
+        problem = self._reason or self._limit.problem()
         return Readiness(not problem, problem)
 
     async def _keep(self) -> None:

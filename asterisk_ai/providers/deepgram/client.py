@@ -104,7 +104,7 @@ class Sockets:
         await asyncio.gather(*self._closing)
 
     def readiness(self) -> Readiness:
-        problem = self._reason or self._limit.problem
+        problem = self._reason or self._limit.problem()
         return Readiness(not problem, problem)
 
     async def take(self, query: Mapping[str, Any]) -> ClientConnection:
@@ -140,21 +140,25 @@ class Sockets:
     async def _prepare(self) -> None:
         """See to it that a connection waits, and is kept."""
         spare = self._spare
-        if spare is not None and await _alive(spare[1]):
-            return
-        if spare is not None and self._spare is spare:  # else it was taken meanwhile, and who has it finds out
-            self._spare = None
-            self.leave(spare[1])
-        if self._limit.problem:
+        if spare is not None:
+            if await _alive(spare[1]):
+                return
+            self._drop(spare)
+        if self._limit.problem():
             return
         wanted = self._wanted
         try:
             connection = await self._open(wanted)
         except ProviderError as error:
-            self._reason = "" if self._limit.problem else str(error).removeprefix(f"{NAME}: ")
+            self._reason = "" if self._limit.problem() else str(error).removeprefix(f"{NAME}: ")
             return
         self._reason = ""
         self._spare = wanted, connection
+
+    def _drop(self, spare: tuple[str, ClientConnection]) -> None:
+        if self._spare is spare:  # else it was taken meanwhile, and who has it finds out
+            self._spare = None
+            self.leave(spare[1])
 
     async def _open(self, query: str) -> ClientConnection:
         self._limit.check()

@@ -107,7 +107,7 @@ class Attempt:
         """Something of use came; the caller may leave any time from then on."""
         self._stage, self._seconds = stage, seconds
         self._began = time.monotonic()
-        self._waiting = False
+        self._limit: asyncio.Timeout | None = None
 
     @property
     def elapsed(self) -> float:
@@ -118,7 +118,7 @@ class Attempt:
         """Bound what is awaited inside, and keep as ``failure`` what it raises. Never put a ``yield`` inside."""
         name = self.member.name
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._seconds) as self._limit:
                 yield
         except ProviderError as error:
             self.failure = error
@@ -127,6 +127,12 @@ class Attempt:
             self.failure, self.kind = ProviderUnavailable(name, f"no answer within {self._seconds:g} s"), "timeout"
         except Exception as error:  # noqa: BLE001 - anybody's engine; broke() logs it
             self.broke(error)
+
+    def more_time(self, seconds: float) -> None:
+        """What is awaited now may take so much longer."""
+        due = self._limit.when() if self._limit is not None else None
+        if self._limit is not None and due is not None and not self._limit.expired():
+            self._limit.reschedule(due + seconds)
 
     def broke(self, error: Exception) -> None:
         """The engine raised what it must not; to be called where that was caught."""
