@@ -27,7 +27,7 @@ from asterisk_ai.dialog.events import (
     SpeechAction,
     StopReply,
 )
-from asterisk_ai.dialog.heard import sentences
+from asterisk_ai.dialog.segments import sentences
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.playback.manager import PlaybackManager
 from asterisk_ai.providers.base import Do, Message, Remember, Say, TurnRequest

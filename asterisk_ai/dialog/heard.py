@@ -1,13 +1,9 @@
-"""Cutting a reply into sentences, and what of it the caller heard when it was cut off."""
+"""What of a reply the caller heard when it was cut off."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-# A full stop inside a number or an abbreviation of one letter is no end: "3.5", "e.g. this" (lower case follows).
-_SENTENCE_END = re.compile(r"[.!?][\"')\]]*(\s+)(?=\S)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +12,6 @@ class Spoken:
 
     text: str
     samples: int
-
-
-def sentences(text: str) -> list[str]:
-    """Cut ``text`` where a speaker would pause; joined by blanks it is the text again, white space aside."""
-    pieces, start = [], 0
-    for end in _SENTENCE_END.finditer(text):
-        if not text[end.end()].islower():
-            pieces.append(text[start : end.start(1)].strip())
-            start = end.end()
-    last = text[start:].strip()
-    return [*pieces, last] if last else pieces
 
 
 def heard_text(pieces: Iterable[Spoken], played: int) -> str:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from asterisk_ai.dialog.heard import sentences
+from asterisk_ai.dialog.segments import Segmenter
 from asterisk_ai.errors import ConfigError, ProviderUnavailable
 from asterisk_ai.providers.base import Hints, Readiness, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.workers import WorkerPool, producing
@@ -101,7 +101,7 @@ class Gpt4All:
 
     @asynccontextmanager
     async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:
-        """The answer by sentences. Leaving ends the generation at its next token."""
+        """The answer in pieces to speak. Leaving ends the generation at its next token."""
         options = {"prompt": self._written(request), "stop": self._stop, **self._limits}
         async with producing(self._pool, NAME, options, SECONDS) as messages:
             yield self._parts(messages)
@@ -121,16 +121,13 @@ class Gpt4All:
         return str(written + fill["answer"])
 
     async def _parts(self, messages: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[ReplyPart]:
-        text, said = "", False
+        segments, said = Segmenter(), False
         async for message in messages:
-            text += message["text"]
-            pieces = sentences(text)
-            if len(pieces) > 1:
-                for piece in pieces[:-1]:
-                    said = True
-                    yield Say(piece)
-                text = text[text.rindex(pieces[-1]) :]
-        if last := " ".join(text.split()):
-            yield Say(last)
-        elif not said:
+            for piece in segments.push(message["text"]):
+                said = True
+                yield Say(piece)
+        for piece in segments.flush():
+            said = True
+            yield Say(piece)
+        if not said:
             raise ProviderUnavailable(NAME, "gave no answer")
