@@ -156,7 +156,10 @@ class Call:
         self._connection.hang_up()
 
     def _trouble(self, trouble: Trouble) -> None:
-        """An engine failed this call: it belongs to the record."""
+        """An engine failed this call: it belongs to the record, one that is not ready once."""
+        told = [(kept.get("stage"), kept.get("engine")) for kept in self.session.troubles if kept.get("kind") == "unready"]
+        if (trouble.stage, trouble.engine) in told and trouble.kind == "unready":
+            return
         self.session.troubles.append({"at": round(time.time(), 3), "text": str(trouble), **asdict(trouble)})
         del self.session.troubles[:-MAX_TROUBLES]
 

@@ -30,6 +30,7 @@ NAME = "wyoming"
 RATES = (16_000, 8_000)
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 CHECK_SECONDS = 30.0
+BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 _CONNECT_SECONDS = 3.0
 _OWN: Mapping[str, Any] = {"model": "", "voice": "", "rate": 22_050}
 _FAILURES = (
@@ -71,9 +72,12 @@ class _Service:
                 await keeper
 
     async def _keep(self) -> None:
+        failed = 0
         while True:
-            await asyncio.sleep(2.0 if self.reason else CHECK_SECONDS)
+            wait = BACKOFF_SECONDS[min(failed, len(BACKOFF_SECONDS) - 1)] if self.reason else CHECK_SECONDS
+            await asyncio.sleep(wait)
             await self._check()
+            failed = failed + 1 if self.reason else 0
 
     async def _check(self) -> None:
         """Ask what it is. A server that is not there is asked again."""

@@ -32,7 +32,8 @@ class Limits:
 class Trouble:
     """An engine failed a call. ``next`` is the engine that takes over, empty where there is none.
 
-    ``kind`` is unavailable, rejected, timeout or error (it raised what it should not).
+    ``kind`` is unavailable, rejected, timeout, error (it raised what it should not), or unready: it was not even
+    tried, as it had said before that it cannot work, or is left alone for its failures.
     """
 
     stage: str
@@ -45,6 +46,8 @@ class Trouble:
 
     def __str__(self) -> str:
         then = f"{self.next} takes over" if self.next else "no engine is left"
+        if self.kind == "unready":
+            return f"{self.stage}/{self.engine} was passed over ({self.reason}); {then}"
         return f"{self.stage}/{self.engine} failed after {self.seconds:.2f} s ({self.reason}); {then}"
 
 
@@ -192,6 +195,7 @@ class Chain:
             names = "+".join(member.name for member in self.members)
             self._report(Trouble(self.stage, names, "", "unavailable", reason, 0.0))
             raise ProviderUnavailable(self.stage, reason)
+        self._pass_over(line[0])
         last: ProviderError | None = None
         for number, member in enumerate(line):
             if number and not last_resort and not member.usable():
@@ -209,6 +213,15 @@ class Chain:
                 self._tell(attempt, later[0] if later else "")
         if last is not None:
             raise last
+
+    def _pass_over(self, first: Member) -> None:
+        """Tell the call, and nobody else, which better engines were not tried: they have failed before."""
+        listener = _listener.get()
+        for member in self.members:
+            if member is first or listener is None:
+                return
+            reason = member.readiness().reason or "another call is trying it"
+            listener(Trouble(self.stage, member.name, first.name, "unready", reason, 0.0))
 
     def _tell(self, attempt: Attempt, following: str) -> None:
         error = attempt.failure
