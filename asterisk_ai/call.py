@@ -157,8 +157,8 @@ class Call:
 
     def _trouble(self, trouble: Trouble) -> None:
         """An engine failed this call: it belongs to the record, one that is not ready once."""
-        told = [(kept.get("stage"), kept.get("engine")) for kept in self.session.troubles if kept.get("kind") == "unready"]
-        if (trouble.stage, trouble.engine) in told and trouble.kind == "unready":
+        told = [(kept.get("kind"), kept.get("stage"), kept.get("engine")) for kept in self.session.troubles]
+        if trouble.kind == "unready" and ("unready", trouble.stage, trouble.engine) in told:
             return
         self.session.troubles.append({"at": round(time.time(), 3), "text": str(trouble), **asdict(trouble)})
         del self.session.troubles[:-MAX_TROUBLES]

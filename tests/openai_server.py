@@ -35,6 +35,7 @@ class FakeOpenAI:
         self.words = "opening hours"
         self.requests: list[tuple[str, Any]] = []
         self.connections = 0
+        self.idle_seconds = 60.0
         self.aborted = 0
         self.port = 0
 
@@ -73,7 +74,10 @@ class FakeOpenAI:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            async with asyncio.timeout(self.idle_seconds):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except TimeoutError:
+            return False
         except asyncio.IncompleteReadError as error:
             if error.partial:
                 raise
