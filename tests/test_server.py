@@ -584,7 +584,7 @@ def test_reloading_while_a_call_runs(own: Callable[..., Served]) -> None:
             await asyncio.to_thread(reload, config, "reload refused")
         assert served.health()["status"] == "healthy"
         assert (await served.call(says(HOURS), linger=0.4)).responses[0].seconds is not None
-        good = CONFIG.replace("Nine to five.", "Never.").replace("greeting: \"Hi.\"", "greeting: \"Hello.\"")
+        good = CONFIG.replace("Nine to five.", "Never.").replace('greeting: "Hi."', 'greeting: "Hello."')
         await asyncio.to_thread(reload, good, "is in use")
         new = await served.call(says(HOURS), linger=0.4)
         old = await running

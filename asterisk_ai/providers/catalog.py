@@ -39,19 +39,30 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
                 "wyoming": "asterisk_ai.providers.wyoming:WyomingTextToSpeech",
             }
         ),
+        "realtime": MappingProxyType(
+            {
+                "openai_realtime": "asterisk_ai.providers.openai.realtime:OpenAIRealtime",
+            }
+        ),
     }
 )
 """Kind of engine to name to ``package.module:Class``."""
 
 EXTRAS: Mapping[str, str] = MappingProxyType(
-    {"vosk": "local", "gpt4all": "local", "piper": "local"}
-    | {"httpx": "remote", "websockets": "remote", "wyoming": "remote"}
+    {
+        "vosk": "local",
+        "gpt4all": "local",
+        "piper": "local",
+        "httpx": "remote",
+        "websockets": "remote",
+        "wyoming": "remote",
+    }
 )
 """The engine's library (its import name) to the extra of this package that installs it."""
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """The engines of ``kind`` (stt, llm, tts) that this package brings."""
+    """The engines of ``kind`` (stt, llm, tts, realtime) that this package brings."""
     return tuple(sorted(KINDS[kind]))
 
 

@@ -45,11 +45,14 @@ class RateLimit:
         if problem := self.problem():
             raise ProviderUnavailable(self._name, problem)
 
-    def refused(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
-        """The error that an answer of 300 or more stands for; a 429 is heeded from here on."""
-        text = message(body)
+    def refused(self, status: int, retry_after: str, body: bytes) -> ProviderError:
+        """The error that an answer of 300 or more stands for; a 429 is heeded from here on.
+
+        :param retry_after: that header, empty where there is none.
+        """
+        text = message(body[: 16 * MAX_ERROR])
         if status == 429:
-            wait = retry_after(headers.get("retry-after", ""))
+            wait = seconds_of(retry_after)
             self._until = self._clock() + wait
             return ProviderUnavailable(self._name, f"rate limit, to be tried again in {wait:.0f} s: {text}")
         if status >= 500 or status in (408, 409, 425):
@@ -86,13 +89,15 @@ class HttpService:
         self._http: httpx.AsyncClient | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._reason = "not started"
+        self.tls: ssl.SSLContext | None = None
+        """Made once, by :meth:`start`; None for a service without TLS."""
 
     async def start(self) -> None:
         """Open the connection. A service that is not there is no error: it is tried again, and readiness says so."""
         if self._http is not None:
             return
         wait = self._connect_seconds
-        context = await secure_context(self._base_url)
+        self.tls = self.tls or await secure_context(self._base_url)
         self._http = httpx.AsyncClient(
             base_url=self._base_url,
             headers=self._headers,
@@ -100,7 +105,7 @@ class HttpService:
             limits=httpx.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=2 * KEEP_SECONDS),
             proxy=self._proxy,
             trust_env=False,
-            verify=context or False,
+            verify=self.tls or False,
         )
         await self._probe()
         self._keeper = asyncio.create_task(self._keep(), name=f"{self._name} keeper")
@@ -120,6 +125,16 @@ class HttpService:
     def readiness(self) -> Readiness:
         problem = self._reason or self._limit.problem()
         return Readiness(not problem, problem)
+
+    def check(self) -> None:
+        """Raise ProviderUnavailable where no request may be sent now."""
+        if self._http is None:
+            raise ProviderUnavailable(self._name, self._reason)
+        self._limit.check()
+
+    def refused(self, status: int, retry_after: str, body: bytes) -> ProviderError:
+        """As :meth:`RateLimit.refused`."""
+        return self._limit.refused(status, retry_after, body)
 
     async def _keep(self) -> None:
         failed = 0
@@ -148,14 +163,13 @@ class HttpService:
 
         What goes wrong while the body is read inside is a ProviderError as well.
         """
-        if self._http is None:
-            raise ProviderUnavailable(self._name, self._reason)
-        self._limit.check()
+        self.check()
+        assert self._http is not None  # noqa: S101 - for the type checker
         try:
             async with self._http.stream("POST", path, **body) as response:
                 if response.status_code >= 300:
-                    answer = (await response.aread())[: 16 * MAX_ERROR]
-                    raise self._limit.refused(response.status_code, response.headers, answer)
+                    answer = await response.aread()
+                    raise self.refused(response.status_code, response.headers.get("retry-after", ""), answer)
                 yield response
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             raise ProviderUnavailable(self._name, told(error)) from error
@@ -192,8 +206,8 @@ def message(body: bytes) -> str:
     return " ".join(text.split())[:MAX_ERROR]
 
 
-def retry_after(text: str) -> float:
-    """Seconds; the header is a number or a date. Source: RFC 9110, 10.2.3."""
+def seconds_of(text: str) -> float:
+    """Of Retry-After: it is a number or a date. Source: RFC 9110, 10.2.3."""
     try:
         wait = float(text)
     except ValueError:

@@ -17,6 +17,7 @@ names and never makes up an extension::
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers.base import Do, Remember
 from asterisk_ai.providers.http_tools import BadToolCall, HttpRequest, HttpTool, declared
 from asterisk_ai.providers.ledger import Ledger
+
+__all__ = ["BadToolCall", "Request", "Requests", "Tool", "Toolbox"]
 
 MAX_DIGITS = 20
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -187,6 +190,38 @@ def _choices(name: str, value: Any, path: str) -> dict[str, Mapping[str, str]]:
         first, at, second = text.partition("@") if len(keys) > 1 else (text, "", "")
         found[str(choice)] = {keys[0]: first} | ({keys[1]: second} if at else {})
     return found
+
+
+class Requests:
+    """The requests of one conversation by speech to speech, beside which the conversation goes on."""
+
+    def __init__(self, tools: Toolbox, caller: Mapping[str, str], ledger: Ledger) -> None:
+        self._tools, self._caller, self._ledger = tools, caller, ledger
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, name: str, arguments: str, done: Callable[[str], None]) -> str:
+        """Send one; ``done`` is called with what came of it. Returns what the caller hears meanwhile.
+
+        Raises BadToolCall.
+        """
+        request = self._tools.request(name, arguments, self._caller)
+
+        async def send() -> None:
+            done(await request.result(self._ledger, _at_once))
+
+        task = asyncio.create_task(send(), name=f"tool {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return request.say
+
+    async def close(self) -> None:
+        """The conversation is over; what changes something goes on to its end by itself."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _at_once() -> None: ...
 
 
 def _parsed(name: str, arguments: str) -> dict[str, Any]:

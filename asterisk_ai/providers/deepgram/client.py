@@ -179,8 +179,8 @@ class Sockets:
             )
         except InvalidStatus as error:
             answer = error.response
-            headers = {key.lower(): value for key, value in answer.headers.raw_items()}
-            told = self._limit.refused(answer.status_code, headers, bytes(answer.body or b""))
+            after = answer.headers.get("Retry-After", "")
+            told = self._limit.refused(answer.status_code, after, bytes(answer.body or b""))
             if answer.status_code in (401, 403):
                 self._reason = f"refused the key ({answer.status_code})"
             raise told from error

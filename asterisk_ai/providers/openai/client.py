@@ -24,28 +24,29 @@ _KINDS = ("chat", "transcription", "speech")
 class Settings:
     """``providers.openai`` as one engine sees it: what all share, and its own part.
 
+    :param kind: the key of its own part; empty where its own keys stand beside the shared ones.
     :raises ConfigError: unknown keys or wrong types.
     """
 
-    def __init__(self, settings: Mapping[str, Any], kind: str, known: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], kind: str, known: Mapping[str, Any], name: str = NAME) -> None:
+        allowed = (*_SHARED, *(_KINDS if kind else known))
         for key in settings:
-            if key not in (*_SHARED, *_KINDS):
-                raise ConfigError(
-                    f"unknown key; known: {', '.join((*_SHARED, *_KINDS))}", path=f"providers.{NAME}.{key}"
-                )
-        own = settings.get(kind) or {}
+            if key not in allowed:
+                raise ConfigError(f"unknown key; known: {', '.join(allowed)}", path=f"providers.{name}.{key}")
+        own = settings.get(kind) or {} if kind else {key: settings[key] for key in known if key in settings}
         for key, value in own.items():
-            path = f"providers.{NAME}.{kind}.{key}"
+            path = ".".join(part for part in ("providers", name, kind, key) if part)
             if key not in known:
                 raise ConfigError(f"unknown key; known: {', '.join(known)}", path=path)
             wanted = known[key]
             number = isinstance(wanted, float) and type(value) is int
             if wanted is not None and type(value) is not type(wanted) and not number and not isinstance(value, str):
                 raise ConfigError(f"expected {type(wanted).__name__}", path=path)
+        self.name = name
         self.own: dict[str, Any] = {**known, **own}
         self.base_url = str(settings.get("base_url") or BASE_URL).rstrip("/") + "/"
         if not self.base_url.startswith(("http://", "https://")):
-            raise ConfigError("expected http:// or https://", path=f"providers.{NAME}.base_url")
+            raise ConfigError("expected http:// or https://", path=f"providers.{name}.base_url")
         self.api_key = str(settings.get("api_key") or "")
         self.seconds = float(settings.get("seconds", 10.0))
         self.connect_seconds = float(settings.get("connect_seconds", 3.0))
@@ -59,7 +60,7 @@ class Client(HttpService):
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         authorization = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
         super().__init__(
-            NAME,
+            settings.name,
             base_url=settings.base_url,
             headers={**settings.headers, **authorization},
             seconds=settings.seconds,
