@@ -6,10 +6,12 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from openai_server import KEY, FakeOpenAI
+from test_providers_fallback import calls, records
 
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import testing
@@ -303,3 +305,24 @@ def test_a_service_that_asks_to_be_left_alone_is(fake: FakeOpenAI) -> None:
         await engine.stop()
 
     asyncio.run(main())
+
+
+def test_a_whole_call(fake: FakeOpenAI, tmp_path: Path) -> None:
+    fake.answers["opening hours"] = ("Nine to five.", "", "")
+    config = f"""
+pipeline: cloud
+pipelines: {{cloud: {{stt: openai, llm: openai, tts: openai}}}}
+audiosocket: {{port: 0}}
+fastagi: {{port: 0}}
+http: {{port: 0}}
+server: {{max_lateness_ms: 0}}
+store: {{path: {tmp_path}/sessions.db}}
+providers: {{openai: {{base_url: "{fake.base_url}", api_key: {KEY}}}}}
+agents: {{desk: {{greeting: Hello, turn: {{endpoint_ms: 200, no_input_seconds: 60}}}}}}
+"""
+    results, _ = asyncio.run(calls(config, ["desk"]))
+    assert results["desk"].next == "caller hung up"
+    record = records(tmp_path)["desk"]
+    assert [turn.text for turn in record.history] == ["Hello", *["opening hours", "Nine to five."] * 2]
+    assert record.troubles == []
+    assert {path.rpartition("/")[2] for path, _ in fake.requests} == {"transcriptions", "completions", "speech"}
