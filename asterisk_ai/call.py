@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Protocol
@@ -149,6 +149,11 @@ class Call:
             except Exception:
                 logger.exception("the call failed")
                 self._fall_back()
+            finally:
+                # What refers to the call from inside of it: without that it is gone now, not when the collector
+                # comes, which would stop everybody's audio to look for it.
+                self._context = Context()
+                self._speaker.release()
 
     def _fall_back(self) -> None:
         """The call's edge: this caller goes to the fallback, the others feel nothing."""
@@ -380,6 +385,8 @@ class Call:
             logger.warning("recognition failed: %s", error)
             await utterance.closed.wait()
             event = RecognitionFailed(utterance.number)
+        finally:
+            utterance.release()
         self._utterances.pop(utterance.number, None)
         self._speaker.note("words")
         self._step(event)

@@ -59,6 +59,11 @@ class _Reply:
     failed: bool = False
     task: asyncio.Task[None] | None = None
 
+    def cancel(self) -> None:
+        task, self.task = self.task, None  # which keeps where it was cancelled, and with that this
+        if task is not None:
+            task.cancel()
+
 
 class Speaker:
     """Carries out what the turn machine wants said. All but its tasks is synchronous."""
@@ -101,6 +106,12 @@ class Speaker:
         """What is at work."""
         replies = [reply.task for reply in (self._reply, self._draft) if reply is not None]
         return [task for task in (*replies, *self._fillers) if task is not None]
+
+    def release(self) -> None:
+        """The call is over and all tasks are: let go of it. Nothing may be said any more."""
+        self._reply = self._draft = None
+        self._fillers.clear()
+        del self._step, self._spawn, self._interruptible
 
     # ---- timings ------------------------------------------------------------------
 
@@ -145,8 +156,8 @@ class Speaker:
     def _drop_draft(self) -> None:
         """The caller goes on: nothing of the draft was heard, so it never was."""
         draft, self._draft = self._draft, None
-        if draft is not None and draft.task is not None:
-            draft.task.cancel()
+        if draft is not None:
+            draft.cancel()
 
     def _answer(self, action: Answer) -> None:
         """Ask the language model and speak what it says."""
@@ -196,8 +207,8 @@ class Speaker:
             filler.cancel()
         self._fillers.clear()
         reply, self._reply = self._reply, None
-        if reply is not None and reply.task is not None:
-            reply.task.cancel()
+        if reply is not None:
+            reply.cancel()
         self._forget_unsaid()
         if outcome in ("barge_in", "digit"):
             self._metrics.barge_in.labels(outcome).inc()

@@ -45,3 +45,10 @@ def test_what_was_heard_is_a_prefix_of_what_was_said(pieces: list[Spoken], playe
 @given(PIECES, st.integers(0, 100_000), st.integers(0, 100_000))
 def test_playing_more_never_takes_a_word_back(pieces: list[Spoken], played: int, more: int) -> None:
     assert len(heard_text(pieces, played).split()) <= len(heard_text(pieces, played + more).split())
+
+
+def test_word_times_say_what_was_heard() -> None:
+    piece = Spoken("No, supercalifragilistic is short.", 8000, ((1000, 1), (1500, 2), (7000, 3)))
+    heard = [heard_text([piece], played) for played in (999, 1000, 1499, 1500, 6999, 7999, 8000)]
+    assert heard == ["", "No,", "No,", "No, supercalifragilistic", "No, supercalifragilistic",
+                     "No, supercalifragilistic is", "No, supercalifragilistic is short."]  # fmt: skip

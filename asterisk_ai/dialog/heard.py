@@ -12,13 +12,15 @@ class Spoken:
 
     text: str
     samples: int
+    words: tuple[tuple[int, int], ...] = ()
+    """Where the engine tells it: after how many samples how many of the words were spoken, both growing."""
 
 
 def heard_text(pieces: Iterable[Spoken], played: int) -> str:
     """The words of ``pieces`` that ``played`` samples of audio hold.
 
-    Without word times from the engine a piece's words share its samples by
-    their length in letters; a word that was begun is not counted as heard.
+    A word that was begun is not counted as heard. Without word times from the
+    engine a piece's words share its samples by their length in letters.
     """
     heard: list[str] = []
     for piece in pieces:
@@ -34,6 +36,9 @@ def heard_text(pieces: Iterable[Spoken], played: int) -> str:
 
 def _first_words(piece: Spoken, played: int) -> list[str]:
     words = piece.text.split()
+    if piece.words:
+        known = [count for samples, count in piece.words if samples <= played]
+        return words[: known[-1] if known else 0]
     total = sum(len(word) + 1 for word in words)
     budget = total * played / piece.samples
     heard: list[str] = []

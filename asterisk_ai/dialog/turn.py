@@ -1,4 +1,4 @@
-"""Turn-taking: who speaks, who may, and what happens next. Pure: time is an argument.
+"""The conversation coordinator: who speaks, who may, and what happens next. Pure: time is an argument.
 
 ``step`` takes one event and returns the next state with the actions to carry
 out; ``deadline`` says when to come back with a :class:`~.events.Timer` if

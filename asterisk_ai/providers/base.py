@@ -209,6 +209,21 @@ class LanguageModel(Protocol):
     def readiness(self) -> Readiness: ...
 
 
+class MarkedPcm(bytes):
+    """Audio that ends where a word of the text does: ``words`` of them, parted by white space, are spoken with it.
+
+    For synthesisers that know the times of their words; others yield plain ``bytes``. What a caller who
+    interrupts has heard is then told by these times, not by the words' length.
+    """
+
+    words: int
+
+    def __new__(cls, pcm: bytes, words: int) -> MarkedPcm:
+        piece = super().__new__(cls, pcm)
+        piece.words = words
+        return piece
+
+
 class TextToSpeech(Protocol):
     """A synthesiser, shared by all calls."""
 
@@ -219,7 +234,10 @@ class TextToSpeech(Protocol):
     def open(
         self, text: str, *, voice: str = "", speed: float = 1.0
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Speak ``text``: PCM in pieces as they are made. Empty text yields nothing."""
+        """Speak ``text``: PCM in pieces as they are made, :class:`MarkedPcm` where words end if their times are known.
+
+        Empty text yields nothing.
+        """
 
     async def start(self) -> None: ...
 
