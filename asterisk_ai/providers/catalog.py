@@ -41,6 +41,7 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         ),
         "realtime": MappingProxyType(
             {
+                "deepgram": "asterisk_ai.providers.deepgram.agent:DeepgramAgent",
                 "openai_realtime": "asterisk_ai.providers.openai.realtime:OpenAIRealtime",
             }
         ),
