@@ -87,8 +87,12 @@ class Call:
         *,
         clock: Callable[[], float] = time.monotonic,
         meter: LevelMeter | None = None,
+        resumed: bool = False,
     ) -> None:
-        """``meter`` tells the levels of many calls' frames at once; without it each is measured as it comes."""
+        """``meter`` tells the levels of many calls' frames at once; without it each is measured as it comes.
+
+        ``resumed``: somebody else has begun the call.
+        """
         self.session = session
         self.agent = agent
         self.rate = session.rate
@@ -98,6 +102,7 @@ class Call:
         self._metrics = metrics
         self._clock = clock
         self._meter = meter
+        self._resumed = resumed or session.connects > 1
         self._params = agent.config.turn
         self._state = turn.initial(
             agent.config.greeting,
@@ -140,8 +145,7 @@ class Call:
             try:
                 async with self._calling():
                     await self._begun.wait()  # the rate may have to be learned from the caller's first audio
-                    resumed, expected = self.session.connects > 1, self.session.away in ("play", "played")
-                    self._step(Started(resumed, expected))
+                    self._step(Started(self._resumed, self.session.away in ("play", "played")))
                     await self._closed.wait()
                     self._step(HungUp())
                     for task in self._tasks():
@@ -323,7 +327,11 @@ class Call:
             offset = self._vad.expire(now)
             if offset is not None:
                 self._step(VoiceOffset(offset.at))
-        self._step(Timer(self._voiced_until))
+        due = turn.deadline(self._state, self._params)
+        if due is not None and self._clock() < due - 1e-6:
+            self._arm()  # what most of them are: to look for a gap in the audio, or armed for an earlier deadline
+        else:
+            self._step(Timer(self._voiced_until))
 
     def _carry_out(self, action: Action) -> None:
         match action:

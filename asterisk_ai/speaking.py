@@ -38,8 +38,6 @@ from asterisk_ai.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-PARTS = ("endpoint", "words", "first_token", "first_audio", "first_frame")
-"""What a turn's response is made of, in their order."""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -303,12 +301,7 @@ class Speaker:
     def _first_frame(self, timings: dict[str, float]) -> None:
         """The answer's first frame is on the wire: the turn is over, in the caller's ear."""
         timings["first_frame"] = round(self._clock() - self._turn_ended_at, 4)
-        self._metrics.turn_response.observe(timings["first_frame"])
-        before = 0.0
-        for part in PARTS:
-            if part in timings:
-                self._metrics.turn_part.labels(part).observe(max(0.0, timings[part] - before))
-                before = timings[part]
+        self._metrics.observe_turn(timings)
 
     # ---- its end ------------------------------------------------------------------
 

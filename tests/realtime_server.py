@@ -31,7 +31,7 @@ from websockets.http11 import Request, Response
 from asterisk_ai.audio.g711 import decode_mu_law, encode_mu_law
 
 KEY = "sk-test"
-SLOW_SECONDS = 0.3
+SLOW_SECONDS = 0.2
 WORD_SECONDS = 0.25
 AHEAD = 4.0
 VOICED_RMS = 500.0

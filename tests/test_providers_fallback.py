@@ -335,7 +335,7 @@ async def calls(config: str, agents: list[str]) -> tuple[dict[str, Result], Mapp
 def records(folder: Path) -> dict[str, CallSession]:
     reader = SqliteReader(folder / "sessions.db")
     try:
-        return {session.agent: session for session in reader.recent(100)}
+        return {session.agent: session for session in reversed(reader.recent(100))}
     finally:
         reader.close()
 

@@ -201,11 +201,12 @@ def run_tier(arguments: argparse.Namespace) -> int:
     context = _context(arguments)
     machine = hardware.detect(context.store.directory)
     measured = _measured(arguments, machine)
-    verdicts = tiers.judge(context.registry, machine, measured)
-    chosen = tiers.choose(context.registry, machine, measured).tier
+    languages = _languages(arguments, context.config)
+    verdicts = tiers.judge(context.registry, machine, measured, _wanted_of(context, languages))
+    chosen = tiers.best(verdicts).tier
     if arguments.tier and arguments.tier != "auto":
         chosen = context.registry.tier(arguments.tier)
-    models, missing = tiers.models_of(context.registry, chosen, _languages(arguments, context.config))
+    models, missing = tiers.models_of(context.registry, chosen, languages)
     if arguments.json:
         _dump(
             {
@@ -230,6 +231,10 @@ def run_tier(arguments: argparse.Namespace) -> int:
     for text in missing:
         print(f"     ({text})")
     return 0
+
+
+def _wanted_of(context: Context, languages: Sequence[str]) -> tiers.Wanted:
+    return tiers.Wanted(tuple(languages), frozenset(context.store.ids()))
 
 
 def _measured(arguments: argparse.Namespace, machine: Machine) -> Measured | None:
@@ -269,7 +274,7 @@ def _choose(arguments: argparse.Namespace, context: Context) -> Choice:
     names = {tier.name for tier in registry.tiers}
     if arguments.tier and arguments.tier != "auto":
         tier, reasons = registry.tier(arguments.tier), [f"tier {arguments.tier}: as you said"]
-        verdicts = tiers.judge(registry, hardware.detect(context.store.directory))
+        verdicts = tiers.judge(registry, hardware.detect(context.store.directory), None, _wanted_of(context, languages))
         reasons += [
             f"      this machine lacks {', '.join(one.lacks)}" for one in verdicts if one.tier is tier and one.lacks
         ]
@@ -279,8 +284,8 @@ def _choose(arguments: argparse.Namespace, context: Context) -> Choice:
     else:
         machine = hardware.detect(context.store.directory)
         measured = _measured(arguments, machine)
-        verdicts = tiers.judge(registry, machine, measured)
-        tier = tiers.choose(registry, machine, measured).tier
+        verdicts = tiers.judge(registry, machine, measured, _wanted_of(context, languages))
+        tier = tiers.best(verdicts).tier
         reasons = [*_machine_lines(machine), f"tier {tier.name}: {tier.about}"]
         reasons += [f"      {one.tier.name} lacks {', '.join(one.lacks)}" for one in verdicts if one.lacks][:1]
     models, missing = tiers.models_of(registry, tier, languages)

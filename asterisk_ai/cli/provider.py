@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from asterisk_ai.agent import Agent, SpokenAgent
 from asterisk_ai.cli import running
 from asterisk_ai.cli.dialplan import Finding, print_findings
 from asterisk_ai.cli.provider_trial import quiet, rehearse, trial
@@ -20,7 +21,7 @@ from asterisk_ai.errors import AsteriskAIError, ConfigError, ProviderError
 from asterisk_ai.lineup import Engines, Lineup
 from asterisk_ai.providers import catalog
 
-STAGES = ("stt", "llm", "tts")
+STAGES = ("realtime", "stt", "llm", "tts")
 
 
 def add_parser(commands: Any) -> None:
@@ -109,7 +110,7 @@ def run_show(arguments: argparse.Namespace) -> int:
         for engine in getattr(pipeline, stage):
             settings = ", ".join(f"{key}: {value!r}" for key, value in config.settings(engine).items())
             print(f"  {stage}  {engine}{'  {' + settings + '}' if settings else ''}")
-    limits = ", ".join(f"{stage} {getattr(pipeline, f'{stage}_seconds'):g} s" for stage in STAGES)
+    limits = ", ".join(f"{stage} {getattr(pipeline, f'{stage}_seconds'):g} s" for stage in pipeline.stages)
     print(f"  limits: {limits}; while switching: {pipeline.switching!r}")
     return 0
 
@@ -134,7 +135,7 @@ async def _show(findings: AsyncIterator[Finding]) -> int:
 
 
 def _stages(pipeline: PipelineConfig) -> str:
-    return "  ".join(f"{stage}: {getattr(pipeline, stage)}" for stage in STAGES)
+    return "  ".join(f"{stage}: {getattr(pipeline, stage)}" for stage in pipeline.stages)
 
 
 def _agents(config: Config, name: str) -> str:
@@ -157,7 +158,9 @@ def _with_engine(config: Config, name: str) -> Config:
     stages = [stage for stage in STAGES if target in catalog.names(stage)]
     if not stages:
         _pipeline(config, name)
-    changed = replace(config.pipelines[config.pipeline], **{stage: Names((name,)) for stage in stages})  # type: ignore[arg-type]
+    none = dict.fromkeys(STAGES, Names()) if "realtime" in stages else {}
+    named = none | {stage: Names((name,)) for stage in stages}
+    changed = replace(config.pipelines[config.pipeline], **named)  # type: ignore[arg-type]
     return replace(config, pipelines={"test": changed}, pipeline="test", agents=_one_agent(config))
 
 
@@ -177,19 +180,27 @@ async def _try(config: Config, name: str, sample: str) -> AsyncIterator[Finding]
                 yield Finding(False, f"{label}: {state.reason}")
         yield Finding(True, f"{name}: started in {time.monotonic() - began:.1f} s")
         for agent in lineup.agents.values():
-            for stage, chain in (("stt", agent.stt), ("llm", agent.llm), ("tts", agent.tts)):
+            for stage, chain in _chains(agent):
                 for member in getattr(chain, "members", ()):
                     if member.readiness().ready:
                         yield await _tried(stage, member)
-            if lineup.problems():
+            stages = agent.otherwise if isinstance(agent, SpokenAgent) else agent
+            if stages is None or lineup.problems():
                 continue
             try:
-                async for finding in rehearse(agent, sample):
+                async for finding in rehearse(stages, sample):
                     yield finding
             except ProviderError as error:
                 yield Finding(False, str(error))
     finally:
         await lineup.close()
+
+
+def _chains(agent: Agent | SpokenAgent) -> list[tuple[str, Any]]:
+    """The engines of an agent, by what they do."""
+    if isinstance(agent, SpokenAgent):
+        return [("realtime", agent.chain), *(_chains(agent.otherwise) if agent.otherwise else [])]
+    return [("stt", agent.stt), ("llm", agent.llm), ("tts", agent.tts)]
 
 
 async def _tried(stage: str, member: Any) -> Finding:

@@ -117,12 +117,15 @@ class Attempt:
         return time.monotonic() - self._began
 
     @contextlib.asynccontextmanager
-    async def limit(self) -> AsyncIterator[None]:
-        """Bound what is awaited inside, and keep as ``failure`` what it raises. Never put a ``yield`` inside."""
+    async def limit(self) -> AsyncIterator[asyncio.Timeout]:
+        """Bound what is awaited inside, and keep as ``failure`` what it raises. Never put a ``yield`` inside.
+
+        What it yields puts the bound off.
+        """
         name = self.member.name
         try:
             async with asyncio.timeout(self._seconds) as self._limit:
-                yield
+                yield self._limit
         except ProviderError as error:
             self.failure = error
             self.kind = "rejected" if isinstance(error, ProviderRejected) else "unavailable"

@@ -278,6 +278,15 @@ class TextToSpeechChain(Chain):
             await attempt.close(stack)
 
 
+class RealtimeChain(Chain):
+    """Engines of speech to speech in line. Whoever has the call goes along :meth:`~.Chain.attempts` itself.
+
+    What was said is with the call, and the engines hold no part of it that another could take over.
+    """
+
+    stage = "realtime"
+
+
 async def _next(items: AsyncIterator[Item] | None) -> Item | None:
     """The next one, None at the end, or where there is nothing because it could not be opened."""
     return None if items is None else await anext(items, None)
