@@ -11,15 +11,18 @@ from typing import Any
 
 import pytest
 from openai_server import KEY, Answer, FakeOpenAI
+from realtime_server import FakeRealtime
 from test_providers_fallback import calls, records
+from test_providers_realtime import Talk, tone
 
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.providers.base import ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.base import RealtimeRequest, ReplyPart, ResponseDone, Say, TurnRequest
 from asterisk_ai.providers.fallback import LanguageModelChain, Limits, Member, Trouble
 from asterisk_ai.providers.http_tools import BadToolCall, declared
 from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.providers.openai import OpenAIChat
+from asterisk_ai.providers.openai.realtime import OpenAIRealtime
 from asterisk_ai.providers.tools import Toolbox
 from asterisk_ai.session.model import CallSession
 
@@ -287,6 +290,12 @@ def test_the_same_is_not_done_twice_in_a_call() -> None:
     assert results[1] == f"(done before in this call, not done again) {results[0]}"
 
 
+def test_what_never_reached_the_service_may_be_tried_again() -> None:
+    results, _ = send({"number": "7"}, {"number": "7"}, method="POST", url="http://127.0.0.1:9/x")
+    assert results[0].startswith("error: the service cannot be reached")
+    assert results[1] == results[0], "tried again"
+
+
 def test_what_was_sent_is_kept_with_the_call() -> None:
     async def main() -> None:
         async with Shop().running() as shop:
@@ -433,3 +442,26 @@ agents:
     assert json.loads(shop.requests[0][3]) == {"number": "7", "from": "5550100"}
     assert len(shop.requests) == 1, "asked twice in the call, done once"
     assert len(record.done) == 1
+
+
+def test_a_service_of_speech_to_speech_asks_as_well() -> None:
+    async def main() -> None:
+        answers = {400: ("", "order", '{"number": "7"}'), '{"state": "shipped /ok/7"}': ("It is shipped.", "", "")}
+        async with Shop().running() as shop, FakeRealtime(answers).running() as fake:
+            engine = OpenAIRealtime(
+                {"base_url": fake.base_url, "api_key": KEY}, agent(shop, method="POST", say="Wait.")
+            )
+            await engine.start()
+            async with engine.open(RealtimeRequest(8000)) as session:
+                talk = Talk(session, 8000)
+                talk.speech = tone(400)
+                feeding = asyncio.create_task(talk.feed())
+                while "shipped" not in talk.words():
+                    await talk.until(ResponseDone)
+                feeding.cancel()
+                assert "Wait." in talk.words()
+                assert [request[1] for request in shop.requests] == ["/ok/7"]
+                assert not fake.sessions[-1].errors
+            await engine.stop()
+
+    asyncio.run(asyncio.wait_for(main(), 20))

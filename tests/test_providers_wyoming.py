@@ -82,6 +82,31 @@ def test_faults(service: tuple[int, list[str]], fault: str, error: type[Exceptio
     asyncio.run(main())
 
 
+def test_the_next_connection_is_open_before_it_is_needed(service: tuple[int, list[str]]) -> None:
+    port, _ = service
+
+    async def main() -> None:
+        ears = WyomingSpeechToText({"port": port})
+        await ears.start()
+        for _ in range(3):
+            spare = ears._service._spare
+            assert spare is not None
+            async with ears.open(rate=8000, hints=Hints()) as stream:
+                assert stream._client is spare
+                stream.feed(bytes(8000))
+                assert (await stream.finish()).text == "opening hours"
+            await asyncio.sleep(0.1)
+        spare = ears._service._spare
+        assert spare is not None
+        await spare.disconnect()  # as where the server has closed it
+        async with ears.open(rate=8000, hints=Hints()) as stream:
+            stream.feed(bytes(8000))
+            assert (await stream.finish()).text == "opening hours"
+        await ears.stop()
+
+    asyncio.run(main())
+
+
 def test_settings_that_cannot_be() -> None:
     for wrong in ({"hots": "x"}, {"port": "x"}, {"port": 0}):
         with pytest.raises(ConfigError, match="providers"):

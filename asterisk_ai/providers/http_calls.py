@@ -63,7 +63,7 @@ class HttpCalls:
         cancelled, and is not sent again for the same call.
         """
         if tool.safe:
-            return await self._sent(tool, request)
+            return (await self._sent(tool, request))[0]
         await certain()
         key = f"{tool.name}:{hashlib.sha256(request.key.encode()).hexdigest()[:16]}"
         before = ledger.result(key)
@@ -81,17 +81,23 @@ class HttpCalls:
         return before if before == UNKNOWN else f"(done before in this call, not done again) {before}"
 
     async def _recorded(self, tool: HttpTool, request: HttpRequest, ledger: Ledger, key: str) -> str:
-        result = await self._sent(tool, request)
-        ledger.end(key, result)
+        result, sent = await self._sent(tool, request)
+        if sent:
+            ledger.end(key, result)
+        else:
+            ledger.drop(key)
         return result
 
-    async def _sent(self, tool: HttpTool, request: HttpRequest) -> str:
-        began = time.monotonic()
+    async def _sent(self, tool: HttpTool, request: HttpRequest) -> tuple[str, bool]:
+        """What came of it, and whether anything can have reached the service."""
+        began, sent = time.monotonic(), True
         try:
             async with asyncio.timeout(tool.seconds):
                 status, result = await self._exchange(tool, request)
         except TimeoutError:
             status, result = 0, _failed(tool, f"no answer within {tool.seconds:g} s")
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            status, result, sent = 0, f"error: the service cannot be reached: {told(error)}", False
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
             status, result = 0, _failed(tool, told(error))
         except BadToolCall as error:
@@ -99,7 +105,7 @@ class HttpCalls:
         level = logging.INFO if 200 <= status < 300 else logging.WARNING
         took = (time.monotonic() - began) * 1000
         logger.log(level, "tool %s: %s after %.0f ms", tool.name, status or "no answer", took)
-        return result
+        return result, sent
 
     async def _exchange(self, tool: HttpTool, request: HttpRequest) -> tuple[int, str]:
         """The status and what the model is told. Follows a GET's redirects to hosts that are allowed."""

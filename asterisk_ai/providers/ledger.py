@@ -36,6 +36,11 @@ class Ledger:
         """It was answered."""
         self._put(key, result[:MAX_KEPT])
 
+    def drop(self, key: str) -> None:
+        """It was not sent after all."""
+        self._done.pop(key, None)
+        self._changed()
+
     def _put(self, key: str, text: str) -> None:
         self._done[key] = text
         while len(self._done) > MAX_ENTRIES:
