@@ -130,7 +130,10 @@ class Leg(ABC):
         self._connection.hang_up()
 
     def _trouble(self, trouble: Trouble) -> None:
-        """An engine failed this call: it belongs to the record."""
+        """An engine failed this call: it belongs to the record, one that is not ready once."""
+        told = [(kept.get("kind"), kept.get("stage"), kept.get("engine")) for kept in self.session.troubles]
+        if trouble.kind == "unready" and ("unready", trouble.stage, trouble.engine) in told:
+            return
         self._keep_trouble({"at": round(time.time(), 3), "text": str(trouble), **asdict(trouble)})
 
     def _keep_trouble(self, trouble: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ from asterisk_ai.providers.base import (
     ToolCall,
 )
 from asterisk_ai.providers.fallback.chain import Attempt
+from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.realtime_speech import RealtimeSpeech
 from asterisk_ai.session.model import CallSession, TurnRecord
 from asterisk_ai.session.store import SessionStore
@@ -173,10 +174,12 @@ class RealtimeCall(Leg):
             greeting = turn_params.trouble_prompt
         elif self.session.connects > 1:
             greeting = "" if self.session.away in ("play", "played") else turn_params.resume_prompt
-        return RealtimeRequest(rate, greeting, turns, dict(self.session.memory), self.session.caller)
+        ledger = Ledger(self.session.done, lambda: self._store.save(self.session))
+        return RealtimeRequest(rate, greeting, turns, dict(self.session.memory), self.session.caller, ledger)
 
     def _attempt_is_later(self) -> bool:
-        return any(trouble.get("stage") == "realtime" for trouble in self.session.troubles)
+        troubles = self.session.troubles
+        return any(item.get("stage") == "realtime" and item.get("kind") != "unready" for item in troubles)
 
     def _opened(self, session: RealtimeSession, rate: int, patience: asyncio.Timeout, *, speaks: bool) -> None:
         self._speech.begin(rate)

@@ -8,6 +8,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -30,7 +31,7 @@ from asterisk_ai.providers.base import (
     SpeechStopped,
     ToolCall,
 )
-from asterisk_ai.providers.tools import BadToolCall, Toolbox
+from asterisk_ai.providers.tools import BadToolCall, Requests, Toolbox
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class OpenAIRealtimeSession:
         self._narrow = request.rate == 8000
         self._rate = request.rate
         self._tools = tools
+        self._requests = Requests(tools, request.caller, request.ledger)
         self._waiting: deque[tuple[bool, str]] = deque()  # whether it is audio, and the message
         self._waiting_audio = 0
         self._wake = asyncio.Event()
@@ -97,6 +99,10 @@ class OpenAIRealtimeSession:
         except ConnectionClosed as error:
             error.__traceback__ = None  # the connection keeps it, and it would keep the session
             logger.debug("the connection is closed")  # whoever reads the events is told why
+
+    async def close(self) -> None:
+        """The conversation is over."""
+        await self._requests.close()
 
     def _send(self, message: Message, *, audio: bool = False) -> None:
         self._waiting.append((audio, json.dumps(message)))
@@ -266,6 +272,10 @@ class OpenAIRealtimeSession:
             return
         self._told.add(call)
         try:
+            if self._tools.is_request(name):
+                if words := self._requests.begin(name, arguments, partial(self.tool_done, call, answer=True)):
+                    self.say(words)
+                return
             yield ToolCall(call, self._tools.carry_out(name, arguments))
         except BadToolCall as wrong:
             self._rounds += 1
