@@ -100,6 +100,7 @@ def test_calls_that_the_server_closed_and_processes_that_ended_are_told_as_such(
         (["--cpu", "a-b"], "expected numbers as in 0,2-3"),
         (["--seconds", "0"], "expected 1 to 7200 seconds"),
         (["--delay", "-1"], "expected 0 to 60 seconds"),
+        (["--json", "/nowhere/bench.json"], "no folder for /nowhere/bench.json"),
     ],
 )
 def test_wrong_usage_is_told_in_words(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,6 +108,13 @@ def test_wrong_usage_is_told_in_words(arguments: list[str], told: str, capsys: p
         main(["bench", "--serve", *arguments])
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
+
+
+def test_an_agent_that_is_not_there_is_no_row_of_zeros(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--serve", "--mode", "embedded", "--agent", "nobody", "--calls", "2"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "no agent 'nobody'; the configuration names" in told.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -213,6 +213,28 @@ def test_without_a_server_the_engines_are_tried_here(tmp_path: Path) -> None:
     assert "pipeline: new " in file.read_text()
 
 
+def test_one_engine_is_tried(tmp_path: Path) -> None:
+    """By its own name, by the administrator's, and anybody's by its class: the others of the pipeline stay."""
+    file = tmp_path / "asterisk_ai.yaml"
+    file.write_text(CONFIG.format(port=_free_port()))
+
+    def tried(name: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "asterisk_ai", "provider", "test", name, "--config", str(file)]
+        done = subprocess.run(command, env=ENV, capture_output=True, text=True, check=False, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
+    for name in ("high", "faulty:FaultyTextToSpeech", "espeak"):
+        status, said = tried(name)
+        assert status == 0, said
+        assert f"ok    tts/{name}: made " in said
+        assert "ok    stt/ears: " in said
+        assert "ok    a caller hears the answer" in said
+    status, said = tried("down")
+    assert status == 1
+    assert "FAIL  tts/down: faulty: its service is down" in said
+    assert "it is not to be seen what 'os:PathLike' is" in tried("os:PathLike")[1]
+
+
 # ---- make ---------------------------------------------------------------------------
 
 

@@ -118,7 +118,12 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--cpu", type=_cpus, metavar="LIST", default=(), help="pin the load to these CPUs")
     parser.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", help="print JSON instead of the table, or write it to FILE too"
+        "--json",
+        nargs="?",
+        const="-",
+        type=_writable,
+        metavar="FILE",
+        help="print JSON instead of the table; with FILE, print the table and write the JSON there",
     )
     parser.set_defaults(run=run)
 
@@ -145,6 +150,12 @@ def _delay(text: str) -> float:
         if 0 <= (value := float(text)) <= 60:
             return value
     raise argparse.ArgumentTypeError(f"expected 0 to 60 seconds, not {text!r}")
+
+
+def _writable(text: str) -> str:
+    if text != "-" and not Path(text).absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder for {text}")
+    return text
 
 
 def _cpus(text: str) -> tuple[int, ...]:
@@ -382,12 +393,17 @@ async def _register(target: _Target, count: int) -> tuple[list[dict[str, str]], 
     answers = await asyncio.gather(*(one(number) for number in range(count)))
     taken = [answer for answer in answers if answer.get("AI_STATUS") == "OK"]
     refused = sorted({answer.get("AI_STATUS", "no answer") for answer in answers} - {"OK"})
-    problem = f"{count - len(taken)} calls refused: {', '.join(refused)}" if refused else ""
+    reasons = ", ".join(refused)
+    host, port = _fastagi(target)
+    if refused == ["UNKNOWN_AGENT"]:
+        raise AsteriskAIError(
+            f"the server has no agent {target.agent!r}; the configuration names {', '.join(target.config.agents)}"
+        )
+    if not any("AI_AUDIOSOCKET" in answer or answer.get("AI_STATUS", "").isupper() for answer in answers):
+        raise AsteriskAIError(f"call/start at {host}:{port} (fastagi): {reasons}; does the server use this file?")
     if "FULL" in refused:
-        problem += f" (server.max_calls is {target.config.server.max_calls}, or its audio is late as it is)"
-    if "UNKNOWN_AGENT" in refused:
-        problem += f" (agents: {', '.join(target.config.agents)})"
-    return taken, problem
+        reasons += f" (server.max_calls is {target.config.server.max_calls}, or its audio is late as it is)"
+    return taken, f"{count - len(taken)} calls refused: {reasons}" if refused else ""
 
 
 async def _end(target: _Target, taken: Sequence[dict[str, str]]) -> None:

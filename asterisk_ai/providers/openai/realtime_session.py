@@ -9,6 +9,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
@@ -47,7 +48,7 @@ _HARMLESS = ("response_cancel_not_active", "conversation_already_has_active_resp
 """Errors that only say that the service was quicker."""
 
 Message = dict[str, Any]
-Handler = Callable[[Message], Iterator[RealtimeEvent]]
+Handler = Callable[["OpenAIRealtimeSession", Message], Iterator[RealtimeEvent]]
 
 
 class OpenAIRealtimeSession:
@@ -76,17 +77,6 @@ class OpenAIRealtimeSession:
         self._odd: dict[str, bytes] = {}
         self._told: set[str] = set()  # tool calls
         self._rounds = 0
-        self._handlers: dict[str, Handler] = {
-            "response.output_audio.delta": self._audio,
-            "response.output_audio_transcript.delta": self._text,
-            "input_audio_buffer.speech_started": self._speech_started,
-            "input_audio_buffer.speech_stopped": self._speech_stopped,
-            "conversation.item.input_audio_transcription.completed": self._caller_text,
-            "conversation.item.input_audio_transcription.failed": self._caller_text_failed,
-            "response.created": self._created,
-            "response.done": self._done,
-            "error": self._error,
-        }
         for turn in request.history:
             caller = turn.role == "caller"
             content = {"type": "input_text" if caller else "output_text", "text": turn.text}
@@ -106,7 +96,8 @@ class OpenAIRealtimeSession:
                     self._waiting_audio -= audio
                     await self._connection.send(message)
                 self._wake.clear()
-        except ConnectionClosed:
+        except ConnectionClosed as error:
+            error.__traceback__ = None  # the connection keeps it, and it would keep the session
             logger.debug("the connection is closed")  # whoever reads the events is told why
 
     async def close(self) -> None:
@@ -204,13 +195,13 @@ class OpenAIRealtimeSession:
             seconds = QUIET_SECONDS + ALIVE_SECONDS
             raise ProviderUnavailable(NAME, f"has been silent for {seconds:g} s") from error
         except ConnectionClosed as error:
-            raise closed(error) from error
+            raise closed(error) from error.with_traceback(None)  # as above
 
     def _read(self, message: str) -> list[RealtimeEvent]:
         try:
             event = json.loads(message)
-            handler = self._handlers.get(event["type"])
-            return list(handler(event)) if handler is not None else []
+            handler = _HANDLERS.get(event["type"])
+            return list(handler(self, event)) if handler is not None else []
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise ProviderUnavailable(NAME, "sent an event that makes no sense") from error
 
@@ -305,6 +296,21 @@ class OpenAIRealtimeSession:
         if code == "session_expired":
             raise ProviderUnavailable(NAME, _told(error))
         yield ServiceProblem(_told(error))
+
+
+_HANDLERS: Mapping[str, Handler] = MappingProxyType(
+    {
+        "response.output_audio.delta": OpenAIRealtimeSession._audio,
+        "response.output_audio_transcript.delta": OpenAIRealtimeSession._text,
+        "input_audio_buffer.speech_started": OpenAIRealtimeSession._speech_started,
+        "input_audio_buffer.speech_stopped": OpenAIRealtimeSession._speech_stopped,
+        "conversation.item.input_audio_transcription.completed": OpenAIRealtimeSession._caller_text,
+        "conversation.item.input_audio_transcription.failed": OpenAIRealtimeSession._caller_text_failed,
+        "response.created": OpenAIRealtimeSession._created,
+        "response.done": OpenAIRealtimeSession._done,
+        "error": OpenAIRealtimeSession._error,
+    }
+)
 
 
 def closed(error: ConnectionClosed) -> ProviderError:
