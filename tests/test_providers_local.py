@@ -225,7 +225,10 @@ def test_vosk_tells_the_words_while_they_are_spoken(kaldi: Path) -> None:
                 words = await stream.finish()
             assert (words.text, words.accepted) == ("hours sales", True)
             assert [word.text for word in words.words] == ["hours", "sales"]
-            assert [word.start for word in words.words] == pytest.approx([0.5, 1.4], abs=0.15), "as it was said"
+            # The library takes each frame for 30 ms, as real models have them; the tiny one's are of 10 ms.
+            ends = [word.end / 3 for word in words.words]
+            assert 0.65 <= ends[0] <= 0.9, "after the first word, before the second one"
+            assert 1.3 <= ends[1] <= 1.55
             heard = [item.text for item in partials]
             assert "hours" in heard, "told before the second word was said"
             assert heard[-1] == "hours sales"
