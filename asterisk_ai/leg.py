@@ -8,21 +8,24 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import asdict
 from typing import Any, Protocol
 
 from asterisk_ai.audio.levels import LevelMeter, dbov
-from asterisk_ai.audio.vad import EnergyVad
+from asterisk_ai.audio.vad import EnergyVad, Offset
 from asterisk_ai.dialog.state import Phase
 from asterisk_ai.playback.manager import Sink
-from asterisk_ai.providers.fallback import Trouble, listening
+from asterisk_ai.providers.fallback import Listener, Trouble, listening
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.telemetry.logs import call_scope
 from asterisk_ai.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
+GAP_SECONDS = 0.1
+"""Without a frame for this long the caller is silent (comfort noise is not forwarded)."""
+_GAP_RECHECK = 0.02
 MAX_TROUBLES = 100
 """Failures of engines that are kept in the record of a call; the oldest go."""
 
@@ -32,6 +35,19 @@ class Connection(Sink, Protocol):
 
     def hang_up(self) -> None:
         """Give the call back to the dialplan."""
+
+
+class _Ear:
+    """Listens for the call's troubles while it lasts: libraries keep the contexts that they were called in longer."""
+
+    __slots__ = ("hears",)
+
+    def __init__(self, hears: Listener) -> None:
+        self.hears: Listener | None = hears
+
+    def __call__(self, trouble: Trouble) -> None:
+        if self.hears is not None:
+            self.hears(trouble)
 
 
 class Leg(ABC):
@@ -65,6 +81,7 @@ class Leg(ABC):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._vad = EnergyVad(8000)
+        self._audio_at = 0.0
 
     @abstractmethod
     async def _converse(self) -> None:
@@ -86,7 +103,8 @@ class Leg(ABC):
 
     async def run(self) -> None:
         """From the first audio to the end; returns when the connection is gone. Never raises but CancelledError."""
-        with call_scope(self.session.call_id), listening(self._trouble):
+        ear = _Ear(self._trouble)
+        with call_scope(self.session.call_id), listening(ear):
             self._context = copy_context()
             try:
                 async with self._calling():
@@ -95,6 +113,16 @@ class Leg(ABC):
             except Exception:
                 logger.exception("the call failed")
                 self._fall_back()
+            finally:
+                # What refers to the call from inside of it: without that it is gone now, not when the collector
+                # comes, which would stop everybody's audio to look for it.
+                self._context = Context()
+                ear.hears = None
+                self._release()
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Let go of what refers to the call."""
 
     def _fall_back(self) -> None:
         """The call's edge: this caller goes to the fallback, the others feel nothing."""
@@ -102,7 +130,10 @@ class Leg(ABC):
         self._connection.hang_up()
 
     def _trouble(self, trouble: Trouble) -> None:
-        """An engine failed this call: it belongs to the record."""
+        """An engine failed this call: it belongs to the record, one that is not ready once."""
+        told = [(kept.get("kind"), kept.get("stage"), kept.get("engine")) for kept in self.session.troubles]
+        if trouble.kind == "unready" and ("unready", trouble.stage, trouble.engine) in told:
+            return
         self._keep_trouble({"at": round(time.time(), 3), "text": str(trouble), **asdict(trouble)})
 
     def _keep_trouble(self, trouble: dict[str, Any]) -> None:
@@ -192,7 +223,9 @@ class Leg(ABC):
             self._metrics.conversation_state.labels(self._phase().value).inc()
 
     def _arm(self, due: float | None) -> None:
-        """Have :meth:`_time_passed` called at ``due``, or somewhat sooner."""
+        """Have :meth:`_time_passed` called at ``due``, or somewhat sooner; a caller who speaks is looked after, too."""
+        if self._vad.speaking and due is not None:
+            due = min(due, max(self._audio_at + GAP_SECONDS, self._clock() + _GAP_RECHECK))
         if self._timer is not None:
             if due is not None and self._timer_at <= due:
                 return  # it fires early and is armed anew then: cheaper than one timer a step
@@ -202,6 +235,10 @@ class Leg(ABC):
             self._timer_at = due
             delay = max(0.0, due - self._clock())
             self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
+
+    def _silence(self, now: float) -> Offset | None:
+        """The end of the caller's speech, where frames have ceased to come in the middle of it."""
+        return self._vad.expire(now) if now - self._audio_at >= GAP_SECONDS else None
 
     def _timer_fired(self) -> None:
         self._timer = None

@@ -159,20 +159,20 @@ class Engines:
             shared = self._shared[key]
             if shared.started and not shared.problem:
                 continue
-            before = shared.problem
-            shared.started, shared.problem, shared.curable = True, "", False
+            problem, shared.started, shared.curable = "", True, False
             try:
                 if shared.check is not None:
                     await asyncio.to_thread(shared.check)
                 await shared.engine.start()
             except (ProviderError, ModelError, OSError) as error:
-                shared.problem = str(error)
+                problem = str(error)
                 shared.curable = isinstance(error, (ProviderUnavailable, ModelError, OSError))
-                if shared.problem != before:  # trying again must not fill the log
+                if problem != shared.problem:  # trying again must not fill the log
                     logger.error("%s", error)
             except Exception as error:  # as above
                 logger.exception("an engine failed to start")
-                shared.problem = repr(error)
+                problem = repr(error)
+            shared.problem = problem  # until it is known, it is what it was
 
     async def mend(self, keys: Iterable[str]) -> None:
         """Start again what could not be started for a reason that may have passed."""

@@ -40,6 +40,7 @@ from asterisk_ai.providers.base import (
     ToolCall,
 )
 from asterisk_ai.providers.fallback.chain import Attempt
+from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.realtime_speech import RealtimeSpeech
 from asterisk_ai.session.model import CallSession, TurnRecord
 from asterisk_ai.session.store import SessionStore
@@ -52,7 +53,6 @@ KEPT_SECONDS = 3.0
 """What the caller says while no service has the call yet; the oldest is dropped beyond."""
 SERVED_SECONDS = 60.0
 """An engine that had the call for so long is worth another try: services end sessions after their time."""
-_GAP_SECONDS = 0.1
 
 
 class RealtimeCall(Leg):
@@ -86,7 +86,6 @@ class RealtimeCall(Leg):
         self._input = Resampler(8000, 8000)
         self._kept: deque[bytes] = deque()
         self._kept_seconds = 0.0
-        self._audio_at = 0.0
         self._wordless: dict[str, TurnRecord] = {}  # the caller's turns whose words have not come yet
         self._speaking = ""  # the newest of them
         self._utterances = 0
@@ -106,7 +105,7 @@ class RealtimeCall(Leg):
 
     async def _converse(self) -> None:
         speaking = self._spawn(self._speech.run())
-        serving = self._spawn(self._serve())
+        serving = self._spawn(self._served())
         closed = asyncio.ensure_future(self._closed.wait())
         try:
             await asyncio.wait((closed, serving), return_when=asyncio.FIRST_COMPLETED)
@@ -121,6 +120,12 @@ class RealtimeCall(Leg):
 
     # ---- the services ----------------------------------------------------------
 
+    async def _served(self) -> None:
+        try:
+            await self._serve()
+        except asyncio.CancelledError:
+            logger.debug("hung up")  # passed on, it would be kept by the task, and its traceback would keep the call
+
     async def _serve(self) -> None:
         """Have the engines in line serve the call, one after the other; returns when all have failed."""
         again = True
@@ -134,6 +139,7 @@ class RealtimeCall(Leg):
                     again = again or self._clock() - began >= SERVED_SECONDS
             except ProviderError as error:
                 logger.warning("no service has the call: %s", error)
+                error.__traceback__ = None  # it leads to the call, which has to be gone when it has ended
 
     async def _serve_by(self, attempt: Attempt) -> None:
         """One engine has the call, until it fails; ``attempt.failure`` says how."""
@@ -156,6 +162,8 @@ class RealtimeCall(Leg):
             if not self._closed.is_set():
                 self._guard(self._lost)
             await attempt.close(stack)
+            if attempt.failure is not None:
+                attempt.failure.__traceback__ = None  # as above
 
     def _request(self, rate: int) -> RealtimeRequest:
         turns = [Message(record.role, record.text) for record in self.session.history if record.text]
@@ -166,10 +174,12 @@ class RealtimeCall(Leg):
             greeting = turn_params.trouble_prompt
         elif self.session.connects > 1:
             greeting = "" if self.session.away in ("play", "played") else turn_params.resume_prompt
-        return RealtimeRequest(rate, greeting, turns, dict(self.session.memory), self.session.caller)
+        ledger = Ledger(self.session.done, lambda: self._store.save(self.session))
+        return RealtimeRequest(rate, greeting, turns, dict(self.session.memory), self.session.caller, ledger)
 
     def _attempt_is_later(self) -> bool:
-        return any(trouble.get("stage") == "realtime" for trouble in self.session.troubles)
+        troubles = self.session.troubles
+        return any(item.get("stage") == "realtime" and item.get("kind") != "unready" for item in troubles)
 
     def _opened(self, session: RealtimeSession, rate: int, patience: asyncio.Timeout, *, speaks: bool) -> None:
         self._speech.begin(rate)
@@ -205,6 +215,10 @@ class RealtimeCall(Leg):
             resumed=resumed,
         )  # fmt: skip
         self._heir.on_begin(self.rate)
+
+    def _release(self) -> None:
+        self._speech.release()
+        self._attempt = None
 
     def _cleaned_up(self) -> None:
         if self._heir is None:
@@ -377,14 +391,10 @@ class RealtimeCall(Leg):
             gates = turn.gates(self._state, self._params)
             if gates != self._gates:
                 self._gate(gates)
-            due = turn.deadline(self._state, self._params)
-            if self._vad.speaking and due is not None:
-                due = min(due, max(self._audio_at + _GAP_SECONDS, self._clock() + 0.02))
-            self._arm(due)
+            self._arm(turn.deadline(self._state, self._params))
 
     def _time_passed(self) -> None:
-        now = self._clock()
-        if now - self._audio_at >= _GAP_SECONDS and (offset := self._vad.expire(now)) is not None:
+        if (offset := self._silence(self._clock())) is not None:
             self._step(VoiceOffset(offset.at))
         self._step(Timer(self._vad.voiced_until))
 

@@ -39,6 +39,9 @@ class Stopped:
     played_ms: int = 0
 
 
+def _nobody() -> None: ...
+
+
 class RealtimeSpeech:
     """Queues what comes, has it played, keeps account of it. :meth:`run` must run beside it."""
 
@@ -62,6 +65,10 @@ class RealtimeSpeech:
         """A service has the call; its audio is at ``rate``."""
         self._rate = rate
         self._resampler = Resampler(rate, self._sink.rate)
+
+    def release(self) -> None:
+        """The call is over: nobody is told of anything any more."""
+        self._played = _nobody
 
     # ---- in ---------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from asterisk_ai.dialog.segments import sentences
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.playback.manager import PlaybackManager
 from asterisk_ai.providers.base import Do, Message, Remember, Say, TurnRequest
+from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.session.model import CallSession, TurnRecord
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.metrics import Metrics
@@ -88,6 +89,7 @@ class Speaker:
         self._step = step
         self._spawn = spawn
         self._interruptible = interruptible
+        self._ledger = Ledger(session.done, lambda: store.save(session))
         self._reply: _Reply | None = None
         self._draft: _Reply | None = None
         self._fillers: list[asyncio.Task[None]] = []
@@ -215,7 +217,9 @@ class Speaker:
     def _request(self, text: str, *, understood: bool = True, dialled: bool = False) -> TurnRequest:
         session = self._session
         history = [Message(record.role, record.text) for record in session.history]
-        return TurnRequest(text, understood, dialled, history, dict(session.memory), session.caller)
+        return TurnRequest(
+            text, understood, dialled, history, dict(session.memory), session.caller, ledger=self._ledger
+        )
 
     def _begin(self, request: TurnRequest) -> _Reply:
         self._playback.begin()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,14 @@ from realtime_server import KEY, FakeRealtime
 from test_providers_fallback import records
 from test_providers_realtime import HOURS, SALES, tone
 
+from asterisk_ai.call import Call
 from asterisk_ai.cli.simulator import Caller, Line, Result, simulate
 from asterisk_ai.config import parse
+from asterisk_ai.realtime_call import RealtimeCall
+from asterisk_ai.realtime_speech import RealtimeSpeech
 from asterisk_ai.server import Server
 from asterisk_ai.session.model import CallSession
+from asterisk_ai.transport.audiosocket import AudioSocketConnection
 
 BYE, NUMBER, LEAVE = 600, 700, 800
 NINE = "We are open from nine to five."
@@ -146,7 +152,7 @@ def test_conversations_of_every_kind(tmp_path: Path) -> None:
 
 def judge(results: dict[str, Result], kept: dict[str, CallSession], fake: FakeRealtime) -> None:
     for name, result in results.items():
-        late = [response for response in result.responses if response.seconds is None or response.seconds > 3.0]
+        late = [response for response in result.responses if response.seconds is None or response.seconds > 5.0]
         assert not late or name == "notice", (name, late, turns(kept[name]))
         assert kept[name].troubles == [], name
     errors = [error for session in fake.sessions for error in session.errors]
@@ -193,6 +199,33 @@ def judge(results: dict[str, Result], kept: dict[str, CallSession], fake: FakeRe
     assert kept["short"].history[-1].text == "Time is up."
     assert not kept["notice"].history[0].interrupted
     assert kept["notice"].history[0].text == LONG
+
+
+def test_nothing_of_an_ended_call_waits_for_the_collector(tmp_path: Path) -> None:
+    kinds = (RealtimeCall, RealtimeSpeech, Call, AudioSocketConnection)
+
+    async def main() -> None:
+        async with FakeRealtime(ANSWERS).running() as fake:
+            config, _ = faulty(tmp_path, fake, "stages")
+            agents = {f"a{FAULTS.index(fault)}" for fault in ("slow", "401", "close", "malformed-later")}
+            async with serving(config) as server:
+                gc.collect()
+                gc.disable()
+                try:
+                    await asyncio.gather(
+                        *(call(server, agent, says(HOURS), linger=0.3) for agent in agents),
+                        call(server, "a0", says(HOURS), says(HOURS, barge_in=0.4), linger=0.3),
+                    )
+                    async with asyncio.timeout(10):
+                        while server.store.talking:
+                            await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.2)
+                    left = Counter(type(thing).__name__ for thing in gc.get_objects() if type(thing) in kinds)
+                finally:
+                    gc.enable()
+        assert left == Counter()
+
+    asyncio.run(main())
 
 
 # ---- every fault at every stage of a call ---------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import difflib
+import inspect
 import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -155,13 +156,30 @@ def _pipeline(config: Config, name: str) -> PipelineConfig:
 def _with_engine(config: Config, name: str) -> Config:
     """The active pipeline with the engine ``name`` alone in the stages that it can serve."""
     target = str(config.settings(name).get("engine") or name)
-    stages = [stage for stage in STAGES if target in catalog.names(stage)]
+    if ":" in target:
+        stages = _stages_of(config, name, target)
+    else:
+        stages = [stage for stage in STAGES if target in catalog.names(stage)]
     if not stages:
         _pipeline(config, name)
     none = dict.fromkeys(STAGES, Names()) if "realtime" in stages else {}
     named = none | {stage: Names((name,)) for stage in stages}
     changed = replace(config.pipelines[config.pipeline], **named)  # type: ignore[arg-type]
     return replace(config, pipelines={"test": changed}, pipeline="test", agents=_one_agent(config))
+
+
+def _stages_of(config: Config, name: str, target: str) -> list[str]:
+    """Where anybody's engine belongs: where a pipeline has it, else where its class has what the stage asks for."""
+    named = [stage for stage in STAGES if any(name in getattr(one, stage) for one in config.pipelines.values())]
+    if named:
+        return named
+    engine = catalog.load("tts", target)
+    opening = inspect.signature(engine.open).parameters if hasattr(engine, "open") else {}
+    marks = {"realtime": "request", "stt": "hints", "tts": "voice"}
+    found = [stage for stage, mark in marks.items() if mark in opening] + ["llm"] * hasattr(engine, "reply")
+    if not found:
+        raise ConfigError(f"it is not to be seen what {name!r} is: name it in a stage of a pipeline", path="pipelines")
+    return found
 
 
 def _one_agent(config: Config) -> dict[str, AgentConfig]:

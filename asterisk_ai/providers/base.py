@@ -15,6 +15,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from asterisk_ai.providers.ledger import Ledger
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
@@ -50,17 +52,28 @@ class Hints:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """One word; ``start`` and ``end`` are seconds from the utterance's beginning."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """The words of one utterance.
 
     ``accepted`` is False where the recogniser takes the speech to be outside
     of the grammar; ``text`` is then its best guess and must not be acted on.
-    ``confidence`` is 0 to 1.
+    ``confidence`` is 0 to 1. ``words`` have their times where the recogniser
+    tells them; empty where it does not.
     """
 
     text: str
     accepted: bool = True
     confidence: float = 1.0
+    words: tuple[Word, ...] = ()
 
 
 class SpeechToTextStream(Protocol):
@@ -113,6 +126,9 @@ class Message:
 async def _at_once() -> None: ...
 
 
+def _no_limit(seconds: float) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
     """What the caller did, for the language model to answer.
@@ -125,6 +141,9 @@ class TurnRequest:
     :param certain: to be awaited before anything is done that cannot be undone, such as an HTTP request that
         changes something: the answer may be made ahead, while the caller might still go on speaking, and then it
         is given up. Parts that are yielded wait by themselves.
+    :param ledger: what must not be done twice in the call, whoever answers.
+    :param more_time: to be told how many seconds the next part may take longer, because somebody else's service is
+        asked meanwhile: that is not held against the engine.
     """
 
     text: str
@@ -134,6 +153,8 @@ class TurnRequest:
     memory: Mapping[str, Any] = field(default_factory=dict)
     caller: Mapping[str, str] = field(default_factory=dict)
     certain: Callable[[], Awaitable[object]] = field(default=_at_once, compare=False, repr=False)
+    ledger: Ledger = field(default_factory=Ledger, compare=False, repr=False)
+    more_time: Callable[[float], None] = field(default=_no_limit, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +257,7 @@ class RealtimeRequest:
     :param greeting: to be said first, word for word; empty where the caller is to speak first.
     :param history: what was said before as it was heard, oldest first: another server or engine had the call.
     :param memory: what was remembered with :class:`Remember`.
-    :param caller: as in :class:`TurnRequest`.
+    :param caller: as in :class:`TurnRequest`; ``ledger`` as well.
     """
 
     rate: int
@@ -244,6 +265,7 @@ class RealtimeRequest:
     history: Sequence[Message] = ()
     memory: Mapping[str, Any] = field(default_factory=dict)
     caller: Mapping[str, str] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

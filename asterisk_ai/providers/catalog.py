@@ -19,6 +19,7 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
                 "pocketsphinx": "asterisk_ai.providers.pocketsphinx:PocketSphinx",
                 "vosk": "asterisk_ai.providers.vosk:Vosk",
                 "openai": "asterisk_ai.providers.openai:OpenAITranscription",
+                "deepgram": "asterisk_ai.providers.deepgram:DeepgramSpeechToText",
                 "wyoming": "asterisk_ai.providers.wyoming:WyomingSpeechToText",
             }
         ),
@@ -34,11 +35,13 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
                 "piper": "asterisk_ai.providers.piper:Piper",
                 "espeak": "asterisk_ai.providers.espeak:Espeak",
                 "openai": "asterisk_ai.providers.openai:OpenAISpeech",
+                "deepgram": "asterisk_ai.providers.deepgram:DeepgramTextToSpeech",
                 "wyoming": "asterisk_ai.providers.wyoming:WyomingTextToSpeech",
             }
         ),
         "realtime": MappingProxyType(
             {
+                "deepgram": "asterisk_ai.providers.deepgram.agent:DeepgramAgent",
                 "openai_realtime": "asterisk_ai.providers.openai.realtime:OpenAIRealtime",
             }
         ),

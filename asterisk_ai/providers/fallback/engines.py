@@ -177,7 +177,8 @@ class LanguageModelChain(Chain):
             if self._switching and (said or waited >= SILENT_SWITCH_SECONDS):
                 yield Say(self._switching)
                 waited = 0.0
-            async with aclosing(self._one(attempt, request)) as parts:
+            asked = replace(request, more_time=attempt.more_time)
+            async with aclosing(self._one(attempt, asked)) as parts:
                 async for part in parts:
                     attempt.served = True
                     yield part

@@ -1,31 +1,22 @@
-"""The HTTP client of the three engines: one connection pool each, kept warm, every failure one of two errors."""
+"""The settings and the HTTP client of the engines: one connection pool each, kept warm."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import json
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import httpx
 
-from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.base import Readiness
+from asterisk_ai.errors import ConfigError, ProviderUnavailable
+from asterisk_ai.providers.http_service import HttpService, message
 
 NAME = "openai"
 BASE_URL = "https://api.openai.com/v1"
-KEEP_SECONDS = 25.0
-"""How often an idle connection is used, so that the next caller need not wait for TCP and TLS."""
-BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
-LIMITED_SECONDS = 2.0
-"""For a 429 without Retry-After."""
-LONGEST_LIMITED_SECONDS = 600.0
 DRAIN_SECONDS = 0.2
-MAX_ERROR = 300
 _SHARED = ("base_url", "api_key", "seconds", "connect_seconds", "proxy", "headers")
 _KINDS = ("chat", "transcription", "speech")
 
@@ -63,119 +54,21 @@ class Settings:
         self.headers = {str(key): str(value) for key, value in (settings.get("headers") or {}).items()}
 
 
-class Client:
-    """Requests to one service. ``start`` opens the connection, a task keeps it open and knows how the service is."""
+class Client(HttpService):
+    """Requests to one service."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._http: httpx.AsyncClient | None = None
-        self.tls: ssl.SSLContext | None = None
-        """Made once, by :meth:`start`; None for a service without TLS."""
-        self._keeper: asyncio.Task[None] | None = None
-        self._reason = "not started"
-        self._limited_until = 0.0
-
-    async def start(self) -> None:
-        """Open the connection. A service that is not there is no error: it is tried again, and readiness says so."""
-        if self._http is not None:
-            return
-        settings = self._settings
-        headers = {**settings.headers}
-        if settings.api_key:
-            headers["Authorization"] = f"Bearer {settings.api_key}"
-        if settings.base_url.startswith("https:") and not self.tls:
-            self.tls = await asyncio.to_thread(httpx.create_ssl_context)  # it reads every authority there is
-        self._http = httpx.AsyncClient(
-            verify=self.tls or False,
+        authorization = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+        super().__init__(
+            settings.name,
             base_url=settings.base_url,
-            headers=headers,
-            timeout=httpx.Timeout(settings.seconds, connect=settings.connect_seconds, pool=settings.connect_seconds),
-            limits=httpx.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=2 * KEEP_SECONDS),
+            headers={**settings.headers, **authorization},
+            seconds=settings.seconds,
+            connect_seconds=settings.connect_seconds,
             proxy=settings.proxy,
-            trust_env=False,
+            probe="models",
+            clock=clock,
         )
-        await self._probe()
-        self._keeper = asyncio.create_task(self._keep(), name=f"{self._settings.name} keeper")
-
-    async def stop(self) -> None:
-        """Close everything; open streams fail."""
-        keeper, self._keeper = self._keeper, None
-        http, self._http = self._http, None
-        self._reason = "stopped"
-        if keeper is not None:
-            keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeper
-        if http is not None:
-            await http.aclose()
-
-    def readiness(self) -> Readiness:
-        wait = self._limited_until - self._clock()
-        if wait > 0 and not self._reason:
-            return Readiness(False, f"the service asked to be left alone for {wait:.0f} s more")
-        return Readiness(not self._reason, self._reason)
-
-    def check(self) -> None:
-        """Raise ProviderUnavailable where no request may be sent now."""
-        if self._http is None:
-            raise ProviderUnavailable(self._settings.name, self._reason)
-        if (wait := self._limited_until - self._clock()) > 0:
-            raise ProviderUnavailable(self._settings.name, f"the service asked to be left alone for {wait:.0f} s more")
-
-    def refused(self, status: int, retry_after: str, body: bytes) -> ProviderError:
-        """What an answer of 300 or more means; a 429 keeps the service from being asked for a while."""
-        text = _message(body[: 16 * MAX_ERROR])
-        if status == 429:
-            wait = _retry_after(retry_after)
-            self._limited_until = self._clock() + wait
-            return ProviderUnavailable(self._settings.name, f"rate limit, to be tried again in {wait:.0f} s: {text}")
-        if status >= 500 or status in (408, 409, 425):
-            return ProviderUnavailable(self._settings.name, f"answered {status}: {text}")
-        return ProviderRejected(self._settings.name, f"answered {status}: {text}")
-
-    async def _keep(self) -> None:
-        failed = 0
-        while True:
-            await asyncio.sleep(
-                BACKOFF_SECONDS[min(failed, len(BACKOFF_SECONDS) - 1)] if self._reason else KEEP_SECONDS
-            )
-            await self._probe()
-            failed = failed + 1 if self._reason else 0
-
-    async def _probe(self) -> None:
-        """Ask for the list of models: cheap, and it needs the key. A service without that list is there, too."""
-        if self._http is None:
-            return
-        try:
-            response = await self._http.get("models", timeout=self._settings.connect_seconds)
-        except (httpx.HTTPError, OSError) as error:
-            self._reason = _told(error)
-        else:
-            self._reason = f"refused the key ({response.status_code})" if response.status_code in (401, 403) else ""
-            if response.status_code >= 500:
-                self._reason = f"answered {response.status_code}"
-
-    @contextlib.asynccontextmanager
-    async def post(self, path: str, **body: Any) -> AsyncIterator[httpx.Response]:
-        """Send a request; the answer's head has come and is well when this is entered. Raises ProviderError.
-
-        What goes wrong while the body is read inside is a ProviderError as well.
-        """
-        self.check()
-        assert self._http is not None  # noqa: S101 - for the type checker
-        try:
-            async with self._http.stream("POST", path, **body) as response:
-                if response.status_code >= 300:
-                    text = await response.aread()
-                    raise self.refused(response.status_code, response.headers.get("retry-after", ""), text)
-                yield response
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            raise ProviderUnavailable(self._settings.name, _told(error)) from error
-        except RuntimeError as error:
-            if self._http is not None:  # httpx says so where the client was closed meanwhile
-                raise
-            raise ProviderUnavailable(self._settings.name, self._reason) from error
 
 
 async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
@@ -198,35 +91,6 @@ async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
         if not isinstance(event, dict):
             raise ProviderUnavailable(NAME, "sent an event that is not an object")
         if event.get("error"):
-            raise ProviderUnavailable(NAME, f"broke off: {_message(data.encode())}")
+            raise ProviderUnavailable(NAME, f"broke off: {message(data.encode())}")
         yield event
     raise ProviderUnavailable(NAME, "closed the stream in the middle of the answer")
-
-
-def _told(error: Exception) -> str:
-    """A network failure in words."""
-    if isinstance(error, httpx.TimeoutException):
-        return "no connection in time" if isinstance(error, httpx.ConnectTimeout) else "no answer in time"
-    return f"{type(error).__name__}: {error}"[:MAX_ERROR] if str(error) else type(error).__name__
-
-
-def _message(body: bytes) -> str:
-    """What an error's body says, on one line; never what it does not say."""
-    try:
-        error = json.loads(body).get("error", "")
-        text = str(error.get("message", "")) if isinstance(error, dict) else str(error)
-    except (ValueError, AttributeError):
-        text = body.decode("utf-8", "replace")
-    return " ".join(text.split())[:MAX_ERROR]
-
-
-def _retry_after(text: str) -> float:
-    """Seconds; the header is a number or a date. Source: RFC 9110, 10.2.3."""
-    try:
-        wait = float(text)
-    except ValueError:
-        try:
-            wait = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-        except (TypeError, ValueError):
-            wait = LIMITED_SECONDS
-    return min(max(wait, 0.0), LONGEST_LIMITED_SECONDS)

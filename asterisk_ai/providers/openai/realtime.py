@@ -80,10 +80,12 @@ class OpenAIRealtime:
 
     async def start(self) -> None:
         """Find out how the service is, and keep doing so; each call has a connection of its own."""
+        await self._tools.start()
         await self._client.start()
 
     async def stop(self) -> None:
         await self._client.stop()
+        await self._tools.stop()
         for connection in tuple(self._open):
             await connection.close()
 
@@ -108,6 +110,7 @@ class OpenAIRealtime:
                 writing.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await writing
+                await session.close()
         finally:
             self._open.discard(connection)
             with contextlib.suppress(TimeoutError):

@@ -8,6 +8,8 @@ import json
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
@@ -29,7 +31,7 @@ from asterisk_ai.providers.base import (
     SpeechStopped,
     ToolCall,
 )
-from asterisk_ai.providers.tools import BadToolCall, Toolbox
+from asterisk_ai.providers.tools import BadToolCall, Requests, Toolbox
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ _HARMLESS = ("response_cancel_not_active", "conversation_already_has_active_resp
 """Errors that only say that the service was quicker."""
 
 Message = dict[str, Any]
-Handler = Callable[[Message], Iterator[RealtimeEvent]]
+Handler = Callable[["OpenAIRealtimeSession", Message], Iterator[RealtimeEvent]]
 
 
 class OpenAIRealtimeSession:
@@ -60,6 +62,7 @@ class OpenAIRealtimeSession:
         self._narrow = request.rate == 8000
         self._rate = request.rate
         self._tools = tools
+        self._requests = Requests(tools, request.caller, request.ledger)
         self._waiting: deque[tuple[bool, str]] = deque()  # whether it is audio, and the message
         self._waiting_audio = 0
         self._wake = asyncio.Event()
@@ -74,17 +77,6 @@ class OpenAIRealtimeSession:
         self._odd: dict[str, bytes] = {}
         self._told: set[str] = set()  # tool calls
         self._rounds = 0
-        self._handlers: dict[str, Handler] = {
-            "response.output_audio.delta": self._audio,
-            "response.output_audio_transcript.delta": self._text,
-            "input_audio_buffer.speech_started": self._speech_started,
-            "input_audio_buffer.speech_stopped": self._speech_stopped,
-            "conversation.item.input_audio_transcription.completed": self._caller_text,
-            "conversation.item.input_audio_transcription.failed": self._caller_text_failed,
-            "response.created": self._created,
-            "response.done": self._done,
-            "error": self._error,
-        }
         for turn in request.history:
             caller = turn.role == "caller"
             content = {"type": "input_text" if caller else "output_text", "text": turn.text}
@@ -104,8 +96,13 @@ class OpenAIRealtimeSession:
                     self._waiting_audio -= audio
                     await self._connection.send(message)
                 self._wake.clear()
-        except ConnectionClosed:
+        except ConnectionClosed as error:
+            error.__traceback__ = None  # the connection keeps it, and it would keep the session
             logger.debug("the connection is closed")  # whoever reads the events is told why
+
+    async def close(self) -> None:
+        """The conversation is over."""
+        await self._requests.close()
 
     def _send(self, message: Message, *, audio: bool = False) -> None:
         self._waiting.append((audio, json.dumps(message)))
@@ -198,13 +195,13 @@ class OpenAIRealtimeSession:
             seconds = QUIET_SECONDS + ALIVE_SECONDS
             raise ProviderUnavailable(NAME, f"has been silent for {seconds:g} s") from error
         except ConnectionClosed as error:
-            raise closed(error) from error
+            raise closed(error) from error.with_traceback(None)  # as above
 
     def _read(self, message: str) -> list[RealtimeEvent]:
         try:
             event = json.loads(message)
-            handler = self._handlers.get(event["type"])
-            return list(handler(event)) if handler is not None else []
+            handler = _HANDLERS.get(event["type"])
+            return list(handler(self, event)) if handler is not None else []
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise ProviderUnavailable(NAME, "sent an event that makes no sense") from error
 
@@ -275,6 +272,10 @@ class OpenAIRealtimeSession:
             return
         self._told.add(call)
         try:
+            if self._tools.is_request(name):
+                if words := self._requests.begin(name, arguments, partial(self.tool_done, call, answer=True)):
+                    self.say(words)
+                return
             yield ToolCall(call, self._tools.carry_out(name, arguments))
         except BadToolCall as wrong:
             self._rounds += 1
@@ -295,6 +296,21 @@ class OpenAIRealtimeSession:
         if code == "session_expired":
             raise ProviderUnavailable(NAME, _told(error))
         yield ServiceProblem(_told(error))
+
+
+_HANDLERS: Mapping[str, Handler] = MappingProxyType(
+    {
+        "response.output_audio.delta": OpenAIRealtimeSession._audio,
+        "response.output_audio_transcript.delta": OpenAIRealtimeSession._text,
+        "input_audio_buffer.speech_started": OpenAIRealtimeSession._speech_started,
+        "input_audio_buffer.speech_stopped": OpenAIRealtimeSession._speech_stopped,
+        "conversation.item.input_audio_transcription.completed": OpenAIRealtimeSession._caller_text,
+        "conversation.item.input_audio_transcription.failed": OpenAIRealtimeSession._caller_text_failed,
+        "response.created": OpenAIRealtimeSession._created,
+        "response.done": OpenAIRealtimeSession._done,
+        "error": OpenAIRealtimeSession._error,
+    }
+)
 
 
 def closed(error: ConnectionClosed) -> ProviderError:
