@@ -40,9 +40,10 @@ from typing import Any
 import yaml
 from media_servers import burning, compiled, started
 
-from asterisk_ai.cli.bench import _delay_configuration, _speech
+from asterisk_ai.cli.bench import _speech
 from asterisk_ai.cli.bench_figures import figures
 from asterisk_ai.cli.bench_load import Load, generate
+from asterisk_ai.cli.bench_target import delay_configuration
 from asterisk_ai.cli.local_server import local_server
 from asterisk_ai.cli.process_use import ProcessUse
 from asterisk_ai.cli.serve import prepare_process
@@ -155,7 +156,7 @@ def ours(agent: str, prefix: Sequence[str]) -> Iterator[tuple[int, int]]:
     }
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "measure.yaml"
-        file.write_text(yaml.safe_dump({**_delay_configuration(0.2), "default_agent": agent}), "utf-8")
+        file.write_text(yaml.safe_dump({**delay_configuration(0.2), "default_agent": agent}), "utf-8")
         config = load(str(file)) if agent else load("")
         with local_server(config, changes, prefix=prefix) as server:
             yield server.config.audiosocket.port, server.pid

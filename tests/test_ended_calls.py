@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import time
 from collections import Counter
-from pathlib import Path
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import numpy as np
 import uvloop
+from test_realtime_calls import serving
 
 from asterisk_ai.call import Call
 from asterisk_ai.cli.simulator import Caller, Line, simulate
-from asterisk_ai.config import load
 from asterisk_ai.server import Server
 from asterisk_ai.speaking import Speaker, _Reply
 from asterisk_ai.transport.audiosocket import AudioSocketConnection
@@ -59,30 +61,36 @@ def left() -> Counter[str]:
     return Counter(type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, KINDS))
 
 
-def test_nothing_of_an_ended_call_waits_for_the_collector(tmp_path: Path) -> None:
-    file = tmp_path / "asterisk_ai.yaml"
-    file.write_text(CONFIG)
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
-    async def work() -> None:
-        server = Server(load(str(file)))
-        begun = asyncio.Event()
-        serving = asyncio.create_task(server.run(lambda _: begun.set()))
-        await begun.wait()
-        gc.collect()
-        gc.disable()
-        try:
-            await several(server.fastagi_port)
-            until = time.monotonic() + 5
-            while server.store.count:
-                assert time.monotonic() < until
-                await asyncio.sleep(0.05)
-            await asyncio.sleep(0.1)
-            assert left() == Counter()
-        finally:
-            gc.enable()
-            server.stop()
-            await serving
 
+async def ended(server: Server) -> None:
+    until = time.monotonic() + 5
+    while server.store.count:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(0.1)
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
     # asyncio's own loop keeps a cancelled timer, and its context, until it would have fired.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work())
+        runner.run(work)
+
+
+def test_nothing_of_an_ended_call_waits_for_the_collector() -> None:
+    async def work() -> None:
+        async with serving(CONFIG) as server:
+            with uncollected():
+                await several(server.fastagi_port)
+                await ended(server)
+                assert left() == Counter()
+
+    run(work())
