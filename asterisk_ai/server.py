@@ -16,13 +16,15 @@ from typing import Any
 from prometheus_client import Counter
 
 from asterisk_ai import __version__, diagnostic
+from asterisk_ai.agent import SpokenAgent
 from asterisk_ai.audio.levels import LevelMeter
 from asterisk_ai.call import Call
 from asterisk_ai.config import Config, ServiceManager, load
 from asterisk_ai.diagnostic import DiagnosticCall
 from asterisk_ai.errors import AsteriskAIError, CallRefused
 from asterisk_ai.lineup import Engines, Lineup
-from asterisk_ai.place import ALONE, Place
+from asterisk_ai.place import ALONE, WORKER_PORTS, Place, taken
+from asterisk_ai.realtime_call import RealtimeCall
 from asterisk_ai.routes import CallRoutes
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.sqlite import SqliteBackend
@@ -145,15 +147,16 @@ class Server:
 
     async def _listen(self) -> None:
         config = self.config
-        port = await _bound("audiosocket", config.audiosocket, self.audiosocket.start)
+        alone = self._place.workers == 1
+        port = await _bound("audiosocket" if alone else WORKER_PORTS, config.audiosocket, self.audiosocket.start)
         self._address = config.audiosocket.advertise or f"{_reachable(config.audiosocket.host)}:{port}"
-        shared = partial(self.fastagi.start, shared=self._place.workers > 1)
+        shared = partial(self.fastagi.start, shared=not alone)
         self.fastagi_port = await _bound("fastagi", config.fastagi, shared)
-        if self._place.workers > 1:
+        if not alone:
             own = dataclasses.replace(config.fastagi, port=self._place.fastagi_port(config))
-            self._own_fastagi_port = await _bound("server.worker_ports", own, self.fastagi.start)
+            self._own_fastagi_port = await _bound(WORKER_PORTS, own, self.fastagi.start)
         if config.http is not None:
-            await _bound("http", config.http, self._start_http)
+            await _bound("http" if alone else WORKER_PORTS, config.http, self._start_http)
 
     def _worker_address(self, host: str) -> str:
         """AI_SERVER for a call that this worker has; empty where there are no others."""
@@ -264,7 +267,7 @@ class Server:
     def _spool_path(self) -> Path:
         return self.config.spool_path()  # of the configuration in use now
 
-    def _accept(self, call_id: str, connection: AudioSocketConnection) -> Call | DiagnosticCall:
+    def _accept(self, call_id: str, connection: AudioSocketConnection) -> Call | RealtimeCall | DiagnosticCall:
         if self.store.get(call_id) is None and not self.config.audiosocket.require_registration:
             # A bare AudioSocket(): there is nobody to tell the agent or the rate.
             self.store.add(CallSession(call_id, self._admit(""), rate=0, registered=False))
@@ -274,17 +277,19 @@ class Server:
         self._group.create_task(self._run(call, self._lineup))
         return call
 
-    def _call(self, session: CallSession, connection: AudioSocketConnection) -> Call | DiagnosticCall:
+    def _call(self, session: CallSession, connection: AudioSocketConnection) -> Call | RealtimeCall | DiagnosticCall:
         # A call of an earlier server may have an agent that the configuration does not have any more.
         for name in (session.agent, self.config.default_agent):
             if name in self._lineup.agents:
                 agent = self._lineup.agents[name]
+                if isinstance(agent, SpokenAgent):
+                    return RealtimeCall(session, agent, connection, self.store, self.metrics, meter=self.meter)
                 return Call(session, agent, connection, self.store, self.metrics, meter=self.meter)
             if name in diagnostic.AGENTS:
                 return diagnostic.AGENTS[name](session, connection)
         raise CallRefused("UNKNOWN_AGENT", f"no agent {session.agent!r}")
 
-    async def _run(self, call: Call | DiagnosticCall, lineup: Lineup) -> None:
+    async def _run(self, call: Call | RealtimeCall | DiagnosticCall, lineup: Lineup) -> None:
         lineup.enter()
         try:
             await call.run()
@@ -395,11 +400,7 @@ async def _bound(key: str, listener: Any, start: Callable[[str, int], Any]) -> i
     try:
         return int(await start(listener.host, listener.port))
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{key}: cannot listen on {listener.host}:{listener.port}: {error.strerror or error} "
-            f"(is another server running? {key}.port chooses another port)",
-        ) from error
+        raise taken(key, (listener.host, listener.port), error) from error
 
 
 def _reachable(host: str) -> str:

@@ -31,14 +31,13 @@ from asterisk_ai.dialog.segments import sentences
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.playback.manager import PlaybackManager
 from asterisk_ai.providers.base import Do, Message, Remember, Say, TurnRequest
+from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.session.model import CallSession, TurnRecord
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-PARTS = ("endpoint", "words", "first_token", "first_audio", "first_frame")
-"""What a turn's response is made of, in their order."""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -57,6 +56,11 @@ class _Reply:
     """The language model's first part has come."""
     failed: bool = False
     task: asyncio.Task[None] | None = None
+
+    def cancel(self) -> None:
+        task, self.task = self.task, None  # which keeps where it was cancelled, and with that this
+        if task is not None:
+            task.cancel()
 
 
 class Speaker:
@@ -85,6 +89,7 @@ class Speaker:
         self._step = step
         self._spawn = spawn
         self._interruptible = interruptible
+        self._ledger = Ledger(session.done, lambda: store.save(session))
         self._reply: _Reply | None = None
         self._draft: _Reply | None = None
         self._fillers: list[asyncio.Task[None]] = []
@@ -99,6 +104,12 @@ class Speaker:
         """What is at work."""
         replies = [reply.task for reply in (self._reply, self._draft) if reply is not None]
         return [task for task in (*replies, *self._fillers) if task is not None]
+
+    def release(self) -> None:
+        """The call is over and all tasks are: let go of it. Nothing may be said any more."""
+        self._reply = self._draft = None
+        self._fillers.clear()
+        del self._step, self._spawn, self._interruptible
 
     # ---- timings ------------------------------------------------------------------
 
@@ -143,8 +154,8 @@ class Speaker:
     def _drop_draft(self) -> None:
         """The caller goes on: nothing of the draft was heard, so it never was."""
         draft, self._draft = self._draft, None
-        if draft is not None and draft.task is not None:
-            draft.task.cancel()
+        if draft is not None:
+            draft.cancel()
 
     def _answer(self, action: Answer) -> None:
         """Ask the language model and speak what it says."""
@@ -194,8 +205,8 @@ class Speaker:
             filler.cancel()
         self._fillers.clear()
         reply, self._reply = self._reply, None
-        if reply is not None and reply.task is not None:
-            reply.task.cancel()
+        if reply is not None:
+            reply.cancel()
         self._forget_unsaid()
         if outcome in ("barge_in", "digit"):
             self._metrics.barge_in.labels(outcome).inc()
@@ -206,7 +217,9 @@ class Speaker:
     def _request(self, text: str, *, understood: bool = True, dialled: bool = False) -> TurnRequest:
         session = self._session
         history = [Message(record.role, record.text) for record in session.history]
-        return TurnRequest(text, understood, dialled, history, dict(session.memory), session.caller)
+        return TurnRequest(
+            text, understood, dialled, history, dict(session.memory), session.caller, ledger=self._ledger
+        )
 
     def _begin(self, request: TurnRequest) -> _Reply:
         self._playback.begin()
@@ -288,12 +301,7 @@ class Speaker:
     def _first_frame(self, timings: dict[str, float]) -> None:
         """The answer's first frame is on the wire: the turn is over, in the caller's ear."""
         timings["first_frame"] = round(self._clock() - self._turn_ended_at, 4)
-        self._metrics.turn_response.observe(timings["first_frame"])
-        before = 0.0
-        for part in PARTS:
-            if part in timings:
-                self._metrics.turn_part.labels(part).observe(max(0.0, timings[part] - before))
-                before = timings[part]
+        self._metrics.observe_turn(timings)
 
     # ---- its end ------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ NAME = "gpt4all"
 ENGINE = "asterisk_ai.providers.gpt4all.engine:Gpt4AllEngine"
 SECONDS = 60.0
 MAX_HISTORY = 20
+MAX_REQUESTS = 8
+"""Answers that are made or wait, one after the other: a caller who is the ninth would wait for half a minute."""
 MAX_TURN = 1000
 """Characters of one turn that the model is shown: two minutes of speech."""
 CHATML = {
@@ -90,7 +92,7 @@ class Gpt4All:
         """The process with the model, to be shared by the engines of all agents; its owner stops it."""
         own = {**_KNOWN, **settings}
         setup = {"model": str(own["model"]), "context": own["context"], "threads": own["threads"]}
-        return WorkerPool(NAME, ENGINE, setup, start_seconds=180.0)
+        return WorkerPool(NAME, ENGINE, setup, start_seconds=180.0, max_requests=MAX_REQUESTS)
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
