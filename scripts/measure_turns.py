@@ -44,8 +44,10 @@ def wordings(sounds: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in gzip.decompress(text.read_bytes()).decode("utf-8", "replace").splitlines():
         name, _, words = line.partition(":")
+        if re.search(r"[\d\[#*]", words):  # not written as they are spoken
+            continue
         words = " ".join(re.sub(r"[^a-z' ]", " ", words.lower()).split())
-        usable = (sounds / f"{name}.wav").exists() and 3 <= len(words.split()) <= 10 and "[" not in line
+        usable = (sounds / f"{name}.wav").exists() and 3 <= len(words.split()) <= 10
         if usable and words not in found.values():
             found[name] = words
     return found

@@ -5,7 +5,7 @@ being said; what is outside of it is refused rather than forced into it (see
 ``scores.py``). The work is done in worker processes, because pocketsphinx
 holds the interpreter lock for the whole of each call: a second of speech is
 about 0.2 s of work, and up to eight utterances at a time in a worker are
-decoded as they are said, the others at their end.
+decoded as they are said (20 MB each, kept), the others at their end.
 
 Settings: ``workers`` (processes, default 1) and ``rejection``: ``normal``,
 ``strict`` (refuses more, of the caller's right words too) or ``off``.

@@ -1,7 +1,7 @@
 """Searches that take an utterance piece by piece while it is being said, and the pool of decoders they need.
 
-A decoder without the dictionary takes some 6 MB and 20 ms to make, so each
-utterance that is being said gets two of its own, up to a bound.
+A pair of decoders without the dictionary takes 20 MB and 40 ms to make, so each
+utterance that is being said gets one of its own, up to a bound.
 """
 
 from __future__ import annotations
