@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
+from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.levels import LevelMeter, dbov
 from asterisk_ai.audio.vad import EnergyVad, Onset
 from asterisk_ai.config.schema import AgentConfig
@@ -116,8 +116,12 @@ class Call:
         *,
         clock: Callable[[], float] = time.monotonic,
         meter: LevelMeter | None = None,
+        detector: Callable[[int, Callable[[Onset], None]], EnergyVad] = lambda rate, told: EnergyVad(rate),
     ) -> None:
-        """``meter`` tells the levels of many calls' frames at once; without it each is measured as it comes."""
+        """``meter`` tells the levels of many calls' frames at once; without it each is measured as it comes.
+
+        ``detector`` makes what finds the caller's speech in audio of a rate; it may tell of an onset between frames.
+        """
         self.session = session
         self.agent = agent
         self.rate = session.rate
@@ -140,6 +144,7 @@ class Call:
         self._closed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._detector = detector
         self._vad = EnergyVad(8000)
         self._voiced_until = 0.0
         self._audio_at = 0.0
@@ -200,6 +205,7 @@ class Call:
             if self._timer is not None:
                 self._timer.cancel()
             self._preroll.clear()
+            self._vad.close()
             if self.session.sink is not None:
                 self.session.sink.close()
             self._metrics.conversation_state.labels(self._state.phase.value).dec()
@@ -213,7 +219,7 @@ class Call:
 
     def on_begin(self, rate: int) -> None:
         self.rate = rate
-        self._vad = EnergyVad(rate)
+        self._vad = self._detector(rate, self._onset)
         self._preroll_keep = _preroll_bytes(rate)
         if self.session.sink is not None:
             self.session.sink.on_digit = self.on_digit
@@ -234,7 +240,7 @@ class Call:
             if self._gates and self._gated(now):
                 return
             vad = self._vad
-            voice = vad.push_level(level, duration(len(pcm), self.rate), now)
+            voice = vad.hear(pcm, level, now)
             if vad.speaking or voice:
                 self._voiced_until = vad.voiced_until
             if self._open is not None:
@@ -246,6 +252,16 @@ class Call:
         except Exception:
             logger.exception("the call failed", extra={"call_id": self.session.call_id})
             self._fall_back()
+
+    def _onset(self, voice: Onset) -> None:
+        """The detector has made up its mind between two frames."""
+
+        def begun() -> None:
+            self._voiced_until = self._vad.voiced_until
+            self._step(VoiceOnset(voice.at))
+
+        if not self._closed.is_set():
+            self._guard(begun)
 
     def _gated(self, now: float) -> bool:
         """Whether this frame is not to be captured; a guard time ends by the clock alone."""

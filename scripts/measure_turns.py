@@ -106,7 +106,8 @@ def share(calls: int, seconds: float = DELAY) -> None:
     own: list[float] = []
     each: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        file = config_file(folder, {}, pipeline="delay", pipelines=pipelines, providers=providers)
+        sections = {"pipeline": "delay", "pipelines": pipelines, "providers": providers, "vad": {"engine": "energy"}}
+        file = config_file(folder, {}, **sections)
         with local_server(load(file)) as server:
             served = server.config
 
