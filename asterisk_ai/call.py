@@ -8,20 +8,19 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from contextvars import copy_context
-from dataclasses import asdict, dataclass
+from contextvars import Context, copy_context
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Protocol
 
+from asterisk_ai.agent import Agent
 from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.levels import LevelMeter, dbov
 from asterisk_ai.audio.vad import EnergyVad, Onset
-from asterisk_ai.config.schema import AgentConfig
 from asterisk_ai.dialog import turn
 from asterisk_ai.dialog.backchannel import phrases
 from asterisk_ai.dialog.events import (
     Action,
-    Answer,
     CloseUtterance,
     DigitDialled,
     DropUtterance,
@@ -29,39 +28,21 @@ from asterisk_ai.dialog.events import (
     HungUp,
     Leave,
     OpenUtterance,
-    PauseReply,
     RecognitionFailed,
-    ReplyEnded,
-    ReplyFailed,
-    ResumeReply,
-    Speak,
-    SpeakFiller,
-    SpeakingStarted,
     Started,
-    StopReply,
     Timer,
     VoiceOffset,
     VoiceOnset,
     WordsFinal,
     WordsPartial,
 )
-from asterisk_ai.dialog.heard import sentences
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.playback.manager import PlaybackManager, Sink
-from asterisk_ai.providers.base import (
-    Do,
-    LanguageModel,
-    Message,
-    Remember,
-    Say,
-    SpeechToText,
-    TextToSpeech,
-    Transcript,
-    TurnRequest,
-)
+from asterisk_ai.providers.base import Transcript
 from asterisk_ai.providers.fallback import Trouble, listening
-from asterisk_ai.session.model import CallSession, TurnRecord
+from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore
+from asterisk_ai.speaking import Speaker
 from asterisk_ai.telemetry.logs import call_scope
 from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.utterance import Utterance
@@ -86,16 +67,6 @@ class Connection(Sink, Protocol):
 
     def hang_up(self) -> None:
         """Give the call back to the dialplan."""
-
-
-@dataclass(frozen=True, slots=True)
-class Agent:
-    """Who talks: an agent's configuration with the engines that serve it. Shared by its calls."""
-
-    config: AgentConfig
-    stt: SpeechToText
-    llm: LanguageModel
-    tts: TextToSpeech
 
 
 class Call:
@@ -153,15 +124,17 @@ class Call:
         self._preroll_keep = _preroll_bytes(8000)
         self._utterances: dict[int, Utterance] = {}  # of this call alone; at most two
         self._open: Utterance | None = None
-        self._reply_task: asyncio.Task[None] | None = None
-        self._record: TurnRecord | None = None
-        self._timings: dict[str, float] = {}
-        self._turn_ended_at = 0.0
-        self._memory_before: dict[str, Any] | None = None
-        self._fillers: list[asyncio.Task[None]] = []
-        self._voice = asyncio.Lock()  # one piece of speech is queued at a time
-        self._interrupted_at = 0.0
-        self._playback = PlaybackManager(session.sink or connection, agent.tts, voice=agent.config.voice)
+        self._speaker = Speaker(
+            session,
+            agent,
+            PlaybackManager(session.sink or connection, agent.tts, voice=agent.config.voice),
+            store,
+            metrics,
+            clock=clock,
+            step=self._step,
+            spawn=self._spawn,
+            interruptible=lambda: self._state.interruptible,
+        )
 
     # ---- life -------------------------------------------------------------
 
@@ -181,6 +154,11 @@ class Call:
             except Exception:
                 logger.exception("the call failed")
                 self._fall_back()
+            finally:
+                # What refers to the call from inside of it: without that it is gone now, not when the collector
+                # comes, which would stop everybody's audio to look for it.
+                self._context = Context()
+                self._speaker.release()
 
     def _fall_back(self) -> None:
         """The call's edge: this caller goes to the fallback, the others feel nothing."""
@@ -212,8 +190,8 @@ class Call:
             logger.info("call cleaned up: %s", self.close_reason or "failed")
 
     def _tasks(self) -> list[asyncio.Task[None]]:
-        tasks = [utterance.task for utterance in self._utterances.values()] + [self._reply_task, *self._fillers]
-        return [task for task in tasks if task is not None]
+        recognising = [utterance.task for utterance in self._utterances.values() if utterance.task is not None]
+        return recognising + self._speaker.tasks()
 
     # ---- MediaHandler -------------------------------------------------------
 
@@ -368,21 +346,10 @@ class Call:
                 self._close_utterance(action)
             case DropUtterance():
                 self._drop_utterance(action.utterance)
-            case Answer():
-                self._answer(action)
-            case Speak():
-                self._speak(action)
-            case SpeakFiller():
-                self._fillers.append(self._spawn(self._say_filler(action.text)))
-            case PauseReply():
-                self._playback.pause()
-                self._interrupted_at = self._clock()
-            case ResumeReply():
-                self._resume_reply(action.outcome)
-            case StopReply():
-                self._stop_reply(action.outcome)
             case Leave():
                 self._leave(action)
+            case _:
+                self._speaker.carry_out(action)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # Begun from the transport's callbacks too, which know nothing of the call's log lines and listeners.
@@ -403,8 +370,7 @@ class Call:
         utterance = self._utterances[action.utterance]
         utterance.close()
         self._open = None
-        self._turn_ended_at = action.ended_at
-        self._timings = {"endpoint": self._since_turn_end()}
+        self._speaker.turn_ended(action.ended_at)
         logger.info("utterance %d: %.2f s of audio to the recogniser", utterance.number, utterance.seconds)
 
     def _drop_utterance(self, number: int) -> None:
@@ -432,8 +398,10 @@ class Call:
             logger.warning("recognition failed: %s", error)
             await utterance.closed.wait()
             event = RecognitionFailed(utterance.number)
+        finally:
+            utterance.release()
         self._utterances.pop(utterance.number, None)
-        self._timings["words"] = self._since_turn_end()
+        self._speaker.note("words")
         self._step(event)
 
     def _partial_words(self, utterance: Utterance, words: Transcript) -> None:
@@ -444,158 +412,6 @@ class Call:
             self._step(WordsPartial(utterance.number, words.text, words.accepted, complete))
 
         self._guard(heard)
-
-    def _since_turn_end(self) -> float:
-        return round(self._clock() - self._turn_ended_at, 4)
-
-    # ---- speaking -----------------------------------------------------------------
-
-    def _answer(self, action: Answer) -> None:
-        history = [Message(record.role, record.text) for record in self.session.history]
-        record = TurnRecord("caller", action.text, time.time(), understood=action.understood, dialled=action.dialled)
-        self.session.history.append(record)
-        self._store.save(self.session)
-        if action.dialled:
-            self._turn_ended_at = self._clock()
-            self._timings = {}
-        logger.info(
-            "caller %s",
-            "dialled" if action.dialled else "understood" if action.understood else "not understood",
-            extra={"transcript": action.text},
-        )
-        request = TurnRequest(
-            action.text, action.understood, action.dialled, history, dict(self.session.memory), self.session.caller
-        )
-        self._memory_before = self.session.memory
-        self._start_reply(self._generate(action.reply, request))
-
-    def _speak(self, action: Speak) -> None:
-        self._timings = {}
-        self._start_reply(self._say_prompt(action))
-
-    def _start_reply(self, work: Coroutine[Any, Any, None]) -> None:
-        self._record = None
-        self._playback.begin()
-        self._reply_task = self._spawn(work)
-
-    async def _say_prompt(self, action: Speak) -> None:
-        try:
-            await self._say(action.reply, action.text, action.interruptible)
-            await self._finish_reply(action.reply, action.then)
-        except ProviderError as error:
-            self._reply_failed(action.reply, error)
-
-    async def _generate(self, reply: int, request: TurnRequest) -> None:
-        then: Leave | None = None
-        said = False
-        try:
-            async with self.agent.llm.reply(request) as parts:
-                async for part in parts:
-                    self._timings.setdefault("first_token", self._since_turn_end())
-                    match part:
-                        case Say():
-                            said = True
-                            await self._say(reply, part.text, part.interruptible)
-                        case Do():
-                            then = Leave(part.kind, part.arguments)
-                        case Remember():
-                            # At once: the caller may answer a question before it has been asked to the end.
-                            self.session.memory = dict(part.memory)
-            if then is not None and then.kind == "hangup" and not said:
-                await self._say(reply, self.agent.config.closing, False)
-            await self._finish_reply(reply, then)
-        except ProviderError as error:
-            self._reply_failed(reply, error)
-
-    async def _say(self, reply: int, text: str, interruptible: bool) -> None:
-        if interruptible != self._state.interruptible:
-            # The rule holds for what is heard now, not for what is queued behind it.
-            await self._playback.finished()
-        for sentence in sentences(text):
-            async with self._voice:
-                await self._playback.say(sentence, lambda: self._audible(reply, interruptible))
-
-    async def _say_filler(self, text: str) -> None:
-        try:
-            async with self._voice:
-                await self._playback.say(text, lambda: None)
-        except ProviderError as error:
-            logger.warning("the filler failed: %s", error)
-
-    def _audible(self, reply: int, interruptible: bool) -> None:
-        if self._record is None:
-            self._record = TurnRecord("agent", "", time.time())
-            self.session.history.append(self._record)
-            if self._timings or self._state.answering:
-                self._timings["first_audio"] = self._since_turn_end()
-                self._record.timings = self._timings
-                self._playback.on_first_frame(partial(self._first_frame, self._timings))
-            self._memory_before = None
-            logger.info("playback started")
-        self._step(SpeakingStarted(reply, interruptible))
-
-    def _first_frame(self, timings: dict[str, float]) -> None:
-        """The answer's first frame is on the wire: the turn is over, in the caller's ear."""
-        timings["first_frame"] = self._since_turn_end()
-        self._metrics.turn_response.observe(timings["first_frame"])
-        before = 0.0
-        for part in ("endpoint", "words", "first_token", "first_audio", "first_frame"):
-            if part in timings:
-                self._metrics.turn_part.labels(part).observe(max(0.0, timings[part] - before))
-                before = timings[part]
-
-    async def _finish_reply(self, reply: int, then: Leave | None) -> None:
-        if not await self._playback.finished():
-            return  # the caller has hung up: what follows was never reached, and the rest is for HungUp
-        self._account(self._playback.heard(), interrupted=False)
-        self._reply_task = self._memory_before = None
-        self._step(ReplyEnded(reply, then))
-
-    def _reply_failed(self, reply: int, error: ProviderError) -> None:
-        logger.warning("the reply failed: %s", error)
-        if asyncio.current_task() is not self._reply_task:
-            return  # it failed at being stopped, and another reply may be playing
-        self._account(self._playback.stop(), interrupted=True)
-        self._reply_task = None
-        self._forget_unsaid()
-        self._step(ReplyFailed(reply))
-
-    def _resume_reply(self, outcome: str) -> None:
-        self._playback.resume()
-        self._metrics.barge_in.labels(outcome).inc()
-        logger.info("no interruption: %s; on after %.0f ms", outcome, (self._clock() - self._interrupted_at) * 1000)
-
-    def _stop_reply(self, outcome: str) -> None:
-        self._account(self._playback.stop(), interrupted=True)
-        for filler in self._fillers:
-            filler.cancel()
-        self._fillers.clear()
-        if self._reply_task is not None:
-            self._reply_task.cancel()
-            self._reply_task = None
-        self._forget_unsaid()
-        if outcome in ("barge_in", "digit"):
-            self._metrics.barge_in.labels(outcome).inc()
-            logger.info("the agent was interrupted: %s", outcome)
-
-    def _forget_unsaid(self) -> None:
-        """Nothing of the reply was heard, so it was never said."""
-        if self._memory_before is not None:
-            self.session.memory, self._memory_before = self._memory_before, None
-
-    def _account(self, heard: str, *, interrupted: bool) -> None:
-        """A turn boundary: keep what was heard."""
-        record, self._record = self._record, None
-        if record is None:
-            return
-        record.text, record.interrupted = heard, interrupted
-        if not heard:
-            self.session.history.remove(record)
-        self._store.save(self.session)
-        timings = " ".join(f"{name}={seconds * 1000:.0f}ms" for name, seconds in record.timings.items())
-        logger.info(
-            "playback %s %s", "interrupted" if interrupted else "finished", timings, extra={"transcript": heard}
-        )
 
     # ---- back to the dialplan ---------------------------------------------------------
 

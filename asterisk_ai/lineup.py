@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from asterisk_ai.call import Agent
+from asterisk_ai.agent import Agent
 from asterisk_ai.config import Config, PipelineConfig
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError, ProviderUnavailable
-from asterisk_ai.models.store import store_of
+from asterisk_ai.models.choice import Found, Models
 from asterisk_ai.providers import catalog
 from asterisk_ai.providers.base import Readiness
 from asterisk_ai.providers.fallback import (
@@ -49,6 +48,8 @@ class _Shared:
     breaker: Breaker
     resource: str = ""
     """The key of what it shares with the engines of other agents."""
+    check: Callable[[], object] | None = None
+    """Raises ModelError while its model is not there. May read all of it."""
     users: int = 0
     started: bool = False
     problem: str = ""
@@ -85,8 +86,10 @@ class Engines:
         settings: Mapping[str, Any],
         agent: Mapping[str, Any] | None,
         breaker: Breaker | None = None,
+        *,
+        check: Callable[[], object] | None = None,
     ) -> str:
-        """Make or share an engine; returns its key. Raises ConfigError and ModelError.
+        """Make or share an engine; returns its key. Raises ConfigError.
 
         ``settings.engine`` names the engine's class where ``name`` is the administrator's own.
         """
@@ -101,7 +104,7 @@ class Engines:
                 raise
             except Exception as error:  # anybody's engine may be named: it must not end a server that reloads
                 raise ConfigError(f"the {kind} engine {name!r} cannot be made: {error!r}") from error
-            shared = self._shared[key] = _Shared(engine, breaker or Breaker(), resource)
+            shared = self._shared[key] = _Shared(engine, breaker or Breaker(), resource, check)
         shared.users += 1
         return key
 
@@ -155,13 +158,17 @@ class Engines:
             shared = self._shared[key]
             if shared.started and not shared.problem:
                 continue
+            before = shared.problem
             shared.started, shared.problem, shared.curable = True, "", False
             try:
+                if shared.check is not None:
+                    await asyncio.to_thread(shared.check)
                 await shared.engine.start()
             except (ProviderError, ModelError, OSError) as error:
-                logger.error("%s", error)
                 shared.problem = str(error)
-                shared.curable = isinstance(error, (ProviderUnavailable, OSError))
+                shared.curable = isinstance(error, (ProviderUnavailable, ModelError, OSError))
+                if shared.problem != before:  # trying again must not fill the log
+                    logger.error("%s", error)
             except Exception as error:  # as above
                 logger.exception("an engine failed to start")
                 shared.problem = repr(error)
@@ -205,7 +212,9 @@ class Lineup:
         self.agents: dict[str, Agent] = {}
         self._engines = engines
         self._listener = _counting(metrics) if metrics is not None else None
-        self._keys: dict[str, str] = {}  # "stt/pocketsphinx" or "llm/rules/AGENT" to the engine's key
+        self._keys: dict[str, str] = {}  # "stt/pocketsphinx", "stt/vosk/de" or "llm/rules/AGENT" to the engine's key
+        self._models = Models(config)
+        self._first = config.agents.get(config.default_agent) or next(iter(config.agents.values()))
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -222,7 +231,7 @@ class Lineup:
 
         def members(kind: str, engines: Iterable[str]) -> list[Member]:
             own = agent.as_mapping() if kind == "llm" else None  # a language model belongs to its agent
-            return [self._member(kind, engine, own, pipeline) for engine in engines]
+            return [self._member(kind, engine, own, pipeline, agent.language) for engine in engines]
 
         stt, llm, tts = members("stt", pipeline.stt), members("llm", pipeline.llm), members("tts", pipeline.tts)
         listener, switching = self._listener, pipeline.switching
@@ -235,16 +244,25 @@ class Lineup:
             TextToSpeechChain(tts, Limits(pipeline.tts_seconds), listener),
         )
 
-    def _member(self, kind: str, name: str, own: Mapping[str, Any] | None, pipeline: PipelineConfig) -> Member:
-        label = f"{kind}/{name}" + (f"/{own['name']}" if own else "")
-        if label not in self._keys:
-            breaker = Breaker(failures=pipeline.breaker_failures, open_seconds=pipeline.breaker_seconds)
-            try:
-                settings = _with_model(self.config, self.config.settings(name))
-                self._keys[label] = self._engines.take(kind, name, settings, own, breaker)
-            except ConfigError as error:
-                raise self.config.located(error) from error
+    def _member(
+        self, kind: str, name: str, own: Mapping[str, Any] | None, pipeline: PipelineConfig, language: str
+    ) -> Member:
+        try:
+            found = self._found(name, language)
+            label = f"{kind}/{name}" + (f"/{own['name']}" if own else "")
+            if found.by_language and language != self._first.language:
+                label += f"/{language}"
+            if label not in self._keys:
+                breaker = Breaker(failures=pipeline.breaker_failures, open_seconds=pipeline.breaker_seconds)
+                self._keys[label] = self._engines.take(kind, name, found.settings, own, breaker, check=found.check)
+        except ConfigError as error:
+            raise self.config.located(error) from error
         return self._engines.member(name, self._keys[label])
+
+    def _found(self, name: str, language: str) -> Found:
+        """The engine's settings, its model among them."""
+        settings = self.config.settings(name)
+        return self._models.find(str(settings.get("engine") or name), settings, language)
 
     async def start(self) -> None:
         await self._engines.start(self._keys.values())
@@ -286,18 +304,6 @@ class Lineup:
                 if not state.ready:
                     found[state.reason] = None
         return list(found)
-
-
-def _with_model(config: Config, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A model that `asterisk-ai models fetch` got is named by its id; engines want its file.
-
-    What is neither a file nor fetched stays as it is: the engine says that it is missing.
-    """
-    model = settings.get("model")
-    if not isinstance(model, str) or not model or os.sep in model:
-        return settings
-    store = store_of(config)
-    return {**settings, "model": str(store.path(model))} if model in store.ids() else settings
 
 
 def _counting(metrics: Metrics) -> Listener:

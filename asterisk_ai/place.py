@@ -43,5 +43,15 @@ class Place:
         return config.server.worker_ports + WORKER_PORTS_EACH * self.index
 
 
+def taken(key: str, address: tuple[str, int], error: OSError) -> OSError:
+    """The error of a listener that could not be started, with the key that changes its port."""
+    return OSError(
+        error.errno,
+        f"{key}: cannot listen on {address[0]}:{address[1]}: {error.strerror or error} "
+        f"(is another server running? {key if key == WORKER_PORTS else f'{key}.port'} chooses another port)",
+    )
+
+
+WORKER_PORTS = "server.worker_ports"
 ALONE = Place()
 """A server that is one process."""

@@ -22,7 +22,7 @@ from asterisk_ai.diagnostic import DiagnosticCall
 from asterisk_ai.errors import AsteriskAIError, CallRefused
 from asterisk_ai.hearing import Hearing
 from asterisk_ai.lineup import Engines, Lineup
-from asterisk_ai.place import ALONE, Place
+from asterisk_ai.place import ALONE, WORKER_PORTS, Place, taken
 from asterisk_ai.routes import CallRoutes
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.sqlite import SqliteBackend
@@ -146,15 +146,16 @@ class Server:
 
     async def _listen(self) -> None:
         config = self.config
-        port = await _bound("audiosocket", config.audiosocket, self.audiosocket.start)
+        alone = self._place.workers == 1
+        port = await _bound("audiosocket" if alone else WORKER_PORTS, config.audiosocket, self.audiosocket.start)
         self._address = config.audiosocket.advertise or f"{_reachable(config.audiosocket.host)}:{port}"
-        shared = partial(self.fastagi.start, shared=self._place.workers > 1)
+        shared = partial(self.fastagi.start, shared=not alone)
         self.fastagi_port = await _bound("fastagi", config.fastagi, shared)
-        if self._place.workers > 1:
+        if not alone:
             own = dataclasses.replace(config.fastagi, port=self._place.fastagi_port(config))
-            self._own_fastagi_port = await _bound("server.worker_ports", own, self.fastagi.start)
+            self._own_fastagi_port = await _bound(WORKER_PORTS, own, self.fastagi.start)
         if config.http is not None:
-            await _bound("http", config.http, self._start_http)
+            await _bound("http" if alone else WORKER_PORTS, config.http, self._start_http)
 
     def _worker_address(self, host: str) -> str:
         """AI_SERVER for a call that this worker has; empty where there are no others."""
@@ -407,11 +408,7 @@ async def _bound(key: str, listener: Any, start: Callable[[str, int], Any]) -> i
     try:
         return int(await start(listener.host, listener.port))
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{key}: cannot listen on {listener.host}:{listener.port}: {error.strerror or error} "
-            f"(is another server running? {key}.port chooses another port)",
-        ) from error
+        raise taken(key, (listener.host, listener.port), error) from error
 
 
 def _reachable(host: str) -> str:

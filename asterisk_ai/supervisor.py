@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 import urllib.error
@@ -24,7 +25,7 @@ from typing import Any
 from asterisk_ai import __version__
 from asterisk_ai.config import Config, ServiceManager
 from asterisk_ai.errors import AsteriskAIError
-from asterisk_ai.place import Place
+from asterisk_ai.place import Place, taken
 from asterisk_ai.session.sqlite import SqliteBackend
 from asterisk_ai.telemetry.http import HttpServer
 from asterisk_ai.telemetry.merged import MergedMetrics
@@ -68,6 +69,7 @@ class Supervisor:
             backend = SqliteBackend(self.config.store_path(), keep_days=self.config.store.keep_days)
             backend.start()
             backend.stop()
+        self._check_fastagi()
         self._start_http()
         try:
             async with asyncio.TaskGroup() as group:
@@ -97,7 +99,19 @@ class Supervisor:
             self._http = HttpServer(
                 self.config.http.host, self.config.http.port, health=self.health, ready=self.ready, metrics=metrics
             )
-            self._http.start()
+            try:
+                self._http.start()
+            except OSError as error:
+                raise taken("http", (self.config.http.host, self.config.http.port), error) from error
+
+    def _check_fastagi(self) -> None:
+        """The workers share this port with each other, and would with a stranger's: its calls, and ours, at random."""
+        address = self.config.fastagi.host, self.config.fastagi.port
+        try:
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            socket.create_server(address, family=family).close()
+        except OSError as error:
+            raise taken("fastagi", address, error) from error
 
     def _listening(self) -> str:
         http = f", HTTP {self.config.http.host}:{self._http.port}" if self.config.http and self._http else ""
@@ -123,7 +137,8 @@ class Supervisor:
                     raise AsteriskAIError(f"worker {place.index} did not start")
                 if time.monotonic() > until:
                     raise AsteriskAIError(f"worker {place.index} was not ready within {START_SECONDS:g} s")
-                if await asyncio.to_thread(self._ask, place, "/live") is not None:
+                answer = await asyncio.to_thread(self._ask_json, place, "/health")
+                if answer.get("pid") == self._processes[place.index].pid:  # another server's would be wrong
                     self._up.add(place.index)
                     break
                 await asyncio.sleep(0.05)
@@ -246,7 +261,12 @@ class Supervisor:
 
 
 def _sums(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {key: sum(part.get(key, 0) for part in parts) for key in (parts[0] if parts else {})}
+    """Counts added up; of the clocks' lags the worst."""
+    found = {}
+    for key in parts[0] if parts else {}:
+        values = [part.get(key, 0) for part in parts]
+        found[key] = max(values) if key == "clock_lag_p99_ms" else sum(values)
+    return found
 
 
 def _worst(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -51,3 +51,7 @@ class Utterance:
         self._waiting_bytes += len(pcm)
         while self._waiting_bytes > MAX_UTTERANCE_BYTES:
             self._waiting_bytes -= len(self._waiting.popleft())
+
+    def release(self) -> None:
+        """Recognition is over. Its stream and its task know this utterance: neither is to keep the other."""
+        self._stream = self.task = None

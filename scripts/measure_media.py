@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
-"""The frame path against baselines, in one run: ratios of CPU, and how even the audio is.
+"""All that the media core promises, measured in one go on this machine, with ratios against baselines of the same run.
 
-    scripts/measure_media.py echo --calls 1000 --tools DIR
-    scripts/measure_media.py play --calls 50,500,1000 --tools DIR --baselines
+    scripts/measure_media.py                      everything, about 20 minutes
+    scripts/measure_media.py echo play --rounds 5
 
-DIR holds ``asload`` (load generator with kernel time stamps) and ``echo_c`` (a C epoll server). Servers
-are pinned to one CPU, the generator to another. ``--baselines`` adds what a plain asyncio program does: an
-echo with streams, a player with a task a call; they break far below a thousand calls. Everything stays
-on loopback and ends by itself. Medians of ``--rounds``; a noisy machine shows in their spread (min-max).
+The parts: echo, play (the agents without engines, 1,000 calls), talk (conversations with engines of a set delay,
+400 calls), linear (CPU a call at 50 and at 500 calls), isolation (100 calls while two processes burn all idle time
+on speech recognition), embedded (30 conversations with the default engines). Baselines: a C server
+(media_baseline.c), an echo with asyncio's streams, a player with a task a call.
+
+Server and baselines are pinned to one CPU, the generator to another (not in the last two parts, where the server
+runs as it does for users). --tools DIR takes asload.c and echo_c.c, other programs for the load and the C
+baseline, from there. Figures are medians of the rounds, lost frames and failed calls their sum. Loopback only. Ends
+with status 1 where a promise is not kept.
 """
 
 from __future__ import annotations
@@ -16,37 +21,142 @@ import argparse
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import os
-import signal
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import uuid
+import wave
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-CONFIG = """
-default_agent: {agent}
-pipeline: delay
-pipelines:
-  delay:
-    stt: "asterisk_ai.providers.delay:DelaySpeechToText"
-    llm: "asterisk_ai.providers.delay:DelayLanguageModel"
-    tts: "asterisk_ai.providers.delay:DelayTextToSpeech"
-audiosocket: {{port: {port}, require_registration: false, max_connections: 5000}}
-fastagi: {{port: {fastagi}}}
-http: {{port: {http}}}
-server: {{max_calls: 5000}}
-store: {{backend: memory}}
-agents: {{talk: {{turn: {{no_input_seconds: 600}}}}}}
-"""
+import yaml
+from media_servers import burning, compiled, started
+
+from asterisk_ai.cli.bench import _delay_configuration, _speech
+from asterisk_ai.cli.bench_figures import figures
+from asterisk_ai.cli.bench_load import Load, generate
+from asterisk_ai.cli.local_server import local_server
+from asterisk_ai.cli.process_use import ProcessUse
+from asterisk_ai.cli.serve import prepare_process
+from asterisk_ai.config import load
+
+HERE = Path(__file__).resolve().parent
 PRIORITY = ["chrt", "-f", "1"] if os.geteuid() == 0 else []
 """What else runs on the machine is kept out of the measurement where that is allowed."""
-AGENTS = {"echo": "echo", "play": "milliwatt", "talk": "talk"}
+AGENTS = {"echo": "echo", "play": "milliwatt", "talk": "bench"}
+TALK_RAMP = 9.0
+"""Seconds over which talking callers join: as long as each of them takes from one sentence to the next, so that
+they do not speak in chorus."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One load on one server. Times in ms; CPU in ms a call-second; memory in KB a call, without the engines."""
+
+    cpu: float
+    memory: float
+    p50: float
+    p99: float
+    p999: float
+    worst: float
+    gaps: float
+    lost: float
+    failed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What was to be shown, and what was measured."""
+
+    what: str
+    measured: float
+    limit: float
+
+    @property
+    def kept(self) -> bool:
+        return self.measured <= self.limit
+
+
+# ---- the load --------------------------------------------------------------------------------------
+
+
+def _ahead_of_others() -> None:
+    if PRIORITY:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))
+
+
+class OwnLoad:
+    """``asterisk-ai bench``'s generator."""
+
+    def __init__(self, cpu: int, seconds: int, speech: bytes) -> None:
+        self._cpu, self._seconds, self._speech = cpu, seconds, speech
+
+    def __call__(self, mode: str, port: int, pid: int, calls: int, *, ramp: float) -> Run:
+        before = ProcessUse.of(pid)
+        work = Load(
+            [("127.0.0.1", port, str(uuid.uuid4())) for _ in range(calls)],
+            float(self._seconds),
+            speech=b"" if mode == "echo" else self._speech,
+            server_pid=pid,
+            cpus=(self._cpu,),
+        )
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_ahead_of_others) as pool:
+            heard = pool.submit(generate, work).result()
+        told = figures({"echo": "echo", "play": "playing", "talk": "conversation"}[mode], calls, [heard], before)
+        late = told.lateness_ms
+        return Run(
+            told.cpu_ms_per_call_second, told.memory_kb_per_call, late.p50, late.p99, late.p999, late.worst,
+            told.gaps, told.lost, calls - told.carried,
+        )  # fmt: skip
+
+
+class Asload:
+    """The other generator; all callers begin the same speech as they join, over ``ramp`` seconds."""
+
+    def __init__(self, program: str, cpu: int, seconds: int, speech: Path) -> None:
+        self._command = [*PRIORITY, "taskset", "-c", str(cpu), program, "--dur", str(seconds)]
+        self._speech = speech
+        self._timeout = 90 + seconds
+
+    def __call__(self, mode: str, port: int, pid: int, calls: int, *, ramp: float) -> Run:
+        command = [*self._command, "--port", str(port), "--calls", str(calls), "--pid", str(pid)]
+        command += ["--mode", "echo" if mode == "echo" else "play"]
+        if mode == "talk":
+            command += ["--in", str(self._speech), "--loop", "--ramp", str(ramp)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=self._timeout, check=True)
+        told: dict[str, Any] = json.loads(done.stdout)
+        late = {name: value / 1000 for name, value in (told.get("grid20_us") or told["lat_us"]).items()}
+        lost = told["lost"] if mode == "echo" else max(0, told["expected"] - told["got"])
+        return Run(
+            told["srv"]["cpu_ms_per_call_s"], told["srv"]["rss_per_call_kb"], late["p50"], late["p99"], late["p999"],
+            late["max"], told.get("gaps40", 0), lost, told["closed_early"] + told["conn_fail"],
+        )  # fmt: skip
+
+
+# ---- the servers -----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def ours(agent: str, prefix: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """This server with an agent; port and process."""
+    changes: dict[str, dict[str, Any]] = {
+        "audiosocket": {"require_registration": False, "max_connections": 5000},
+        "server": {"max_calls": 5000, "max_lateness_ms": 1000},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "measure.yaml"
+        file.write_text(yaml.safe_dump({**_delay_configuration(0.2), "default_agent": agent}), "utf-8")
+        config = load(str(file)) if agent else load("")
+        with local_server(config, changes, prefix=prefix) as server:
+            yield server.config.audiosocket.port, server.pid
 
 
 def free_port() -> int:
@@ -54,157 +164,169 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-# ---- baselines: run as `measure_media.py serve-streams PORT` and `serve-tasks PORT` -----------------
+class Measurement:
+    """Runs the parts and keeps what they give."""
 
+    def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
+        self._arguments = arguments
+        self._pinned = [*PRIORITY, "taskset", "-c", str(arguments.server_cpu)]
+        speech, _ = asyncio.run(_speech("what are your opening hours"))
+        self.rows: list[dict[str, Any]] = []
+        self.promises: list[Promise] = []
+        self._load: Callable[..., Run]
+        if arguments.tools:
+            program = compiled(Path(arguments.tools) / "asload.c", folder, "-lm")
+            self._c, self._c_player = compiled(Path(arguments.tools) / "echo_c.c", folder), ["play", "20"]
+            file = folder / "speech.wav"
+            with wave.open(str(file), "wb") as out:
+                out.setparams((1, 2, 8000, 0, "NONE", ""))
+                out.writeframes(speech)
+            self._load = Asload(program, arguments.load_cpu, arguments.seconds, file)
+        else:
+            self._c, self._c_player = compiled(HERE / "media_baseline.c", folder), ["play"]
+            self._load = OwnLoad(arguments.load_cpu, arguments.seconds, speech)
 
-async def streams_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-        while True:
-            header = await reader.readexactly(3)
-            payload = await reader.readexactly(int.from_bytes(header[1:], "big"))
-            if header[0] == 0x10:
-                writer.write(header + payload)
-                await writer.drain()
-    writer.close()
+    @contextlib.contextmanager
+    def _servers(self, mode: str, *, plain: bool) -> Iterator[dict[str, tuple[int, int]]]:
+        c, other = free_port(), free_port()
+        with contextlib.ExitStack() as stack:
+            found = {"ours": stack.enter_context(ours(AGENTS[mode], self._pinned))}
+            c_mode = ["echo"] if mode == "echo" else self._c_player
+            found["C"] = c, stack.enter_context(started([*self._pinned, self._c, str(c), *c_mode], c))
+            if plain:
+                kind = "streams" if mode == "echo" else "tasks"
+                command = [*self._pinned, sys.executable, str(HERE / "media_servers.py"), kind, str(other)]
+                found[kind] = other, stack.enter_context(started(command, other))
+            yield found
 
+    def _measure(
+        self, part: str, mode: str, servers: dict[str, tuple[int, int]], calls: int, *, ramp: float = TALK_RAMP
+    ) -> dict[str, list[Run]]:
+        runs: dict[str, list[Run]] = {}
+        for _ in range(self._arguments.rounds):
+            for name, (port, pid) in servers.items():
+                runs.setdefault(name, []).append(self._load(mode, port, pid, calls, ramp=ramp))
+                time.sleep(1)
+        for name, each in runs.items():
+            self._row(part, name, calls, each, runs.get("C"))
+        return runs
 
-async def task_player(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    async def play() -> None:
-        frame = b"\x10\x01\x40" + bytes(range(160)) * 2
-        due = time.monotonic()
-        while True:
-            due += 0.02
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            writer.write(frame)
-
-    task = asyncio.create_task(play())
-    with contextlib.suppress(OSError):
-        while await reader.read(65536):
-            pass
-    task.cancel()
-    writer.close()
-
-
-def baseline(kind: str, port: int) -> None:
-    import uvloop
-
-    async def serve() -> None:
-        server = await asyncio.start_server(
-            streams_echo if kind == "serve-streams" else task_player, "127.0.0.1", port, backlog=1024
+    def _row(self, part: str, server: str, calls: int, runs: list[Run], c: list[Run] | None) -> None:
+        row: dict[str, Any] = {"part": part, "server": server, "calls": calls, **middle(runs)}
+        row["to_c"] = ratio(runs, c) if c else None
+        row["runs"] = [asdict(run) for run in runs]
+        if not self.rows:
+            print(
+                f"{'part':10} {'server':8} {'calls':>5} {'CPU':>6} {'(from-to)':>13} {'to C':>5} {'KB/call':>8} "
+                f"{'p50':>7} {'p99':>7} {'p99.9':>8} {'worst':>8} {'gaps':>6} {'lost':>6} {'failed':>6}"
+            )
+        self.rows.append(row)
+        spread = f"({min(run.cpu for run in runs):.2f}-{max(run.cpu for run in runs):.2f})"
+        print(
+            f"{part:10} {server:8} {calls:5} {row['cpu']:6.3f} {spread:>13} {row['to_c'] or 0:5.2f} "
+            f"{row['memory']:8.1f} {row['p50']:7.2f} {row['p99']:7.2f} {row['p999']:8.2f} {row['worst']:8.2f} "
+            f"{row['gaps']:6.0f} {row['lost']:6.0f} {row['failed']:6.0f}",
+            flush=True,
         )
-        await server.serve_forever()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve())
+    def _promise(self, what: str, measured: float, limit: float) -> None:
+        self.promises.append(Promise(what, round(measured, 3), limit))
 
+    # ---- the parts -------------------------------------------------------------------------
 
-# ---- one run ------------------------------------------------------------------------------------------
+    def echo(self) -> None:
+        with self._servers("echo", plain=True) as servers:
+            runs = self._measure("echo", "echo", servers, 1000)
+        found = middle(runs["ours"])
+        self._promise("echo, 1,000 calls: frames lost", found["lost"] + found["failed"], 0)
+        self._promise("echo, 1,000 calls: round trip p99, ms", found["p99"], 3)
+        self._promise("echo, 1,000 calls: CPU to C's", ratio(runs["ours"], runs["C"]), 2.0)
 
+    def play(self) -> None:
+        with self._servers("play", plain=True) as servers:
+            runs = self._measure("play", "play", servers, 1000)
+        found = middle(runs["ours"])
+        self._promise("playing, 1,000 calls: lateness p99, ms", found["p99"], 1)
+        self._promise("playing, 1,000 calls: worst, ms", found["worst"], 20)
+        self._promise("playing, 1,000 calls: gaps over 40 ms", found["gaps"], 0)
+        self._promise("playing, 1,000 calls: CPU to C's", ratio(runs["ours"], runs["C"]), 1.5)
 
-@contextlib.contextmanager
-def started(command: list[str], port: int, cpu: int, log: Path) -> Iterator[int]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [*PRIORITY, "taskset", "-c", str(cpu), *command], cwd=ROOT, stdout=output, stderr=output, env=environment
-        )
-    try:
-        until = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                if time.monotonic() > until or process.poll() is not None:
-                    raise
-                time.sleep(0.1)
-        time.sleep(0.5)
-        yield process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    def talk(self) -> None:
+        with ours(AGENTS["talk"], self._pinned) as server:
+            runs = self._measure("talk", "talk", {"ours": server}, 400)["ours"]
+            if self._arguments.tools:
+                self._measure("in chorus", "talk", {"ours": server}, 400, ramp=1.0)
+        found = middle(runs)
+        self._promise("conversation, 400 calls: lateness p99, ms", found["p99"], 5)
+        self._promise("conversation, 400 calls: frames lost", found["lost"] + found["failed"], 0)
+        self._promise("conversation, 400 calls: KB a call", max(run.memory for run in runs), 150)
 
+    def linear(self) -> None:
+        for mode, agent in AGENTS.items():
+            with ours(agent, self._pinned) as server:
+                few = middle(self._measure(f"{mode} few", mode, {"ours": server}, 50)["ours"])
+                many = middle(self._measure(f"{mode} many", mode, {"ours": server}, 500)["ours"])
+            self._promise(f"{mode}: CPU a call, 500 calls to 50", many["cpu"] / max(1e-9, few["cpu"]), 1.3)
 
-def asload(arguments: argparse.Namespace, port: int, pid: int, calls: int) -> dict[str, Any]:
-    mode = "play" if arguments.mode == "talk" else arguments.mode
-    command = [*PRIORITY, "taskset", "-c", str(arguments.load_cpu), f"{arguments.tools}/asload", "--port", str(port)]
-    command += ["--calls", str(calls), "--dur", str(arguments.seconds), "--mode", mode, "--pid", str(pid)]
-    if arguments.mode == "talk":
-        command += ["--in", arguments.speech, "--loop"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60 + arguments.seconds, check=True)
-    told: dict[str, Any] = json.loads(done.stdout)
-    late = told.get("grid20_us") or told["lat_us"]
-    return {
-        "cpu": told["srv"]["cpu_ms_per_call_s"],
-        "rss": told["srv"]["rss_per_call_kb"],
-        "p50": late["p50"] / 1000,
-        "p99": late["p99"] / 1000,
-        "p999": late["p999"] / 1000,
-        "max": late["max"] / 1000,
-        "gaps": told.get("gaps40", 0),
-        "lost": told.get("lost", told.get("expected", 0) - told.get("got", 0)),
-        "early": told["closed_early"] + told["conn_fail"],
-    }
+    def isolation(self) -> None:
+        for mode in ("play", "talk"):
+            with burning() as engines, ours(AGENTS[mode], []) as server:
+                before, at = sum(ProcessUse.of(pid).cpu_seconds for pid in engines), time.monotonic()
+                runs = self._measure(f"{mode}+engines", mode, {"ours": server}, 100)["ours"]
+                cores = (sum(ProcessUse.of(pid).cpu_seconds for pid in engines) - before) / (time.monotonic() - at)
+            print(f"    the engines used {cores:.2f} cores meanwhile")
+            self._promise(f"{mode}, 100 calls beside busy engines: lateness p99, ms", middle(runs)["p99"], 10)
+
+    def embedded(self) -> None:
+        with ours("", []) as server:
+            runs = self._measure("embedded", "talk", {"ours": server}, 30)["ours"]
+        self._promise("embedded default, 30 calls: lateness p99, ms", middle(runs)["p99"], 5)
 
 
-def servers(arguments: argparse.Namespace, folder: Path) -> dict[str, tuple[list[str], int]]:
-    ports = [free_port() for _ in range(5)]
-    file = folder / "measure.yaml"
-    file.write_text(
-        CONFIG.format(agent=AGENTS[arguments.mode], port=ports[0], fastagi=ports[1], http=ports[2]), "utf-8"
-    )
-    found = {"ours": ([sys.executable, "-m", "asterisk_ai", "serve", "--config", str(file)], ports[0])}
-    c_mode = ["echo"] if arguments.mode == "echo" else ["play", "20"]
-    found["c"] = ([f"{arguments.tools}/echo_c", str(ports[3]), *c_mode], ports[3])
-    if arguments.baselines:
-        kind = "serve-streams" if arguments.mode == "echo" else "serve-tasks"
-        found["plain"] = ([sys.executable, __file__, kind, str(ports[4])], ports[4])
-    return found
+def middle(runs: Sequence[Run]) -> dict[str, float]:
+    """Medians of the rounds; the sum of what must not happen at all, memory of the round in which it was taken."""
+    found = {name: statistics.median(asdict(run)[name] for run in runs) for name in asdict(runs[0])}
+    found["memory"] = max(run.memory for run in runs)
+    return {**found, **{name: sum(asdict(run)[name] for run in runs) for name in ("lost", "failed")}}
+
+
+def ratio(runs: Sequence[Run], baseline: Sequence[Run]) -> float:
+    """Median of the rounds' ratios of CPU: both ran within a minute."""
+    return statistics.median(run.cpu / max(1e-9, c.cpu) for run, c in zip(runs, baseline, strict=True))
+
+
+PARTS: dict[str, Callable[[Measurement], None]] = {
+    name: getattr(Measurement, name) for name in ("echo", "play", "talk", "linear", "isolation", "embedded")
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=["echo", "play", "talk"])
-    parser.add_argument("--calls", default="1000")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=6)
-    parser.add_argument("--tools", required=True)
-    parser.add_argument("--speech", default="", help="mode talk: WAV, 8 kHz, that every caller repeats")
-    parser.add_argument("--baselines", action="store_true")
+    parser.add_argument("--seconds", type=int, default=8, help="length of each load (default: %(default)s)")
+    parser.add_argument("--tools", metavar="DIR", default="", help="folder of asload.c and echo_c.c")
     parser.add_argument("--server-cpu", type=int, default=0)
     parser.add_argument("--load-cpu", type=int, default=1)
+    parser.add_argument("--json", metavar="FILE", default="", help="write all runs there")
     arguments = parser.parse_args()
-    runs: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        log = Path(folder) / "log"
-        pids = {}
-        for name, (command, port) in servers(arguments, Path(folder)).items():
-            pids[name] = (stack.enter_context(started(command, port, arguments.server_cpu, log)), port)
-        for calls in map(int, arguments.calls.split(",")):
-            for _ in range(arguments.rounds):
-                for name, (pid, port) in pids.items():
-                    runs.setdefault((name, calls), []).append(asload(arguments, port, pid, calls))
-                    time.sleep(1)
-    for (name, calls), each in runs.items():
-        middle = {key: statistics.median(run[key] for run in each) for key in each[0]}
-        cpus = [run["cpu"] for run in each]
-        ratios = [run["cpu"] / c["cpu"] for run, c in zip(each, runs["c", calls], strict=True)]
-        print(
-            f"{arguments.mode} {name:6} {calls:5} calls: CPU {middle['cpu']:.3f} ms/call-s ({min(cpus):.3f}-"
-            f"{max(cpus):.3f}), to C {statistics.median(ratios):.2f}; ms p50 {middle['p50']:.2f} "
-            f"p99 {middle['p99']:.2f} p99.9 {middle['p999']:.2f} "
-            f"worst {middle['max']:.1f}; gaps {middle['gaps']} lost {middle['lost']} "
-            f"failed {middle['early']}; {middle['rss']} KB/call"
-        )
-    return 0
+    for part in arguments.parts:
+        if part not in PARTS:
+            parser.error(f"no part {part!r}: there are {', '.join(PARTS)}")
+    prepare_process()
+    with tempfile.TemporaryDirectory() as folder:
+        measurement = Measurement(arguments, Path(folder))
+        for part in arguments.parts or PARTS:
+            PARTS[part](measurement)
+    print()
+    for promise in measurement.promises:
+        mark = "kept" if promise.kept else "NOT KEPT"
+        print(f"{promise.what:58} {promise.measured:9.3f}  at most {promise.limit:g}: {mark}")
+    if arguments.json:
+        told = {"rows": measurement.rows, "promises": [{**asdict(p), "kept": p.kept} for p in measurement.promises]}
+        Path(arguments.json).write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    return 0 if all(promise.kept for promise in measurement.promises) else 1
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3 and sys.argv[1].startswith("serve-"):
-        baseline(sys.argv[1], int(sys.argv[2]))
-    else:
-        sys.exit(main())
+    sys.exit(main())

@@ -30,9 +30,10 @@ import numpy.typing as npt
 
 from asterisk_ai.providers.base import Hints
 from asterisk_ai.providers.pocketsphinx import PocketSphinx, scores
-from asterisk_ai.providers.pocketsphinx.engine import PocketSphinxEngine, upsampled
+from asterisk_ai.providers.pocketsphinx.engine import PocketSphinxEngine
 from asterisk_ai.providers.pocketsphinx.pauses import Pauses
 from asterisk_ai.providers.pocketsphinx.scores import Segment
+from asterisk_ai.providers.pocketsphinx.utterance import upsampled
 
 DIGITS = "zero one two three four five six seven eight nine".split()
 LONGEST_SECONDS = 8.0
@@ -122,7 +123,7 @@ def line(audio: Samples) -> bytes:
     pauses = Pauses(8000)
     pauses.feed(pcm.tobytes())
     start, end = pauses.speech()
-    return upsampled(pcm[start:end], 8000)
+    return upsampled(pcm[start:end].tobytes(), 8000)
 
 
 def grammar_of(sentences: set[str]) -> str:

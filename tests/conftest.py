@@ -12,7 +12,10 @@ from collections.abc import Generator
 
 import pytest
 import rig
+from hypothesis import settings
 
+settings.register_profile("here", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("here")
 os.environ.setdefault("ASTERISK_SOUNDS", str(rig.SOUNDS))
 NOT_RUN: list[str] = []
 

@@ -121,11 +121,3 @@ def test_the_delay_engines_are_not_looked_for_in_a_running_server(
     file.write_text("http: {port: 1}\nagents: {a: {}}\n")
     assert main(["bench", "--config", str(file)]) == 1
     assert "no server answers" in capsys.readouterr().err
-
-
-def test_speech_that_begins_before_its_turn_is_not_late() -> None:
-    times = [at if at < 600 * MS else at - 15 * MS for at in grid()]
-    assert figures("conversation", 1, [played({0: times})], ProcessUse()).lateness_ms.worst == 0
-    assert figures("playing", 1, [played({0: times})], ProcessUse()).lateness_ms.worst == 15
-    times[40] += 8 * MS
-    assert figures("conversation", 1, [played({0: times})], ProcessUse()).lateness_ms.worst == 8

@@ -1,45 +1,14 @@
-"""Sentences, and what of them was heard."""
+"""What of a reply was heard."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asterisk_ai.dialog.heard import Spoken, heard_text, sentences
+from asterisk_ai.dialog.heard import Spoken, heard_text
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40)
 PIECES = st.lists(st.builds(Spoken, WORDS, st.integers(0, 50_000)), max_size=5)
-
-
-@pytest.mark.parametrize(
-    ("text", "pieces"),
-    [
-        ("", []),
-        ("   ", []),
-        ("Hello.", ["Hello."]),
-        ("Hello. How are you? Fine!", ["Hello.", "How are you?", "Fine!"]),
-        ("It costs 3.5 euros. Really.", ["It costs 3.5 euros.", "Really."]),
-        ("Ask for it, e.g. this one.", ["Ask for it, e.g. this one."]),
-        ('He said "yes." Then he left.', ['He said "yes."', "Then he left."]),
-        ("No end", ["No end"]),
-        ("One.\n\nTwo.", ["One.", "Two."]),
-    ],
-)
-def test_sentences(text: str, pieces: list[str]) -> None:
-    assert sentences(text) == pieces
-
-
-@given(WORDS)
-def test_sentences_keep_every_letter(text: str) -> None:
-    kept = "".join("".join(sentences(text)).split())
-    assert kept == "".join(text.split()), text
-
-
-@given(st.lists(st.sampled_from(["Yes.", "No!", "A word", "and more", "3.5", "e.g.", '"Why?"', "(Well.)"]), max_size=8))
-def test_sentences_joined_are_the_text(words: list[str]) -> None:
-    text = " ".join(words)
-    assert " ".join(sentences(text)) == text
 
 
 def test_nothing_played_is_nothing_heard() -> None:
@@ -76,3 +45,10 @@ def test_what_was_heard_is_a_prefix_of_what_was_said(pieces: list[Spoken], playe
 @given(PIECES, st.integers(0, 100_000), st.integers(0, 100_000))
 def test_playing_more_never_takes_a_word_back(pieces: list[Spoken], played: int, more: int) -> None:
     assert len(heard_text(pieces, played).split()) <= len(heard_text(pieces, played + more).split())
+
+
+def test_word_times_say_what_was_heard() -> None:
+    piece = Spoken("No, supercalifragilistic is short.", 8000, ((1000, 1), (1500, 2), (7000, 3)))
+    heard = [heard_text([piece], played) for played in (999, 1000, 1499, 1500, 6999, 7999, 8000)]
+    assert heard == ["", "No,", "No,", "No, supercalifragilistic", "No, supercalifragilistic",
+                     "No, supercalifragilistic is", "No, supercalifragilistic is short."]  # fmt: skip

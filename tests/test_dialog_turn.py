@@ -17,6 +17,8 @@ from asterisk_ai.dialog.events import (
     Answer,
     CloseUtterance,
     DigitDialled,
+    Draft,
+    DropDraft,
     DropUtterance,
     Event,
     HungUp,
@@ -240,7 +242,7 @@ def test_a_whole_answer_is_answered_after_a_short_silence() -> None:
     talk = listening()
     talk.at(1.5, VoiceOnset(1.5))
     talk.at(2.16, VoiceOffset(2.0))
-    assert talk.at(2.2, WordsPartial(1, "hours", complete=True)) == []
+    assert talk.at(2.2, WordsPartial(1, "hours", complete=True)) == [Draft("hours")]
     assert talk.due == pytest.approx(2.25)
     assert talk.timer() == [CloseUtterance(1, 2.0)]
 
@@ -265,6 +267,47 @@ def test_words_that_come_after_the_short_silence_end_the_utterance_at_once() -> 
     talk.at(2.4, WordsPartial(1, "hours", complete=True))
     assert talk.due == pytest.approx(2.25)
     assert talk.at(2.4, Timer(2.0)) == [CloseUtterance(1, 2.0)]
+
+
+def test_the_answer_is_begun_in_the_pause_and_given_up_where_the_caller_goes_on() -> None:
+    talk = listening()
+    talk.at(1.5, VoiceOnset(1.5))
+    assert talk.at(1.9, WordsPartial(1, "what are")) == [], "the caller is still speaking"
+    assert talk.at(2.16, VoiceOffset(2.0)) == [Draft("what are")]
+    assert talk.at(2.2, WordsPartial(1, "what are your", accepted=False)) == [], "no answer as it stands"
+    assert talk.at(2.3, WordsPartial(1, "what are your hours")) == [Draft("what are your hours")]
+    assert talk.at(2.35, WordsPartial(1, "what are your hours")) == [], "begun already"
+    assert talk.at(2.5, VoiceOnset(2.45)) == [DropDraft()]
+    assert talk.at(3.1, VoiceOffset(3.0)) == [], "what was said since is not known yet"
+    assert talk.at(3.2, WordsPartial(1, "what are your hours on sunday")) == [Draft("what are your hours on sunday")]
+    assert talk.timer() == [CloseUtterance(1, 3.0)]
+    assert talk.at(3.7, WordsFinal(1, "what are your hours on sunday")) == [Answer(2, "what are your hours on sunday")]
+    assert talk.state.draft == ""
+
+
+def test_answers_are_begun_ahead_a_few_times_only_and_not_where_that_is_switched_off() -> None:
+    for params, most in ((PARAMS, 3), (replace(PARAMS, answer_ahead=False), 0)):
+        talk = listening(params)
+        talk.at(1.5, VoiceOnset(1.5))
+        talk.at(2.0, VoiceOffset(1.9))
+        drafts = [talk.at(2.0 + n / 100, WordsPartial(1, f"word {n}")) for n in range(10)]
+        assert [actions for actions in drafts if actions] == [[Draft(f"word {n}")] for n in range(most)]
+
+
+def test_a_draft_ends_with_the_call_with_a_digit_and_with_refused_noise() -> None:
+    def drafted() -> Talk:
+        talk = listening()
+        talk.at(1.5, VoiceOnset(1.5))
+        talk.at(1.76, VoiceOffset(1.6))
+        assert talk.at(1.8, WordsPartial(1, "hours")) == [Draft("hours")]
+        return talk
+
+    assert drafted().at(1.9, HungUp()) == [DropUtterance(1), DropDraft()]
+    assert drafted().at(1.9, DigitDialled("5")) == [DropUtterance(1), DropDraft()]
+    talk = drafted()
+    talk.timer()
+    assert talk.at(2.3, WordsFinal(1, "", accepted=False)) == [DropDraft()]
+    assert talk.phase is Phase.LISTENING
 
 
 def test_a_filler_while_the_answer_is_made_and_again() -> None:
@@ -839,6 +882,7 @@ class Conversation(RuleBasedStateMachine):
         self.closed: set[int] = set()
         self.live: int | None = None
         self.paused = False
+        self.draft = ""
         self.left = 0
         self.then: Leave | None = None
         self.numbers = (0, 0)
@@ -875,8 +919,15 @@ class Conversation(RuleBasedStateMachine):
                 assert number > self.numbers[1]
                 assert not self.left
                 self.numbers = (self.numbers[0], number)
-                self.live = number
+                self.live, self.draft = number, ""
                 self.then = action.then if isinstance(action, Speak) else None
+            case Draft(text):
+                assert self.live is None, "a draft beside a reply"
+                assert self.open
+                self.draft = text
+            case DropDraft():
+                assert self.draft
+                self.draft = ""
             case StopReply(number):
                 assert self.live == number
                 self.live, self.paused = None, False
@@ -989,6 +1040,7 @@ class Conversation(RuleBasedStateMachine):
             return
         assert self.state.reply_live == (self.live is not None)
         assert self.state.utterance_open == bool(self.open)
+        assert self.state.draft == self.draft
         assert self.state.awaited in (self.closed or {0})
         assert self.paused == (self.state.phase is Phase.INTERRUPTED)
         gates = turn.gates(self.state, self.params, self.now)
@@ -999,6 +1051,7 @@ class Conversation(RuleBasedStateMachine):
             assert not self.open
             assert not self.closed
             assert self.live is None
+            assert not self.draft
 
     @invariant()
     def never_stuck(self) -> None:

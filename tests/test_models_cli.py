@@ -168,7 +168,15 @@ def test_mirror_of_the_configuration(settings: Path, run: Run, tmp_path: Path, s
 
 
 @pytest.mark.parametrize(
-    "words", [["fetch", "nix"], ["fetch", "--tier", "nix"], ["tier", "--tier", "nix"], ["remove", "nix"]]
+    "words",
+    [
+        ["fetch", "nix"],
+        ["fetch", "--tier", "nix"],
+        ["tier", "--tier", "nix"],
+        ["remove", "nix"],
+        ["verify", "nix"],
+        ["path", "nix"],
+    ],
 )
 def test_names_that_are_not_known(run: Run, words: list[str]) -> None:
     status, _, err = run(*words)
@@ -224,7 +232,8 @@ def test_verify_and_mend(run: Run, store: Store) -> None:
 
 def test_remove(run: Run, store: Store) -> None:
     run("fetch", "voice", "stt", "--yes")
-    assert "would delete voice" in run("remove", "voice", "--dry-run")[1]
+    assert "voice: would be deleted, 5" in run("remove", "voice", "--dry-run")[1]
+    assert json.loads(run("remove", "voice", "--dry-run", "--json")[1])["voice"] > 50_000
     assert not store.missing("voice")
     status, out, _ = run("remove", "voice", "--yes")
     assert status == 0

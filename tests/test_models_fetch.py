@@ -500,7 +500,11 @@ def test_no_proxy(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     ("proxy_url", "why"),
-    [("http://x:y@127.0.0.1:1", "127.0.0.1:1 cannot be reached"), ("socks5://127.0.0.1:1", "others are not supported")],
+    [
+        ("http://x:y@127.0.0.1:1", "127.0.0.1:1 cannot be reached"),
+        ("socks5://127.0.0.1:1", "others are not supported"),
+        ("http://proxy:bar", "the proxy http://proxy:bar is not http://host:port"),
+    ],
 )
 def test_proxy_that_does_not_work(rig: Rig, proxy_url: str, why: str) -> None:
     rig.web = Web(Proxies({"http": proxy_url}))

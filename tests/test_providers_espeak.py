@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import catalog
+from asterisk_ai.providers.base import MarkedPcm, TextToSpeech
 from asterisk_ai.providers.espeak import MAX_TEXT, PIECE_BYTES, Espeak, speakable
+from asterisk_ai.providers.fallback import Limits, Member, TextToSpeechChain
 
 HOURS = "We are open Monday to Thursday from 9 to 5, and Friday from 9 to 12. "
 
@@ -107,6 +109,40 @@ def test_the_first_piece_comes_at_once_and_pieces_are_small() -> None:
                     assert time.monotonic() - begun < 0.2
                     assert 0 < len(piece) <= PIECE_BYTES
                     break
+
+    asyncio.run(main())
+
+
+async def marks(engine: TextToSpeech, text: str) -> tuple[list[tuple[int, int]], int]:
+    """Samples and words at each mark, and all samples."""
+    found, samples = [], 0
+    async with engine.open(text) as pieces:
+        async for pcm in pieces:
+            samples += len(pcm) // 2
+            if isinstance(pcm, MarkedPcm):
+                found.append((samples, pcm.words))
+    return found, samples
+
+
+def test_it_tells_where_words_end() -> None:
+    text = "We are open from nine to five, Monday to Friday. It costs 3.50 euros, at 10:30."
+    words = text.split()
+
+    async def main() -> None:
+        async with running() as engine:
+            found, samples = await marks(engine, text)
+            counts = [count for _, count in found]
+            assert counts == sorted(counts)
+            assert set(counts) >= set(range(1, 14)), "every word but the last ones, which numbers make of many"
+            assert max(counts) == len(words) - 1, "the last word ends with the audio"
+            # That of words spoken alone is a check by other means: "We are open" is as long as its mark says.
+            alone = len(await speak(engine, " ".join(words[:7]))) // 2
+            at = next(sample for sample, count in found if count == 7)
+            assert at == pytest.approx(alone, rel=0.2)
+            assert at < samples
+            chain = TextToSpeechChain([Member("espeak", engine)], Limits(5))
+            assert [count for _, count in (await marks(chain, text))[0]] == counts
+            assert (await marks(engine, "under_scored words are not the words of the text"))[0] == []
 
     asyncio.run(main())
 

@@ -91,11 +91,11 @@ def ask(fake: FakeOpenAI, request: TurnRequest, agent: Mapping[str, Any] = AGENT
     return asyncio.run(main())
 
 
-def test_the_conversation_is_told_and_the_answer_comes_by_sentences(fake: FakeOpenAI) -> None:
+def test_the_conversation_is_told_and_the_answer_comes_in_pieces_to_speak(fake: FakeOpenAI) -> None:
     fake.answers["and on Friday"] = ("**Nine** to 3.5, Mr. Smith. See [us](http://x)! Bye", "", "")
     history = [Message("agent", "Hello."), Message("caller", "opening hours"), Message("agent", "Nine to five.")]
     parts = ask(fake, TurnRequest("and on Friday", history=history, caller={"number": "200", "context": "x"}))
-    assert parts == [Say("Nine to 3.5, Mr."), Say("Smith."), Say("See us!"), Say("Bye")]
+    assert parts == [Say("Nine to 3.5,"), Say("Mr."), Say("Smith."), Say("See us!"), Say("Bye")]
     sent = fake.requests[-1][1]["messages"]
     assert [message["role"] for message in sent] == ["system", "assistant", "user", "assistant", "user"]
     assert sent[0]["content"].startswith("You are the receptionist of Example.\n\nYou are on the telephone.")

@@ -21,7 +21,7 @@ from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailabl
 from asterisk_ai.providers.base import Hints, Transcript
 from asterisk_ai.providers.espeak import Espeak
 from asterisk_ai.providers.pocketsphinx import PocketSphinx
-from asterisk_ai.providers.pocketsphinx.engine import lowered, words_of
+from asterisk_ai.providers.pocketsphinx.jsgf import lowered, words_of
 from asterisk_ai.providers.pocketsphinx.pauses import Pauses
 from asterisk_ai.providers.pocketsphinx.pronounce import Speller, arpabet
 from asterisk_ai.providers.pocketsphinx.scores import distance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ import pytest
 import uvloop
 
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
+from asterisk_ai.providers.base import Hints
+from asterisk_ai.providers.pocketsphinx import PocketSphinx
 from asterisk_ai.providers.workers import WorkerPool, wire
 
 HERE = Path(__file__).parent
@@ -223,6 +227,54 @@ def test_streams_take_turns(run: Run) -> None:
             await short.finish()
             assert time.perf_counter() - began < 0.5
         await pool.stop()
+
+    run(main())
+
+
+def test_full_workers_refuse_at_once_and_take_more_when_one_is_done(run: Run) -> None:
+    async def main() -> None:
+        pool = counting(workers=2, max_requests=3)
+        await pool.start()
+        async with contextlib.AsyncExitStack() as stack:
+            streams = [await stack.enter_async_context(pool.open({})) for _ in range(6)]
+            for stream in streams:
+                stream.feed(bytes(320))
+            begun = time.monotonic()
+            for _ in range(3):
+                with pytest.raises(ProviderUnavailable, match=r"counting: all workers are full \(2 with 3 requests"):
+                    async with pool.open({}):
+                        pass
+            with pytest.raises(ProviderUnavailable, match="full"):
+                await pool.ask({})
+            assert time.monotonic() - begun < 0.1
+            assert pool.refused == 4
+            assert pool.readiness().ready, "full is not out of order: a fallback takes what is too much, no more"
+            assert (await streams[0].finish())["bytes"] == 320
+            async with pool.open({}) as stream:
+                stream.feed(bytes(320))
+                assert (await stream.finish())["bytes"] == 320
+            for stream in streams[1:]:
+                assert (await stream.finish())["bytes"] == 320
+        async with pool.open({}) as stream:
+            assert (await stream.finish())["bytes"] == 0
+        await pool.stop()
+
+    run(main())
+
+
+def test_the_call_is_told_that_a_recogniser_is_full(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asterisk_ai.providers.pocketsphinx.WorkerPool", partial(WorkerPool, max_requests=1))
+
+    async def main() -> None:
+        engine = PocketSphinx()
+        await engine.start()
+        async with engine.open(rate=8000, hints=Hints()) as one:
+            one.feed(bytes(3200))
+            with pytest.raises(ProviderUnavailable, match="pocketsphinx: all workers are full"):
+                async with engine.open(rate=8000, hints=Hints()):
+                    pass
+            assert (await one.finish()).text == ""
+        await engine.stop()
 
     run(main())
 

@@ -579,29 +579,46 @@ def test_the_clock_gives_everybody_the_same_number_of_ticks(run: Run) -> None:
     run(work())
 
 
-def test_speech_is_brought_forward_and_the_time_is_paid_back_in_silence(run: Run) -> None:
+def test_speech_begins_at_once_and_the_call_keeps_its_grid(run: Run) -> None:
     async def work() -> None:
-        clock, early, other = PlayoutClock(), Ticks(), Ticks()
-        clock.add(early)
-        clock.add(other)
-        advanced = sum(clock.hasten(early) for _ in range(3))
-        assert early in clock._slots[clock._next]
-        assert 0 <= advanced < 20, "only the first of them is news"
-        assert clock.hasten(Ticks()) == 0
-        clock.close()
         async with Served() as served:
             peer, handler = await served.call()
-            still, _ = await served.call()
-            for _ in range(25):  # each brings its frame forward by half a frame on average
-                await handler.connection.send(bytes(320))
-                await handler.connection.drained()
-                await asyncio.sleep(0.015)
-            await asyncio.sleep(0.1)
-            counts = []
-            for one in (peer, still):
-                one.sock.setblocking(False)
-                counts.append(len(await one.receive()) // FRAME)
-            assert abs(counts[0] - counts[1]) <= 3, "as many frames as on a line where nothing was said"
+            connection, speech = handler.connection, bytes([1]) * 320
+            for _ in range(25):
+                await until(lambda: connection._silent)
+                ticks, played = connection._ticks, connection.played
+                await connection.send(speech * 2)
+                assert connection.played == played + 160, "on the wire before the clock's next tick"
+                await connection.send(speech)
+                assert connection.played == played + 160, "and nothing more of it"
+                connection.clear()
+                await connection.send(speech)
+                assert connection.played == played + 160, "one frame in 20 ms, whatever is begun"
+                assert connection._ticks == ticks
+                await until(lambda ticks=ticks: connection._ticks >= ticks + 3)
+            data = peer.sock.recv(1 << 20)
+            frames = [data[at : at + FRAME] for at in range(0, len(data), FRAME)]
+            assert len(frames) == connection._ticks + connection._sent_now, "as many as the clock has ticked"
+            assert frames.count(SILENCE[:3] + speech) == 2 * 25
+            assert frames.count(SILENCE) == len(frames) - 2 * 25
+
+    run(work())
+
+
+def test_what_goes_on_is_not_brought_forward(run: Run) -> None:
+    async def work() -> None:
+        async with Served() as served:
+            _, handler = await served.call()
+            connection = handler.connection
+            await connection.send(bytes(640))
+            await connection.drained()
+            ticks, played = connection._ticks, connection.played
+            await connection.send(bytes(640))  # the line has never been silent: its next frame is due with the tick
+            assert (connection._ticks, connection.played) == (ticks, played)
+            await connection.drained()
+            await until(lambda: connection._silent)
+            await connection.send(bytes(100))
+            assert connection.played == 640, "half a frame waits for the rest of it"
 
     run(work())
 

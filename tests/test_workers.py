@@ -223,6 +223,22 @@ def test_a_worker_that_cannot_start_ends_the_whole_with_its_reason(tmp_path: Pat
     assert "worker 0 did not start" in done.stderr
 
 
+@pytest.mark.parametrize("key", ["fastagi", "http", "server.worker_ports"])
+def test_a_second_server_on_the_same_ports_does_not_join_the_first(served: Served, tmp_path: Path, key: str) -> None:
+    base, first = free_ports(9), served.fastagi
+    ports = {"fastagi": base, "audiosocket": base + 1, "http": base + 2, "server.worker_ports": base + 3}
+    ports[key] = {"fastagi": first, "http": first + 2, "server.worker_ports": first + 3}[key]
+    file = tmp_path / "second.yaml"
+    file.write_text(CONFIG.format(*ports.values(), tmp_path / "second.db"))
+    done = subprocess.run(
+        [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(file)],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"{key}: cannot listen on 127.0.0.1:{ports[key]}" in done.stderr
+    assert served.ask("/health")["status"] == "healthy"
+
+
 def test_each_place_has_ports_of_its_own_and_the_same_again() -> None:
     config = parse(
         'server: {workers: 3}\naudiosocket: {advertise: "pbx:1", host: 0.0.0.0}\nagents: {a: {}}', environ={}
@@ -291,4 +307,5 @@ def test_the_worst_of_the_engines_is_told() -> None:
     good, bad = {"ready": True, "reason": ""}, {"ready": False, "reason": "no model"}
     assert _worst([{"stt/x": good}, {"stt/x": bad}]) == {"stt/x": bad}
     assert _sums([{"late": 1}, {"late": 2}]) == {"late": 3}
+    assert _sums([{"late": 1, "clock_lag_p99_ms": 3.0}, {"late": 2, "clock_lag_p99_ms": 2.0}])["clock_lag_p99_ms"] == 3
     assert _sums([]) == {}

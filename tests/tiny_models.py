@@ -12,7 +12,7 @@ RATE = 16_000
 HERTZ = 600
 
 
-def piper_voice(folder: Path, *, speakers: int = 1) -> Path:
+def piper_voice(folder: Path, *, speakers: int = 1, hertz: float = HERTZ) -> Path:
     """An ONNX voice that hums: 40 ms for each phoneme, an octave higher for each speaker."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -56,7 +56,7 @@ def piper_voice(folder: Path, *, speakers: int = 1) -> Path:
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 1, 1, "samples"])],
         [
             constant("zero", 0, np.int64), constant("one", 1, np.int64), constant("zero_f", 0), constant("one_f", 1),
-            constant("two_f", 2), constant("samples_each", RATE * 0.04), constant("step", 2 * np.pi * HERTZ / RATE),
+            constant("two_f", 2), constant("samples_each", RATE * 0.04), constant("step", 2 * np.pi * hertz / RATE),
             constant("half", 0.5), constant("shape", [1, 1, 1, -1], np.int64),
         ],
     )  # fmt: skip

@@ -44,8 +44,8 @@ class Figures:
     carried: int
     seconds: float
     lateness_ms: Spread
-    """Echo: round trip. Playing: distance from each call's own 20 ms grid. Talking, where speech may begin before
-    its turn on the grid: how much more than 20 ms after the frame before it a frame came."""
+    """Echo: round trip. Else: distance from each call's own 20 ms grid, in which the first frame of what the agent
+    says counts too, though it comes before its turn."""
     gaps: int
     """Pauses of more than 40 ms between two frames of a call."""
     bursts: int
@@ -86,7 +86,7 @@ def figures(mode: str, calls: int, heard: Sequence[Heard], before: ProcessUse) -
             frames += int(inside.sum())
             lost += one.sent - int(inside.sum())
         else:
-            late, wide, narrow, missing = _grid(one, own=mode == "playing")
+            late, wide, narrow, missing = _grid(one)
             lateness.append(late)
             gaps, bursts, lost, frames = gaps + wide, bursts + narrow, lost + missing, frames + len(late)
     turns = np.concatenate([_turns(one) for one in heard]) if heard else np.empty(0)
@@ -129,11 +129,8 @@ def _warnings(busy: float, lag: Spread) -> list[str]:
     return found
 
 
-def _grid(heard: Heard, *, own: bool) -> tuple[npt.NDArray[np.int64], int, int, int]:
-    """Distances from the 20 ms grids, gaps, bursts, and frames that never came.
-
-    :param own: the call's grid is one for the whole window; else each frame sets it for the next.
-    """
+def _grid(heard: Heard) -> tuple[npt.NDArray[np.int64], int, int, int]:
+    """Distances from the 20 ms grids, gaps, bursts, and frames that never came."""
     order = np.lexsort((heard.at, heard.call))
     call, at = heard.call[order], heard.at[order]
     inside = (at >= heard.window[0]) & (at <= heard.window[1])
@@ -148,9 +145,6 @@ def _grid(heard: Heard, *, own: bool) -> tuple[npt.NDArray[np.int64], int, int, 
         gaps += int((steps > GAP_NS).sum())
         bursts += int((steps < BURST_NS).sum())
         lost += max(0, int(whole) - len(times))
-        if not own:
-            lateness.append(np.maximum(steps - PERIOD_NS, 0))
-            continue
         # The call's own grid: the median distance from a schedule that begins with its first frame.
         distance = times - times[0] - np.arange(len(times)) * PERIOD_NS
         lateness.append(np.abs(distance - int(np.median(distance))))

@@ -14,6 +14,7 @@ from typing import Any
 
 from asterisk_ai import __version__
 from asterisk_ai.cli.dialplan import Finding, inspect, print_findings
+from asterisk_ai.cli.provider_trial import quiet
 from asterisk_ai.cli.running import health
 from asterisk_ai.config import Config, load
 from asterisk_ai.config.loader import ConfigErrors
@@ -44,6 +45,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    quiet()
     findings = []
     for finding in _findings(arguments):
         findings.append(finding)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from asterisk_ai.cli.models_progress import Bars, Lines, size_text
-from asterisk_ai.config import Config, load, proxies, share_path
+from asterisk_ai.config import Config, load, proxies
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.models import hardware, tiers
 from asterisk_ai.models import registry as registries
+from asterisk_ai.models.choice import ENGINES, load_registry
 from asterisk_ai.models.hardware import Machine
 from asterisk_ai.models.measured import Measured
 from asterisk_ai.models.registry import Model, Registry
@@ -100,8 +103,7 @@ class Context:
 def _context(arguments: argparse.Namespace) -> Context:
     """Raises ConfigError."""
     config = load(arguments.config)
-    packaged = share_path("models") / "registry.json"
-    return Context(config, registries.load(packaged, config.registry_paths()), store_of(config))
+    return Context(config, load_registry(config), store_of(config))
 
 
 def _ask(question: str, *, yes: bool) -> bool:
@@ -110,7 +112,11 @@ def _ask(question: str, *, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         raise ConfigError("there is no terminal to ask at: say --yes (or --dry-run to see what would be done)")
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        print()
+        return False
 
 
 def _dump(value: Any) -> None:
@@ -263,6 +269,10 @@ def _choose(arguments: argparse.Namespace, context: Context) -> Choice:
     names = {tier.name for tier in registry.tiers}
     if arguments.tier and arguments.tier != "auto":
         tier, reasons = registry.tier(arguments.tier), [f"tier {arguments.tier}: as you said"]
+        verdicts = tiers.judge(registry, hardware.detect(context.store.directory))
+        reasons += [
+            f"      this machine lacks {', '.join(one.lacks)}" for one in verdicts if one.tier is tier and one.lacks
+        ]
     elif before and before.tier in names and not arguments.tier and not arguments.benchmark:
         tier = registry.tier(before.tier)
         reasons = [f"tier {tier.name} ({tier.about}): chosen for this machine before; --tier auto looks at it anew"]
@@ -300,7 +310,9 @@ def run_fetch(arguments: argparse.Namespace) -> int:
         context.store.settle(model.id for model in choice.models)
         if choice.selection and choice.models:
             context.store.select(choice.selection)
-        return _report([model.id for model in choice.models], [], {}, arguments)
+        status = _report([model.id for model in choice.models], [], {}, arguments)
+        _say_next(choice, arguments, out, [])
+        return status
     if not _ask("fetch?", yes=arguments.yes):
         return 1
     return _fetch(arguments, context, choice)
@@ -354,7 +366,10 @@ def _fetch(arguments: argparse.Namespace, context: Context, choice: Choice) -> i
     web.close()
     if choice.selection and not outcome.failed:
         context.store.select(choice.selection)
-    return _report(outcome.present, outcome.fetched, outcome.failed, arguments)
+    status = _report(outcome.present, outcome.fetched, outcome.failed, arguments)
+    if not outcome.failed:
+        _say_next(choice, arguments, out, outcome.fetched)
+    return status
 
 
 def _report(
@@ -370,19 +385,39 @@ def _report(
         print(f"FAIL  {', '.join(names)}\n      {why}", file=sys.stderr)
     if failed:
         print(_AFTER_FAILURE, file=sys.stderr)
-        return 1
-    if any(True for _ in fetched) and "vosk" in catalog.names("stt"):
-        print("then: asterisk-ai provider test local")
-    return 0
+    return 1 if failed else 0
+
+
+def _say_next(choice: Choice, arguments: argparse.Namespace, out: Any, fetched: Sequence[str]) -> None:
+    """From models to a pipeline: what their engines lack still, how to try them, and how to use them."""
+    engines = dict.fromkeys(model.engine for model in choice.models if model.engine in ENGINES)
+    lacking = [catalog.LIBRARIES[engine] for engine in engines if importlib.util.find_spec(engine) is None]
+    if lacking:
+        python = shlex.quote(sys.executable)
+        print(f"first: {python} -m pip install {' '.join(lacking)}    the engines themselves", file=out)
+    elif not fetched:
+        return
+    if engines:
+        config = f" --config {shlex.quote(arguments.config)}" if arguments.config else ""
+        pipeline = "local-llm" if "gpt4all" in engines and len(engines) == 1 else "local"
+        print(f"then: asterisk-ai provider test {pipeline}{config}      tries them", file=out)
+        print(f"      asterisk-ai provider switch {pipeline}{config}    uses them for calls", file=out)
+        if "gpt4all" in engines and pipeline == "local":
+            print("      (local-llm instead of local: the language model answers, by the agents' `prompt`)", file=out)
 
 
 # -- verify, remove, path
 
 
+def _known(names: Sequence[str], context: Context) -> list[str]:
+    """Models of the registry or that are here. Raises ConfigError with what was probably meant."""
+    return [name if name in context.store.ids() else context.registry.model(name).id for name in names]
+
+
 def run_verify(arguments: argparse.Namespace) -> int:
     """Exit status 1 where one is missing or damaged."""
     context = _context(arguments)
-    names = arguments.names or context.store.ids()
+    names = _known(arguments.names, context) or context.store.ids()
     problems = {}
     for name in names:
         model = context.registry.models.get(name)
@@ -404,23 +439,24 @@ def run_remove(arguments: argparse.Namespace) -> int:
     for name in arguments.names:
         if store.missing(name) and name not in leftovers:
             raise ConfigError(f"{name} is not here; here are: {', '.join([*store.ids(), *leftovers]) or 'none'}")
-    if arguments.dry_run or not _ask(f"delete {', '.join(arguments.names)} from {store.directory}?", yes=arguments.yes):
-        if arguments.dry_run:
-            print(f"would delete {', '.join(arguments.names)} from {store.directory}")
-        return 0 if arguments.dry_run else 1
-    with store.lock():
-        freed = {name: store.remove(name) for name in arguments.names}
+    what = f"{', '.join(arguments.names)} from {store.directory}"
+    if arguments.dry_run:
+        freed, said = {name: store.held(name) for name in arguments.names}, "would be deleted, {} would be free again"
+    elif not _ask(f"delete {what}?", yes=arguments.yes):
+        return 1
+    else:
+        with store.lock():
+            freed, said = {name: store.remove(name) for name in arguments.names}, "deleted, {} are free again"
     if arguments.json:
         _dump(freed)
     else:
-        for name, size in freed.items():
-            print(f"{name}: deleted, {size_text(size)} are free again")
+        print("\n".join(f"{name}: {said.format(size_text(size))}" for name, size in freed.items()))
     return 0
 
 
 def run_path(arguments: argparse.Namespace) -> int:
     context = _context(arguments)
-    found = {name: str(context.store.path(name)) for name in arguments.names}
+    found = {name: str(context.store.path(name)) for name in _known(arguments.names, context)}
     if arguments.json:
         _dump(found)
     else:

@@ -7,16 +7,16 @@ import asyncio
 import difflib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from asterisk_ai.cli import running
 from asterisk_ai.cli.dialplan import Finding, print_findings
-from asterisk_ai.cli.provider_trial import trial
-from asterisk_ai.config import AgentConfig, Config, Names, PipelineConfig, edit, find, parse
-from asterisk_ai.errors import AsteriskAIError, ConfigError
+from asterisk_ai.cli.provider_trial import quiet, rehearse, trial
+from asterisk_ai.config import AgentConfig, Config, Names, PipelineConfig, edit, find, parse, share_path
+from asterisk_ai.errors import AsteriskAIError, ConfigError, ProviderError
 from asterisk_ai.lineup import Engines, Lineup
 from asterisk_ai.providers import catalog
 
@@ -44,6 +44,7 @@ def add_parser(commands: Any) -> None:
     show.add_argument("name", nargs="?", metavar="PIPELINE", help="the active one where it is left out")
     test = add("test", run_test, "make, start and try the engines of a pipeline, or one engine, without the server")
     test.add_argument("name", nargs="?", metavar="PIPELINE|ENGINE", help="the active pipeline where it is left out")
+    test.add_argument("--say", default="", metavar="TEXT", help="the sample that is spoken, heard and answered")
     switch = add("switch", run_switch, "use another pipeline (or other engines for one stage) from the next call on")
     switch.add_argument("name", metavar="PIPELINE|STAGE=ENGINE[,ENGINE]", help="e.g. local, or stt=vosk,pocketsphinx")
     switch.add_argument("--agent", metavar="NAME", help="for this agent only")
@@ -115,13 +116,21 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 def run_test(arguments: argparse.Namespace) -> int:
     _, _, config = _load(arguments, strict=True)
+    quiet()
     name = arguments.name or config.pipeline
     if name not in config.pipelines:
         config = _with_engine(config, name)
         name = "test"
-    findings = asyncio.run(_try(config, name))
-    print_findings(findings)
-    return 1 if any(finding.ok is False for finding in findings) else 0
+    return asyncio.run(_show(_try(config, name, arguments.say)))
+
+
+async def _show(findings: AsyncIterator[Finding]) -> int:
+    """Print them as they come; the exit status."""
+    failed = False
+    async for finding in findings:
+        print_findings([finding])
+        failed = failed or finding.ok is False
+    return 1 if failed else 0
 
 
 def _stages(pipeline: PipelineConfig) -> str:
@@ -157,23 +166,30 @@ def _one_agent(config: Config) -> dict[str, AgentConfig]:
     return {agent.name: replace(agent, pipeline="")}
 
 
-async def _try(config: Config, name: str) -> list[Finding]:
-    """Start the engines of one pipeline with one agent and let each do a little."""
+async def _try(config: Config, name: str, sample: str) -> AsyncIterator[Finding]:
+    """Start the engines of one pipeline with one agent, let each do a little, and then all of them take a turn."""
     lineup = Lineup(replace(config, pipeline=name, agents=_one_agent(config)), Engines())
     began = time.monotonic()
-    findings = []
-    await lineup.start()
     try:
+        await lineup.start()
         for label, state in lineup.readiness().items():
-            findings.append(Finding(state.ready, f"{label}{'' if state.ready else ': ' + state.reason}"))
-        findings.append(Finding(None, f"{name}: started in {time.monotonic() - began:.1f} s"))
+            if not state.ready:
+                yield Finding(False, f"{label}: {state.reason}")
+        yield Finding(True, f"{name}: started in {time.monotonic() - began:.1f} s")
         for agent in lineup.agents.values():
             for stage, chain in (("stt", agent.stt), ("llm", agent.llm), ("tts", agent.tts)):
-                ready = [member for member in getattr(chain, "members", ()) if member.readiness().ready]
-                findings += [await _tried(stage, member) for member in ready]
+                for member in getattr(chain, "members", ()):
+                    if member.readiness().ready:
+                        yield await _tried(stage, member)
+            if lineup.problems():
+                continue
+            try:
+                async for finding in rehearse(agent, sample):
+                    yield finding
+            except ProviderError as error:
+                yield Finding(False, str(error))
     finally:
         await lineup.close()
-    return findings
 
 
 async def _tried(stage: str, member: Any) -> Finding:
@@ -192,6 +208,7 @@ async def _tried(stage: str, member: Any) -> Finding:
 
 def run_switch(arguments: argparse.Namespace) -> int:
     file, text, config = _load(arguments)
+    quiet()
     path, value = _change(config, arguments.name, arguments.agent)
     new = edit.edited(text, path, value, file=str(file))
     wanted = parse(new, str(file), _Environment())
@@ -201,6 +218,12 @@ def run_switch(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print("".join(difference) or "nothing would change")
         return 0
+    if file.parent == share_path("etc-asterisk"):
+        raise ConfigError(
+            "this is the sample of the package, which updates replace: make one of your own with "
+            f"`asterisk-ai dialplan install` (for /etc/asterisk) or `cp {file} .`, and start the server with it",
+            file=str(file),
+        )
     state = running.health(config)
     if state is not None and not running.uses(state, file):
         raise ConfigError(f"the running server uses {state.get('config') or 'the packaged one'}", file=str(file))
@@ -251,11 +274,20 @@ def _refusals(wanted: Config, state: Mapping[str, Any] | None, arguments: argpar
         lineup = Lineup(wanted, Engines())
         await lineup.start()
         try:
-            return lineup.problems()
+            found = lineup.problems()
+            if not found:
+                _say_not_ready({label: state.reason for label, state in lineup.readiness().items() if not state.ready})
+            return found
         finally:
             await lineup.close()
 
     return [f"{problem} (--force switches all the same)" for problem in asyncio.run(problems())]
+
+
+def _say_not_ready(reasons: Mapping[str, str]) -> None:
+    """Calls go well without these engines, but the administrator has asked for them."""
+    for label, reason in reasons.items():
+        print(f"not ready, so that the next in line serves: {label}: {reason}")
 
 
 def _roll_back(file: Path, text: str, new: str, config: Config) -> None:
@@ -287,8 +319,12 @@ def run_reload(arguments: argparse.Namespace) -> int:
 
 def _report(state: Mapping[str, Any], config: Config) -> None:
     print(f"in use for new calls: {state.get('active_pipeline')} ({state.get('active_calls', 0)} calls in progress)")
-    for problem in state.get("problems", ()):
+    problems = state.get("problems", ())
+    for problem in problems:
         print(f"  NOT READY: {problem}")
+    if not problems:
+        engines: Mapping[str, Mapping[str, Any]] = state.get("providers", {})
+        _say_not_ready({label: str(one.get("reason")) for label, one in engines.items() if not one.get("ready")})
     for agent in config.agents.values():
         if agent.pipeline and agent.pipeline != config.pipeline:
             print(f"  agent {agent.name} has a pipeline of its own: {agent.pipeline}")

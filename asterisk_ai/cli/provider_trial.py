@@ -1,13 +1,29 @@
-"""A small piece of work for one engine, to see that it does any."""
+"""A small piece of work for one engine, and one turn of a conversation for all of a pipeline."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
+from asterisk_ai.agent import Agent
+from asterisk_ai.audio.resample import Resampler
+from asterisk_ai.cli.dialplan import Finding
 from asterisk_ai.errors import ProviderUnavailable
-from asterisk_ai.providers.base import Do, Hints, Say, TurnRequest
+from asterisk_ai.providers.base import Do, Hints, Say, Transcript, TurnRequest
+
+_LINE_RATE = 8000
 
 _GRAMMAR = "#JSGF V1.0;\ngrammar trial;\npublic <trial> = hello | goodbye;\n"
+
+
+def quiet() -> None:
+    """What engines log is told as a finding already."""
+    logging.getLogger("asterisk_ai").addHandler(logging.NullHandler())
 
 
 async def trial(stage: str, engine: Any) -> str:
@@ -45,3 +61,100 @@ async def _speaks(engine: Any) -> str:
     if not length:
         raise ProviderUnavailable("tts", "made no audio of 'Hello.'")
     return f"made {length / 2 / engine.sample_rate:.1f} s of speech"
+
+
+# ---- a turn of all three ----------------------------------------------------------------
+
+
+async def rehearse(agent: Agent, text: str = "") -> AsyncIterator[Finding]:
+    """One turn of a conversation, at the pace of a call: ``text`` is spoken, heard, answered, and the answer spoken.
+
+    Without ``text`` it is something that the language model says it understands. Raises ProviderError.
+    """
+    sample = getattr(_first(agent.llm), "sample", None)
+    text = text or (sample() if sample else "") or "Hello."
+    audio = await _spoken(agent.tts, text)
+    yield Finding(True, f"sample: {text!r}, {audio.seconds:.1f} s of the pipeline's own voice")
+    words, heard_ms = await _heard(agent, audio)
+    right = words.accepted and _plain(words.text) == _plain(text)
+    if right:
+        yield Finding(True, f"stt: heard that, {heard_ms:.0f} ms after its end")
+    else:
+        what = f"heard {words.text!r}" if words.text else "heard nothing"
+        hint = "an artificial voice is no caller: asterisk-ai call --wav FILE tries a recording"
+        yield Finding(None, f"stt: {what}, {heard_ms:.0f} ms after its end", hint)
+    began = time.monotonic()
+    answer, first_ms, done = [], 0.0, ""
+    async with agent.llm.reply(TurnRequest(text)) as parts:
+        async for part in parts:
+            first_ms = first_ms or (time.monotonic() - began) * 1000
+            if isinstance(part, Say):
+                answer.append(part.text)
+            elif isinstance(part, Do):
+                done = f" [{part.kind}]"
+    whole_ms = (time.monotonic() - began) * 1000
+    said = f"{' '.join(answer)!r}{done}"
+    yield Finding(True, f"llm: {said}, begun after {first_ms:.0f} ms, whole after {whole_ms:.0f} ms")
+    reply = await _spoken(agent.tts, (answer or ["Hello."])[0])
+    yield Finding(
+        True,
+        f"tts: first sound after {reply.first_ms:.0f} ms, {reply.seconds:.1f} s of speech in {reply.whole_ms:.0f} ms",
+    )
+    turn = agent.config.turn
+    total = heard_ms + first_ms + reply.first_ms
+    yield Finding(
+        True,
+        f"a caller hears the answer {total:.0f} ms after the turn is known to have ended "
+        f"(by {turn.endpoint_complete_ms:g} to {turn.endpoint_incomplete_ms:g} ms of silence)",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Speech:
+    """Samples of 16 bits at ``rate``, and how long they took."""
+
+    pcm: bytes
+    rate: int
+    first_ms: float
+    whole_ms: float
+
+    @property
+    def seconds(self) -> float:
+        return len(self.pcm) / 2 / self.rate
+
+
+async def _spoken(tts: Any, text: str) -> _Speech:
+    began, first, pcm = time.monotonic(), 0.0, bytearray()
+    async with tts.open(text) as audio:
+        async for piece in audio:
+            first = first or time.monotonic()
+            pcm += piece
+    ended = time.monotonic()
+    if not pcm:
+        raise ProviderUnavailable("tts", f"made no audio of {text!r}")
+    return _Speech(bytes(pcm), int(tts.sample_rate), (first - began) * 1000, (ended - began) * 1000)
+
+
+async def _heard(agent: Agent, speech: _Speech) -> tuple[Transcript, float]:
+    """The words of it as of a caller on a telephone line, and milliseconds from its end until they were there."""
+    line = Resampler(speech.rate, _LINE_RATE)
+    pcm = line.push(speech.pcm) + line.flush()
+    frame = _LINE_RATE // 50 * 2
+    async with agent.stt.open(rate=_LINE_RATE, hints=agent.llm.hints({})) as stream:
+        began = time.monotonic()
+        for number, start in enumerate(range(0, len(pcm), frame), 1):
+            stream.feed(pcm[start : start + frame])
+            await asyncio.sleep(max(0.0, began + number / 50 - time.monotonic()))
+        for _ in range(10):  # the silence by which the end is known
+            stream.feed(bytes(frame))
+        ended = time.monotonic()
+        words = await stream.finish()
+    return words, (time.monotonic() - ended) * 1000
+
+
+def _first(chain: Any) -> Any:
+    return chain.first().engine
+
+
+def _plain(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.lower())

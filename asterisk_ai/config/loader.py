@@ -15,6 +15,7 @@ from asterisk_ai.config.document import Document
 from asterisk_ai.config.reader import Reader, did_you_mean
 from asterisk_ai.config.schema import (
     DIAGNOSTIC_AGENTS,
+    READY_MADE,
     WORKER_PORTS_EACH,
     AudioSocketConfig,
     Config,
@@ -64,7 +65,10 @@ def parse(text: str, file: str = "asterisk_ai.yaml", environ: Mapping[str, str] 
     read: Config = reader.read_class(Config, root, "")
     agents = {name: dataclasses.replace(agent, name=name) for name, agent in read.agents.items()}
     default = read.default_agent or (next(iter(agents)) if len(agents) == 1 else "")
-    config = dataclasses.replace(read, agents=agents, default_agent=default, source=file, lines=reader.lines)
+    pipelines = {**read.pipelines, **{name: one for name, one in READY_MADE.items() if name not in read.pipelines}}
+    config = dataclasses.replace(
+        read, agents=agents, pipelines=pipelines, default_agent=default, source=file, lines=reader.lines
+    )
     if not reader.problems:  # names that point to parts that are themselves wrong would only confuse
         _check_names(config, reader)
         _check_listeners(config, reader)

@@ -84,6 +84,14 @@ class PipelineConfig:
     """... for so long, then tried by one call."""
 
 
+_LOCAL = PipelineConfig(stt=Names(("vosk", "pocketsphinx")), tts=Names(("piper", "espeak")))
+READY_MADE: Mapping[str, PipelineConfig] = {
+    "local": _LOCAL,
+    "local-llm": dataclasses.replace(_LOCAL, llm=Names(("gpt4all", "rules")), llm_seconds=10.0),
+}
+"""Pipelines of what `asterisk-ai models fetch` got, where the file has none of the name."""
+
+
 @dataclass(frozen=True, slots=True)
 class AudioSocketConfig:
     """The listener for audio. ``advertise`` is host:port as Asterisk reaches it, empty for ``host:port``."""

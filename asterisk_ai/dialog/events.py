@@ -155,6 +155,21 @@ class DropUtterance:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """Begin to make the answer to ``text``, which the caller may yet go on from; nothing of it may be heard or done.
+
+    The :class:`Answer` to the same text takes it up. A newer draft, any other answer and a prompt replace it.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropDraft:
+    """The caller goes on, or is gone: give the draft up."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Ask the language model and speak what it says."""
 
@@ -213,15 +228,5 @@ class Leave:
     arguments: Mapping[str, str] = field(default_factory=dict)
 
 
-Action = (
-    OpenUtterance
-    | CloseUtterance
-    | DropUtterance
-    | Answer
-    | Speak
-    | SpeakFiller
-    | PauseReply
-    | ResumeReply
-    | StopReply
-    | Leave
-)
+SpeechAction = Draft | DropDraft | Answer | Speak | SpeakFiller | PauseReply | ResumeReply | StopReply
+Action = OpenUtterance | CloseUtterance | DropUtterance | SpeechAction | Leave

@@ -1,13 +1,9 @@
-"""Cutting a reply into sentences, and what of it the caller heard when it was cut off."""
+"""What of a reply the caller heard when it was cut off."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-# A full stop inside a number or an abbreviation of one letter is no end: "3.5", "e.g. this" (lower case follows).
-_SENTENCE_END = re.compile(r"[.!?][\"')\]]*(\s+)(?=\S)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,24 +12,15 @@ class Spoken:
 
     text: str
     samples: int
-
-
-def sentences(text: str) -> list[str]:
-    """Cut ``text`` where a speaker would pause; joined by blanks it is the text again, white space aside."""
-    pieces, start = [], 0
-    for end in _SENTENCE_END.finditer(text):
-        if not text[end.end()].islower():
-            pieces.append(text[start : end.start(1)].strip())
-            start = end.end()
-    last = text[start:].strip()
-    return [*pieces, last] if last else pieces
+    words: tuple[tuple[int, int], ...] = ()
+    """Where the engine tells it: after how many samples how many of the words were spoken, both growing."""
 
 
 def heard_text(pieces: Iterable[Spoken], played: int) -> str:
     """The words of ``pieces`` that ``played`` samples of audio hold.
 
-    Without word times from the engine a piece's words share its samples by
-    their length in letters; a word that was begun is not counted as heard.
+    A word that was begun is not counted as heard. Without word times from the
+    engine a piece's words share its samples by their length in letters.
     """
     heard: list[str] = []
     for piece in pieces:
@@ -49,6 +36,9 @@ def heard_text(pieces: Iterable[Spoken], played: int) -> str:
 
 def _first_words(piece: Spoken, played: int) -> list[str]:
     words = piece.text.split()
+    if piece.words:
+        known = [count for samples, count in piece.words if samples <= played]
+        return words[: known[-1] if known else 0]
     total = sum(len(word) + 1 for word in words)
     budget = total * played / piece.samples
     heard: list[str] = []

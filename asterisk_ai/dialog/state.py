@@ -47,6 +47,8 @@ class TurnParams:
     """The same where the words are a whole answer: the grammar's end, a slot that is full."""
     endpoint_incomplete_ms: float = 1000.0
     """The same where they are no answer as they stand ("my number is five five ...")."""
+    answer_ahead: bool = True
+    """Begin to make the answer in a pause that may be the turn's end; it is given up where the caller goes on."""
     barge_in: bool = True
     """False: half duplex, the caller is not listened to while the agent speaks."""
     barge_in_ms: float = 140.0
@@ -111,6 +113,10 @@ class TurnState:
     utterance_at: float = 0.0
     partial: WordsPartial | None = None
     """The newest words of the open utterance, if nothing was said after them."""
+    draft: str = ""
+    """Words whose answer is being made ahead of the turn's end."""
+    drafts: int = 0
+    """How many were begun for this utterance."""
     awaited: int = 0
     """Number of the closed utterance whose words have not come yet, 0 for none."""
     awaited_ms: float = 0.0

@@ -1,4 +1,4 @@
-"""Turn-taking: who speaks, who may, and what happens next. Pure: time is an argument.
+"""The conversation coordinator: who speaks, who may, and what happens next. Pure: time is an argument.
 
 ``step`` takes one event and returns the next state with the actions to carry
 out; ``deadline`` says when to come back with a :class:`~.events.Timer` if
@@ -30,6 +30,8 @@ from asterisk_ai.dialog.events import (
     Answer,
     CloseUtterance,
     DigitDialled,
+    Draft,
+    DropDraft,
     DropUtterance,
     Event,
     HungUp,
@@ -57,6 +59,7 @@ Step = tuple[TurnState, tuple[Action, ...]]
 
 _RECHECK = 0.02  # a frame: how often a doubtful interruption is looked at again
 _PART_SECONDS = 120.0  # nobody says a sentence for longer: the engine that makes the next one is stuck
+_MAX_DRAFTS = 3  # of one utterance: a caller who pauses at every word is not answered ahead any more
 _AGENT_BUSY = (Phase.GREETING, Phase.SPEAKING, Phase.THINKING)
 _AUDIBLE = (Phase.GREETING, Phase.SPEAKING, Phase.CLOSING)
 
@@ -147,11 +150,11 @@ def step(state: TurnState, event: Event, now: float, params: TurnParams) -> Step
         case VoiceOnset():
             return _onset(state, event, params)
         case VoiceOffset():
-            return _offset(state, event)
+            return _offset(state, event, params)
         case DigitDialled():
             return _digit(state, event, now)
         case WordsPartial():
-            return _partial(state, event, now)
+            return _partial(state, event, now, params)
         case WordsFinal():
             return _words(state, event, now, params)
         case RecognitionFailed():
@@ -205,6 +208,8 @@ def _drop_all(state: TurnState, outcome: str) -> tuple[Action, ...]:
         actions += (DropUtterance(state.awaited),)
     if state.utterance_open:
         actions += (DropUtterance(state.utterance),)
+    if state.draft:
+        actions += (DropDraft(),)
     if state.reply_live:
         actions += (StopReply(state.reply, outcome),)
     return actions
@@ -212,7 +217,7 @@ def _drop_all(state: TurnState, outcome: str) -> tuple[Action, ...]:
 
 def _quiet(state: TurnState) -> TurnState:
     """The state after :func:`_drop_all`'s actions."""
-    return replace(state, utterance_open=False, partial=None, awaited=0, reply_live=False)
+    return replace(state, utterance_open=False, partial=None, draft="", awaited=0, reply_live=False)
 
 
 # ---- the caller speaks ------------------------------------------------------
@@ -223,7 +228,7 @@ def _onset(state: TurnState, event: VoiceOnset, params: TurnParams) -> Step:
     state = replace(state, voice=True, voice_at=event.at, partial=None)
     listens = state.phase in (Phase.LISTENING, Phase.INTERRUPTED)
     if state.utterance_open:
-        return state, ()  # speech goes on after a short pause: the same utterance
+        return _undraft(state)  # speech goes on after a short pause: the same utterance
     if listens or (state.phase in _AGENT_BUSY and params.barge_in):
         return _open(state, event.at, params)
     return state, ()
@@ -236,27 +241,45 @@ def _open(state: TurnState, at: float, params: TurnParams) -> Step:
         utterance_open=True,
         utterance_at=at,
         partial=None,
+        drafts=0,
         barge_check=at + params.barge_in_ms / 1000,
     )
     return state, (OpenUtterance(state.utterance),)
 
 
-def _offset(state: TurnState, event: VoiceOffset) -> Step:
+def _offset(state: TurnState, event: VoiceOffset, params: TurnParams) -> Step:
     state = replace(state, voice=False, voice_end=event.at)
     if state.utterance_open and state.phase in _AGENT_BUSY:
         # Too short to be an interruption, else the timer would have fired while it lasted.
         return replace(state, utterance_open=False), (DropUtterance(state.utterance),)
-    return state, ()
+    return _drafted(state, params)
 
 
-def _partial(state: TurnState, event: WordsPartial, now: float) -> Step:
+def _partial(state: TurnState, event: WordsPartial, now: float, params: TurnParams) -> Step:
     if not state.utterance_open or event.utterance != state.utterance:
         return state, ()
+    stopped: tuple[Action, ...] = ()
     state = replace(state, partial=event)
     takes_turn = event.accepted and event.text and not is_backchannel(event.text, state.language)
     if state.phase is Phase.INTERRUPTED and takes_turn:
-        return _taken(state, now)
-    return state, ()
+        state, stopped = _taken(state, now)
+    state, drafted = _drafted(state, params)
+    return state, stopped + drafted
+
+
+def _drafted(state: TurnState, params: TurnParams) -> Step:
+    """In a pause with words that could be the whole turn: begin the answer, the endpoint's silence is time to use."""
+    words = state.partial
+    pausing = state.phase is Phase.LISTENING and state.utterance_open and not state.voice
+    if not (params.answer_ahead and pausing and words and words.accepted and words.text) or state.digits:
+        return state, ()
+    if words.text == state.draft or state.drafts >= _MAX_DRAFTS:
+        return state, ()
+    return replace(state, draft=words.text, drafts=state.drafts + 1), (Draft(words.text),)
+
+
+def _undraft(state: TurnState) -> Step:
+    return (replace(state, draft=""), (DropDraft(),)) if state.draft else (state, ())
 
 
 def _words(state: TurnState, event: WordsFinal, now: float, params: TurnParams) -> Step:
@@ -267,7 +290,9 @@ def _words(state: TurnState, event: WordsFinal, now: float, params: TurnParams) 
         return _judged(state, event, now, params)
     # Beside dialled digits, refused speech is the tone of the keys that leaked into the audio.
     if not event.accepted and (state.awaited_ms < params.min_utterance_ms or state.digits):
-        return _listen(state, now)
+        state, dropped = _undraft(state)
+        state, actions = _listen(state, now)
+        return state, dropped + actions
     return _answer(state, now, text=event.text, understood=event.accepted)
 
 
@@ -284,6 +309,7 @@ def _answer(state: TurnState, now: float, *, text: str, understood: bool = True,
         interruptible=True,
         no_inputs=0,
         digits="",
+        draft="",
     )
     return state, (Answer(state.reply, text, understood, dialled),)
 
@@ -300,8 +326,9 @@ def _barge_in(state: TurnState, event: Timer, now: float, params: TurnParams) ->
         if voiced_ms < params.barge_in_confirm_ms:
             return replace(state, barge_check=now + _RECHECK), ()
         # The caller goes on: the newest utterance counts.
-        dropped = (DropUtterance(state.awaited),) if state.awaited else ()
-        return replace(state, phase=Phase.LISTENING, since=now, awaited=0), dropped
+        dropped: tuple[Action, ...] = (DropUtterance(state.awaited),) if state.awaited else ()
+        state, undone = _undraft(state)
+        return replace(state, phase=Phase.LISTENING, since=now, awaited=0), dropped + undone
     check = state.utterance_at + params.barge_in_confirm_ms / 1000
     state = replace(state, phase=Phase.INTERRUPTED, held=state.phase, since=now, barge_check=check)
     return state, (PauseReply(state.reply),)
@@ -387,6 +414,7 @@ def _speak(state: TurnState, text: str, now: float, *, interruptible: bool = Tru
         audible_at=None,
         answering=False,
         interruptible=interruptible,
+        draft="",
     )
     return state, (Speak(state.reply, text, interruptible, then),)
 
@@ -417,7 +445,9 @@ def _listen(state: TurnState, now: float) -> Step:
         return replace(state, digits_at=now), ()
     if state.voice and not state.utterance_open:
         # Half duplex, or not interruptible: the caller speaks already, so hear the rest of it.
-        state = replace(state, utterance=state.utterance + 1, utterance_open=True, utterance_at=now, partial=None)
+        state = replace(
+            state, utterance=state.utterance + 1, utterance_open=True, utterance_at=now, partial=None, drafts=0
+        )
         return state, (OpenUtterance(state.utterance),)
     return state, ()
 

@@ -142,7 +142,6 @@ class Fetcher:
     def _finish(self, model: Model, hashes: dict[str, str]) -> None:
         """Unpack, and make it a model of the store."""
         made = self._store.staging(model.id) / _MADE
-        main = model.files[0].path
         if model.archive:
             if made.exists():  # of a run that was killed while unpacking
                 shutil.rmtree(made)
@@ -153,10 +152,9 @@ class Fetcher:
             except (ModelError, OSError):
                 shutil.rmtree(made, ignore_errors=True)  # a full disk is to be given back what was taken
                 raise
-            main = ""
         if self._stop.is_set():
             raise Stopped
-        self._store.install(model.id, made, main, model.digests, hashes)
+        self._store.install(model.id, made, model.main, model.digests, hashes)
         self._listener.finished(model.id, "there")
 
     def _check_stop(self) -> None:

@@ -94,6 +94,11 @@ class Model:
         return sum(file.size for file in self.files)
 
     @property
+    def main(self) -> str:
+        """What engines open: a file, or "" for the folder of what came in an archive."""
+        return "" if self.archive else self.files[0].path
+
+    @property
     def digests(self) -> dict[str, str]:
         """What was asked for, by file: the manifest keeps it, so that a newer registry is noticed."""
         return {file.path: file.digest for file in self.files}

@@ -142,9 +142,12 @@ class Web:
         if parts.username:
             secret = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
             headers = urllib3.make_headers(proxy_basic_auth=secret)
-        return urllib3.ProxyManager(
-            proxy, proxy_headers=headers, ssl_context=self._tls, proxy_ssl_context=self._tls, maxsize=16
-        )
+        try:
+            return urllib3.ProxyManager(
+                proxy, proxy_headers=headers, ssl_context=self._tls, proxy_ssl_context=self._tls, maxsize=16
+            )
+        except problems.HTTPError as error:
+            raise Refusal(f"the proxy {_without_password(proxy)} is not http://host:port") from error
 
 
 class _Response:

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from asterisk_ai.config import Config
+from asterisk_ai.config import Config, ModelsConfig, find
 from asterisk_ai.errors import ModelError
 from asterisk_ai.models.registry import MANIFEST, Model
 
@@ -75,7 +75,8 @@ class Selection:
 
 def store_of(config: Config) -> Store:
     """The store that a configuration names. Its errors name the command with that very configuration."""
-    options = f" --config {shlex.quote(config.source)}" if config.models.directory else ""
+    own = config.models != ModelsConfig()
+    options = f" --config {shlex.quote(config.source)}" if own and Path(config.source) != find() else ""
     return Store(config.models_path(), options)
 
 
@@ -255,11 +256,16 @@ class Store:
         if self.folder(name).exists():  # gone at once: nobody may meet half of it
             _remove(aside)
             self.folder(name).rename(aside)
-        freed = 0
+        freed = self.held(name)
         for folder in (aside, self.staging(name)):
-            freed += sum(one.stat().st_size for one in folder.rglob("*") if one.is_file() and not one.is_symlink())
             _remove(folder)
         return freed
+
+    def held(self, name: str) -> int:
+        """Bytes on the disk of a model and of what is left of fetching it."""
+        folders = (self.folder(name), self.directory / f"{_OLD}{name}", self.staging(name))
+        files = (one for folder in folders for one in folder.rglob("*"))
+        return sum(one.stat().st_size for one in files if one.is_file() and not one.is_symlink())
 
     def settle(self, names: Iterable[str]) -> None:
         """For models that were found well: :meth:`freshen` and :meth:`sweep`, where we may and nobody else is at it."""

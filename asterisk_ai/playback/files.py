@@ -174,6 +174,7 @@ class FileSink:
     def close(self) -> None:
         """The call is over: nobody waits any more, nothing is left in the spool."""
         self._closed = True
+        self.on_digit = None
         self.clear()
 
 

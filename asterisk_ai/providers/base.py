@@ -10,7 +10,7 @@ or :class:`~asterisk_ai.errors.ProviderRejected` (not worth one).
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -110,6 +110,9 @@ class Message:
     text: str
 
 
+async def _at_once() -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
     """What the caller did, for the language model to answer.
@@ -119,6 +122,9 @@ class TurnRequest:
     :param history: earlier turns as heard, oldest first.
     :param memory: what the model remembered with :class:`Remember`; empty on the first turn.
     :param caller: ``number``, ``name``, ``channel``, ``dialled`` as the dialplan told them.
+    :param certain: to be awaited before anything is done that cannot be undone, such as an HTTP request that
+        changes something: the answer may be made ahead, while the caller might still go on speaking, and then it
+        is given up. Parts that are yielded wait by themselves.
     """
 
     text: str
@@ -127,6 +133,7 @@ class TurnRequest:
     history: Sequence[Message] = ()
     memory: Mapping[str, Any] = field(default_factory=dict)
     caller: Mapping[str, str] = field(default_factory=dict)
+    certain: Callable[[], Awaitable[object]] = field(default=_at_once, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +188,21 @@ class LanguageModel(Protocol):
     def readiness(self) -> Readiness: ...
 
 
+class MarkedPcm(bytes):
+    """Audio that ends where a word of the text does: ``words`` of them, parted by white space, are spoken with it.
+
+    For synthesisers that know the times of their words; others yield plain ``bytes``. What a caller who
+    interrupts has heard is then told by these times, not by the words' length.
+    """
+
+    words: int
+
+    def __new__(cls, pcm: bytes, words: int) -> MarkedPcm:
+        piece = super().__new__(cls, pcm)
+        piece.words = words
+        return piece
+
+
 class TextToSpeech(Protocol):
     """A synthesiser, shared by all calls."""
 
@@ -191,7 +213,10 @@ class TextToSpeech(Protocol):
     def open(
         self, text: str, *, voice: str = "", speed: float = 1.0
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Speak ``text``: PCM in pieces as they are made. Empty text yields nothing."""
+        """Speak ``text``: PCM in pieces as they are made, :class:`MarkedPcm` where words end if their times are known.
+
+        Empty text yields nothing.
+        """
 
     async def start(self) -> None: ...
 

@@ -46,6 +46,9 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
 )
 """The engine's library (its import name) to the extra of this package that installs it."""
 
+LIBRARIES: Mapping[str, str] = MappingProxyType({"vosk": "vosk", "gpt4all": "gpt4all", "piper": "piper-tts"})
+"""Import names of the local engines' libraries to what pip calls them."""
+
 
 def names(kind: str) -> tuple[str, ...]:
     """The engines of ``kind`` (stt, llm, tts) that this package brings."""

@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import bisect
 import ctypes
 import functools
 import os
 import queue
+import re
 import shutil
 import tempfile
 import threading
 import unicodedata
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,7 +32,7 @@ from typing import Any
 import espeakng_loader
 
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.base import Readiness
+from asterisk_ai.providers.base import MarkedPcm, Readiness
 
 NAME = "espeak"
 MAX_TEXT = 5000
@@ -45,7 +48,26 @@ _CHARS_UTF8 = 1
 _POSITION_CHARACTER = 1
 _RATE = 1
 _SLOWEST, _FASTEST = 80, 450
-_SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_EVENT_WORD = 1
+_LIST_TERMINATED = 0
+
+
+class _Event(ctypes.Structure):
+    """``espeak_EVENT``: ``text_position`` counts characters from 1, ``audio_position`` ms."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+_SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 class _Library:
@@ -82,11 +104,16 @@ class _Library:
     def _select(self, voice: str) -> bool:
         return bool(self._library.espeak_SetVoiceByName(voice.encode()) == 0)
 
-    def _spoken(self, samples: Any, count: int, _events: Any) -> int:
-        """Called by espeak with each piece; 1 makes it stop."""
+    def _spoken(self, samples: Any, count: int, events: Any) -> int:
+        """Called by espeak with each piece and what is in it; 1 makes it stop."""
         job = self._job
         if job is None or job.left:
             return 1
+        for event in events if events else ():
+            if event.type == _LIST_TERMINATED:
+                break
+            if event.type == _EVENT_WORD:
+                job.mark(event.text_position - 1, event.audio_position * self.sample_rate // 1000)
         if count > 0 and samples:
             job.push(ctypes.string_at(samples, count * 2))
         return 0
@@ -120,14 +147,26 @@ class _Job:
     """
 
     def __init__(self, text: str, voice: str, words_per_minute: int) -> None:
-        self.text, self.voice, self.words_per_minute = text, voice, words_per_minute
+        self.text, self.voice, self.words_per_minute = speakable(text), voice, words_per_minute
         self.left = False
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._lock = threading.Lock()
         self._audio = bytearray()
+        self._yielded = 0  # bytes
+        # Where what is spoken has not the words of the text, the times of its words are of no use.
+        same = len(self.text.split()) == len(text.split())
+        self._starts = [word.start() for word in re.finditer(r"\S+", self.text)] if same else []
+        self._marks: deque[tuple[int, int]] = deque()
         self._woken = self._ended = False
         self._error: Exception | None = None
+
+    def mark(self, position: int, sample: int) -> None:
+        """The word (or part of one) at character ``position`` begins with ``sample``: those before it are spoken."""
+        done = bisect.bisect_right(self._starts, position) - 1
+        if done > 0:
+            with self._lock:
+                self._marks.append((sample * 2, done))
 
     def push(self, pcm: bytes) -> None:
         with self._lock:
@@ -160,10 +199,22 @@ class _Job:
             with self._lock:
                 pcm, ended, self._woken = bytes(self._audio), self._ended, False
                 self._audio.clear()
-            for start in range(0, len(pcm), PIECE_BYTES):
-                yield pcm[start : start + PIECE_BYTES]
+            while pcm:
+                piece = self._cut(pcm)
+                pcm = pcm[len(piece) :]
+                self._yielded += len(piece)
+                yield piece
         if self._error:
             raise self._error
+
+    def _cut(self, pcm: bytes) -> bytes:
+        """The next piece of ``pcm``: to the end of a word, where one is near."""
+        with self._lock:
+            if self._marks and self._marks[0][0] - self._yielded <= min(len(pcm), PIECE_BYTES):
+                at, words = self._marks.popleft()
+                # Times are rounded to ms, so that a word's end may be known a few samples after it.
+                return MarkedPcm(pcm[: max(2, at - self._yielded)], words)
+        return pcm[:PIECE_BYTES]
 
 
 class Espeak:
@@ -245,7 +296,7 @@ class Espeak:
         :raises ProviderRejected: while iterating, where the voice does not exist.
         """
         rate = min(max(round(self._words_per_minute * speed), _SLOWEST), _FASTEST)
-        job = _Job(speakable(text), voice or self._voice, rate)
+        job = _Job(text, voice or self._voice, rate)
         if self._thread is None:
             raise ProviderUnavailable(NAME, self._reason)
         try:

@@ -101,15 +101,6 @@ class PlayoutClock:
         if self._fd >= 0 and not any(self._slots):
             self.close()
 
-    def hasten(self, member: Member) -> int:
-        """Tick ``member`` in the very next slot and every 20 ms from then on; returns by how many slots earlier."""
-        for number, slot in enumerate(self._slots):
-            if member in slot:
-                del slot[member]
-                self._slots[self._next][member] = None
-                return (number - self._next) % SLOTS
-        return 0
-
     def take_lags(self) -> list[int]:
         """How many slots came on time, one slot (1 ms) late, two, ...: since the last call of this."""
         lags, self._lags = self._lags, [0] * LAG_SLOTS

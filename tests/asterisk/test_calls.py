@@ -381,9 +381,7 @@ def test_sixty_callers(tmp_path: Path, prompts: dict[str, str]) -> None:
             results = list(threads.map(one, range(IN_GRAMMAR)))
         server.no_calls()
     taken = [outside[number].words for number, (was_refused, _) in enumerate(results) if not was_refused]
-    missed = [
-        (inside[number].words, where) for number, (_, where) in enumerate(results) if where != str(1000 + number)
-    ]
+    missed = [(inside[number].words, where) for number, (_, where) in enumerate(results) if where != str(1000 + number)]
     print(f"in-grammar understood: {IN_GRAMMAR - len(missed)} of {IN_GRAMMAR}; missed: {missed}")
     print(f"out-of-grammar refused: {OUTSIDE - len(taken)} of {OUTSIDE}; taken: {taken}")
     assert len(missed) <= 0.05 * IN_GRAMMAR, missed

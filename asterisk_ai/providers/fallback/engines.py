@@ -12,7 +12,17 @@ from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.dialog.heard import Spoken, heard_text
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.base import Do, Hints, Remember, ReplyPart, Say, SpeechToTextStream, Transcript, TurnRequest
+from asterisk_ai.providers.base import (
+    Do,
+    Hints,
+    MarkedPcm,
+    Remember,
+    ReplyPart,
+    Say,
+    SpeechToTextStream,
+    Transcript,
+    TurnRequest,
+)
 from asterisk_ai.providers.fallback.chain import Attempt, Chain, Limits, Listener, Member
 
 Item = TypeVar("Item")
@@ -223,18 +233,19 @@ class TextToSpeechChain(Chain):
             yield pieces
 
     async def _pieces(self, text: str, options: Mapping[str, Any], rate: int) -> AsyncGenerator[bytes, None]:
-        rest = text
+        rest, before = text, 0
         for attempt in self.attempts():
             spoken = 0
             async with aclosing(self._one(attempt, rest, options, rate)) as pieces:
                 async for pcm in pieces:
                     attempt.served = True
                     spoken += len(pcm) // SAMPLE_BYTES
-                    yield pcm
+                    yield MarkedPcm(pcm, before + pcm.words) if before and isinstance(pcm, MarkedPcm) else pcm
             if attempt.failure is None:
                 attempt.served = True
                 return
             rest = _unspoken(rest, spoken, rate)
+            before = len(text.split()) - len(rest.split())
 
     @staticmethod
     async def _one(attempt: Attempt, text: str, options: Mapping[str, Any], rate: int) -> AsyncGenerator[bytes, None]:
@@ -243,7 +254,7 @@ class TextToSpeechChain(Chain):
         pieces: AsyncIterator[bytes] | None = None
         audible = not any(char.isalnum() for char in text)
         try:
-            resampler = Resampler(rate, rate)
+            resampler, words = Resampler(rate, rate), 0
             async with attempt.limit():
                 resampler = Resampler(int(engine.sample_rate), rate)
                 pieces = await _opened(stack, engine, text, options)
@@ -254,8 +265,10 @@ class TextToSpeechChain(Chain):
                 if pcm is None:
                     break
                 audible = audible or bool(pcm)
+                words = pcm.words if isinstance(pcm, MarkedPcm) else words
                 if line := resampler.push(pcm):
-                    yield line
+                    yield MarkedPcm(line, words) if words else line
+                    words = 0
             if attempt.failure is None and not audible:
                 attempt.failure = ProviderUnavailable(name, "made no audio")
             if tail := resampler.flush():

@@ -4,7 +4,8 @@ Settings: ``model`` (a .gguf file, or a model's name that `asterisk-ai models
 fetch` got), ``context`` (tokens, 2048), ``threads`` (0: the library's
 choice), ``max_tokens`` (of an answer, 120), ``temperature`` (0.3),
 ``template`` (``system``, ``user``, ``assistant``, each with ``{}`` for the
-text, and ``answer``, what an answer begins with; ChatML where left out),
+text, and ``answer``, what an answer begins with; where left out, that of the
+model's family by the file's name, else ChatML),
 ``stop`` (texts that end an answer).
 """
 
@@ -12,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
-from asterisk_ai.dialog.heard import sentences
+from asterisk_ai.dialog.segments import Segmenter
 from asterisk_ai.errors import ConfigError, ProviderUnavailable
 from asterisk_ai.providers.base import Hints, Readiness, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.workers import WorkerPool, producing
@@ -23,6 +25,8 @@ NAME = "gpt4all"
 ENGINE = "asterisk_ai.providers.gpt4all.engine:Gpt4AllEngine"
 SECONDS = 60.0
 MAX_HISTORY = 20
+MAX_REQUESTS = 8
+"""Answers that are made or wait, one after the other: a caller who is the ninth would wait for half a minute."""
 MAX_TURN = 1000
 """Characters of one turn that the model is shown: two minutes of speech."""
 CHATML = {
@@ -31,6 +35,21 @@ CHATML = {
     "assistant": "<|im_start|>assistant\n{}<|im_end|>\n",
     "answer": "<|im_start|>assistant\n",
 }
+FAMILIES: Mapping[str, Mapping[str, str]] = {
+    "phi-3": {
+        "system": "<|system|>\n{}<|end|>\n",
+        "user": "<|user|>\n{}<|end|>\n",
+        "assistant": "<|assistant|>\n{}<|end|>\n",
+        "answer": "<|assistant|>\n",
+    },
+    "llama-3": {
+        "system": "<|start_header_id|>system<|end_header_id|>\n\n{}<|eot_id|>",
+        "user": "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>",
+        "assistant": "<|start_header_id|>assistant<|end_header_id|>\n\n{}<|eot_id|>",
+        "answer": "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    },
+}
+"""Templates by a part of the file's name. Source: the models' cards (microsoft/Phi-3-mini-4k-instruct, meta-llama)."""
 _KNOWN: dict[str, Any] = {
     "model": "", "context": 2048, "threads": 0, "max_tokens": 120, "temperature": 0.3, "template": {}, "stop": [],
 }  # fmt: skip
@@ -55,7 +74,7 @@ class Gpt4All:
         for key, low, high in (("context", 64, 1_000_000), ("threads", 0, 256), ("max_tokens", 1, 4096)):
             if type(own[key]) is not int or not low <= own[key] <= high:
                 raise ConfigError(f"must be a whole number from {low} to {high}", path=f"providers.{NAME}.{key}")
-        self._template = {**CHATML, **own["template"]}
+        self._template = {**_family(str(own["model"])), **own["template"]}
         for key, text in self._template.items():
             if key not in CHATML or not isinstance(text, str) or (key != "answer" and "{}" not in text):
                 raise ConfigError(f"expected {', '.join(CHATML)}, each with {{}}", path=f"providers.{NAME}.template")
@@ -73,7 +92,7 @@ class Gpt4All:
         """The process with the model, to be shared by the engines of all agents; its owner stops it."""
         own = {**_KNOWN, **settings}
         setup = {"model": str(own["model"]), "context": own["context"], "threads": own["threads"]}
-        return WorkerPool(NAME, ENGINE, setup, start_seconds=180.0)
+        return WorkerPool(NAME, ENGINE, setup, start_seconds=180.0, max_requests=MAX_REQUESTS)
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
@@ -101,7 +120,7 @@ class Gpt4All:
 
     @asynccontextmanager
     async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:
-        """The answer by sentences. Leaving ends the generation at its next token."""
+        """The answer in pieces to speak. Leaving ends the generation at its next token."""
         options = {"prompt": self._written(request), "stop": self._stop, **self._limits}
         async with producing(self._pool, NAME, options, SECONDS) as messages:
             yield self._parts(messages)
@@ -121,16 +140,18 @@ class Gpt4All:
         return str(written + fill["answer"])
 
     async def _parts(self, messages: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[ReplyPart]:
-        text, said = "", False
+        segments, said = Segmenter(), False
         async for message in messages:
-            text += message["text"]
-            pieces = sentences(text)
-            if len(pieces) > 1:
-                for piece in pieces[:-1]:
-                    said = True
-                    yield Say(piece)
-                text = text[text.rindex(pieces[-1]) :]
-        if last := " ".join(text.split()):
-            yield Say(last)
-        elif not said:
+            for piece in segments.push(message["text"]):
+                said = True
+                yield Say(piece)
+        for piece in segments.flush():
+            said = True
+            yield Say(piece)
+        if not said:
             raise ProviderUnavailable(NAME, "gave no answer")
+
+
+def _family(model: str) -> Mapping[str, str]:
+    name = Path(model).name.lower()
+    return next((template for part, template in FAMILIES.items() if part in name), CHATML)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from asterisk_ai.dialog.heard import sentences
+from asterisk_ai.dialog.segments import Segmenter
 from asterisk_ai.providers.base import Do, Hints, Readiness, Remember, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.openai.client import Client, Settings, events
 from asterisk_ai.providers.tools import BadToolCall, Toolbox
@@ -93,13 +93,13 @@ class OpenAIChat:
         return [{"role": "system", "content": system}, *history, {"role": "user", "content": text}]
 
     async def _stream(self, messages: list[dict[str, Any]], calls: list[dict[str, str]]) -> AsyncIterator[str]:
-        """One completion: its text by sentences, its function calls into ``calls`` once it has ended well."""
+        """One completion: its text in pieces to speak, its function calls into ``calls`` once it has ended well."""
         own = self._settings.own
         body: dict[str, Any] = {key: own[key] for key in ("model", "temperature", "max_tokens")}
         body |= {"messages": messages, "stream": True, **(own["extra"] or {})}
         if schemas := self._tools.schemas():
             body["tools"] = schemas
-        text = ""
+        segments = Segmenter()
         building: dict[int, dict[str, str]] = {}
         async with self._client.post("chat/completions", json=body) as response:
             async for event in events(response):
@@ -108,12 +108,10 @@ class OpenAIChat:
                 content = delta.get("content")
                 if not isinstance(content, str) or not content:
                     continue
-                text += content
-                *whole, text = _cut(text)
-                for sentence in whole:
-                    yield sentence
-        if last := _speakable(text):
-            yield last
+                for piece in filter(None, map(_speakable, segments.push(content))):
+                    yield piece
+        for piece in filter(None, map(_speakable, segments.flush())):
+            yield piece
         calls += [building[index] for index in sorted(building)]
 
     def _carry_out(
@@ -152,15 +150,6 @@ def _collect(pieces: object, building: dict[int, dict[str, str]]) -> None:
         call["id"] = call["id"] or str(piece.get("id") or f"call_{index}")
         call["name"] = call["name"] or str(function.get("name") or "")
         call["arguments"] = (call["arguments"] + str(function.get("arguments") or ""))[:MAX_TOOL_TEXT]
-
-
-def _cut(text: str) -> list[str]:
-    """Whole sentences, speakable, and last the rest as it is."""
-    pieces = sentences(text)
-    if len(pieces) < 2:
-        return [text]
-    rest = text[text.rindex(pieces[-1]) :]
-    return [*filter(None, map(_speakable, pieces[:-1])), rest]
 
 
 def _speakable(text: str) -> str:

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 FRAME_SECONDS = 0.02
-PAUSE_FRAMES = 8
-"""160 ms: longer than the closure of a stop consonant, shorter than the shortest endpoint by the decoding's time."""
+PAUSE_FRAMES = 6
+"""120 ms: longer than most closures of stop consonants, shorter than the shortest endpoint by far."""
 MARGIN_FRAMES = 10
 """200 ms that are kept before and after: quiet consonants, and silence for the decoder to begin and end in."""
 BELOW_PEAK_DB = 28.0
@@ -40,10 +40,10 @@ class Pauses:
         self._rest = samples[whole:]
         self._levels += levels(samples[:whole].tobytes(), self._size).tolist()
 
-    def pausing(self) -> bool:
-        """Whether there was speech, and a pause is now."""
+    def pausing(self, frames: int = PAUSE_FRAMES) -> bool:
+        """Whether there was speech, and a pause of that many frames is now."""
         loud = self._loud()
-        return int(loud.sum()) >= LEAST_SPEECH_FRAMES and not loud[-PAUSE_FRAMES:].any()
+        return int(loud.sum()) >= LEAST_SPEECH_FRAMES and not loud[-frames:].any()
 
     def loud_since(self, frame: int) -> bool:
         """Whether anything after a frame may be speech. A click of one frame is none."""

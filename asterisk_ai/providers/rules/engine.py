@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from asterisk_ai.providers.base import Do, Hints, Readiness, Remember, ReplyPart, Say, TurnRequest
-from asterisk_ai.providers.rules.grammar import Grammar, Phrase, vocabulary
+from asterisk_ai.providers.rules.grammar import Grammar, Phrase, example, vocabulary
 from asterisk_ai.providers.rules.schema import REFERENCE, Action, Intent, Outcome, Slot, load
 
 # Said around an answer by callers of recognisers that take free speech.
@@ -91,6 +91,11 @@ class Rules:
         return frozenset(word for phrase in [*named, *spoken] for word in vocabulary(phrase)) | frozenset(
             digits if counted else ()
         )
+
+    def sample(self) -> str:
+        """Something that callers may say first and that is answered, for trials; empty where nothing is so simple."""
+        phrases = (example(phrase) for intent in self.rules.intents.values() for phrase in intent.say)
+        return next(filter(None, phrases), "")
 
     def hints(self, memory: Mapping[str, Any]) -> Hints:
         pending = self._pending(memory)

@@ -143,6 +143,23 @@ def to_jsgf(phrase: Phrase) -> str:
     return " ".join(parts)
 
 
+def example(phrase: Phrase) -> str:
+    """What a caller may say, optional words and all; empty where it needs a slot's value."""
+    parts: list[str] = []
+    for item in phrase:
+        match item:
+            case Word(text):
+                parts.append(text)
+            case SlotReference():
+                return ""
+            case Choice(options, optional):
+                said = next(filter(None, map(example, options)), "")
+                if not said and not optional:
+                    return ""
+                parts.append(said)
+    return " ".join(filter(None, parts))
+
+
 def to_regex(phrase: Phrase, slots: Mapping[str, str]) -> str:
     """A pattern for words that are each preceded by a space; ``slots`` gives the pattern of each slot."""
     parts = []

@@ -208,6 +208,7 @@ class Worker:
                 return True
             if news is not None:
                 self._send(Kind.PARTIAL, stream.number, news)
+            self._streams[stream.number] = self._streams.pop(stream.number)  # to the end of the line
             return True
         return False
 

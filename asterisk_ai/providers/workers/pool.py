@@ -24,6 +24,8 @@ BACKOFF_SECONDS = (0.1, 0.5, 2.0, 5.0)
 """Waits before a worker that died is started again; a worker that became ready begins anew."""
 END_SECONDS = 1.0
 """How long a worker may take to end by itself once its socket is closed, before it is killed."""
+MAX_REQUESTS = 100
+"""Requests that one worker has at once: a recogniser that needs 3 % of a core for a voice is overrun by a third."""
 
 
 class WorkerStream:
@@ -233,6 +235,7 @@ class WorkerPool:
     :param settings: what that class is made with; JSON values.
     :param backlog_bytes: audio that one stream may have waiting on each side, the oldest is dropped.
     :param start_seconds: how long loading may take.
+    :param max_requests: streams and questions that one worker has at once, at work or waiting; more are refused.
     """
 
     def __init__(
@@ -244,11 +247,15 @@ class WorkerPool:
         workers: int = 1,
         backlog_bytes: int = 640_000,
         start_seconds: float = 60.0,
+        max_requests: int = MAX_REQUESTS,
     ) -> None:
         self._provider = provider
         self._setup = {"engine": engine, "settings": dict(settings), "backlog_bytes": backlog_bytes}
         self._backlog_bytes = backlog_bytes
         self._start_seconds = start_seconds
+        self._max_requests = max_requests
+        self.refused = 0
+        """Requests refused because all workers were full, since the pool was made."""
         self._slots: list[_Worker | None] = [None] * workers
         self._keepers: list[asyncio.Task[None]] = []
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * workers
@@ -301,7 +308,7 @@ class WorkerPool:
         """Open a stream on the worker with the fewest. What is wrong with ``options`` is told by ``finish``.
 
         :param partial: called with each result that the engine has before the end.
-        :raises ProviderUnavailable: no worker is ready.
+        :raises ProviderUnavailable: no worker is ready, or each has as many requests as it may; at once.
         """
         worker = self._pick()
         number, stream = worker.stream(options, partial)
@@ -321,7 +328,15 @@ class WorkerPool:
         usable = [worker for worker in self._slots if worker is not None and worker.usable()]
         if not usable:
             raise ProviderUnavailable(self._provider, self._reason)
-        return min(usable, key=lambda worker: worker.load)
+        idlest = min(usable, key=lambda worker: worker.load)
+        if idlest.load >= self._max_requests:
+            self.refused += 1
+            raise ProviderUnavailable(
+                self._provider,
+                f"all workers are full ({len(usable)} with {self._max_requests} requests each, at work or waiting): "
+                "it needs more workers, or the server fewer calls (server.max_calls)",
+            )
+        return idlest
 
     async def _keep(self, slot: int, first: asyncio.Future[None]) -> None:
         """Keep one slot's process running until cancelled. ``first`` is told how the first start went."""
