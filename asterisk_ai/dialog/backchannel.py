@@ -27,7 +27,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 """By language. Not in it on purpose: "yes" and "no", which answer, and "wait", "stop", "sorry", which interrupt."""
 
 INTERRUPTIONS: dict[str, tuple[str, ...]] = {
-    "en": ("wait", "stop", "no", "hold on", "one moment", "excuse me", "sorry", "hello"),
+    "en": ("wait", "stop", "no", "hold on", "one moment", "excuse me", "sorry", "i'm sorry", "hello"),
 }
 """What callers say to get a word in; a recogniser with a grammar hears them only if they are in it."""
 

@@ -48,6 +48,7 @@ from asterisk_ai.dialog.events import (
     Started,
     StopReply,
     Timer,
+    TurnLikelihood,
     VoiceOffset,
     VoiceOnset,
     WordsFinal,
@@ -59,6 +60,7 @@ Step = tuple[TurnState, tuple[Action, ...]]
 
 _RECHECK = 0.02  # a frame: how often a doubtful interruption is looked at again
 _DRAWN_OUT = 1.4  # by how much a backchannel may be longer than what is an interruption whatever its words: "mm-hm"
+_DOUBTFUL, _LIKELY = 0.3, 0.7  # probabilities that a turn is over, between which nobody knows
 _PART_SECONDS = 120.0  # nobody says a sentence for longer: the engine that makes the next one is stuck
 _MAX_DRAFTS = 3  # of one utterance: a caller who pauses at every word is not answered ahead any more
 _AGENT_BUSY = (Phase.GREETING, Phase.SPEAKING, Phase.THINKING)
@@ -128,6 +130,10 @@ def _listening_deadline(state: TurnState, params: TurnParams) -> float:
 
 
 def _endpoint_ms(state: TurnState, params: TurnParams) -> float:
+    if state.likelihood is not None:
+        if _DOUBTFUL <= state.likelihood < _LIKELY:
+            return params.endpoint_ms
+        return params.endpoint_complete_ms if state.likelihood >= _LIKELY else params.endpoint_incomplete_ms
     if state.partial is None:
         return params.endpoint_ms
     return params.endpoint_complete_ms if state.partial.complete else params.endpoint_incomplete_ms
@@ -156,6 +162,9 @@ def step(state: TurnState, event: Event, now: float, params: TurnParams) -> Step
             return _digit(state, event, now)
         case WordsPartial():
             return _partial(state, event, now, params)
+        case TurnLikelihood():
+            current = state.utterance_open and not state.voice and event.utterance == state.utterance
+            return (replace(state, likelihood=event.probability) if current else state), ()
         case WordsFinal():
             return _words(state, event, now, params)
         case RecognitionFailed():
@@ -226,7 +235,7 @@ def _quiet(state: TurnState) -> TurnState:
 
 def _onset(state: TurnState, event: VoiceOnset, params: TurnParams) -> Step:
     # What was decoded before no longer is all that was said.
-    state = replace(state, voice=True, voice_at=event.at, partial=None)
+    state = replace(state, voice=True, voice_at=event.at, partial=None, likelihood=None)
     listens = state.phase in (Phase.LISTENING, Phase.INTERRUPTED)
     if state.utterance_open:
         return _undraft(state)  # speech goes on after a short pause: the same utterance
@@ -242,6 +251,7 @@ def _open(state: TurnState, at: float, params: TurnParams) -> Step:
         utterance_open=True,
         utterance_at=at,
         partial=None,
+        likelihood=None,
         drafts=0,
         barge_check=at + params.barge_in_ms / 1000,
     )
