@@ -31,6 +31,7 @@ from asterisk_ai.dialog.events import (
     RecognitionFailed,
     Started,
     Timer,
+    TurnLikelihood,
     VoiceOffset,
     VoiceOnset,
     WordsFinal,
@@ -38,7 +39,7 @@ from asterisk_ai.dialog.events import (
 )
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.playback.manager import PlaybackManager, Sink
-from asterisk_ai.providers.base import Transcript
+from asterisk_ai.providers.base import Transcript, TurnEnd
 from asterisk_ai.providers.fallback import Trouble, listening
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore
@@ -307,6 +308,8 @@ class Call:
             self._metrics.conversation_state.labels(self._state.phase.value).inc()
         for action in actions:
             self._carry_out(action)
+        if isinstance(event, VoiceOffset) and self._open is not None and self.agent.turn_end is not None:
+            self._spawn(self._listen_for_end(self.agent.turn_end, self._open))
         gates = turn.gates(self._state, self._params, self._clock())
         if gates != self._gates:
             self._gate(gates)
@@ -403,6 +406,15 @@ class Call:
         self._utterances.pop(utterance.number, None)
         self._speaker.note("words")
         self._step(event)
+
+    async def _listen_for_end(self, ends: TurnEnd, utterance: Utterance) -> None:
+        """The caller pauses: is that the end of the turn? Without an answer the words tell."""
+        try:
+            probability = await ends.likelihood(utterance.recent(), self.rate)
+        except ProviderError as error:
+            logger.warning("the end of the turn is told by its words: %s", error)
+        else:
+            self._guard(lambda: self._step(TurnLikelihood(utterance.number, probability)))
 
     def _partial_words(self, utterance: Utterance, words: Transcript) -> None:
         """The recogniser has a view of what was said so far."""

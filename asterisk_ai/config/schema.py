@@ -70,6 +70,8 @@ class PipelineConfig:
     stt: Names = field(default_factory=lambda: Names(("pocketsphinx",)))
     llm: Names = field(default_factory=lambda: Names(("rules",)))
     tts: Names = field(default_factory=lambda: Names(("espeak",)))
+    turn: str = ""
+    """What tells by its sound whether a caller's turn is over; empty: the words tell."""
     stt_seconds: Annotated[float, Range(0.1, 60)] = 4.0
     """For the words, from the end of the caller's speech."""
     llm_seconds: Annotated[float, Range(0.1, 60)] = 4.0
