@@ -83,7 +83,7 @@ setup(
     ],
     extras_require={
         "local": ["vosk>=0.3.45", "gpt4all>=2.8", "piper-tts>=1.3"],
-        "remote": ["httpx>=0.27", "wyoming>=1.5"],
+        "remote": ["httpx>=0.27", "websockets>=15", "wyoming>=1.5"],
         "test": [
             "build>=1.2",
             "gguf>=0.10",
@@ -102,6 +102,7 @@ setup(
             "trustme>=1.1",
             "types-PyYAML",
             "vosk>=0.3.45",
+            "websockets>=15",
             "wyoming>=1.5",
         ],
     },

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from asterisk_ai.config.schema import AgentConfig
 from asterisk_ai.providers.base import LanguageModel, SpeechToText, TextToSpeech, TurnEnd
+from asterisk_ai.providers.fallback import RealtimeChain
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +19,17 @@ class Agent:
     tts: TextToSpeech
     turn_end: TurnEnd | None = None
     """None: the words alone tell whether a turn is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenAgent:
+    """One whose conversations are held by services of speech to speech. Shared by its calls.
+
+    :param seconds: that a service may keep the caller waiting.
+    :param otherwise: who goes on with a call where all services have failed; None for the dialplan's fallback.
+    """
+
+    config: AgentConfig
+    chain: RealtimeChain
+    seconds: float
+    otherwise: Agent | None = None

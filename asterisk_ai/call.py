@@ -6,16 +6,12 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from contextvars import Context, copy_context
-from dataclasses import asdict
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
 
 from asterisk_ai.agent import Agent
 from asterisk_ai.audio.formats import SAMPLE_BYTES
-from asterisk_ai.audio.levels import LevelMeter, dbov
+from asterisk_ai.audio.levels import LevelMeter
 from asterisk_ai.audio.vad import EnergyVad, Onset
 from asterisk_ai.dialog import turn
 from asterisk_ai.dialog.backchannel import phrases
@@ -37,10 +33,11 @@ from asterisk_ai.dialog.events import (
     WordsFinal,
     WordsPartial,
 )
+from asterisk_ai.dialog.state import Phase
 from asterisk_ai.errors import ProviderError
-from asterisk_ai.playback.manager import PlaybackManager, Sink
+from asterisk_ai.leg import Connection, Leg
+from asterisk_ai.playback.manager import PlaybackManager
 from asterisk_ai.providers.base import Transcript, TurnEnd
-from asterisk_ai.providers.fallback import Trouble, listening
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.speaking import Speaker
@@ -52,31 +49,14 @@ logger = logging.getLogger(__name__)
 
 PREROLL_SECONDS = 0.3
 """Audio kept from before an onset, so that the first sound of a word is never lost."""
-GAP_SECONDS = 0.1
-"""Without a frame for this long the caller is silent (comfort noise is not forwarded)."""
-_GAP_RECHECK = 0.02
-MAX_TROUBLES = 100
-"""Failures of engines that are kept in the record of a call; the oldest go."""
 
 
 def _preroll_bytes(rate: int) -> int:
     return int(PREROLL_SECONDS * rate) * SAMPLE_BYTES
 
 
-class Connection(Sink, Protocol):
-    """The call's way to Asterisk."""
-
-    def hang_up(self) -> None:
-        """Give the call back to the dialplan."""
-
-
-class Call:
-    """The thin shell around :mod:`asterisk_ai.dialog.turn` for one connection.
-
-    A :class:`~asterisk_ai.transport.audiosocket.MediaHandler`: audio comes in
-    synchronously and is decided upon before anything else runs. Everything
-    that has to wait runs in one TaskGroup, which ends with the call.
-    """
+class Call(Leg):
+    """The thin shell around :mod:`asterisk_ai.dialog.turn` for one connection."""
 
     def __init__(
         self,
@@ -89,37 +69,25 @@ class Call:
         clock: Callable[[], float] = time.monotonic,
         meter: LevelMeter | None = None,
         detector: Callable[[int, Callable[[Onset], None]], EnergyVad] = lambda rate, told: EnergyVad(rate),
+        resumed: bool = False,
     ) -> None:
         """``meter`` tells the levels of many calls' frames at once; without it each is measured as it comes.
 
         ``detector`` makes what finds the caller's speech in audio of a rate; it may tell of an onset between frames.
+        ``resumed``: somebody else has begun the call.
         """
-        self.session = session
+        super().__init__(session, connection, metrics, clock=clock, meter=meter)
+        self._detector = detector
         self.agent = agent
-        self.rate = session.rate
-        self.close_reason = ""
-        self._connection = connection
         self._store = store
-        self._metrics = metrics
-        self._clock = clock
-        self._meter = meter
+        self._resumed = resumed or session.connects > 1
         self._params = agent.config.turn
         self._state = turn.initial(
             agent.config.greeting,
             interruptible=agent.config.greeting_interruptible,
             language=agent.config.language,
         )
-        self._gates: frozenset[str] = frozenset()
-        self._group = asyncio.TaskGroup()
-        self._context = copy_context()
-        self._begun = asyncio.Event()
-        self._closed = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
-        self._detector = detector
-        self._vad = EnergyVad(8000)
         self._voiced_until = 0.0
-        self._audio_at = 0.0
         self._preroll: deque[bytes] = deque()
         self._preroll_bytes = 0
         self._preroll_keep = _preroll_bytes(8000)
@@ -139,56 +107,23 @@ class Call:
 
     # ---- life -------------------------------------------------------------
 
-    async def run(self) -> None:
-        """From the first audio to the end; returns when the connection is gone. Never raises but CancelledError."""
-        with call_scope(self.session.call_id), listening(self._trouble):
-            self._context = copy_context()
-            try:
-                async with self._calling():
-                    await self._begun.wait()  # the rate may have to be learned from the caller's first audio
-                    resumed, expected = self.session.connects > 1, self.session.away in ("play", "played")
-                    self._step(Started(resumed, expected))
-                    await self._closed.wait()
-                    self._step(HungUp())
-                    for task in self._tasks():
-                        task.cancel()
-            except Exception:
-                logger.exception("the call failed")
-                self._fall_back()
-            finally:
-                # What refers to the call from inside of it: without that it is gone now, not when the collector
-                # comes, which would stop everybody's audio to look for it.
-                self._context = Context()
-                self._speaker.release()
+    async def _converse(self) -> None:
+        self._step(Started(self._resumed, self.session.away in ("play", "played")))
+        await self._closed.wait()
+        self._step(HungUp())
+        for task in self._tasks():
+            task.cancel()
 
-    def _fall_back(self) -> None:
-        """The call's edge: this caller goes to the fallback, the others feel nothing."""
-        self.session.pending = {"kind": "fallback", "arguments": {}}
-        self._connection.hang_up()
+    def _cleaned_up(self) -> None:
+        self._preroll.clear()
+        self._vad.close()
+        super()._cleaned_up()
 
-    def _trouble(self, trouble: Trouble) -> None:
-        """An engine failed this call: it belongs to the record."""
-        self.session.troubles.append({"at": round(time.time(), 3), "text": str(trouble), **asdict(trouble)})
-        del self.session.troubles[:-MAX_TROUBLES]
+    def _release(self) -> None:
+        self._speaker.release()
 
-    @asynccontextmanager
-    async def _calling(self) -> AsyncIterator[None]:
-        self._metrics.conversation_state.labels(self._state.phase.value).inc()
-        self._metrics.capture_enabled.inc()
-        try:
-            async with self._group:
-                yield
-        finally:
-            self._gate(frozenset())
-            self._metrics.capture_enabled.dec()
-            if self._timer is not None:
-                self._timer.cancel()
-            self._preroll.clear()
-            self._vad.close()
-            if self.session.sink is not None:
-                self.session.sink.close()
-            self._metrics.conversation_state.labels(self._state.phase.value).dec()
-            logger.info("call cleaned up: %s", self.close_reason or "failed")
+    def _phase(self) -> Phase:
+        return self._state.phase
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         recognising = [utterance.task for utterance in self._utterances.values() if utterance.task is not None]
@@ -197,18 +132,9 @@ class Call:
     # ---- MediaHandler -------------------------------------------------------
 
     def on_begin(self, rate: int) -> None:
-        self.rate = rate
-        self._vad = self._detector(rate, self._onset)
         self._preroll_keep = _preroll_bytes(rate)
-        if self.session.sink is not None:
-            self.session.sink.on_digit = self.on_digit
-        self._begun.set()
-
-    def on_audio(self, pcm: bytes) -> None:
-        if self._meter is not None:
-            self._meter.add(pcm, self._heard)  # it calls within a millisecond
-        else:
-            self._heard(pcm, dbov(pcm), self._clock())
+        super().on_begin(rate)
+        self._vad = self._detector(rate, self._onset)
 
     def _heard(self, pcm: bytes, level: float, now: float) -> None:
         """A frame whose level is known. Never raises."""
@@ -247,45 +173,17 @@ class Call:
         self._gate(turn.gates(self._state, self._params, now))
         return bool(self._gates)
 
-    def _gate(self, gates: frozenset[str]) -> None:
-        """Capture closes with the first token and opens with the last."""
-        was, self._gates = self._gates, gates
-        self.session.gating = sorted(gates)
-        if bool(gates) is bool(was):
-            return
-        if gates:
-            self._metrics.gating_active.inc()
-            self._metrics.capture_enabled.dec()
-            self._forget_audio()
-        else:
-            self._metrics.gating_active.dec()
-            self._metrics.capture_enabled.inc()
-
-    def _forget_audio(self) -> None:
-        """What was captured before a gap in the capture must not be joined to what comes after it."""
+    def _capture_closed(self) -> None:
         self._preroll.clear()
         self._preroll_bytes = 0
         if self._vad.reset():
             self._step(VoiceOffset(self._vad.voiced_until))
-
-    def _guard(self, work: Callable[[], None]) -> None:
-        """The call's edge for what is called from outside of its tasks, such as a worker's connection."""
-        try:
-            work()
-        except Exception:
-            logger.exception("the call failed", extra={"call_id": self.session.call_id})
-            self._fall_back()
 
     def on_digit(self, digit: str) -> None:
         def dialled() -> None:
             self._step(DigitDialled(digit, self.agent.llm.digits_wanted(self.session.memory)))
 
         self._guard(dialled)
-
-    def on_closed(self, reason: str) -> None:
-        self.close_reason = reason
-        self._begun.set()
-        self._closed.set()
 
     def _keep_preroll(self, pcm: bytes) -> None:
         self._preroll.append(pcm)
@@ -303,9 +201,7 @@ class Call:
     def _step_in_scope(self, event: Event) -> None:
         before = self._state.phase
         self._state, actions = turn.step(self._state, event, self._clock(), self._params)
-        if self._state.phase is not before:
-            self._metrics.conversation_state.labels(before.value).dec()
-            self._metrics.conversation_state.labels(self._state.phase.value).inc()
+        self._in_phase(before)
         for action in actions:
             self._carry_out(action)
         if isinstance(event, VoiceOffset) and self._open is not None and self.agent.turn_end is not None:
@@ -313,33 +209,17 @@ class Call:
         gates = turn.gates(self._state, self._params, self._clock())
         if gates != self._gates:
             self._gate(gates)
-        self._arm()
-
-    def _arm(self) -> None:
-        due = turn.deadline(self._state, self._params)
-        if self._vad.speaking and due is not None:
-            due = min(due, max(self._audio_at + GAP_SECONDS, self._clock() + _GAP_RECHECK))
-        if self._timer is not None:
-            if due is not None and self._timer_at <= due:
-                return  # it fires early and is armed anew then: cheaper than one timer a step
-            self._timer.cancel()
-            self._timer = None
-        if due is not None:
-            self._timer_at = due
-            delay = max(0.0, due - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
-
-    def _timer_fired(self) -> None:
-        self._timer = None
-        self._guard(self._time_passed)
+        self._arm(turn.deadline(self._state, self._params))
 
     def _time_passed(self) -> None:
-        now = self._clock()
-        if now - self._audio_at >= GAP_SECONDS:
-            offset = self._vad.expire(now)
-            if offset is not None:
-                self._step(VoiceOffset(offset.at))
-        self._step(Timer(self._voiced_until))
+        offset = self._silence(self._clock())
+        if offset is not None:
+            self._step(VoiceOffset(offset.at))
+        due = turn.deadline(self._state, self._params)
+        if due is not None and self._clock() < due - 1e-6:
+            self._arm(due)  # what most of them are: to look for a gap in the audio, or armed for an earlier deadline
+        else:
+            self._step(Timer(self._voiced_until))
 
     def _carry_out(self, action: Action) -> None:
         match action:
@@ -353,10 +233,6 @@ class Call:
                 self._leave(action)
             case _:
                 self._speaker.carry_out(action)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        # Begun from the transport's callbacks too, which know nothing of the call's log lines and listeners.
-        return self._group.create_task(work, context=self._context)
 
     # ---- listening --------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from asterisk_ai.agent import Agent
-from asterisk_ai.config import Config, PipelineConfig
+from asterisk_ai.agent import Agent, SpokenAgent
+from asterisk_ai.config import AgentConfig, Config, PipelineConfig
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError, ProviderUnavailable
 from asterisk_ai.models.choice import Found, Models
 from asterisk_ai.providers import catalog
@@ -21,6 +21,7 @@ from asterisk_ai.providers.fallback import (
     Limits,
     Listener,
     Member,
+    RealtimeChain,
     SpeechToTextChain,
     TextToSpeechChain,
     Trouble,
@@ -158,20 +159,20 @@ class Engines:
             shared = self._shared[key]
             if shared.started and not shared.problem:
                 continue
-            before = shared.problem
-            shared.started, shared.problem, shared.curable = True, "", False
+            problem, shared.started, shared.curable = "", True, False
             try:
                 if shared.check is not None:
                     await asyncio.to_thread(shared.check)
                 await shared.engine.start()
             except (ProviderError, ModelError, OSError) as error:
-                shared.problem = str(error)
+                problem = str(error)
                 shared.curable = isinstance(error, (ProviderUnavailable, ModelError, OSError))
-                if shared.problem != before:  # trying again must not fill the log
+                if problem != shared.problem:  # trying again must not fill the log
                     logger.error("%s", error)
             except Exception as error:  # as above
                 logger.exception("an engine failed to start")
-                shared.problem = repr(error)
+                problem = repr(error)
+            shared.problem = problem  # until it is known, it is what it was
 
     async def mend(self, keys: Iterable[str]) -> None:
         """Start again what could not be started for a reason that may have passed."""
@@ -209,7 +210,7 @@ class Lineup:
     def __init__(self, config: Config, engines: Engines, metrics: Metrics | None = None) -> None:
         """Raises ConfigError with the key's path where an agent's engines cannot be made."""
         self.config = config
-        self.agents: dict[str, Agent] = {}
+        self.agents: dict[str, Agent | SpokenAgent] = {}
         self._engines = engines
         self._listener = _counting(metrics) if metrics is not None else None
         self._keys: dict[str, str] = {}  # "stt/pocketsphinx", "stt/vosk/de" or "llm/rules/AGENT" to the engine's key
@@ -225,18 +226,27 @@ class Lineup:
             engines.drop(self._keys.values())
             raise
 
-    def _agent(self, name: str) -> Agent:
+    def _agent(self, name: str) -> Agent | SpokenAgent:
         agent = self.config.agents[name]
         pipeline = self.config.pipeline_of(agent)
-
-        def members(kind: str, engines: Iterable[str]) -> list[Member]:
-            own = agent.as_mapping() if kind == "llm" else None  # a language model belongs to its agent
-            return [self._member(kind, engine, own, pipeline, agent.language) for engine in engines]
-
-        stt, llm, tts = members("stt", pipeline.stt), members("llm", pipeline.llm), members("tts", pipeline.tts)
-        listener, switching = self._listener, pipeline.switching
         limit = min(agent.turn.max_call_seconds, self.config.server.max_call_seconds)
         agent = replace(agent, turn=replace(agent.turn, max_call_seconds=limit))
+
+        def members(kind: str, engines: Iterable[str]) -> list[Member]:
+            own = agent.as_mapping() if kind in ("llm", "realtime") else None  # what decides belongs to its agent
+            return [self._member(kind, engine, own, pipeline, agent.language) for engine in engines]
+
+        if not pipeline.realtime:
+            return self._of_stages(agent, pipeline, members)
+        chain = RealtimeChain(members("realtime", pipeline.realtime), Limits(pipeline.realtime_seconds), self._listener)
+        otherwise = self._of_stages(agent, pipeline, members) if pipeline.stt else None
+        return SpokenAgent(agent, chain, pipeline.realtime_seconds, otherwise)
+
+    def _of_stages(
+        self, agent: AgentConfig, pipeline: PipelineConfig, members: Callable[[str, Iterable[str]], list[Member]]
+    ) -> Agent:
+        stt, llm, tts = members("stt", pipeline.stt), members("llm", pipeline.llm), members("tts", pipeline.tts)
+        listener, switching = self._listener, pipeline.switching
         return Agent(
             agent,
             SpeechToTextChain(stt, Limits(pipeline.stt_seconds), listener),
@@ -300,7 +310,14 @@ class Lineup:
         """Why some agent's calls cannot be served: a stage of it has no engine that is ready. Empty where all can."""
         found: dict[str, None] = {}
         for agent in self.agents.values():
-            for chain in (agent.stt, agent.llm, agent.tts):
+            if isinstance(agent, SpokenAgent):
+                state = agent.chain.readiness()
+                stages = None if state.ready else agent.otherwise
+                if not state.ready and stages is None:
+                    found[state.reason] = None
+            else:
+                stages = agent
+            for chain in (stages.stt, stages.llm, stages.tts) if stages else ():
                 state = chain.readiness()
                 if not state.ready:
                     found[state.reason] = None

@@ -16,6 +16,7 @@ from typing import Any
 from prometheus_client import Counter
 
 from asterisk_ai import __version__, diagnostic
+from asterisk_ai.agent import SpokenAgent
 from asterisk_ai.call import Call
 from asterisk_ai.config import Config, ServiceManager, load
 from asterisk_ai.diagnostic import DiagnosticCall
@@ -23,6 +24,7 @@ from asterisk_ai.errors import AsteriskAIError, CallRefused
 from asterisk_ai.hearing import Hearing
 from asterisk_ai.lineup import Engines, Lineup
 from asterisk_ai.place import ALONE, WORKER_PORTS, Place, taken
+from asterisk_ai.realtime_call import RealtimeCall
 from asterisk_ai.routes import CallRoutes
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.sqlite import SqliteBackend
@@ -267,7 +269,7 @@ class Server:
     def _spool_path(self) -> Path:
         return self.config.spool_path()  # of the configuration in use now
 
-    def _accept(self, call_id: str, connection: AudioSocketConnection) -> Call | DiagnosticCall:
+    def _accept(self, call_id: str, connection: AudioSocketConnection) -> Call | RealtimeCall | DiagnosticCall:
         if self.store.get(call_id) is None and not self.config.audiosocket.require_registration:
             # A bare AudioSocket(): there is nobody to tell the agent or the rate.
             self.store.add(CallSession(call_id, self._admit(""), rate=0, registered=False))
@@ -277,12 +279,14 @@ class Server:
         self._group.create_task(self._run(call, self._lineup))
         return call
 
-    def _call(self, session: CallSession, connection: AudioSocketConnection) -> Call | DiagnosticCall:
+    def _call(self, session: CallSession, connection: AudioSocketConnection) -> Call | RealtimeCall | DiagnosticCall:
         # A call of an earlier server may have an agent that the configuration does not have any more.
         for name in (session.agent, self.config.default_agent):
             if name in self._lineup.agents:
                 agent = self._lineup.agents[name]
                 hearing = self.hearing
+                if isinstance(agent, SpokenAgent):
+                    return RealtimeCall(session, agent, connection, self.store, self.metrics, meter=hearing.meter)
                 return Call(
                     session,
                     agent,
@@ -296,7 +300,7 @@ class Server:
                 return diagnostic.AGENTS[name](session, connection)
         raise CallRefused("UNKNOWN_AGENT", f"no agent {session.agent!r}")
 
-    async def _run(self, call: Call | DiagnosticCall, lineup: Lineup) -> None:
+    async def _run(self, call: Call | RealtimeCall | DiagnosticCall, lineup: Lineup) -> None:
         lineup.enter()
         try:
             await call.run()

@@ -31,14 +31,13 @@ from asterisk_ai.dialog.segments import sentences
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.playback.manager import PlaybackManager
 from asterisk_ai.providers.base import Do, Message, Remember, Say, TurnRequest
+from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.session.model import CallSession, TurnRecord
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-PARTS = ("endpoint", "words", "first_token", "first_audio", "first_frame")
-"""What a turn's response is made of, in their order."""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -90,6 +89,7 @@ class Speaker:
         self._step = step
         self._spawn = spawn
         self._interruptible = interruptible
+        self._ledger = Ledger(session.done, lambda: store.save(session))
         self._reply: _Reply | None = None
         self._draft: _Reply | None = None
         self._fillers: list[asyncio.Task[None]] = []
@@ -217,7 +217,9 @@ class Speaker:
     def _request(self, text: str, *, understood: bool = True, dialled: bool = False) -> TurnRequest:
         session = self._session
         history = [Message(record.role, record.text) for record in session.history]
-        return TurnRequest(text, understood, dialled, history, dict(session.memory), session.caller)
+        return TurnRequest(
+            text, understood, dialled, history, dict(session.memory), session.caller, ledger=self._ledger
+        )
 
     def _begin(self, request: TurnRequest) -> _Reply:
         self._playback.begin()
@@ -299,12 +301,7 @@ class Speaker:
     def _first_frame(self, timings: dict[str, float]) -> None:
         """The answer's first frame is on the wire: the turn is over, in the caller's ear."""
         timings["first_frame"] = round(self._clock() - self._turn_ended_at, 4)
-        self._metrics.turn_response.observe(timings["first_frame"])
-        before = 0.0
-        for part in PARTS:
-            if part in timings:
-                self._metrics.turn_part.labels(part).observe(max(0.0, timings[part] - before))
-                before = timings[part]
+        self._metrics.observe_turn(timings)
 
     # ---- its end ------------------------------------------------------------------
 

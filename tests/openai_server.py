@@ -2,7 +2,8 @@
 
 The ``model`` of a request names the fault: slow, silent (no answer), hang (a beginning, then nothing), close (in the
 middle), reset, 401, 404, 429, 429-after (Retry-After: 30), 500, malformed, nodone (the stream just ends), error (an
-error event), empty, wav16 (speech as a WAV file of 16 kHz). Any other works well.
+error event), empty, wav16 (speech as a WAV file of 16 kHz), tool-close (after a function's result only). Any other
+works well.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ import numpy as np
 
 KEY = "sk-test"
 SLOW_SECONDS = 0.2
-REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests", 500: "Error"}
+REASONS = {
+    200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+    429: "Too Many Requests", 500: "Error",
+}  # fmt: skip
 
 
 class FakeOpenAI:
@@ -26,9 +30,12 @@ class FakeOpenAI:
 
     def __init__(self, answers: Mapping[str, tuple[str, str, str]] | None = None) -> None:
         self.answers = dict(answers or {})
+        self.after_tool = "Sorry about that."
+        """Said after a function's result; {} stands for it."""
         self.words = "opening hours"
         self.requests: list[tuple[str, Any]] = []
         self.connections = 0
+        self.idle_seconds = 60.0
         self.aborted = 0
         self.port = 0
 
@@ -67,7 +74,10 @@ class FakeOpenAI:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            async with asyncio.timeout(self.idle_seconds):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except TimeoutError:
+            return False
         except asyncio.IncompleteReadError as error:
             if error.partial:
                 raise
@@ -75,7 +85,7 @@ class FakeOpenAI:
         method, path, _ = head.split("\r\n", 1)[0].split(" ")
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head.split("\r\n")[1:])}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        out = _Answer(writer)
+        out = Answer(writer)
         if headers.get("authorization") != f"Bearer {KEY}":
             return await out.error(401, "Incorrect API key provided")
         if (method, path) == ("GET", "/v1/models"):
@@ -101,7 +111,7 @@ class FakeOpenAI:
             await watching
         return answering.result()
 
-    async def _answer(self, fields: Mapping[str, Any], handler: Any, out: _Answer) -> bool:
+    async def _answer(self, fields: Mapping[str, Any], handler: Any, out: Answer) -> bool:
         fault = out.fault = str(fields.get("model"))
         if fault == "slow":
             await asyncio.sleep(SLOW_SECONDS)
@@ -115,7 +125,7 @@ class FakeOpenAI:
             return False
         return bool(await handler(fields, out))
 
-    async def _chat(self, body: dict[str, Any], out: _Answer) -> bool:
+    async def _chat(self, body: dict[str, Any], out: Answer) -> bool:
         for message in body["messages"]:
             if message["role"] not in ("system", "user", "assistant", "tool"):
                 return await out.error(400, f"Invalid role {message['role']}")
@@ -125,7 +135,8 @@ class FakeOpenAI:
         assert body["stream"] is True
         last = body["messages"][-1]
         if last["role"] == "tool":
-            reply, name, arguments = "Sorry about that.", "", ""
+            reply, name, arguments = self.after_tool.replace("{}", last["content"]), "", ""
+            out.fault = out.fault.removeprefix("tool-")
         else:
             reply, name, arguments = self.answers.get(last["content"], ("Nine to five. What else?", "", ""))
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
@@ -153,7 +164,7 @@ class FakeOpenAI:
         await out.end()
         return True
 
-    async def _misbehave(self, out: _Answer, malformed: bytes) -> bool:
+    async def _misbehave(self, out: Answer, malformed: bytes) -> bool:
         """In the middle of an answer. False: the connection is over."""
         match out.fault:
             case "hang":
@@ -167,7 +178,7 @@ class FakeOpenAI:
                 await out.chunk(b'data: {"error": {"message": "The server had an error", "type": "server_error"}}\n\n')
         return True
 
-    async def _transcribe(self, fields: dict[str, Any], out: _Answer) -> bool:
+    async def _transcribe(self, fields: dict[str, Any], out: Answer) -> bool:
         wav = fields["file"]
         assert wav[:4] == b"RIFF"
         assert wav[8:16] == b"WAVEfmt "
@@ -183,7 +194,7 @@ class FakeOpenAI:
         await out.end()
         return True
 
-    async def _speak(self, body: dict[str, Any], out: _Answer) -> bool:
+    async def _speak(self, body: dict[str, Any], out: Answer) -> bool:
         assert body["response_format"] == "pcm"
         if body["voice"] == "no such voice":
             return await out.error(400, "Invalid voice")
@@ -212,7 +223,7 @@ class FakeOpenAI:
         return True
 
 
-class _Answer:
+class Answer:
     """One HTTP answer."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +82,62 @@ def test_the_generator_says_when_it_is_the_bottleneck() -> None:
     assert len(figures("playing", 1, [heard], ProcessUse()).warnings) == 2
 
 
+def test_calls_that_the_server_closed_and_processes_that_ended_are_told_as_such() -> None:
+    heard = played({0: grid(), 1: grid()[:10]})
+    heard.closed_early = 1
+    heard.use = (ProcessUse(5.0, 9000.0, 2.0), ProcessUse(1.0, 4000.0))
+    told = figures("playing", 2, [heard], ProcessUse(5.0, 9000.0, 2.0))
+    assert (told.carried, told.problems) == (1, ["1 calls were closed by the server before their end"])
+    assert told.cpu_ms_per_call_second == told.engines_cpu_ms_per_call_second == told.memory_kb_per_call == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--calls", "many"], "expected a number from 1 to 5000, not 'many'"),
+        (["--calls", "0"], "expected a number from 1 to 5000"),
+        (["--cpu", "9999"], "there are CPUs"),
+        (["--cpu", "a-b"], "expected numbers as in 0,2-3"),
+        (["--seconds", "0"], "expected 1 to 7200 seconds"),
+        (["--delay", "-1"], "expected 0 to 60 seconds"),
+        (["--json", "/nowhere/bench.json"], "no folder for /nowhere/bench.json"),
+    ],
+)
+def test_wrong_usage_is_told_in_words(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "--serve", *arguments])
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_an_agent_that_is_not_there_is_no_row_of_zeros(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--serve", "--mode", "embedded", "--agent", "nobody", "--calls", "2"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "no agent 'nobody'; the configuration names" in told.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_interrupted_it_tells_what_it_has_and_leaves_no_process(number: signal.Signals) -> None:
+    bench = subprocess.Popen(
+        [sys.executable, "-m", "asterisk_ai", "bench", "--serve", "--calls", "2,3", "--seconds", "2", "--limit", "60"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert bench.stdout is not None
+    lines = [bench.stdout.readline() for _ in range(3)]  # two of the heading, and the first step
+    assert lines[-1].split()[:2] == ["2", "2"]
+    time.sleep(1)
+    bench.send_signal(number)
+    out, err = bench.communicate(timeout=30)
+    assert bench.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert out.splitlines()[-1].startswith("most calls with p99 lateness")
+    left = subprocess.run(["ps", "-o", "stat=", "-s", str(bench.pid)], capture_output=True, text=True, check=False)
+    assert [state for state in left.stdout.split() if not state.startswith("Z")] == []
+
+
 def test_a_process_uses_memory_and_a_lost_one_nothing() -> None:
     import os
 
@@ -103,10 +164,11 @@ def test_a_server_of_its_own_is_measured(mode: str, capsys: pytest.CaptureFixtur
     assert status in (0, 1)  # the machine may be busy
 
 
-def test_the_table_and_the_search_end(capsys: pytest.CaptureFixture[str]) -> None:
-    main(
-        ["bench", "--serve", "--mode", "playing", "--most", "4", "--seconds", "1", "--processes", "2", "--limit", "20"]
-    )
+def test_the_table_and_the_search_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bench.json"
+    command = "bench --serve --mode playing --most 4 --seconds 1 --processes 2 --limit 20"
+    main([*command.split(), "--json", str(file)])
+    assert json.loads(file.read_text())["steps"][0]["calls"] == 4
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("mode playing")
     assert lines[-1].startswith("most calls with p99 lateness under 5 ms")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -212,20 +213,163 @@ def test_without_a_server_the_engines_are_tried_here(tmp_path: Path) -> None:
     assert "pipeline: new " in file.read_text()
 
 
-def test_the_make_targets(tmp_path: Path) -> None:
-    """They are one command each; run dry, the virtual environment is not theirs to make here."""
+def test_one_engine_is_tried(tmp_path: Path) -> None:
+    """By its own name, by the administrator's, and anybody's by its class: the others of the pipeline stay."""
+    file = tmp_path / "asterisk_ai.yaml"
+    file.write_text(CONFIG.format(port=_free_port()))
 
-    def make(*words: str) -> str:
-        done = subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=True)
-        return done.stdout
+    def tried(name: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "asterisk_ai", "provider", "test", name, "--config", str(file)]
+        done = subprocess.run(command, env=ENV, capture_output=True, text=True, check=False, timeout=60)
+        return done.returncode, done.stdout + done.stderr
 
-    assert 'scripts/switch_provider.py "local" --dry-run' in make("provider=local", "provider-switch", "ARGS=--dry-run")
-    assert "asterisk-ai provider reload" in make("provider-reload")
-    remote = make("provider=local", "provider-switch-remote", "HOST=pbx")
-    assert 'ssh "pbx" -- asterisk-ai provider switch "\'local\'"' in remote
-    assert "journalctl -n 100 -f -u asterisk-ai" in make("logs")
-    log = tmp_path / "log"
-    log.write_text("old lines")
-    subprocess.run(["make", "-s", "server-clear-logs", f"LOGFILE={log}"], cwd=ROOT, check=True)
-    assert log.read_text() == ""
-    assert "/health" in make("test-health")
+    for name in ("high", "faulty:FaultyTextToSpeech", "espeak"):
+        status, said = tried(name)
+        assert status == 0, said
+        assert f"ok    tts/{name}: made " in said
+        assert "ok    stt/ears: " in said
+        assert "ok    a caller hears the answer" in said
+    status, said = tried("down")
+    assert status == 1
+    assert "FAIL  tts/down: faulty: its service is down" in said
+    assert "it is not to be seen what 'os:PathLike' is" in tried("os:PathLike")[1]
+
+
+# ---- make ---------------------------------------------------------------------------
+
+
+class Make:
+    """The Makefile's targets with a virtual environment of ours, as if ``make`` had made it."""
+
+    def __init__(self, folder: Path, config: Path) -> None:
+        self.venv = folder / "venv"
+        (self.venv / "bin").mkdir(parents=True)
+        env = f"export PYTHONPATH='{ENV['PYTHONPATH']}' ASTERISK_AI_CONFIG='{config}'"
+        for name, module in (("python", ""), ("asterisk-ai", " -m asterisk_ai")):
+            script = self.venv / "bin" / name
+            script.write_text(f"#!/bin/sh\n{env}\nexec '{sys.executable}'{module} \"$@\"\n")
+            script.chmod(0o755)
+        (self.venv / ".installed").touch()
+
+    def __call__(self, *words: str, seconds: float = 60) -> tuple[int, str]:
+        command = ["make", "-s", f"VENV={self.venv}", *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds)
+        return done.returncode, done.stdout + done.stderr
+
+
+def test_make_switches_and_reloads(server: Running, tmp_path: Path) -> None:
+    make = Make(tmp_path, server.file)
+    before = server.file.read_text()
+    status, said = make("provider=new", "provider-switch", "ARGS=--dry-run")
+    assert (status, server.file.read_text()) == (0, before)
+    assert "+pipeline: new " in said
+    status, said = make("provider=new", "provider-switch")
+    assert status == 0, said
+    assert server.health()[1]["active_pipeline"] == "new"
+    status, said = make("provider=broken", "provider-switch")
+    assert status != 0
+    assert "its service is down" in said
+    assert server.health()[1]["active_pipeline"] == "new"
+    assert server.file.read_text() == before.replace("pipeline: old ", "pipeline: new ")
+    status, said = make("provider-switch")
+    assert status != 0
+    assert "say which: make provider=NAME" in said
+
+    server.file.write_text(before)
+    status, said = make("provider-reload")
+    assert status == 0, said
+    assert server.health()[1]["active_pipeline"] == "old"
+
+
+@pytest.fixture
+def ssh(tmp_path: Path) -> Iterator[str]:
+    """How to reach this machine as if it were another one: over a real sshd where there is one."""
+    sshd = shutil.which("sshd") or shutil.which("/usr/sbin/sshd")
+    if sshd is None:
+        stub = tmp_path / "ssh"
+        stub.write_text('#!/bin/sh\nshift; [ "$1" = -- ] && shift\nexec sh -c "$*"\n')  # as ssh does with words
+        stub.chmod(0o755)
+        yield f"env PATH={tmp_path}/venv/bin:{os.environ['PATH']} {stub}"
+        return
+    keys = tmp_path / "ssh"
+    keys.mkdir(mode=0o700)
+    for name in ("host", "mine"):
+        subprocess.run(["ssh-keygen", "-q", "-N", "", "-t", "ed25519", "-f", str(keys / name)], check=True)
+    port = _free_port()
+    (keys / "config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {keys}/host\nAuthorizedKeysFile {keys}/mine.pub\n"
+        f"StrictModes no\nPidFile none\nSetEnv PATH={tmp_path}/venv/bin:/usr/bin:/bin\nPermitRootLogin yes\n"
+    )
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it shuts its unprivileged half in
+    with (keys / "log").open("wb") as log:
+        daemon = subprocess.Popen([sshd, "-D", "-e", "-f", str(keys / "config")], stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 10
+        while "listening" not in (keys / "log").read_text():
+            assert time.monotonic() < end, (keys / "log").read_text()
+            time.sleep(0.05)
+        known = f"-o StrictHostKeyChecking=no -o UserKnownHostsFile={keys}/known -o LogLevel=ERROR -F none"
+        yield f"ssh -p {port} -i {keys}/mine {known}"
+    finally:
+        daemon.terminate()
+        daemon.wait(10)
+
+
+def test_make_switches_on_another_machine(server: Running, tmp_path: Path, ssh: str) -> None:
+    make = Make(tmp_path, server.file)
+    status, said = make("provider=new", "provider-switch-remote", "HOST=127.0.0.1", f"SSH={ssh}")
+    assert status == 0, said
+    assert "in use for new calls: new" in said
+    assert server.health()[1]["active_pipeline"] == "new"
+    status, said = make("provider=broken", "provider-switch-remote", "HOST=127.0.0.1", f"SSH={ssh}")
+    assert status != 0
+    assert "its service is down" in said
+    status, said = make("provider=x; touch /tmp/evil", "provider-switch-remote", "HOST=127.0.0.1", f"SSH={ssh}")
+    assert "there is no pipeline 'x; touch /tmp/evil'" in said
+    assert make("provider=new", "provider-switch-remote")[0] != 0, "no HOST"
+
+
+def test_make_shows_the_log_empties_it_and_asks_for_the_health(server: Running, tmp_path: Path) -> None:
+    make = Make(tmp_path, server.file)
+    status, said = make("test-health", f"HEALTH=http://127.0.0.1:{server.http_port}/health")
+    assert status == 0
+    assert '"active_pipeline": "old"' in said
+    assert "HTTP 200" in said
+    server.provider("switch", "broken", "--force")
+    status, said = make("test-health", f"HEALTH=http://127.0.0.1:{server.http_port}/health")
+    assert status != 0
+    assert "HTTP 503" in said
+    command = ["timeout", "2", "make", "-s", "logs", f"LOGFILE={server.log_file}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+    assert " is ready: " in done.stdout
+    status, said = make("server-clear-logs", f"LOGFILE={server.log_file}")
+    assert (status, server.log) == (0, "")
+    assert "journalctl --rotate" in make("server-clear-logs")[1]
+    assert "journalctl -n 100 -f -u asterisk-ai" in make("-n", "logs")[1]
+
+
+def test_make_model_setup(tmp_path: Path) -> None:
+    config = tmp_path / "asterisk_ai.yaml"
+    config.write_text(CONFIG.format(port=_free_port()))
+    status, said = Make(tmp_path, config)("model-setup", "ARGS=--dry-run")
+    assert status == 0, said
+    assert "vosk" in said
+
+
+def test_list_show_and_test(server: Running) -> None:
+    status, said = server.provider("list")
+    assert status == 0
+    assert "* old " in said
+    assert "stt/ears" in said
+    assert "ready" in said
+    status, said = server.provider("show", "half")
+    assert status == 0
+    assert "tts  down  {engine: 'faulty:FaultyTextToSpeech', fault: 'start'}" in said
+    assert server.provider("show", "nothing")[0] == 1
+    status, said = server.provider("test", "new")
+    assert status == 0, said
+    assert "tts/high: made " in said
+    status, said = server.provider("test", "broken")
+    assert status == 1
+    assert "its service is down" in said

@@ -406,6 +406,8 @@ def test_check_tells_of_damage(fetched: Store, settings: Path) -> None:
     found = list(check._models(config))
     assert [one.ok for one in found] == [False]
     assert found[0].remedy == f"asterisk-ai models fetch voice --config {settings}"
+    (settings.parent / "own.json").write_text("{")
+    assert "own.json:1: is not JSON" in next(check._models(config)).text
 
 
 # -- what is shown while it goes

@@ -241,7 +241,7 @@ def test_damaged_models_leave_the_others_to_serve(
     with machine.serve() as log:
         assert told in log.read_text()
         assert told in machine.health()["providers"]["tts/piper"]["reason"]
-        assert machine.health()["status"] == "healthy"
+        _until(lambda: machine.health()["status"] == "healthy", 25)  # nothing that lasts: others serve
         assert voices(machine.call(log)) != {HOURS}  # espeak speaks
         assert machine.run("models", "fetch", "hum", "--yes")[0] == 0
         _until(lambda: machine.health()["providers"]["tts/piper"]["ready"], 25)

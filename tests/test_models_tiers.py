@@ -69,7 +69,7 @@ class Imitation:
         return detect(Path("/x"), self.root, architecture, lambda path: disk)
 
     def tier(self) -> str:
-        return tiers.choose(REGISTRY, self.detect()).tier.name
+        return tiers.best(tiers.judge(REGISTRY, self.detect())).tier.name
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_memory_that_others_use_does_not_count(tmp_path: Path) -> None:
 def test_instruction_sets(tmp_path: Path, flags: str, architecture: str, tier: str) -> None:
     found = Imitation(tmp_path, 4, 16 * GB, flags=flags).detect(architecture=architecture)
     assert found.instructions == frozenset(flags.split())
-    verdict = tiers.choose(REGISTRY, found)
+    verdict = tiers.best(tiers.judge(REGISTRY, found))
     assert verdict.tier.name == tier
     lacking = " ".join(tiers.judge(REGISTRY, found)[2].lacks)
     assert ("avx2" in lacking) == (flags == OLD)
@@ -239,7 +239,7 @@ def test_gpus(tmp_path: Path) -> None:
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
     found = detect(Path("/x"), tmp_path, "x86_64", lambda path: 0)
     assert found.memory_bytes == 0
-    assert tiers.choose(REGISTRY, found).tier.name == "embedded"
+    assert tiers.best(tiers.judge(REGISTRY, found)).tier.name == "embedded"
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "0::\n", ":::\n", "x\n0::/a\n"])
@@ -275,13 +275,28 @@ def test_models_for_languages() -> None:
     assert "vosk-model-small-de-0.15" in names("xlarge", "de")[0]
 
 
+def test_free_disk(tmp_path: Path) -> None:
+    """Models count for the callers' languages, packed ones twice, those that are here not at all."""
+    machine = Imitation(tmp_path, 8, 16 * GB)
+    english = tiers.Wanted(("en-US",))
+    for megabytes, tier in ((2900, "large"), (2800, "medium"), (1400, "medium"), (500, "small"), (300, "embedded")):
+        disk = megabytes * 1_000_000
+        assert tiers.best(tiers.judge(REGISTRY, machine.detect(disk), None, english)).tier.name == tier
+    lacks = tiers.judge(REGISTRY, machine.detect(GB), None, english)[3].lacks
+    assert lacks == ("2.8 GB of free disk (1.0 here)",)
+    here = frozenset(REGISTRY.models)
+    assert (
+        tiers.best(tiers.judge(REGISTRY, machine.detect(GB), None, tiers.Wanted(("en-US",), here))).tier.name == "large"
+    )
+
+
 def test_measurement_decides(tmp_path: Path) -> None:
     machine = Imitation(tmp_path, 16, 64 * GB).detect()
     fast = Measured(bytes_per_second=200e9, flops=2e12, seconds=2)
-    assert tiers.choose(REGISTRY, machine, fast).tier.name == "xlarge"
-    assert tiers.choose(REGISTRY, machine, replace(fast, bytes_per_second=15e9)).tier.name == "large"
-    assert tiers.choose(REGISTRY, machine, replace(fast, bytes_per_second=1e9)).tier.name == "small"
-    assert tiers.choose(REGISTRY, machine, replace(fast, flops=100e9)).tier.name == "medium"
+    assert tiers.best(tiers.judge(REGISTRY, machine, fast)).tier.name == "xlarge"
+    assert tiers.best(tiers.judge(REGISTRY, machine, replace(fast, bytes_per_second=15e9))).tier.name == "large"
+    assert tiers.best(tiers.judge(REGISTRY, machine, replace(fast, bytes_per_second=1e9))).tier.name == "small"
+    assert tiers.best(tiers.judge(REGISTRY, machine, replace(fast, flops=100e9))).tier.name == "medium"
     lacks = " ".join(tiers.judge(REGISTRY, machine, replace(fast, bytes_per_second=1e9))[2].lacks)
     assert "6 tokens a second from qwen2-1_5b-instruct-q4_0 (at most 1.1 measured)" in lacks
 
@@ -296,4 +311,4 @@ def test_measuring() -> None:
 def test_a_registry_without_a_least_tier(tmp_path: Path) -> None:
     machine = Imitation(tmp_path, 1, GB).detect()
     with pytest.raises(ConfigError, match="no tier of the registry fits"):
-        tiers.choose(replace(REGISTRY, tiers=REGISTRY.tiers[3:]), machine)
+        tiers.best(tiers.judge(replace(REGISTRY, tiers=REGISTRY.tiers[3:]), machine))

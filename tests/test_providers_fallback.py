@@ -335,7 +335,7 @@ async def calls(config: str, agents: list[str]) -> tuple[dict[str, Result], Mapp
 def records(folder: Path) -> dict[str, CallSession]:
     reader = SqliteReader(folder / "sessions.db")
     try:
-        return {session.agent: session for session in reader.recent(100)}
+        return {session.agent: session for session in reversed(reader.recent(100))}
     finally:
         reader.close()
 
@@ -365,8 +365,12 @@ def test_whole_calls_with_an_engine_that_fails_and_one_behind_it(outcomes: dict[
         said = [turn.text for turn in record.history if turn.role == "agent"]
         assert any("Nine to five." in text for text in said), (agent, said)
         troubles = [(item["stage"], item["engine"], item["next"]) for item in record.troubles]
-        if fault in ("start", "leave-hang"):  # passed over; or the words had come by then
+        if fault == "leave-hang":  # the words had come by then
             assert troubles == [], agent
+        elif fault == "start":
+            assert troubles == [(kind, f"{kind}_{fault}", f"good_{kind}")], "told once"
+            assert record.troubles[0]["kind"] == "unready"
+            assert "its service is down" in record.troubles[0]["text"]
         else:
             assert (kind, f"{kind}_{fault}", f"good_{kind}") in troubles, (agent, troubles)
             assert any(key.startswith(f"ai_agent_provider_failures {agent} ") for key in counted), (agent, counted)

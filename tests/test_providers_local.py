@@ -224,6 +224,8 @@ def test_vosk_tells_the_words_while_they_are_spoken(kaldi: Path) -> None:
                     await asyncio.sleep(0.005)
                 words = await stream.finish()
             assert (words.text, words.accepted) == ("hours sales", True)
+            assert [word.text for word in words.words] == ["hours", "sales"]
+            assert [word.start for word in words.words] == pytest.approx([0.5, 1.4], abs=0.15), "as it was said"
             heard = [item.text for item in partials]
             assert "hours" in heard, "told before the second word was said"
             assert heard[-1] == "hours sales"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import random
@@ -21,6 +22,7 @@ from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailabl
 from asterisk_ai.providers.base import Hints, Transcript
 from asterisk_ai.providers.espeak import Espeak
 from asterisk_ai.providers.pocketsphinx import PocketSphinx
+from asterisk_ai.providers.pocketsphinx.decoders import MOST_PAIRS
 from asterisk_ai.providers.pocketsphinx.jsgf import lowered, words_of
 from asterisk_ai.providers.pocketsphinx.pauses import Pauses
 from asterisk_ai.providers.pocketsphinx.pronounce import Speller, arpabet
@@ -121,7 +123,8 @@ def test_what_is_outside_of_the_grammar_is_refused() -> None:
 
 
 def test_wide_band_audio() -> None:
-    pcm = spoken("connect me to sales", 16000)
+    narrow = np.frombuffer(recorded("connect me to sales"), np.int16).astype(np.float32)
+    pcm = soxr.resample(narrow, 8000, 16000).astype(np.int16).tobytes()
 
     async def case(engine: PocketSphinx) -> None:
         result = await hear(engine, pcm, rate=16000)
@@ -232,6 +235,54 @@ def test_a_pause_is_decoded_ahead() -> None:
             result = await stream.finish()
             assert time.perf_counter() - began < 0.1
         assert (result.text, result.accepted) == ("what are your opening hours", True)
+
+    with_engine(case)
+
+
+def test_words_are_told_while_the_caller_speaks_and_in_each_pause() -> None:
+    """What is told in a pause is told soon, and again where the caller goes on and pauses again."""
+    parts = [recorded("connect me to sales"), recorded("one two three four")]
+    pcm = b"".join(part + bytes(8000) for part in parts)
+    hints = grammar("connect me to sales [one two three four]", "leave a message")
+    whole = "connect me to sales one two three four"
+    told: list[Transcript] = []
+
+    async def case(engine: PocketSphinx) -> None:
+        await engine.check_grammar(hints)
+        async with engine.open(rate=8000, hints=hints, partial=told.append) as stream:
+            for start in range(0, len(pcm), 320):
+                stream.feed(pcm[start : start + 320])
+                await asyncio.sleep(0.02)
+            result = await stream.finish()
+        assert (result.text, result.accepted) == ("connect me to sales one two three four", True)
+
+    with_engine(case)
+    texts = [words.text for words in told if words.accepted]
+    assert "connect me to sales" in texts
+    assert texts[-1] == whole
+    assert len(texts) < 12
+
+
+def test_more_utterances_at_once_than_there_are_decoders() -> None:
+    """Those for which there are none are decoded at their end; none is lost, and all decoders are free again."""
+    speech = {phrase: recorded(phrase) for phrase in PHRASES}
+    callers = [phrase for phrase in PHRASES for _ in range(2)]
+    assert len(callers) > MOST_PAIRS
+
+    async def case(engine: PocketSphinx) -> None:
+        for _ in range(2):
+            async with contextlib.AsyncExitStack() as stack:
+                streams = [await stack.enter_async_context(engine.open(rate=8000, hints=HINTS)) for _ in callers]
+                for stream, phrase in zip(streams, callers, strict=True):
+                    stream.feed(speech[phrase])
+                results = [await stream.finish() for stream in streams]
+            assert [(r.text, r.accepted) for r in results] == [(phrase, True) for phrase in callers]
+            abandoned = contextlib.AsyncExitStack()
+            async with abandoned:
+                for phrase in callers:
+                    stream = await abandoned.enter_async_context(engine.open(rate=8000, hints=HINTS))
+                    stream.feed(speech[phrase])
+                await asyncio.sleep(0.5)
 
     with_engine(case)
 

@@ -125,6 +125,20 @@ def test_killed_in_mid_utterance(run: Run) -> None:
     run(main())
 
 
+def test_engines_stand_behind_the_audio(run: Run) -> None:
+    async def main() -> None:
+        pool = counting()
+        await pool.start()
+        (pid,) = pool.pids
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
+        group = Path(f"/proc/{pid}/autogroup")
+        if group.exists() and group.read_text().strip():  # a session of its own: nice alone would count for nothing
+            assert group.read_text().split()[-1] == "10"
+        await pool.stop()
+
+    run(main())
+
+
 def test_a_crash_takes_only_its_own_worker(run: Run) -> None:
     async def main() -> None:
         pool = counting(workers=2)

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from test_providers_fallback import calls, records
-from wyoming.asr import Transcript as Words
-from wyoming.audio import AudioChunk, AudioStart, AudioStop
-from wyoming.error import Error
-from wyoming.event import Event
-from wyoming.info import Describe, Info
-from wyoming.server import AsyncEventHandler, AsyncTcpServer
-from wyoming.tts import Synthesize
+from wyoming_server import serving
 
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import testing
@@ -27,67 +17,24 @@ from asterisk_ai.providers.base import Hints
 from asterisk_ai.providers.wyoming import WyomingSpeechToText, WyomingTextToSpeech
 
 
-class Handler(AsyncEventHandler):
-    """A recogniser and a voice; ``faults`` holds what it does instead: error, close, silent, odd."""
-
-    def __init__(self, faults: list[str], *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.faults, self.heard = faults, 0
-
-    async def handle_event(self, event: Event) -> bool:
-        fault = self.faults[0] if self.faults else ""
-        if Describe.is_type(event.type):
-            await self.write_event(Info().event())
-        elif AudioChunk.is_type(event.type):
-            self.heard += len(AudioChunk.from_event(event).audio)
-        elif AudioStop.is_type(event.type) or Synthesize.is_type(event.type):
-            if fault == "error":
-                await self.write_event(Error("no such model").event())
-            elif fault == "close":
-                return False
-            elif fault == "odd":
-                self.writer.write(b"this is no event\n")
-                await self.writer.drain()
-            elif fault == "silent":
-                await asyncio.sleep(3600)
-            elif AudioStop.is_type(event.type):
-                await self.write_event(Words("opening hours" if self.heard else "").event())
-            else:
-                await self._speak(Synthesize.from_event(event).text)
-        return True
-
-    async def _speak(self, text: str) -> None:
-        rate = 16_000
-        word = (np.sin(2 * np.pi * 800 * np.arange(rate // 4) / rate) * 8000).astype("<i2").tobytes()
-        await self.write_event(AudioStart(rate, 2, 1).event())
-        for _ in text.split():
-            await self.write_event(AudioChunk(rate, 2, 1, word).event())
-        await self.write_event(AudioStop().event())
-
-
 @pytest.fixture
 def service() -> Iterator[tuple[int, list[str]]]:
     """A running server's port, and its faults."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
     faults: list[str] = []
     started, ended = threading.Event(), []
 
     async def main() -> None:
-        server = AsyncTcpServer("127.0.0.1", port)
-        await server.start(partial(Handler, faults))
-        stop = asyncio.Event()
-        ended.append((asyncio.get_running_loop(), stop))
-        started.set()
-        await stop.wait()
-        await server.stop()
+        async with serving(faults) as port:
+            stop = asyncio.Event()
+            ended.append((asyncio.get_running_loop(), stop, port))
+            started.set()
+            await stop.wait()
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
     started.wait(5)
+    loop, stop, port = ended[0]
     yield port, faults
-    loop, stop = ended[0]
     loop.call_soon_threadsafe(stop.set)
     thread.join()
 
@@ -126,11 +73,36 @@ def test_faults(service: tuple[int, list[str]], fault: str, error: type[Exceptio
             stream.feed(bytes(8000))
             with pytest.raises(error):
                 await stream.finish()
-        async with voice.open("hello") as pieces:
+        async with voice.open("hello there") as pieces:
             with pytest.raises(error):
-                await anext(pieces)
+                _ = [pcm async for pcm in pieces]
         await ears.stop()
         await voice.stop()
+
+    asyncio.run(main())
+
+
+def test_the_next_connection_is_open_before_it_is_needed(service: tuple[int, list[str]]) -> None:
+    port, _ = service
+
+    async def main() -> None:
+        ears = WyomingSpeechToText({"port": port})
+        await ears.start()
+        for _ in range(3):
+            spare = ears._service._spare
+            assert spare is not None
+            async with ears.open(rate=8000, hints=Hints()) as stream:
+                assert stream._client is spare
+                stream.feed(bytes(8000))
+                assert (await stream.finish()).text == "opening hours"
+            await asyncio.sleep(0.1)
+        spare = ears._service._spare
+        assert spare is not None
+        await spare.disconnect()  # as where the server has closed it
+        async with ears.open(rate=8000, hints=Hints()) as stream:
+            stream.feed(bytes(8000))
+            assert (await stream.finish()).text == "opening hours"
+        await ears.stop()
 
     asyncio.run(main())
 

@@ -8,13 +8,16 @@ import contextlib
 import ipaddress
 import json
 import multiprocessing
+import os
 import socket
+import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,17 +45,44 @@ _NOISE = 12
 _DELAY = "asterisk_ai.providers.delay:Delay"
 
 
+_DESCRIPTION = f"""
+Plays Asterisk's part of many calls at once, and reports how even the audio is and what a call costs. Without
+--calls it looks for the highest number of calls whose frames are less than {LIMIT_MS:g} ms late (99 of 100).
+
+It loads the server of the configuration, or one of its own with --serve. Callers who talk to a server that is
+loaded will hear it: do it before the callers come, or with --serve on a machine that has nothing else to do.
+
+modes:
+  echo          the server sends back what it hears: the way in and out, and nothing else
+  playing       it plays a tone: an agent that speaks all the time
+  conversation  callers speak, turns are taken, and each engine takes --delay (with --serve only)
+  embedded      the agent with its own engines; the turns' times are theirs
+"""
+_EPILOG = f"""
+columns:
+  p50 ... worst   ms that frames are late (echo: the round trip); {LIMIT_MS:g} ms are not heard, 20 ms are a click
+  gaps, bursts    pauses of more than 40 ms, frames less than 5 ms after the one before
+  lost            frames that never came
+  CPU, (eng.)     ms of CPU time a second of call, of all its processes and of the engines' alone: 1000 are a core
+  memory          KB a call
+  turns           answers heard; p50 and p99 of the seconds from a caller's last sound to the agent's first
+
+examples:
+  asterisk-ai bench --serve                                  how many calls can this machine play to?
+  asterisk-ai bench --serve --mode conversation              ... and talk with, its engines apart?
+  asterisk-ai bench --mode embedded --calls 10,20,40         the running server, with its own engines
+  asterisk-ai bench --serve --server-cpu 0 --cpu 1 --json bench.json
+"""
+
+
 def add_parser(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser(
         "bench",
         help="how many calls does this machine carry?",
-        description="Plays Asterisk's part of many calls at once and reports how even the audio is, and what a call "
-        "costs. Without --calls it looks for the highest number of calls whose frames are less than "
-        f"{LIMIT_MS:g} ms late (99 of 100). Modes: echo (the server sends back what it hears), playing (it plays a "
-        "tone), conversation (speech in, turns taken, engines that only take --delay; with --serve), embedded (the "
-        "agent with its own engines). It goes to the configured server, or to one of its own with --serve; callers "
-        "that talk to a server meanwhile will hear it.",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml of the server")
     parser.add_argument("--serve", action="store_true", help="measure a server of its own, on free loopback ports")
@@ -71,23 +101,37 @@ def add_parser(commands: Any) -> None:
         help="begin no step after S seconds (default: %(default)g)",
     )
     parser.add_argument(
-        "--delay", type=float, default=0.2, metavar="S", help="what each engine takes in mode conversation"
+        "--delay",
+        type=_delay,
+        default=0.2,
+        metavar="S",
+        help="what each engine takes in mode conversation (default: %(default)g)",
     )
-    parser.add_argument("--say", default="what are your opening hours", metavar="TEXT", help="what every caller says")
+    parser.add_argument(
+        "--say", default="what are your opening hours", metavar="TEXT", help='what every caller says ("%(default)s")'
+    )
     parser.add_argument(
         "--processes", type=_count, default=1, metavar="N", help="share the load among so many (default: %(default)s)"
     )
-    parser.add_argument("--server-cpu", metavar="LIST", default="", help="pin the server of --serve to these CPUs")
-    parser.add_argument("--cpu", metavar="LIST", default="", help="pin the load to these CPUs")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument(
+        "--server-cpu", type=_cpus, metavar="LIST", default=(), help="pin the server of --serve to these CPUs (0,2-3)"
+    )
+    parser.add_argument("--cpu", type=_cpus, metavar="LIST", default=(), help="pin the load to these CPUs")
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        type=_writable,
+        metavar="FILE",
+        help="print JSON instead of the table; with FILE, print the table and write the JSON there",
+    )
     parser.set_defaults(run=run)
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= MOST_CALLS:
-        raise argparse.ArgumentTypeError(f"from 1 to {MOST_CALLS}")
-    return value
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_CALLS:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to {MOST_CALLS}, not {text!r}")
+    return int(text)
 
 
 def _counts(text: str) -> list[int]:
@@ -95,10 +139,37 @@ def _counts(text: str) -> list[int]:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 1 <= value <= 7200:
-        raise argparse.ArgumentTypeError("from 1 to 7200 seconds")
-    return value
+    with contextlib.suppress(ValueError):
+        if 1 <= (value := float(text)) <= 7200:
+            return value
+    raise argparse.ArgumentTypeError(f"expected 1 to 7200 seconds, not {text!r}")
+
+
+def _delay(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= (value := float(text)) <= 60:
+            return value
+    raise argparse.ArgumentTypeError(f"expected 0 to 60 seconds, not {text!r}")
+
+
+def _writable(text: str) -> str:
+    if text != "-" and not Path(text).absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder for {text}")
+    return text
+
+
+def _cpus(text: str) -> tuple[int, ...]:
+    """``0,2-3`` is 0, 2 and 3."""
+    found: list[int] = []
+    for word in text.split(","):
+        first, dash, last = word.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise argparse.ArgumentTypeError(f"expected numbers as in 0,2-3, not {text!r}")
+        found += range(int(first), int(last if dash else first) + 1)
+    there = os.sched_getaffinity(0)
+    if not found or not there.issuperset(found):
+        raise argparse.ArgumentTypeError(f"there are CPUs {','.join(map(str, sorted(there)))}, not {text}")
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +187,29 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.mode in ("conversation", "embedded"):
             speech, ends = asyncio.run(_speech(arguments.say))
         bench = Bench(target, arguments, speech, ends)
-        results = bench.measure_all(arguments.calls) if arguments.calls else bench.search(arguments.most)
+        try:
+            if arguments.calls:
+                bench.measure_all(arguments.calls)
+            else:
+                bench.search(arguments.most)
+        except KeyboardInterrupt:
+            print("interrupted: what was measured until then follows", file=sys.stderr)
+            _tell(arguments, bench.results)
+            return 130
+    return 0 if _tell(arguments, bench.results) else 1
+
+
+def _tell(arguments: argparse.Namespace, results: Sequence[Figures]) -> int:
+    """The end of the report; returns the most calls that were carried well."""
     best = max((f.calls for f in results if f.even(LIMIT_MS)), default=0)
+    told = json.dumps({"mode": arguments.mode, "best": best, "steps": [f.as_json() for f in results]})
+    if arguments.json == "-":
+        print(told)
+        return best
+    print(f"most calls with p99 lateness under {LIMIT_MS:g} ms and no frame lost: {best} ({arguments.mode})")
     if arguments.json:
-        print(json.dumps({"mode": arguments.mode, "best": best, "steps": [f.as_json() for f in results]}))
-    else:
-        print(f"most calls with p99 lateness under {LIMIT_MS:g} ms and no frame lost: {best} ({arguments.mode})")
-    return 0 if best else 1
+        Path(arguments.json).write_text(told + "\n", "utf-8")
+    return best
 
 
 class Bench:
@@ -134,20 +221,21 @@ class Bench:
         self._speech, self._speech_ends = speech, speech_ends
         self._until = time.monotonic() + arguments.limit
         self._shown = False
+        self.results: list[Figures] = []
+        """Of the steps that were measured to their end."""
 
-    def measure_all(self, counts: Sequence[int]) -> list[Figures]:
-        return [self._measure(count) for count in counts if time.monotonic() < self._until]
+    def measure_all(self, counts: Sequence[int]) -> None:
+        for count in counts:
+            if time.monotonic() < self._until:
+                self._measure(count)
 
-    def search(self, most: int) -> list[Figures]:
+    def search(self, most: int) -> None:
         """Double until it breaks, then halve the distance. What fails is tried a second time before it is believed."""
-        results: list[Figures] = []
         good, bad, count = 0, most + 1, min(50, most)
         while time.monotonic() < self._until:
             result = self._measure(count)
-            results.append(result)
             if not result.even(LIMIT_MS) and time.monotonic() < self._until:
                 result = self._measure(count)
-                results.append(result)
             if result.even(LIMIT_MS):
                 good = count
             else:
@@ -155,7 +243,6 @@ class Bench:
             if bad - good <= max(1, good // 20):
                 break
             count = min(2 * good, most) if bad > most else (good + bad) // 2
-        return results
 
     def _measure(self, count: int) -> Figures:
         arguments, target = self._arguments, self._target
@@ -170,7 +257,8 @@ class Bench:
         result = figures(arguments.mode, count, heard, before)
         if refusal:
             result.problems.append(refusal)
-        if not arguments.json:
+        self.results.append(result)
+        if arguments.json != "-":
             self._show(result)
         return result
 
@@ -185,13 +273,20 @@ class Bench:
                 speech_ends=self._speech_ends,
                 first=first,
                 server_pid=self._target.pid,
-                cpus=_cpus(arguments.cpu),
+                cpus=arguments.cpu,
             )
             for first in range(0, len(calls), size)
         ]
         # Spawned: what this process has loaded and opened stays out of the measurement.
         with ProcessPoolExecutor(len(loads), multiprocessing.get_context("spawn")) as pool:
-            return list(pool.map(generate, loads))
+            try:
+                return list(pool.map(generate, loads))
+            except BrokenProcessPool as error:
+                raise AsteriskAIError("a process of the load ended before its time (out of memory?)") from error
+            except BaseException:  # interrupted: nobody waits for the window's end
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                raise
 
     def _show(self, result: Figures) -> None:
         if not self._shown:
@@ -239,7 +334,7 @@ def _target(arguments: argparse.Namespace) -> Iterator[_Target]:
         "fastagi": connections,
         "server": {"max_calls": most},
     }
-    prefix = ["taskset", "-c", arguments.server_cpu] if arguments.server_cpu else []
+    prefix = ["taskset", "-c", ",".join(map(str, arguments.server_cpu))] if arguments.server_cpu else []
     with tempfile.TemporaryDirectory(prefix="asterisk-ai-bench-") as folder:
         if mode == "embedded":
             config = load(arguments.config)
@@ -298,8 +393,17 @@ async def _register(target: _Target, count: int) -> tuple[list[dict[str, str]], 
     answers = await asyncio.gather(*(one(number) for number in range(count)))
     taken = [answer for answer in answers if answer.get("AI_STATUS") == "OK"]
     refused = sorted({answer.get("AI_STATUS", "no answer") for answer in answers} - {"OK"})
-    problem = f"{count - len(taken)} calls refused: {', '.join(refused)}" if refused else ""
-    return taken, problem
+    reasons = ", ".join(refused)
+    host, port = _fastagi(target)
+    if refused == ["UNKNOWN_AGENT"]:
+        raise AsteriskAIError(
+            f"the server has no agent {target.agent!r}; the configuration names {', '.join(target.config.agents)}"
+        )
+    if not any("AI_AUDIOSOCKET" in answer or answer.get("AI_STATUS", "").isupper() for answer in answers):
+        raise AsteriskAIError(f"call/start at {host}:{port} (fastagi): {reasons}; does the server use this file?")
+    if "FULL" in refused:
+        reasons += f" (server.max_calls is {target.config.server.max_calls}, or its audio is late as it is)"
+    return taken, f"{count - len(taken)} calls refused: {reasons}" if refused else ""
 
 
 async def _end(target: _Target, taken: Sequence[dict[str, str]]) -> None:
@@ -343,7 +447,3 @@ async def _speech(text: str) -> tuple[bytes, int]:
     noise = np.random.default_rng(1).integers(-_NOISE, _NOISE + 1, len(cycle))
     pcm = np.clip(cycle + noise, -32768, 32767).astype("<i2").tobytes()
     return pcm[: len(pcm) // FRAME * FRAME], ends
-
-
-def _cpus(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in text.split(",") if word)

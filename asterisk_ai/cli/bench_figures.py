@@ -92,6 +92,10 @@ def figures(mode: str, calls: int, heard: Sequence[Heard], before: ProcessUse) -
     turns = np.concatenate([_turns(one) for one in heard]) if heard else np.empty(0)
     carried = sum(one.connected - one.closed_early for one in heard)
     call_seconds = max(1e-9, seconds * max(1, carried))
+    closed = sum(one.closed_early for one in heard)
+    # A process that has ended in the meantime takes its counts along.
+    cpu = max(0.0, use[1].cpu_seconds - use[0].cpu_seconds)
+    engines = max(0.0, use[1].engines_cpu_seconds - use[0].engines_cpu_seconds)
     busy = max((one.cpu_seconds / max(1e-9, one.wall_seconds) for one in heard), default=0.0)
     lag = Spread.of(np.concatenate([one.send_lag for one in heard]) if heard else np.empty(0), 1e6)
     return Figures(
@@ -104,16 +108,15 @@ def figures(mode: str, calls: int, heard: Sequence[Heard], before: ProcessUse) -
         bursts=bursts,
         frames=frames,
         lost=lost,
-        cpu_ms_per_call_second=round(1e3 * (use[1].cpu_seconds - use[0].cpu_seconds) / call_seconds, 3),
-        engines_cpu_ms_per_call_second=round(
-            1e3 * (use[1].engines_cpu_seconds - use[0].engines_cpu_seconds) / call_seconds, 3
-        ),
-        memory_kb_per_call=round((use[1].memory_kb - before.memory_kb) / max(1, carried), 1),
+        cpu_ms_per_call_second=round(1e3 * cpu / call_seconds, 3),
+        engines_cpu_ms_per_call_second=round(1e3 * engines / call_seconds, 3),
+        memory_kb_per_call=round(max(0.0, use[1].memory_kb - before.memory_kb) / max(1, carried), 1),
         turns=len(turns),
         turn_seconds=Spread.of(turns, 1e9),
         generator_busy=round(busy, 3),
         send_lag_ms=lag,
-        problems=sorted({one.error for one in heard if one.error}),
+        problems=sorted({one.error for one in heard if one.error})
+        + ([f"{closed} calls were closed by the server before their end"] if closed else []),
         warnings=_warnings(busy, lag),
     )
 

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ DEMO = (
     ("say", "connect me to the sales department"),
 )
 """What the caller says to the packaged sample's agent where nothing else was asked for."""
+DIGITS = "0123456789*#ABCD"
 _POLL_SECONDS = 0.2
 
 
@@ -78,8 +80,13 @@ class _Append(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
+        kind, value = (option_string or "").lstrip("-"), str(values)
+        if kind == "dtmf" and set(value) - set(DIGITS):
+            parser.error(f"--dtmf {value}: a telephone dials {DIGITS}")
+        if kind == "wav" and not Path(value).is_file():
+            parser.error(f"--wav {value}: there is no such file")
         lines = list(getattr(namespace, self.dest) or [])
-        lines.append(((option_string or "").lstrip("-"), str(values)))
+        lines.append((kind, value))
         setattr(namespace, self.dest, lines)
 
 
@@ -97,12 +104,12 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"asterisk-ai: the server is gone: {error}", file=sys.stderr)
             return 1
         session = live.finish()
-    _record(result, arguments.record)
+    recorded = _record(result, arguments.record)
     if arguments.json:
-        print(json.dumps(_summary(result, session, arguments.record)))
+        print(json.dumps(_summary(result, session, arguments.record if recorded else "")))
     else:
-        _report(result, session, config, arguments.record)
-    return 0 if result.status == "OK" and all(r.seconds is not None for r in result.responses) else 1
+        _report(result, session, config, arguments.record if recorded else "")
+    return 0 if recorded and result.status == "OK" and all(r.seconds is not None for r in result.responses) else 1
 
 
 async def _call(caller: Caller, live: _Live, config: Config, arguments: argparse.Namespace) -> Result:
@@ -229,9 +236,15 @@ def _transcript(config: Config, *, quiet: bool) -> Iterator[_Live]:
             reader.close()
 
 
-def _record(result: Result, path: str) -> None:
-    if result.caller:
-        soundfile.write(path, result.stereo(), RATE, subtype="PCM_16")
+def _record(result: Result, path: str) -> bool:
+    """Write the recording; what keeps it from being written is told and harms nothing else."""
+    try:
+        if result.caller:
+            soundfile.write(path, result.stereo(), RATE, subtype="PCM_16")
+    except (soundfile.LibsndfileError, OSError) as error:
+        print(f"asterisk-ai: no recording: {path} cannot be written: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def _summary(result: Result, session: CallSession | None, recording: str) -> dict[str, Any]:
@@ -268,7 +281,8 @@ def _report(result: Result, session: CallSession | None, config: Config, recordi
     print(f"then: {result.next} {' '.join(f'{name}={value}' for name, value in details.items())}".rstrip())
     if session is not None:
         print(f"outcome: {session.outcome or 'open'}, {len(session.history)} turns")
-    print(f"recording: {recording} ({len(result.caller) / 2 / RATE:.1f} s, left: caller, right: agent)")
+    if recording:
+        print(f"recording: {recording} ({len(result.caller) / 2 / RATE:.1f} s, left: caller, right: agent)")
 
 
 _ACTION_VARIABLES = ("AI_CONTEXT", "AI_EXTEN", "AI_QUEUE", "AI_MAILBOX")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asterisk_ai import __version__
+from asterisk_ai.agent import SpokenAgent
 from asterisk_ai.cli.dialplan import Finding, inspect, print_findings
 from asterisk_ai.cli.provider_trial import quiet
 from asterisk_ai.cli.running import health
@@ -21,6 +22,7 @@ from asterisk_ai.config.loader import ConfigErrors
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError
 from asterisk_ai.hearing import load_model
 from asterisk_ai.lineup import Engines, Lineup
+from asterisk_ai.models.choice import load_registry
 from asterisk_ai.models.store import store_of
 
 
@@ -97,8 +99,10 @@ def _models(config: Config) -> Iterator[Finding]:
     """Fetched models, used or not: each whole and unchanged? Those that lack are their engines' to tell."""
     store = store_of(config)
     try:
+        if config.models.registries:
+            load_registry(config)
         problems = {name: store.problem(name) for name in store.ids()}
-    except ModelError as error:
+    except (ConfigError, ModelError) as error:
         yield Finding(False, f"models: {error}")
         return
     damaged = {name: problem for name, problem in problems.items() if problem}
@@ -157,7 +161,10 @@ async def _engines(config: Config) -> AsyncIterator[Finding]:
     try:
         for name, state in lineup.readiness().items():
             yield Finding(state.ready, f"engine {name}{'' if state.ready else ': ' + state.reason}")
-        for name, agent in lineup.agents.items():
+        for name, spoken in lineup.agents.items():
+            agent = spoken.otherwise if isinstance(spoken, SpokenAgent) else spoken
+            if agent is None:
+                continue  # its readiness is all that can be known without the service's time
             try:
                 check_grammar = getattr(agent.stt, "check_grammar", None)
                 if check_grammar is not None:

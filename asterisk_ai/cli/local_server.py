@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -62,8 +64,9 @@ def local_server(
                 stderr=output,
             )
         try:
-            _wait_ready(port, process, log)
-            yield LocalServer(served, process.pid)
+            with _interrupted_by_sigterm():
+                _wait_ready(port, process, log)
+                yield LocalServer(served, process.pid)
         finally:
             process.terminate()
             try:
@@ -71,6 +74,19 @@ def local_server(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM is KeyboardInterrupt: ended by default, this process would leave its server behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _free_port() -> int:

@@ -9,27 +9,29 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
+from asterisk_ai.cli.models_choice import (
+    Choice,
+    Context,
+    choose,
+    context_of,
+    languages_of,
+    machine_lines,
+    measured_of,
+    model_line,
+    terms,
+    wanted_of,
+)
 from asterisk_ai.cli.models_progress import Bars, Lines, size_text
-from asterisk_ai.config import Config, load, proxies
+from asterisk_ai.config import proxies
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.models import hardware, tiers
 from asterisk_ai.models import registry as registries
-from asterisk_ai.models.choice import ENGINES, load_registry
-from asterisk_ai.models.hardware import Machine
-from asterisk_ai.models.measured import Measured
-from asterisk_ai.models.registry import Model, Registry
-from asterisk_ai.models.store import Selection, Store, store_of
+from asterisk_ai.models.choice import ENGINES
+from asterisk_ai.models.registry import Model
 from asterisk_ai.providers import catalog
-
-_LICENCE = {
-    "yes": "",
-    "conditions": "commercial use with conditions",
-    "unclear": "commercial use unclear: read the licence",
-    "no": "NO COMMERCIAL USE",
-}
 
 _AFTER_FAILURE = """\
 Nothing half-fetched is in use; what has come stays for the next run. Behind a proxy set https_proxy; without
@@ -91,21 +93,6 @@ def _parallel(text: str) -> int:
     return number
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every action begins with."""
-
-    config: Config
-    registry: Registry
-    store: Store
-
-
-def _context(arguments: argparse.Namespace) -> Context:
-    """Raises ConfigError."""
-    config = load(arguments.config)
-    return Context(config, load_registry(config), store_of(config))
-
-
 def _ask(question: str, *, yes: bool) -> bool:
     """True where the administrator wants it. Raises ConfigError where there is nobody to be asked."""
     if yes:
@@ -127,7 +114,7 @@ def _dump(value: Any) -> None:
 
 
 def run_list(arguments: argparse.Namespace) -> int:
-    context = _context(arguments)
+    context = context_of(arguments)
     here = set(context.store.ids())
     rows = [_row(context, model) for model in context.registry.models.values() if _wanted(arguments, model, here)]
     rows += [
@@ -172,40 +159,26 @@ def _row(context: Context, model: Model) -> dict[str, Any]:
         "size": model.size,
         "memory_bytes": model.memory_bytes or None,
         "licence": asdict(model.licence),
-        "terms": _terms(model),
+        "terms": terms(model),
         "files": [asdict(file) | {"mirror_path": f"{model.id}/{file.path}"} for file in model.files],
         "note": model.note,
         "state": state,
     }
 
 
-def _terms(model: Model) -> str:
-    warning = _LICENCE[model.licence.commercial]
-    return f"{model.licence.name}{f' ({warning})' if warning else ''}"
-
-
-# -- tier and the choice
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What to fetch. ``selection`` is to be remembered; None where the models were named."""
-
-    models: tuple[Model, ...]
-    reasons: tuple[str, ...]
-    missing: tuple[str, ...] = ()
-    selection: Selection | None = None
+# -- tier
 
 
 def run_tier(arguments: argparse.Namespace) -> int:
-    context = _context(arguments)
+    context = context_of(arguments)
     machine = hardware.detect(context.store.directory)
-    measured = _measured(arguments, machine)
-    verdicts = tiers.judge(context.registry, machine, measured)
-    chosen = tiers.choose(context.registry, machine, measured).tier
+    measured = measured_of(arguments, machine)
+    languages = languages_of(arguments, context.config)
+    verdicts = tiers.judge(context.registry, machine, measured, wanted_of(context, languages))
+    chosen = tiers.best(verdicts).tier
     if arguments.tier and arguments.tier != "auto":
         chosen = context.registry.tier(arguments.tier)
-    models, missing = tiers.models_of(context.registry, chosen, _languages(arguments, context.config))
+    models, missing = tiers.models_of(context.registry, chosen, languages)
     if arguments.json:
         _dump(
             {
@@ -218,7 +191,7 @@ def run_tier(arguments: argparse.Namespace) -> int:
             }
         )
         return 0
-    print("\n".join(_machine_lines(machine)))
+    print("\n".join(machine_lines(machine)))
     if measured:
         print(f"measured: {measured.bytes_per_second / 1e9:.1f} GB/s from memory, {measured.flops / 1e9:.0f} GFLOP/s")
     for verdict in verdicts:
@@ -226,66 +199,10 @@ def run_tier(arguments: argparse.Namespace) -> int:
         why = f"lacks {', '.join(verdict.lacks)}" if verdict.lacks else "enough"
         print(f"{mark} {verdict.tier.name:9} {verdict.tier.about}\n{'':13}{why}")
     for model in models:
-        print(f"     {_model_line(model)}")
+        print(f"     {model_line(model)}")
     for text in missing:
         print(f"     ({text})")
     return 0
-
-
-def _measured(arguments: argparse.Namespace, machine: Machine) -> Measured | None:
-    if not arguments.benchmark:
-        return None
-    from asterisk_ai.models import benchmark  # needs numpy, which nothing else here does
-
-    return benchmark.measure(machine.cores, machine.memory_bytes)
-
-
-def _machine_lines(machine: Machine) -> list[str]:
-    wanted = [name for name in ("avx", "avx2", "fma", "avx512f", "asimd") if name in machine.instructions]
-    gpus = f"GPU: {', '.join(machine.gpus)}" if machine.gpus else "no GPU"
-    lines = [
-        f"machine: {machine.cores:g} cores, {size_text(machine.memory_bytes)} of memory free, "
-        f"{size_text(machine.disk_bytes)} of disk free, {machine.architecture} {' '.join(wanted)}, {gpus}"
-    ]
-    return [*lines, *(f"         {limit}" for limit in machine.limits)]
-
-
-def _model_line(model: Model) -> str:
-    memory = f"needs {size_text(model.memory_bytes)} of memory" if model.memory_bytes else "memory: not published"
-    return f"{model.id:34} {model.kind:4} {size_text(model.size):>7}  {memory:24} {_terms(model)}"
-
-
-def _languages(arguments: argparse.Namespace, config: Config) -> list[str]:
-    return list(dict.fromkeys(arguments.language or (agent.language for agent in config.agents.values())))
-
-
-def _choose(arguments: argparse.Namespace, context: Context) -> Choice:
-    """Named models, a named tier, what was chosen before, or what the machine calls for."""
-    registry = context.registry
-    if arguments.names:
-        return Choice(tuple(dict.fromkeys(registry.model(name) for name in arguments.names)), ())
-    languages = _languages(arguments, context.config)
-    before = context.store.selection()
-    names = {tier.name for tier in registry.tiers}
-    if arguments.tier and arguments.tier != "auto":
-        tier, reasons = registry.tier(arguments.tier), [f"tier {arguments.tier}: as you said"]
-        verdicts = tiers.judge(registry, hardware.detect(context.store.directory))
-        reasons += [
-            f"      this machine lacks {', '.join(one.lacks)}" for one in verdicts if one.tier is tier and one.lacks
-        ]
-    elif before and before.tier in names and not arguments.tier and not arguments.benchmark:
-        tier = registry.tier(before.tier)
-        reasons = [f"tier {tier.name} ({tier.about}): chosen for this machine before; --tier auto looks at it anew"]
-    else:
-        machine = hardware.detect(context.store.directory)
-        measured = _measured(arguments, machine)
-        verdicts = tiers.judge(registry, machine, measured)
-        tier = tiers.choose(registry, machine, measured).tier
-        reasons = [*_machine_lines(machine), f"tier {tier.name}: {tier.about}"]
-        reasons += [f"      {one.tier.name} lacks {', '.join(one.lacks)}" for one in verdicts if one.lacks][:1]
-    models, missing = tiers.models_of(registry, tier, languages)
-    selection = Selection(tier.name, tuple(languages), tuple(model.id for model in models))
-    return Choice(models, tuple(reasons), missing, selection)
 
 
 # -- fetch
@@ -293,8 +210,8 @@ def _choose(arguments: argparse.Namespace, context: Context) -> Choice:
 
 def run_fetch(arguments: argparse.Namespace) -> int:
     """Exit status 1 where a model could not be had."""
-    context = _context(arguments)
-    choice = _choose(arguments, context)
+    context = context_of(arguments)
+    choice = choose(arguments, context)
     lacking = [model for model in choice.models if context.store.problem(model.id, model)]
     out = sys.stderr if arguments.json else sys.stdout
     _tell(choice, lacking, context, out)
@@ -329,7 +246,7 @@ def _tell(choice: Choice, lacking: Sequence[Model], context: Context, out: Any) 
     elif not lacking:
         print(f"all is there: {', '.join(model.id for model in choice.models)} in {context.store.directory}", file=out)
     for model in lacking:
-        print(f"  {_model_line(model)}", file=out)
+        print(f"  {model_line(model)}", file=out)
         notes = [*model.licence.flags, model.note] if model.licence.commercial in ("unclear", "no") else [model.note]
         if any(file.weak for file in model.files):
             notes.append("only an MD5 of it is known, which does not protect against a forger")
@@ -416,7 +333,7 @@ def _known(names: Sequence[str], context: Context) -> list[str]:
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """Exit status 1 where one is missing or damaged."""
-    context = _context(arguments)
+    context = context_of(arguments)
     names = _known(arguments.names, context) or context.store.ids()
     problems = {}
     for name in names:
@@ -433,7 +350,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
 
 def run_remove(arguments: argparse.Namespace) -> int:
-    context = _context(arguments)
+    context = context_of(arguments)
     store = context.store
     leftovers = store.leftovers()
     for name in arguments.names:
@@ -455,7 +372,7 @@ def run_remove(arguments: argparse.Namespace) -> int:
 
 
 def run_path(arguments: argparse.Namespace) -> int:
-    context = _context(arguments)
+    context = context_of(arguments)
     found = {name: str(context.store.path(name)) for name in _known(arguments.names, context)}
     if arguments.json:
         _dump(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import difflib
+import inspect
 import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from asterisk_ai.agent import Agent, SpokenAgent
 from asterisk_ai.cli import running
 from asterisk_ai.cli.dialplan import Finding, print_findings
 from asterisk_ai.cli.provider_trial import quiet, rehearse, trial
@@ -20,7 +22,7 @@ from asterisk_ai.errors import AsteriskAIError, ConfigError, ProviderError
 from asterisk_ai.lineup import Engines, Lineup
 from asterisk_ai.providers import catalog
 
-STAGES = ("stt", "llm", "tts")
+STAGES = ("realtime", "stt", "llm", "tts")
 
 
 def add_parser(commands: Any) -> None:
@@ -109,7 +111,7 @@ def run_show(arguments: argparse.Namespace) -> int:
         for engine in getattr(pipeline, stage):
             settings = ", ".join(f"{key}: {value!r}" for key, value in config.settings(engine).items())
             print(f"  {stage}  {engine}{'  {' + settings + '}' if settings else ''}")
-    limits = ", ".join(f"{stage} {getattr(pipeline, f'{stage}_seconds'):g} s" for stage in STAGES)
+    limits = ", ".join(f"{stage} {getattr(pipeline, f'{stage}_seconds'):g} s" for stage in pipeline.stages)
     print(f"  limits: {limits}; while switching: {pipeline.switching!r}")
     return 0
 
@@ -134,7 +136,7 @@ async def _show(findings: AsyncIterator[Finding]) -> int:
 
 
 def _stages(pipeline: PipelineConfig) -> str:
-    return "  ".join(f"{stage}: {getattr(pipeline, stage)}" for stage in STAGES)
+    return "  ".join(f"{stage}: {getattr(pipeline, stage)}" for stage in pipeline.stages)
 
 
 def _agents(config: Config, name: str) -> str:
@@ -154,11 +156,30 @@ def _pipeline(config: Config, name: str) -> PipelineConfig:
 def _with_engine(config: Config, name: str) -> Config:
     """The active pipeline with the engine ``name`` alone in the stages that it can serve."""
     target = str(config.settings(name).get("engine") or name)
-    stages = [stage for stage in STAGES if target in catalog.names(stage)]
+    if ":" in target:
+        stages = _stages_of(config, name, target)
+    else:
+        stages = [stage for stage in STAGES if target in catalog.names(stage)]
     if not stages:
         _pipeline(config, name)
-    changed = replace(config.pipelines[config.pipeline], **{stage: Names((name,)) for stage in stages})  # type: ignore[arg-type]
+    none = dict.fromkeys(STAGES, Names()) if "realtime" in stages else {}
+    named = none | {stage: Names((name,)) for stage in stages}
+    changed = replace(config.pipelines[config.pipeline], **named)  # type: ignore[arg-type]
     return replace(config, pipelines={"test": changed}, pipeline="test", agents=_one_agent(config))
+
+
+def _stages_of(config: Config, name: str, target: str) -> list[str]:
+    """Where anybody's engine belongs: where a pipeline has it, else where its class has what the stage asks for."""
+    named = [stage for stage in STAGES if any(name in getattr(one, stage) for one in config.pipelines.values())]
+    if named:
+        return named
+    engine = catalog.load("tts", target)
+    opening = inspect.signature(engine.open).parameters if hasattr(engine, "open") else {}
+    marks = {"realtime": "request", "stt": "hints", "tts": "voice"}
+    found = [stage for stage, mark in marks.items() if mark in opening] + ["llm"] * hasattr(engine, "reply")
+    if not found:
+        raise ConfigError(f"it is not to be seen what {name!r} is: name it in a stage of a pipeline", path="pipelines")
+    return found
 
 
 def _one_agent(config: Config) -> dict[str, AgentConfig]:
@@ -177,19 +198,27 @@ async def _try(config: Config, name: str, sample: str) -> AsyncIterator[Finding]
                 yield Finding(False, f"{label}: {state.reason}")
         yield Finding(True, f"{name}: started in {time.monotonic() - began:.1f} s")
         for agent in lineup.agents.values():
-            for stage, chain in (("stt", agent.stt), ("llm", agent.llm), ("tts", agent.tts)):
+            for stage, chain in _chains(agent):
                 for member in getattr(chain, "members", ()):
                     if member.readiness().ready:
                         yield await _tried(stage, member)
-            if lineup.problems():
+            stages = agent.otherwise if isinstance(agent, SpokenAgent) else agent
+            if stages is None or lineup.problems():
                 continue
             try:
-                async for finding in rehearse(agent, sample):
+                async for finding in rehearse(stages, sample):
                     yield finding
             except ProviderError as error:
                 yield Finding(False, str(error))
     finally:
         await lineup.close()
+
+
+def _chains(agent: Agent | SpokenAgent) -> list[tuple[str, Any]]:
+    """The engines of an agent, by what they do."""
+    if isinstance(agent, SpokenAgent):
+        return [("realtime", agent.chain), *(_chains(agent.otherwise) if agent.otherwise else [])]
+    return [("stt", agent.stt), ("llm", agent.llm), ("tts", agent.tts)]
 
 
 async def _tried(stage: str, member: Any) -> Finding:

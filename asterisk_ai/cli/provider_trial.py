@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,17 @@ from asterisk_ai.agent import Agent
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.cli.dialplan import Finding
 from asterisk_ai.errors import ProviderUnavailable
-from asterisk_ai.providers.base import Do, Hints, Say, Transcript, TurnRequest
+from asterisk_ai.providers.base import (
+    AgentAudio,
+    AgentText,
+    Do,
+    Hints,
+    RealtimeRequest,
+    ResponseDone,
+    Say,
+    Transcript,
+    TurnRequest,
+)
 
 _LINE_RATE = 8000
 
@@ -28,7 +39,7 @@ def quiet() -> None:
 
 async def trial(stage: str, engine: Any) -> str:
     """What came of it, in words. Raises ProviderError."""
-    return await {"stt": _listens, "llm": _answers, "tts": _speaks}[stage](engine)
+    return await {"stt": _listens, "llm": _answers, "tts": _speaks, "realtime": _converses}[stage](engine)
 
 
 async def _listens(engine: Any) -> str:
@@ -61,6 +72,24 @@ async def _speaks(engine: Any) -> str:
     if not length:
         raise ProviderUnavailable("tts", "made no audio of 'Hello.'")
     return f"made {length / 2 / engine.sample_rate:.1f} s of speech"
+
+
+async def _converses(engine: Any) -> str:
+    rate, length, words = engine.sample_rates[0], 0, ""
+    async with engine.open(RealtimeRequest(rate, "Hello.")) as session, aclosing(session.events()) as events:
+        async for event in events:
+            match event:
+                case AgentAudio(pcm=pcm):
+                    length += len(pcm)
+                case AgentText(text=text):
+                    words += text
+                case ResponseDone(problem=problem):
+                    if problem or not length:
+                        raise ProviderUnavailable("realtime", problem or "made no audio of 'Hello.'")
+                    break
+                case _:
+                    pass
+    return f"greeted with {words.strip()!r}, {length / 2 / rate:.1f} s of speech"
 
 
 # ---- a turn of all three ----------------------------------------------------------------

@@ -131,7 +131,7 @@ def _check_names(config: Config, reader: Reader) -> None:
         if agent.pipeline:
             check(agent.pipeline, config.pipelines, "pipeline", f"agents.{name}.pipeline")
     for name, pipeline in config.pipelines.items():
-        for stage in ("stt", "llm", "tts"):
+        for stage in ("realtime", "stt", "llm", "tts"):
             path = f"pipelines.{name}.{stage}"
             engines = getattr(pipeline, stage)
             if not all(engine.strip() for engine in engines):

@@ -148,7 +148,7 @@ class Reader:
             self.problem(f"expected a mapping of keys, found {_describe(value)}", path, value.line)
             return {}
         if kind is Any:
-            read = self.free(value, path, secret=path.startswith("providers."))
+            read = self.free(value, path, secret=path.startswith("providers.") or path.endswith(".tools"))
             return dict(read)
         entries: dict[str, Any] = {}
         for key, item in value.data.items():
@@ -160,7 +160,7 @@ class Reader:
         return entries
 
     def free(self, value: Value, path: str, *, secret: bool, hide: bool = False) -> Any:
-        """A part that somebody else checks: plain Python values. Below ``providers`` keys and passwords are hidden."""
+        """A part that somebody else checks: plain Python values. Where ``secret``, keys and passwords are hidden."""
         if isinstance(value.data, dict):
             result = {}
             for key, item in value.data.items():

@@ -65,13 +65,19 @@ class PipelineConfig:
 
     A stage with several has the first that works: the next takes over where
     one fails, or keeps the caller waiting for longer than the stage's limit.
+
+    ``realtime`` names services of speech to speech, which need no stages. Where some stage is named beside it, the
+    stages go on with calls whose services have all failed.
     """
 
-    stt: Names = field(default_factory=lambda: Names(("pocketsphinx",)))
-    llm: Names = field(default_factory=lambda: Names(("rules",)))
-    tts: Names = field(default_factory=lambda: Names(("espeak",)))
+    realtime: Names = field(default_factory=Names)
+    stt: Names = field(default_factory=Names)
+    llm: Names = field(default_factory=Names)
+    tts: Names = field(default_factory=Names)
     turn: str = ""
     """What tells by its sound whether a caller's turn is over; empty: the words tell."""
+    realtime_seconds: Annotated[float, Range(0.1, 60)] = 4.0
+    """For a session, for the beginning of an answer from the end of the caller's speech, and within answers."""
     stt_seconds: Annotated[float, Range(0.1, 60)] = 4.0
     """For the words, from the end of the caller's speech."""
     llm_seconds: Annotated[float, Range(0.1, 60)] = 4.0
@@ -84,6 +90,19 @@ class PipelineConfig:
     """After so many failures in a row an engine is left alone ..."""
     breaker_seconds: Annotated[float, Range(0.1, 86_400)] = 30.0
     """... for so long, then tried by one call."""
+
+    def __post_init__(self) -> None:
+        """The stages that are not named are the embedded engines', unless no stages are wanted."""
+        if self.realtime and not (self.stt or self.llm or self.tts):
+            return
+        for stage, engine in (("stt", "pocketsphinx"), ("llm", "rules"), ("tts", "espeak")):
+            if not getattr(self, stage):
+                object.__setattr__(self, stage, Names((engine,)))
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The kinds of engines that it has."""
+        return tuple(kind for kind in ("realtime", "stt", "llm", "tts") if getattr(self, kind))
 
 
 _LOCAL = PipelineConfig(stt=Names(("vosk", "pocketsphinx")), tts=Names(("piper", "espeak")))

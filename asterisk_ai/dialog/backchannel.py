@@ -11,7 +11,6 @@ WORDS: dict[str, tuple[str, ...]] = {
         "mhm",
         "uh huh",
         "aha",
-        "huh",
         "okay",
         "ok",
         "right",

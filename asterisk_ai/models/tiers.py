@@ -19,14 +19,27 @@ class Verdict:
     lacks: tuple[str, ...]
 
 
-def judge(registry: Registry, machine: Machine, measured: Measured | None = None) -> list[Verdict]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """For whom a tier is judged: the callers' languages, and the ids of models that are on the disk already."""
+
+    languages: tuple[str, ...] = ()
+    here: frozenset[str] = frozenset()
+
+
+def judge(
+    registry: Registry, machine: Machine, measured: Measured | None = None, wanted: Wanted = Wanted()
+) -> list[Verdict]:  # fmt: skip
     """Every tier, from the least to the largest."""
-    return [Verdict(tier, tuple(_lacks(registry, tier, machine, measured))) for tier in registry.tiers]
+    return [
+        Verdict(tier, (*_lacks(registry, tier, machine, measured), *_no_room(registry, tier, machine, wanted)))
+        for tier in registry.tiers
+    ]
 
 
-def choose(registry: Registry, machine: Machine, measured: Measured | None = None) -> Verdict:
+def best(verdicts: Sequence[Verdict]) -> Verdict:
     """The largest tier that the machine has enough for. Raises ConfigError where even the least asks for more."""
-    fitting = [verdict for verdict in judge(registry, machine, measured) if not verdict.lacks]
+    fitting = [verdict for verdict in verdicts if not verdict.lacks]
     if not fitting:
         raise ConfigError("no tier of the registry fits this machine")
     return fitting[-1]
@@ -72,6 +85,15 @@ def _lacks(registry: Registry, tier: Tier, machine: Machine, measured: Measured 
     if measured is not None:
         lacks += _too_slow(registry, tier, measured)
     return lacks
+
+
+def _no_room(registry: Registry, tier: Tier, machine: Machine, wanted: Wanted) -> list[str]:
+    """Room for what is to be fetched, once more for what is unpacked, and what must stay free for the PBX."""
+    lacking = [one for one in models_of(registry, tier, wanted.languages)[0] if one.id not in wanted.here]
+    needed = sum(one.size * (2 if one.archive else 1) for one in lacking) + registry.thresholds.disk_reserve_bytes
+    if not lacking or machine.disk_bytes >= needed:
+        return []
+    return [f"{needed / 1e9:.1f} GB of free disk ({machine.disk_bytes / 1e9:.1f} here)"]
 
 
 def _too_slow(registry: Registry, tier: Tier, measured: Measured) -> list[str]:

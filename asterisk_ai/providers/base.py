@@ -15,6 +15,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from asterisk_ai.providers.ledger import Ledger
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
@@ -50,17 +52,28 @@ class Hints:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """One word; ``start`` and ``end`` are seconds from the utterance's beginning."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """The words of one utterance.
 
     ``accepted`` is False where the recogniser takes the speech to be outside
     of the grammar; ``text`` is then its best guess and must not be acted on.
-    ``confidence`` is 0 to 1.
+    ``confidence`` is 0 to 1. ``words`` have their times where the recogniser
+    tells them; empty where it does not.
     """
 
     text: str
     accepted: bool = True
     confidence: float = 1.0
+    words: tuple[Word, ...] = ()
 
 
 class SpeechToTextStream(Protocol):
@@ -113,6 +126,9 @@ class Message:
 async def _at_once() -> None: ...
 
 
+def _no_limit(seconds: float) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
     """What the caller did, for the language model to answer.
@@ -125,6 +141,9 @@ class TurnRequest:
     :param certain: to be awaited before anything is done that cannot be undone, such as an HTTP request that
         changes something: the answer may be made ahead, while the caller might still go on speaking, and then it
         is given up. Parts that are yielded wait by themselves.
+    :param ledger: what must not be done twice in the call, whoever answers.
+    :param more_time: to be told how many seconds the next part may take longer, because somebody else's service is
+        asked meanwhile: that is not held against the engine.
     """
 
     text: str
@@ -134,6 +153,8 @@ class TurnRequest:
     memory: Mapping[str, Any] = field(default_factory=dict)
     caller: Mapping[str, str] = field(default_factory=dict)
     certain: Callable[[], Awaitable[object]] = field(default=_at_once, compare=False, repr=False)
+    ledger: Ledger = field(default_factory=Ledger, compare=False, repr=False)
+    more_time: Callable[[float], None] = field(default=_no_limit, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +250,180 @@ class TextToSpeech(Protocol):
         """Speak ``text``: PCM in pieces as they are made, :class:`MarkedPcm` where words end if their times are known.
 
         Empty text yields nothing.
+        """
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def readiness(self) -> Readiness: ...
+
+
+# ---- speech to speech -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RealtimeRequest:
+    """What a conversation by speech to speech begins with.
+
+    :param rate: of the audio both ways, in Hz; one of the engine's ``sample_rates``.
+    :param greeting: to be said first, word for word; empty where the caller is to speak first.
+    :param history: what was said before as it was heard, oldest first: another server or engine had the call.
+    :param memory: what was remembered with :class:`Remember`.
+    :param caller: as in :class:`TurnRequest`; ``ledger`` as well.
+    """
+
+    rate: int
+    greeting: str = ""
+    history: Sequence[Message] = ()
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    caller: Mapping[str, str] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAudio:
+    """Speech of the agent, whole samples at the session's rate, as fast as it is made.
+
+    ``item`` names the message that it belongs to; one response may have several, one after the other.
+    """
+
+    item: str
+    pcm: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AgentText:
+    """The next words of what the agent says in ``item``, blanks and all: they are joined as they come."""
+
+    item: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerText:
+    """The caller's words, whole. They may come long after the answer has begun, or not at all.
+
+    ``item`` is that of the :class:`SpeechStarted` they belong to, empty for the oldest that has no words yet.
+    """
+
+    text: str
+    item: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """The service hears the caller speak. Where the agent speaks too, this is a barge-in."""
+
+    item: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """The service takes the caller to be done; an answer is on its way."""
+
+    item: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseStarted:
+    """The service has begun to make an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseDone:
+    """All of the answer has come; it may have many seconds to be played yet.
+
+    ``problem`` says why there is less of it than there should be, empty where all is well. An answer that the
+    caller interrupted is well.
+    """
+
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model wants something done: checked against its schema and allowed for the agent, and told once.
+
+    The call answers with :meth:`RealtimeSession.tool_done`, unless the action ends the session.
+    """
+
+    call: str
+    part: Do | Remember
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceProblem:
+    """The service reports an error, and the session goes on. For the call's record."""
+
+    text: str
+
+
+RealtimeEvent = (
+    AgentAudio
+    | AgentText
+    | CallerText
+    | SpeechStarted
+    | SpeechStopped
+    | ResponseStarted
+    | ResponseDone
+    | ToolCall
+    | ServiceProblem
+)
+
+
+class RealtimeSession(Protocol):
+    """One caller's conversation with the service.
+
+    All methods but :meth:`events` return at once and never raise: what they ask for is sent in their order, and what
+    goes wrong comes out of :meth:`events`. The service decides by itself when the caller is done, and answers.
+    """
+
+    def events(self) -> AsyncIterator[RealtimeEvent]:
+        """What happens, until the session is left. Called once; ends only by raising.
+
+        Raises ProviderUnavailable or ProviderRejected where the session is over: closed, broken, or not alive any
+        more. An engine finds out by itself within some 4 s that its service has gone silent, whether or not
+        something is awaited of it.
+        """
+
+    def feed(self, pcm: bytes) -> None:
+        """The caller's audio, normally 20 ms of it, all the time (silence too). A full queue drops the oldest."""
+
+    def interrupt(self, item: str, played_ms: int) -> None:
+        """The caller has interrupted: of ``item`` so many ms were heard, of later items nothing.
+
+        The service stops making the answer, and what was not heard leaves its history. ``item`` is empty where no
+        audio had come. :class:`AgentAudio` of the items concerned that comes all the same is to be ignored by the
+        engine, not by the caller of this. A :class:`ResponseDone` follows where none had come.
+        """
+
+    def say(self, text: str) -> None:
+        """Have the agent say ``text``, word for word as far as the service can. A response follows."""
+
+    def tell(self, text: str) -> None:
+        """The caller did something else than speak, e.g. "(dialled on the keys: 42)". The agent answers it."""
+
+    def tool_done(self, call: str, result: str, *, answer: bool) -> None:
+        """What came of a :class:`ToolCall`, in words for the model; with ``answer`` it goes on speaking."""
+
+
+class RealtimeAgent(Protocol):
+    """Speech to speech: hears, decides and speaks. One instance an agent, shared by its calls.
+
+    Made as ``Class(settings, agent)``, as a :class:`LanguageModel` is: ``prompt``, ``language``, ``voice`` and
+    ``tools`` are the agent's.
+    """
+
+    @property
+    def sample_rates(self) -> Sequence[int]:
+        """Rates in Hz that :meth:`open` takes, best first; the same both ways."""
+
+    def open(self, request: RealtimeRequest) -> AbstractAsyncContextManager[RealtimeSession]:
+        """Connect and set the session up; entered when the service has agreed to it.
+
+        Raises ProviderRejected for a rate that is not offered, a key that is refused (401, 403) or a session that is;
+        ProviderUnavailable for 429, 5xx, no network.
         """
 
     async def start(self) -> None: ...

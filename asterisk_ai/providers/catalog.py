@@ -19,6 +19,7 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
                 "pocketsphinx": "asterisk_ai.providers.pocketsphinx:PocketSphinx",
                 "vosk": "asterisk_ai.providers.vosk:Vosk",
                 "openai": "asterisk_ai.providers.openai:OpenAITranscription",
+                "deepgram": "asterisk_ai.providers.deepgram:DeepgramSpeechToText",
                 "wyoming": "asterisk_ai.providers.wyoming:WyomingSpeechToText",
             }
         ),
@@ -35,7 +36,14 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
                 "piper": "asterisk_ai.providers.piper:Piper",
                 "espeak": "asterisk_ai.providers.espeak:Espeak",
                 "openai": "asterisk_ai.providers.openai:OpenAISpeech",
+                "deepgram": "asterisk_ai.providers.deepgram:DeepgramTextToSpeech",
                 "wyoming": "asterisk_ai.providers.wyoming:WyomingTextToSpeech",
+            }
+        ),
+        "realtime": MappingProxyType(
+            {
+                "deepgram": "asterisk_ai.providers.deepgram.agent:DeepgramAgent",
+                "openai_realtime": "asterisk_ai.providers.openai.realtime:OpenAIRealtime",
             }
         ),
     }
@@ -43,7 +51,14 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
 """Kind of engine to name to ``package.module:Class``."""
 
 EXTRAS: Mapping[str, str] = MappingProxyType(
-    {"vosk": "local", "gpt4all": "local", "piper": "local", "httpx": "remote", "wyoming": "remote"}
+    {
+        "vosk": "local",
+        "gpt4all": "local",
+        "piper": "local",
+        "httpx": "remote",
+        "websockets": "remote",
+        "wyoming": "remote",
+    }
 )
 """The engine's library (its import name) to the extra of this package that installs it."""
 
@@ -52,7 +67,7 @@ LIBRARIES: Mapping[str, str] = MappingProxyType({"vosk": "vosk", "gpt4all": "gpt
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """The engines of ``kind`` (stt, llm, tts) that this package brings."""
+    """The engines of ``kind`` (stt, llm, tts, realtime) that this package brings."""
     return tuple(sorted(KINDS[kind]))
 
 

@@ -3,14 +3,15 @@
 Settings: ``host``, ``port`` (10300 for recognition, 10200 for speech as the
 engines of Home Assistant have them), ``model`` or ``voice``, ``seconds`` for
 each wait (10), ``rate`` of the voice (22050). One connection an utterance or
-text, as the protocol's servers expect it. Source: the ``wyoming`` library.
+text, as the protocol's servers expect it; the next one's is open already.
+Source: the ``wyoming`` library.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wyoming.asr import Transcribe
@@ -23,13 +24,14 @@ from wyoming.info import Describe, Info
 from wyoming.tts import Synthesize, SynthesizeVoice
 
 from asterisk_ai.audio.resample import Resampler
-from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
+from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.base import Hints, Readiness, Transcript, ignore
 
 NAME = "wyoming"
 RATES = (16_000, 8_000)
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 CHECK_SECONDS = 30.0
+BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 _CONNECT_SECONDS = 3.0
 _OWN: Mapping[str, Any] = {"model": "", "voice": "", "rate": 22_050}
 _FAILURES = (
@@ -42,8 +44,20 @@ _FAILURES = (
 )  # the library's, for a peer in disorder
 
 
+class _Client(AsyncTcpClient):
+    """A connection that knows whether the other end is still there."""
+
+    @property
+    def alive(self) -> bool:
+        reader, writer = self._reader, self._writer
+        return reader is not None and writer is not None and not (reader.at_eof() or writer.is_closing())
+
+
 class _Service:
-    """A server's address and how it is: asked every half a minute, and told by readiness."""
+    """A server's address and how it is: asked every half a minute, and told by readiness.
+
+    The connection that was asked waits for the next caller.
+    """
 
     def __init__(self, settings: Mapping[str, Any], port: int, known: Mapping[str, Any]) -> None:
         all_known = {"host": "127.0.0.1", "port": port, "seconds": 10.0, **known}
@@ -56,6 +70,8 @@ class _Service:
         self.seconds = float(self.own["seconds"])
         self.reason = "not started"
         self._keeper: asyncio.Task[None] | None = None
+        self._spare: _Client | None = None
+        self._taken = asyncio.Event()
 
     async def start(self) -> None:
         if self._keeper is None:
@@ -69,28 +85,44 @@ class _Service:
             keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await keeper
+        await _left(self._spare)
+        self._spare = None
 
     async def _keep(self) -> None:
+        failed = 0
         while True:
-            await asyncio.sleep(2.0 if self.reason else CHECK_SECONDS)
+            wait = BACKOFF_SECONDS[min(failed, len(BACKOFF_SECONDS) - 1)] if self.reason else CHECK_SECONDS
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._taken.wait()
+            self._taken.clear()
             await self._check()
+            failed = failed + 1 if self.reason else 0
 
     async def _check(self) -> None:
-        """Ask what it is. A server that is not there is asked again."""
+        """Ask what it is, over a new connection that is kept. A server that is not there is asked again."""
+        client: _Client | None = None
         try:
-            async with self.connected() as client:
+            client = await self._opened()
+            with _telling():
                 await client.write_event(Describe().event())
-                event = await self.event(client)
-                if not Info.is_type(event.type):
-                    raise ProviderUnavailable(NAME, f"answered {event.type!r} to describe")
-            self.reason = ""
-        except ProviderUnavailable as error:
+            event = await self.event(client)
+            if not Info.is_type(event.type):
+                raise ProviderUnavailable(NAME, f"answered {event.type!r} to describe")
+        except ProviderError as error:
             self.reason = str(error).removeprefix(f"{NAME}: ")
+            await _left(client)
+            return
+        except asyncio.CancelledError:
+            await _left(client)
+            raise
+        self.reason = ""
+        before, self._spare = self._spare, client
+        await _left(before)
 
-    @contextlib.asynccontextmanager
-    async def connected(self) -> AsyncIterator[AsyncTcpClient]:
-        """A connection of one's own. What goes wrong inside with it is ProviderUnavailable."""
-        client = AsyncTcpClient(str(self.own["host"]), self.own["port"])
+    async def _opened(self) -> _Client:
+        """A new connection. Raises ProviderUnavailable."""
+        client = _Client(str(self.own["host"]), self.own["port"])
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await client.connect()
@@ -98,14 +130,21 @@ class _Service:
             raise ProviderUnavailable(NAME, "no connection in time") from None
         except OSError as error:
             raise ProviderUnavailable(NAME, f"no connection: {error}") from error
+        return client
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[AsyncTcpClient]:
+        """A connection of one's own. What goes wrong inside with it is ProviderUnavailable."""
+        client, self._spare = self._spare, None
+        self._taken.set()
+        if client is None or not client.alive:
+            await _left(client)
+            client = await self._opened()
         try:
-            yield client
-        except _FAILURES as error:
-            raise ProviderUnavailable(NAME, f"the connection broke off: {error!r}"[:300]) from error
+            with _telling():
+                yield client
         finally:
-            with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(0.5):
-                    await client.disconnect()
+            await _left(client)
 
     async def event(self, client: AsyncTcpClient) -> Event:
         """The next event. Raises ProviderUnavailable where none comes, ProviderRejected where it is an error."""
@@ -125,6 +164,22 @@ class _Service:
     def usable(self) -> None:
         if self._keeper is None:
             raise ProviderUnavailable(NAME, self.reason)
+
+
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    """What the library raises for a peer in disorder is ProviderUnavailable."""
+    try:
+        yield
+    except _FAILURES as error:
+        raise ProviderUnavailable(NAME, f"the connection broke off: {error!r}"[:300]) from error
+
+
+async def _left(client: _Client | None) -> None:
+    if client is not None:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(0.5):
+                await client.disconnect()
 
 
 class WyomingSpeechToText:

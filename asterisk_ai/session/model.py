@@ -61,6 +61,8 @@ class CallSession:
     history: list[TurnRecord] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
     """The language model's own."""
+    done: dict[str, str] = field(default_factory=dict)
+    """Requests of the language model's tools that must not be sent twice, and what came of them."""
     pending: dict[str, Any] | None = None
     """``kind`` and ``arguments`` of the action that waits for the dialplan to ask for it."""
     away: str = ""
@@ -125,6 +127,7 @@ _KINDS: dict[str, type[Any]] = {
     "connects": int,
     "caller": dict,
     "memory": dict,
+    "done": dict,
     "history": list,
     "gating": list,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -9,6 +11,9 @@ from asterisk_ai.dialog.state import Phase
 
 # From "at once" to "the caller has hung up": a turn's answer is felt as slow from about a second.
 RESPONSE_BUCKETS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+
+TURN_PARTS = ("endpoint", "words", "first_token", "first_audio", "first_frame")
+"""What a turn's response is made of, in their order."""
 
 STATES = tuple(phase.value for phase in Phase)
 """Values of ``ai_agent_conversation_state{state}``; all are shown from the start."""
@@ -83,6 +88,15 @@ class Metrics:
             ["stage", "provider", "next"],
             registry=registry,
         )
+
+    def observe_turn(self, timings: Mapping[str, float]) -> None:
+        """The timings of a turn whose answer's ``first_frame`` is on the wire."""
+        self.turn_response.observe(timings["first_frame"])
+        before = 0.0
+        for part in TURN_PARTS:
+            if part in timings:
+                self.turn_part.labels(part).observe(max(0.0, timings[part] - before))
+                before = timings[part]
 
     def render(self) -> bytes:
         """All of them in Prometheus's text format."""

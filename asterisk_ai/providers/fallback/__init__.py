@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from asterisk_ai.providers.fallback.chain import Limits, Listener, Member, Trouble, listening
 from asterisk_ai.providers.fallback.circuit import Breaker
-from asterisk_ai.providers.fallback.engines import LanguageModelChain, SpeechToTextChain, TextToSpeechChain
+from asterisk_ai.providers.fallback.engines import (
+    LanguageModelChain,
+    RealtimeChain,
+    SpeechToTextChain,
+    TextToSpeechChain,
+)
 
 __all__ = [
     "Breaker",
@@ -18,6 +23,7 @@ __all__ = [
     "Limits",
     "Listener",
     "Member",
+    "RealtimeChain",
     "SpeechToTextChain",
     "TextToSpeechChain",
     "Trouble",

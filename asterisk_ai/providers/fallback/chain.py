@@ -32,7 +32,8 @@ class Limits:
 class Trouble:
     """An engine failed a call. ``next`` is the engine that takes over, empty where there is none.
 
-    ``kind`` is unavailable, rejected, timeout or error (it raised what it should not).
+    ``kind`` is unavailable, rejected, timeout, error (it raised what it should not), or unready: it was not even
+    tried, as it had said before that it cannot work, or is left alone for its failures.
     """
 
     stage: str
@@ -45,6 +46,8 @@ class Trouble:
 
     def __str__(self) -> str:
         then = f"{self.next} takes over" if self.next else "no engine is left"
+        if self.kind == "unready":
+            return f"{self.stage}/{self.engine} was passed over ({self.reason}); {then}"
         return f"{self.stage}/{self.engine} failed after {self.seconds:.2f} s ({self.reason}); {then}"
 
 
@@ -107,19 +110,22 @@ class Attempt:
         """Something of use came; the caller may leave any time from then on."""
         self._stage, self._seconds = stage, seconds
         self._began = time.monotonic()
-        self._waiting = False
+        self._limit: asyncio.Timeout | None = None
 
     @property
     def elapsed(self) -> float:
         return time.monotonic() - self._began
 
     @contextlib.asynccontextmanager
-    async def limit(self) -> AsyncIterator[None]:
-        """Bound what is awaited inside, and keep as ``failure`` what it raises. Never put a ``yield`` inside."""
+    async def limit(self) -> AsyncIterator[asyncio.Timeout]:
+        """Bound what is awaited inside, and keep as ``failure`` what it raises. Never put a ``yield`` inside.
+
+        What it yields puts the bound off.
+        """
         name = self.member.name
         try:
-            async with asyncio.timeout(self._seconds):
-                yield
+            async with asyncio.timeout(self._seconds) as self._limit:
+                yield self._limit
         except ProviderError as error:
             self.failure = error
             self.kind = "rejected" if isinstance(error, ProviderRejected) else "unavailable"
@@ -127,6 +133,12 @@ class Attempt:
             self.failure, self.kind = ProviderUnavailable(name, f"no answer within {self._seconds:g} s"), "timeout"
         except Exception as error:  # noqa: BLE001 - anybody's engine; broke() logs it
             self.broke(error)
+
+    def more_time(self, seconds: float) -> None:
+        """What is awaited now may take so much longer."""
+        due = self._limit.when() if self._limit is not None else None
+        if self._limit is not None and due is not None and not self._limit.expired():
+            self._limit.reschedule(due + seconds)
 
     def broke(self, error: Exception) -> None:
         """The engine raised what it must not; to be called where that was caught."""
@@ -186,6 +198,7 @@ class Chain:
             names = "+".join(member.name for member in self.members)
             self._report(Trouble(self.stage, names, "", "unavailable", reason, 0.0))
             raise ProviderUnavailable(self.stage, reason)
+        self._pass_over(line[0])
         last: ProviderError | None = None
         for number, member in enumerate(line):
             if number and not last_resort and not member.usable():
@@ -203,6 +216,15 @@ class Chain:
                 self._tell(attempt, later[0] if later else "")
         if last is not None:
             raise last
+
+    def _pass_over(self, first: Member) -> None:
+        """Tell the call, and nobody else, which better engines were not tried: they have failed before."""
+        listener = _listener.get()
+        for member in self.members:
+            if member is first or listener is None:
+                return
+            reason = member.readiness().reason or "another call is trying it"
+            listener(Trouble(self.stage, member.name, first.name, "unready", reason, 0.0))
 
     def _tell(self, attempt: Attempt, following: str) -> None:
         error = attempt.failure

@@ -177,7 +177,8 @@ class LanguageModelChain(Chain):
             if self._switching and (said or waited >= SILENT_SWITCH_SECONDS):
                 yield Say(self._switching)
                 waited = 0.0
-            async with aclosing(self._one(attempt, request)) as parts:
+            asked = replace(request, more_time=attempt.more_time)
+            async with aclosing(self._one(attempt, asked)) as parts:
                 async for part in parts:
                     attempt.served = True
                     yield part
@@ -275,6 +276,15 @@ class TextToSpeechChain(Chain):
                 yield tail
         finally:
             await attempt.close(stack)
+
+
+class RealtimeChain(Chain):
+    """Engines of speech to speech in line. Whoever has the call goes along :meth:`~.Chain.attempts` itself.
+
+    What was said is with the call, and the engines hold no part of it that another could take over.
+    """
+
+    stage = "realtime"
 
 
 async def _next(items: AsyncIterator[Item] | None) -> Item | None:

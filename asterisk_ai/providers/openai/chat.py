@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -9,10 +10,11 @@ from typing import Any
 
 from asterisk_ai.dialog.segments import Segmenter
 from asterisk_ai.providers.base import Do, Hints, Readiness, Remember, ReplyPart, Say, TurnRequest
-from asterisk_ai.providers.openai.client import Client, Settings, events
-from asterisk_ai.providers.tools import BadToolCall, Toolbox
+from asterisk_ai.providers.http_tools import BadToolCall
+from asterisk_ai.providers.openai.client import NAME, Client, Settings, events
+from asterisk_ai.providers.tools import Toolbox
 
-MAX_ROUNDS = 3
+MAX_ROUNDS = 5
 """How often the model is asked again in one turn, because what it called was wrong or gave it something to say."""
 MAX_HISTORY = 60
 MAX_TOOL_TEXT = 20_000
@@ -38,10 +40,12 @@ class OpenAIChat:
         self._tools = Toolbox(agent.get("tools") or {}, f"agents.{agent.get('name') or '?'}.tools")
 
     async def start(self) -> None:
+        await self._tools.start()
         await self._client.start()
 
     async def stop(self) -> None:
         await self._client.stop()
+        await self._tools.stop()
 
     def readiness(self) -> Readiness:
         return self._client.readiness()
@@ -70,12 +74,14 @@ class OpenAIChat:
             async for sentence in self._stream(messages, calls):
                 said.append(sentence)
                 yield Say(sentence)
-            done, wrong = self._carry_out(calls, request.memory)
-            for part in done:
+            told: dict[str, str] = {}
+            async for part in self._act(calls, request, told):
                 yield part
-            if not wrong or any(isinstance(part, Do) for part in done):
+                if isinstance(part, Do):
+                    return  # a call ends with its first action: whatever else was called is not done
+            if not told:
                 return
-            messages += _after(said, calls, wrong)
+            messages += _after(said, calls, told)
 
     def _messages(self, request: TurnRequest) -> list[dict[str, Any]]:
         caller = ", ".join(
@@ -114,22 +120,39 @@ class OpenAIChat:
             yield piece
         calls += [building[index] for index in sorted(building)]
 
-    def _carry_out(
-        self, calls: list[dict[str, str]], memory: Mapping[str, Any]
-    ) -> tuple[list[ReplyPart], dict[str, str]]:
-        """What the calls stand for, the first action only; and for each wrong call what the model is told."""
-        done: list[ReplyPart] = []
-        wrong: dict[str, str] = {}
+    async def _act(
+        self, calls: list[dict[str, str]], request: TurnRequest, told: dict[str, str]
+    ) -> AsyncIterator[ReplyPart]:
+        """What the calls stand for, in their order; into ``told`` what the model is to know of them."""
+        asking = any(self._tools.is_request(call["name"]) for call in calls)
         for call in calls:
-            if any(isinstance(part, Do) for part in done):
-                break  # a call ends with its first action: whatever else was called is not done
             try:
+                if self._tools.is_request(call["name"]):
+                    async for part in self._send(call, request, told):
+                        yield part
+                    continue
                 part = self._tools.carry_out(call["name"], call["arguments"])
             except BadToolCall as error:
-                wrong[call["id"]] = f"error: {error}"
+                told[call["id"]] = f"error: {error}"
                 continue
-            done.append(Remember({**memory, **part.memory}) if isinstance(part, Remember) else part)
-        return done, wrong
+            if isinstance(part, Do) and asking:
+                told[call["id"]] = "not done: tell the caller what came of the other function, then call this again"
+                continue
+            yield Remember({**request.memory, **part.memory}) if isinstance(part, Remember) else part
+
+    async def _send(self, call: dict[str, str], request: TurnRequest, told: dict[str, str]) -> AsyncIterator[ReplyPart]:
+        """A request is on its way while the caller hears that it is."""
+        wanted = self._tools.request(call["name"], call["arguments"], request.caller)
+        sending = asyncio.create_task(
+            wanted.result(request.ledger, request.certain), name=f"{NAME} tool {call['name']}"
+        )
+        try:
+            if wanted.say:
+                yield Say(wanted.say)
+            request.more_time(wanted.seconds)
+            told[call["id"]] = await sending
+        finally:
+            sending.cancel()  # where the caller went on; what changes something goes on by itself
 
 
 def _delta(event: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -157,11 +180,13 @@ def _speakable(text: str) -> str:
     return " ".join(_MARKUP.sub(r"\1", text).split())
 
 
-def _after(said: list[str], calls: list[dict[str, str]], wrong: Mapping[str, str]) -> list[dict[str, Any]]:
+def _after(said: list[str], calls: list[dict[str, str]], results: Mapping[str, str]) -> list[dict[str, Any]]:
     """The conversation as the model knows it, with what came of its calls."""
     made = [
         {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}}
         for call in calls
     ]
-    told = [{"role": "tool", "tool_call_id": call["id"], "content": wrong.get(call["id"], "done")} for call in calls]
-    return [{"role": "assistant", "content": " ".join(said) or None, "tool_calls": made}, *told]
+    answers = [
+        {"role": "tool", "tool_call_id": call["id"], "content": results.get(call["id"], "done")} for call in calls
+    ]
+    return [{"role": "assistant", "content": " ".join(said) or None, "tool_calls": made}, *answers]

@@ -1,10 +1,9 @@
-"""The HTTP client of the three engines: one connection pool each, kept warm, every failure one of two errors."""
+"""The settings and the HTTP client of the engines: one connection pool each, kept warm."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -12,19 +11,12 @@ from typing import Any
 
 import httpx
 
-from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.base import Readiness
+from asterisk_ai.errors import ConfigError, ProviderUnavailable
+from asterisk_ai.providers.http_service import HttpService, message
 
 NAME = "openai"
 BASE_URL = "https://api.openai.com/v1"
-KEEP_SECONDS = 25.0
-"""How often an idle connection is used, so that the next caller need not wait for TCP and TLS."""
-BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
-LIMITED_SECONDS = 2.0
-"""For a 429 without Retry-After."""
-LONGEST_LIMITED_SECONDS = 600.0
 DRAIN_SECONDS = 0.2
-MAX_ERROR = 300
 _SHARED = ("base_url", "api_key", "seconds", "connect_seconds", "proxy", "headers")
 _KINDS = ("chat", "transcription", "speech")
 
@@ -32,28 +24,29 @@ _KINDS = ("chat", "transcription", "speech")
 class Settings:
     """``providers.openai`` as one engine sees it: what all share, and its own part.
 
+    :param kind: the key of its own part; empty where its own keys stand beside the shared ones.
     :raises ConfigError: unknown keys or wrong types.
     """
 
-    def __init__(self, settings: Mapping[str, Any], kind: str, known: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], kind: str, known: Mapping[str, Any], name: str = NAME) -> None:
+        allowed = (*_SHARED, *(_KINDS if kind else known))
         for key in settings:
-            if key not in (*_SHARED, *_KINDS):
-                raise ConfigError(
-                    f"unknown key; known: {', '.join((*_SHARED, *_KINDS))}", path=f"providers.{NAME}.{key}"
-                )
-        own = settings.get(kind) or {}
+            if key not in allowed:
+                raise ConfigError(f"unknown key; known: {', '.join(allowed)}", path=f"providers.{name}.{key}")
+        own = settings.get(kind) or {} if kind else {key: settings[key] for key in known if key in settings}
         for key, value in own.items():
-            path = f"providers.{NAME}.{kind}.{key}"
+            path = ".".join(part for part in ("providers", name, kind, key) if part)
             if key not in known:
                 raise ConfigError(f"unknown key; known: {', '.join(known)}", path=path)
             wanted = known[key]
             number = isinstance(wanted, float) and type(value) is int
             if wanted is not None and type(value) is not type(wanted) and not number and not isinstance(value, str):
                 raise ConfigError(f"expected {type(wanted).__name__}", path=path)
+        self.name = name
         self.own: dict[str, Any] = {**known, **own}
         self.base_url = str(settings.get("base_url") or BASE_URL).rstrip("/") + "/"
         if not self.base_url.startswith(("http://", "https://")):
-            raise ConfigError("expected http:// or https://", path=f"providers.{NAME}.base_url")
+            raise ConfigError("expected http:// or https://", path=f"providers.{name}.base_url")
         self.api_key = str(settings.get("api_key") or "")
         self.seconds = float(settings.get("seconds", 10.0))
         self.connect_seconds = float(settings.get("connect_seconds", 3.0))
@@ -61,109 +54,21 @@ class Settings:
         self.headers = {str(key): str(value) for key, value in (settings.get("headers") or {}).items()}
 
 
-class Client:
-    """Requests to one service. ``start`` opens the connection, a task keeps it open and knows how the service is."""
+class Client(HttpService):
+    """Requests to one service."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._http: httpx.AsyncClient | None = None
-        self._keeper: asyncio.Task[None] | None = None
-        self._reason = "not started"
-        self._limited_until = 0.0
-
-    async def start(self) -> None:
-        """Open the connection. A service that is not there is no error: it is tried again, and readiness says so."""
-        if self._http is not None:
-            return
-        settings = self._settings
-        headers = {**settings.headers}
-        if settings.api_key:
-            headers["Authorization"] = f"Bearer {settings.api_key}"
-        self._http = httpx.AsyncClient(
+        authorization = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+        super().__init__(
+            settings.name,
             base_url=settings.base_url,
-            headers=headers,
-            timeout=httpx.Timeout(settings.seconds, connect=settings.connect_seconds, pool=settings.connect_seconds),
-            limits=httpx.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=2 * KEEP_SECONDS),
+            headers={**settings.headers, **authorization},
+            seconds=settings.seconds,
+            connect_seconds=settings.connect_seconds,
             proxy=settings.proxy,
-            trust_env=False,
+            probe="models",
+            clock=clock,
         )
-        await self._probe()
-        self._keeper = asyncio.create_task(self._keep(), name=f"{NAME} keeper")
-
-    async def stop(self) -> None:
-        """Close everything; open streams fail."""
-        keeper, self._keeper = self._keeper, None
-        http, self._http = self._http, None
-        self._reason = "stopped"
-        if keeper is not None:
-            keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeper
-        if http is not None:
-            await http.aclose()
-
-    def readiness(self) -> Readiness:
-        wait = self._limited_until - self._clock()
-        if wait > 0 and not self._reason:
-            return Readiness(False, f"the service asked to be left alone for {wait:.0f} s more")
-        return Readiness(not self._reason, self._reason)
-
-    async def _keep(self) -> None:
-        failed = 0
-        while True:
-            await asyncio.sleep(
-                BACKOFF_SECONDS[min(failed, len(BACKOFF_SECONDS) - 1)] if self._reason else KEEP_SECONDS
-            )
-            await self._probe()
-            failed = failed + 1 if self._reason else 0
-
-    async def _probe(self) -> None:
-        """Ask for the list of models: cheap, and it needs the key. A service without that list is there, too."""
-        if self._http is None:
-            return
-        try:
-            response = await self._http.get("models", timeout=self._settings.connect_seconds)
-        except (httpx.HTTPError, OSError) as error:
-            self._reason = _told(error)
-        else:
-            self._reason = f"refused the key ({response.status_code})" if response.status_code in (401, 403) else ""
-            if response.status_code >= 500:
-                self._reason = f"answered {response.status_code}"
-
-    @contextlib.asynccontextmanager
-    async def post(self, path: str, **body: Any) -> AsyncIterator[httpx.Response]:
-        """Send a request; the answer's head has come and is well when this is entered. Raises ProviderError.
-
-        What goes wrong while the body is read inside is a ProviderError as well.
-        """
-        if self._http is None:
-            raise ProviderUnavailable(NAME, self._reason)
-        if (wait := self._limited_until - self._clock()) > 0:
-            raise ProviderUnavailable(NAME, f"the service asked to be left alone for {wait:.0f} s more")
-        try:
-            async with self._http.stream("POST", path, **body) as response:
-                if response.status_code >= 300:
-                    raise await self._refused(response)
-                yield response
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            raise ProviderUnavailable(NAME, _told(error)) from error
-        except RuntimeError as error:
-            if self._http is not None:  # httpx says so where the client was closed meanwhile
-                raise
-            raise ProviderUnavailable(NAME, self._reason) from error
-
-    async def _refused(self, response: httpx.Response) -> ProviderError:
-        body = (await response.aread())[: 16 * MAX_ERROR]
-        text = _message(body)
-        status = response.status_code
-        if status == 429:
-            wait = _retry_after(response.headers.get("retry-after", ""))
-            self._limited_until = self._clock() + wait
-            return ProviderUnavailable(NAME, f"rate limit, to be tried again in {wait:.0f} s: {text}")
-        if status >= 500 or status in (408, 409, 425):
-            return ProviderUnavailable(NAME, f"answered {status}: {text}")
-        return ProviderRejected(NAME, f"answered {status}: {text}")
 
 
 async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
@@ -186,35 +91,6 @@ async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
         if not isinstance(event, dict):
             raise ProviderUnavailable(NAME, "sent an event that is not an object")
         if event.get("error"):
-            raise ProviderUnavailable(NAME, f"broke off: {_message(data.encode())}")
+            raise ProviderUnavailable(NAME, f"broke off: {message(data.encode())}")
         yield event
     raise ProviderUnavailable(NAME, "closed the stream in the middle of the answer")
-
-
-def _told(error: Exception) -> str:
-    """A network failure in words."""
-    if isinstance(error, httpx.TimeoutException):
-        return "no connection in time" if isinstance(error, httpx.ConnectTimeout) else "no answer in time"
-    return f"{type(error).__name__}: {error}"[:MAX_ERROR] if str(error) else type(error).__name__
-
-
-def _message(body: bytes) -> str:
-    """What an error's body says, on one line; never what it does not say."""
-    try:
-        error = json.loads(body).get("error", "")
-        text = str(error.get("message", "")) if isinstance(error, dict) else str(error)
-    except (ValueError, AttributeError):
-        text = body.decode("utf-8", "replace")
-    return " ".join(text.split())[:MAX_ERROR]
-
-
-def _retry_after(text: str) -> float:
-    """Seconds; the header is a number or a date. Source: RFC 9110, 10.2.3."""
-    try:
-        wait = float(text)
-    except ValueError:
-        try:
-            wait = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-        except (TypeError, ValueError):
-            wait = LIMITED_SECONDS
-    return min(max(wait, 0.0), LONGEST_LIMITED_SECONDS)

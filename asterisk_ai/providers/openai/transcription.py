@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from asterisk_ai.audio.wav import wav
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.base import Hints, Readiness, Transcript, ignore
 from asterisk_ai.providers.openai.client import NAME, Client, Settings
@@ -80,24 +80,3 @@ class _Utterance:
             raise ProviderUnavailable(NAME, "sent a transcription that is none")
         words = " ".join(text.split())
         return Transcript(words, accepted=bool(words))
-
-
-def wav(pcm: bytes, rate: int) -> bytes:
-    """A WAV file of 16-bit mono."""
-    head = struct.pack(
-        "<4sI4s4sIHHIIHH4sI",
-        b"RIFF",
-        36 + len(pcm),
-        b"WAVE",
-        b"fmt ",
-        16,
-        1,
-        1,
-        rate,
-        2 * rate,
-        2,
-        16,
-        b"data",
-        len(pcm),
-    )
-    return head + pcm

@@ -1,9 +1,11 @@
 """Speech to text with pocketsphinx, whose wheel carries a US English model: nothing to download, no key.
 
-Each utterance is decoded against the JSGF grammar in the hints; what is
-outside of it is refused rather than forced into it (see ``scores.py``). The
-work is done in worker processes, because pocketsphinx holds the interpreter
-lock for the whole of each call.
+Each utterance is decoded against the JSGF grammar in the hints, while it is
+being said; what is outside of it is refused rather than forced into it (see
+``scores.py``). The work is done in worker processes, because pocketsphinx
+holds the interpreter lock for the whole of each call: a second of speech is
+about 0.2 s of work, and up to eight utterances at a time in a worker are
+decoded as they are said, the others at their end.
 
 Settings: ``workers`` (processes, default 1) and ``rejection``: ``normal``,
 ``strict`` (refuses more, of the caller's right words too) or ``off``.
@@ -30,7 +32,7 @@ CHECK_SECONDS = 30.0
 
 
 class PocketSphinxStream:
-    """One utterance. Pauses are decoded ahead, so that an utterance which ends with one is answered at once."""
+    """One utterance, decoded while it is fed, so that one which ends with a pause is answered at once."""
 
     def __init__(self, stream: WorkerStream) -> None:
         self._stream = stream
@@ -97,7 +99,9 @@ class PocketSphinx:
     ) -> AsyncIterator[PocketSphinxStream]:
         """Open a stream for one utterance. What is wrong with the grammar is told by ``finish``.
 
-        ``partial`` gets the words as far as they were said at each pause.
+        ``partial`` gets the words so far some 120 ms into each pause, and while the caller speaks where they are
+        new and stay the same for 0.2 s. They may be the beginning of a sentence of the grammar; what ``finish``
+        accepts is always a whole one.
 
         :raises ProviderRejected: not English, or another rate than ``sample_rates``.
         :raises ProviderUnavailable: no worker is ready.

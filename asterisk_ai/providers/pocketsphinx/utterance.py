@@ -35,11 +35,11 @@ MAX_SECONDS = 30
 """Of audio kept for one utterance; the oldest is dropped."""
 DRIFT_SECONDS = 0.5
 """Where the speech turns out to begin so much later than it seemed to, what was before it was noise: begin again."""
+END_FRAMES = 8
+"""160 ms of pause are taken for the end, as the words may be others where a sentence must be whole. It is begun again
+where the caller goes on."""
 GLANCE_FRAMES = 20
 """How often the words are looked at while the caller speaks, in frames of 10 ms; the same twice is told."""
-FREE_PAUSE_FRAMES = 8
-"""Longer than for a grammar: the whole utterance is decoded for each."""
-
 Result = dict[str, Any]
 
 
@@ -107,12 +107,8 @@ class Decoding:
         heard = self._pair.phones.found()
         return scores.suspicion(scores.evidence(sentence, self._pair.spelled(sentence), heard, loud_frames))
 
-    def end_grammar(self) -> None:
-        """No more audio: only whole sentences count from now on."""
-        self._pair.grammar.end()
-
     def end(self) -> None:
-        """No more audio for any of the searches."""
+        """No more audio: only whole sentences count from now on."""
         for search in self._searches:
             search.end()
 
@@ -134,8 +130,8 @@ class Utterance:
         self._resampler = Resampler(rate, MODEL_RATE)
         self._fresh = False
         self._overlong = False
-        self._pause_at = 0
-        self._glanced_at = 0
+        self._paused = False
+        self._ended_at = self._glanced_at = 0
         self._glimpse = ""
         self._told: Result | None = None
         self._news: Result | None = None
@@ -163,29 +159,23 @@ class Utterance:
         start, end = self._collected.pauses.speech()
         if not end:
             return {**_result("", math.inf, accepted=False), "lost": self._collected.dropped}
-        if self._decoding is None or self._drifted(start):
+        if self._goes_on() or self._drifted(start):
             self._release()
+        if self._ended_at and self._told:
+            return {**self._told, "lost": self._collected.dropped}
+        if self._decoding is None:
             pair = self._engine.take(self._grammar) or self._engine.spare
             self._begin(pair, start, end)
         decoding = self._push(end, last=True)
         while decoding.step():
             pass
-        result = self._last_result(decoding)
-        self._release()
+        decoding.end()
+        result = self._result(decoding)
         return {**result, "lost": self._collected.dropped}
 
     def close(self) -> None:
         self._release()
         self._collected.clear()
-
-    def _last_result(self, decoding: Decoding) -> Result:
-        """What was told of the pause, where the end of it changes no word; else it is judged anew."""
-        decoding.end_grammar()
-        paused = self._pause_at and not self._collected.pauses.loud_since(self._pause_at)
-        if paused and self._told and self._told["text"] == decoding.text():
-            return self._told
-        decoding.end()
-        return self._result(decoding)
 
     def _take_in(self) -> None:
         """Hand over what of the audio is to be decoded now."""
@@ -193,8 +183,10 @@ class Utterance:
         start, end = pauses.speech()
         if not end or self._overlong:
             return
-        if self._decoding is not None and self._drifted(start):
+        if self._goes_on() or self._drifted(start):
             self._release()
+        if self._ended_at:
+            return
         if self._decoding is None:
             known = (end - start) * MODEL_RATE // self._collected.rate * 2
             pair = self._engine.take(self._grammar) if known >= LOOK_BYTES or pauses.pausing() else None
@@ -208,7 +200,7 @@ class Utterance:
 
     def _begin(self, pair: Pair, start: int, end: int) -> None:
         self._engine.prepare(pair, self._grammar)
-        self._pause_at = self._glanced_at = 0
+        self._glanced_at = 0
         self._start = self._at = max(start, self._collected.dropped // 2)
         beginning = upsampled(self._collected.part(start, end), self._collected.rate)[:LOOK_BYTES]
         self._resampler = Resampler(self._collected.rate, MODEL_RATE)
@@ -223,24 +215,44 @@ class Utterance:
             self._decoding.push(self._resampler.flush())
         return self._decoding
 
+    def _goes_on(self) -> bool:
+        """Whether a pause that was taken for the end was none."""
+        return self._ended_at > 0 and self._collected.pauses.loud_since(self._ended_at)
+
     def _drifted(self, start: int) -> bool:
-        return start - self._start > DRIFT_SECONDS * self._collected.rate
+        return self._decoding is not None and start - self._start > DRIFT_SECONDS * self._collected.rate
 
     def _look(self, decoding: Decoding) -> bool:
         """All there is has been decoded. Whether anything was done."""
-        pausing = self._collected.pauses.pausing()
-        if not pausing:
-            self._pause_at = 0
-        elif not self._pause_at:
-            self._pause_at = self._collected.pauses.frames
-            self._told = self._news = self._result(decoding)
+        if self._ended_at:
+            return False
+        pauses = self._collected.pauses
+        pausing = pauses.pausing()
+        if pauses.pausing(END_FRAMES):
+            self._end(decoding)
             return True
+        if pausing and not self._paused:
+            self._paused = True
+            result = self._result(decoding)
+            self._told = self._news = result if result["accepted"] else None
+            return True
+        self._paused = pausing
         frames = decoding.bytes // FRAME_BYTES
         if pausing or frames - self._glanced_at < GLANCE_FRAMES:
             return False
         self._glanced_at = frames
         self._glance(decoding)
         return True
+
+    def _end(self, decoding: Decoding) -> None:
+        """Only whole sentences count: that may be another result than it was a moment ago."""
+        told = self._told if self._paused else None
+        decoding.end()
+        self._ended_at = self._collected.pauses.frames
+        result = self._result(decoding)
+        if told is None or (told["text"], told["accepted"]) != (result["text"], result["accepted"]):
+            self._news = result
+        self._told = result
 
     def _glance(self, decoding: Decoding) -> None:
         """The caller is speaking: tell the words so far where they stay the same, and are others than before."""
@@ -264,6 +276,8 @@ class Utterance:
         if self._decoding is not None:
             self._decoding.release()
             self._decoding = None
+            self._ended_at = 0
+            self._paused = False
 
 
 class FreeUtterance:
@@ -281,7 +295,7 @@ class FreeUtterance:
         pauses = self._collected.pauses
         if self._ahead_from and pauses.loud_since(self._ahead_from):  # not the end after all
             self._ahead_from, self._result, self._told = 0, None, False
-        if not self._ahead_from and pauses.pausing(FREE_PAUSE_FRAMES):
+        if not self._ahead_from and pauses.pausing(END_FRAMES):
             self._ahead_from = pauses.frames
 
     def ahead(self) -> bool:

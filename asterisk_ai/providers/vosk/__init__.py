@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from asterisk_ai.errors import ConfigError, ProviderRejected
-from asterisk_ai.providers.base import Hints, Readiness, Transcript, ignore
+from asterisk_ai.providers.base import Hints, Readiness, Transcript, Word, ignore
 from asterisk_ai.providers.workers import WorkerPool, WorkerStream
 
 NAME = "vosk"
@@ -102,4 +102,5 @@ def words_of(grammar: str) -> list[str]:
 
 
 def _transcript(result: Mapping[str, Any]) -> Transcript:
-    return Transcript(str(result["text"]), bool(result["accepted"]), float(result["confidence"]))
+    words = tuple(Word(item["word"], item["start"], item["end"]) for item in result.get("words", ()))
+    return Transcript(str(result["text"]), bool(result["accepted"]), float(result["confidence"]), words)

@@ -12,6 +12,7 @@ error, the pool fails the open streams and starts another worker.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import select
@@ -19,6 +20,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
@@ -223,11 +225,19 @@ def plain(error: ProviderError) -> str:
     return str(error).removeprefix(f"{error.provider}: ")
 
 
+def _behind_the_audio() -> None:
+    os.nice(NICE)
+    # Where the kernel groups processes by session, nice counts within a session, and ours is new: only the group's
+    # own value puts it behind the server. Source: sched(7), "The autogroup feature".
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICE), "ascii")
+
+
 def main() -> int:
     """Serve the socket that is standard input."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    os.nice(NICE)
+    _behind_the_audio()
     with socket.socket(fileno=0) as connection:
         try:
             Worker(connection).run()

@@ -1,0 +1,303 @@
+"""Functions of the language model that are HTTP requests, declared by the administrator.
+
+::
+
+    agents:
+      reception:
+        tools:
+          http:
+            order_status:
+              description: "The state of an order. Ask the caller for its number first."
+              url: "https://shop.example.com/api/orders/{number}"
+              headers: {Authorization: "Bearer ${SHOP_KEY}"}
+              parameters:
+                number: {type: string, pattern: "[0-9]{4,8}", description: "the order's number"}
+              say: "One moment, I am looking that up."
+              seconds: 5
+            call_back:
+              description: "Have somebody call the caller back."
+              method: POST
+              url: "https://crm.example.com/callbacks"
+              body: {phone: "{caller.number}", subject: "{subject}", urgent: "{urgent}"}
+              parameters:
+                subject: {type: string, maxLength: 200}
+                urgent: {type: boolean, required: false}
+
+Values that the model chose are escaped for where they stand and never choose the host. A method other than GET is
+sent once a call for the same arguments, whatever happens.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from asterisk_ai.errors import ConfigError
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+MAX_VALUE = 500
+"""Characters of a text that the model chooses, where its parameter sets no ``maxLength``."""
+CALLER = ("caller.number", "caller.name")
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.]*)\}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,),
+}  # fmt: skip
+_LIMITS = ("enum", "pattern", "minLength", "maxLength", "minimum", "maximum")
+_KEYS = ("description", "method", "url", "headers", "body", "parameters", "say", "seconds", "hosts")
+
+
+class BadToolCall(Exception):
+    """The model called what does not exist, or with arguments that its schema does not allow; the text tells it so."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What is sent. ``key`` is the same for the same tool with the same arguments."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    content: bytes
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTool:
+    """One declared function."""
+
+    name: str
+    description: str
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: Any
+    parameters: Mapping[str, Mapping[str, Any]]
+    say: str
+    seconds: float
+    hosts: frozenset[str]
+
+    @property
+    def safe(self) -> bool:
+        """It changes nothing, and may be sent again. Source: RFC 9110, 9.2.1."""
+        return self.method == "GET"
+
+    def schema(self) -> dict[str, Any]:
+        """As the OpenAI HTTP API takes it."""
+        properties = {}
+        for name, parameter in self.parameters.items():
+            own = {key: value for key, value in parameter.items() if key != "required"}
+            if "pattern" in own:
+                own["pattern"] = f"^(?:{own['pattern']})$"
+            properties[name] = own
+        required = [name for name, parameter in self.parameters.items() if parameter.get("required", True)]
+        parameters = {
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            "additionalProperties": False,
+        }
+        return {
+            "type": "function",
+            "function": {"name": self.name, "description": self.description, "parameters": parameters},
+        }
+
+    def request(self, arguments: Mapping[str, Any], caller: Mapping[str, str]) -> HttpRequest:
+        """The templates filled in. Raises BadToolCall where an argument, or the URL made of it, is not allowed."""
+        self._check(arguments)
+        values: dict[str, Any] = {name: arguments.get(name) for name in self.parameters}
+        values |= {name: str(caller.get(name.partition(".")[2]) or "") for name in CALLER}
+        url = _PLACEHOLDER.sub(lambda found: quote(_text(values[found[1]]), safe=""), self.url)
+        self.allowed(url)
+        content = b"" if self.body is None else json.dumps(_filled(self.body, values)).encode()
+        headers = dict(self.headers)
+        if content and "content-type" not in {key.lower() for key in headers}:
+            headers["Content-Type"] = "application/json"
+        key = json.dumps([self.name, arguments], sort_keys=True)
+        return HttpRequest(self.method, url, headers, content, key)
+
+    def allowed(self, url: str) -> None:
+        """Raises BadToolCall for a URL whose host is not on the list, or whose path climbs out of the template's."""
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            raise BadToolCall(f"{self.name}: the address is none") from None
+        host = (parts.hostname or "").lower()
+        if parts.scheme not in ("http", "https") or "@" in parts.netloc or "\\" in url:
+            raise BadToolCall(f"{self.name}: the address is not allowed")
+        if host not in self.hosts and f"{host}:{port}" not in self.hosts:
+            raise BadToolCall(f"{self.name}: the host is not allowed")
+        if any(unquote(step) in (".", "..") for step in re.split(r"/|%2f|%5c", parts.path, flags=re.IGNORECASE)):
+            raise BadToolCall(f"{self.name}: a value may not be '.' or '..'")
+
+    def _check(self, arguments: Mapping[str, Any]) -> None:
+        for name in arguments:
+            if name not in self.parameters:
+                raise BadToolCall(f"{self.name} has no parameter {name[:50]!r}")
+        for name, parameter in self.parameters.items():
+            if name not in arguments or arguments[name] is None:
+                if parameter.get("required", True):
+                    raise BadToolCall(f"{self.name}: {name} is missing")
+                continue
+            if problem := _problem(arguments[name], parameter):
+                raise BadToolCall(f"{self.name}: {name} {problem}")
+
+
+def _problem(value: object, parameter: Mapping[str, Any]) -> str:
+    """What is wrong with a value; empty where nothing is."""
+    kind = parameter["type"]
+    if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean"):
+        return f"must be of the type {kind}"
+    if "enum" in parameter and value not in parameter["enum"]:
+        return f"must be one of {', '.join(map(str, parameter['enum']))}"
+    if isinstance(value, str):
+        low, high = parameter.get("minLength", 0), parameter.get("maxLength", MAX_VALUE)
+        if not low <= len(value) <= high:
+            return f"must have {low} to {high} characters"
+        if any(ord(char) < 32 and char not in "\n\t" for char in value):
+            return "must not have control characters"
+        if "pattern" in parameter and not re.fullmatch(parameter["pattern"], value):
+            return f"must match {parameter['pattern']}"
+    if kind in ("integer", "number"):
+        low, high = parameter.get("minimum", float("-inf")), parameter.get("maximum", float("inf"))
+        if not (isinstance(value, (int, float)) and math.isfinite(value) and low <= value <= high):
+            return "is out of its range"
+    return ""
+
+
+def _text(value: object) -> str:
+    return "" if value is None else json.dumps(value) if isinstance(value, (bool, int, float)) else str(value)
+
+
+def _filled(template: Any, values: Mapping[str, Any]) -> Any:
+    """A JSON template with the values in their places; a text that is one placeholder becomes the value itself.
+
+    What has no value is left out of mappings.
+    """
+    if isinstance(template, Mapping):
+        filled = {key: _filled(item, values) for key, item in template.items()}
+        return {key: item for key, item in filled.items() if item is not None or template[key] is None}
+    if isinstance(template, (list, tuple)):
+        return [_filled(item, values) for item in template]
+    if not isinstance(template, str):
+        return template
+    if whole := _PLACEHOLDER.fullmatch(template):
+        return values[whole[1]]
+    return _PLACEHOLDER.sub(lambda found: _text(values[found[1]]), template)
+
+
+# ---- reading the declaration ------------------------------------------------------
+
+
+def declared(tools: object, path: str) -> dict[str, HttpTool]:
+    """The tools of ``agents.NAME.tools.http``. Raises ConfigError with the key's path."""
+    if not isinstance(tools, Mapping):
+        raise ConfigError("expected functions by their names", path=path)
+    found = {}
+    for name, tool in tools.items():
+        below = f"{path}.{name}"
+        if not _NAME.fullmatch(str(name)):
+            raise ConfigError("a function's name is made of letters, digits, '_' and '-'", path=below)
+        if not isinstance(tool, Mapping):
+            raise ConfigError(f"expected a mapping of {', '.join(_KEYS)}", path=below)
+        for key in tool:
+            if key not in _KEYS:
+                raise ConfigError(f"unknown key; known: {', '.join(_KEYS)}", path=f"{below}.{key}")
+        found[str(name)] = _tool(str(name), tool, below)
+    return found
+
+
+def _tool(name: str, tool: Mapping[str, Any], path: str) -> HttpTool:
+    method = str(tool.get("method") or "GET").upper()
+    if method not in METHODS:
+        raise ConfigError(f"must be one of {', '.join(METHODS)}", path=f"{path}.method")
+    if not str(tool.get("description") or "").strip():
+        raise ConfigError("say what it does: the model decides by it", path=f"{path}.description")
+    seconds = tool.get("seconds", 5)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0.1 <= seconds <= 60:
+        raise ConfigError("must be between 0.1 and 60", path=f"{path}.seconds")
+    parameters = _parameters(tool.get("parameters") or {}, f"{path}.parameters")
+    headers = tool.get("headers") or {}
+    if not isinstance(headers, Mapping) or not all(str(value).isprintable() for value in headers.values()):
+        raise ConfigError("expected names with their values", path=f"{path}.headers")
+    body = tool.get("body")
+    if isinstance(body, str):
+        try:
+            body = json.loads(body)
+        except ValueError:
+            raise ConfigError("expected a mapping, or a text that is JSON", path=f"{path}.body") from None
+    if method == "GET" and body is not None:
+        raise ConfigError("a GET has none: put the values into the URL", path=f"{path}.body")
+    url = str(tool.get("url") or "")
+    _placeholders(url, parameters, f"{path}.url")
+    _placeholders(body, parameters, f"{path}.body")
+    return HttpTool(
+        name,
+        str(tool["description"]),
+        method,
+        url,
+        {str(key): str(value) for key, value in headers.items()},
+        body,
+        parameters,
+        str(tool.get("say") or ""),
+        float(seconds),
+        _hosts(url, tool.get("hosts"), path),
+    )
+
+
+def _parameters(parameters: object, path: str) -> dict[str, dict[str, Any]]:
+    if not isinstance(parameters, Mapping):
+        raise ConfigError("expected names with their schemas, e.g. {number: {type: string}}", path=path)
+    found = {}
+    for name, parameter in parameters.items():
+        below = f"{path}.{name}"
+        if not isinstance(parameter, Mapping) or parameter.get("type") not in _TYPES:
+            raise ConfigError(f"expected a mapping with type: {', '.join(_TYPES)}", path=below)
+        for key in parameter:
+            if key not in ("type", "description", "required", *_LIMITS):
+                known = ", ".join(("type", "description", "required", *_LIMITS))
+                raise ConfigError(f"unknown key; known: {known}", path=f"{below}.{key}")
+        try:
+            re.compile(str(parameter.get("pattern", "")))
+        except re.error as error:
+            raise ConfigError(f"is no pattern: {error}", path=f"{below}.pattern") from None
+        found[str(name)] = dict(parameter)
+    return found
+
+
+def _placeholders(template: Any, parameters: Mapping[str, object], path: str) -> None:
+    """Every placeholder is a parameter, or something about the caller."""
+    if isinstance(template, Mapping):
+        for key, item in template.items():
+            _placeholders(item, parameters, f"{path}.{key}")
+    elif isinstance(template, (list, tuple)):
+        for item in template:
+            _placeholders(item, parameters, path)
+    elif isinstance(template, str):
+        for name in _PLACEHOLDER.findall(template):
+            if name not in parameters and name not in CALLER:
+                known = ", ".join((*parameters, *CALLER))
+                raise ConfigError(f"there is no parameter {{{name}}}; known: {known}", path=path)
+
+
+def _hosts(url: str, hosts: object, path: str) -> frozenset[str]:
+    """Who may be asked: the URL's own host where nothing else is said."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ConfigError("expected http:// or https:// and a host", path=f"{path}.url")
+    if "{" in parts.netloc:
+        raise ConfigError("the host must stand there as it is: a model may not choose it", path=f"{path}.url")
+    if hosts is None:
+        return frozenset({parts.hostname.lower()})
+    if not isinstance(hosts, (list, tuple)) or not hosts:
+        raise ConfigError("expected a list of hosts", path=f"{path}.hosts")
+    allowed = frozenset(str(host).lower() for host in hosts)
+    if parts.hostname.lower() not in allowed and parts.netloc.lower() not in allowed:
+        raise ConfigError(f"does not hold the URL's own host {parts.hostname}", path=f"{path}.hosts")
+    return allowed

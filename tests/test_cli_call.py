@@ -1,0 +1,58 @@
+"""``asterisk-ai call``: a whole call offline, and what is asked wrongly is told before anybody is called."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from asterisk_ai.cli import main as cli
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--dtmf", "12x"], "--dtmf 12x: a telephone dials 0123456789*#ABCD"),
+        (["--wav", "nowhere.wav"], "--wav nowhere.wav: there is no such file"),
+    ],
+)
+def test_what_a_caller_cannot_do(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["call", *words])
+    assert caught.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_recording_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The call is shown all the same."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ASTERISK_AI_CONFIG", raising=False)
+    status = cli.main(["call", "--serve", "--dtmf", "1", "--linger", "0.1", "--record", "no/folder/x.wav"])
+    captured = capsys.readouterr()
+    assert status == 1
+    assert "no recording: no/folder/x.wav cannot be written" in captured.err
+    assert "agent: Hello" in captured.out
+
+
+def test_a_whole_call_offline(tmp_path: Path) -> None:
+    words = "what are your opening hours"
+    done = subprocess.run(
+        [sys.executable, "-m", "asterisk_ai", "call", "--serve", "--say", words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"caller: {words}" in done.stdout
+    assert "agent: We are open Monday to Thursday from 9 to 5" in done.stdout
+    assert (tmp_path / "asterisk-ai-call.wav").stat().st_size > 100_000
