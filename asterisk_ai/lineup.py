@@ -252,6 +252,7 @@ class Lineup:
             SpeechToTextChain(stt, Limits(pipeline.stt_seconds), listener),
             LanguageModelChain(llm, Limits(pipeline.llm_seconds), listener, switching=switching),
             TextToSpeechChain(tts, Limits(pipeline.tts_seconds), listener),
+            members("turn", [pipeline.turn])[0].engine if pipeline.turn else None,
         )
 
     def _member(

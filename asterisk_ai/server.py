@@ -17,11 +17,11 @@ from prometheus_client import Counter
 
 from asterisk_ai import __version__, diagnostic
 from asterisk_ai.agent import SpokenAgent
-from asterisk_ai.audio.levels import LevelMeter
 from asterisk_ai.call import Call
 from asterisk_ai.config import Config, ServiceManager, load
 from asterisk_ai.diagnostic import DiagnosticCall
 from asterisk_ai.errors import AsteriskAIError, CallRefused
+from asterisk_ai.hearing import Hearing
 from asterisk_ai.lineup import Engines, Lineup
 from asterisk_ai.place import ALONE, WORKER_PORTS, Place, taken
 from asterisk_ai.realtime_call import RealtimeCall
@@ -69,9 +69,9 @@ class Server:
             worker=place.index,
             workers=place.workers,
         )
-        self.meter = LevelMeter()
+        self.hearing = Hearing(config.vad)
         # What callers say is decided upon before the clock's next frames leave, for all calls at once.
-        self.clock = PlayoutClock(self.meter.flush)
+        self.clock = PlayoutClock(self.hearing.flush)
         self._engines = Engines()
         self._lineup = Lineup(config, self._engines, self.metrics)
         self._manager = manager or ServiceManager()
@@ -142,6 +142,7 @@ class Server:
         finally:
             await self._close()
             await self._lineup.close()
+            self.hearing.close()
             self.store.stop()
             logger.info("asterisk-ai has stopped")
 
@@ -245,6 +246,7 @@ class Server:
             await lineup.close()
             return problem
         old, self._lineup, self.config = self._lineup, lineup, config
+        self.hearing.use(config.vad)
         self._group.create_task(old.retire())
         logger.info("configuration %s is in use for new calls", config.source or "packaged")
         return ""
@@ -282,9 +284,18 @@ class Server:
         for name in (session.agent, self.config.default_agent):
             if name in self._lineup.agents:
                 agent = self._lineup.agents[name]
+                hearing = self.hearing
                 if isinstance(agent, SpokenAgent):
-                    return RealtimeCall(session, agent, connection, self.store, self.metrics, meter=self.meter)
-                return Call(session, agent, connection, self.store, self.metrics, meter=self.meter)
+                    return RealtimeCall(session, agent, connection, self.store, self.metrics, meter=hearing.meter)
+                return Call(
+                    session,
+                    agent,
+                    connection,
+                    self.store,
+                    self.metrics,
+                    meter=hearing.meter,
+                    detector=hearing.detector,
+                )
             if name in diagnostic.AGENTS:
                 return diagnostic.AGENTS[name](session, connection)
         raise CallRefused("UNKNOWN_AGENT", f"no agent {session.agent!r}")
@@ -364,6 +375,7 @@ class Server:
             "max_calls": self.config.server.max_calls,
             "providers": {name: {"ready": state.ready, "reason": state.reason} for name, state in readiness.items()},
             "active_pipeline": self.config.pipeline,
+            "vad": self.hearing.status(),
             "config": self.config.source,
             "reloads": self._reloads,
             "reload_problem": self._reload_problem,

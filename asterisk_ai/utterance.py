@@ -9,6 +9,8 @@ from asterisk_ai.audio.formats import duration
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.providers.base import SpeechToTextStream
 
+RECENT_SECONDS = 8.0
+"""What is kept for a look at how the turn sounds."""
 MAX_UTTERANCE_BYTES = 2 * 1024 * 1024
 """What an utterance may hold while the recogniser is opened; the oldest is dropped beyond."""
 
@@ -27,10 +29,21 @@ class Utterance:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._stream: SpeechToTextStream | None = None
+        self._recent: deque[bytes] = deque()
+        self._recent_seconds = 0.0
 
     def feed(self, pcm: bytes) -> None:
-        self.seconds += duration(len(pcm), self._source_rate)
+        seconds = duration(len(pcm), self._source_rate)
+        self.seconds += seconds
+        self._recent.append(pcm)
+        self._recent_seconds += seconds
+        while self._recent_seconds > RECENT_SECONDS:
+            self._recent_seconds -= duration(len(self._recent.popleft()), self._source_rate)
         self._pass(self._resampler.push(pcm))
+
+    def recent(self) -> bytes:
+        """The last of it, as it came from the caller."""
+        return b"".join(self._recent)
 
     def attach(self, stream: SpeechToTextStream) -> None:
         """The recogniser is open: it gets what has waited, and the rest as it comes."""

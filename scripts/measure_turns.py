@@ -3,7 +3,7 @@
 
     scripts/measure_turns.py response SOUNDS     human prompts, embedded default
     scripts/measure_turns.py share               engines of a set delay, with 1 and with 50 calls
-    scripts/measure_turns.py interruptions SOUNDS
+    scripts/measure_turns.py interruptions SOUNDS    the battery of interruptions.py
 
 SOUNDS is Asterisk's folder of English prompts (sounds/en_US_f_Allison below the
 tree of scripts/get_asterisk.sh). Each prints medians and p95; run it on a quiet
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import soundfile
 import yaml
+from interruptions import KINDS, Sound, battery
 
 from asterisk_ai.audio.levels import dbov
 from asterisk_ai.cli.local_server import local_server
@@ -47,7 +48,7 @@ def wordings(sounds: Path) -> dict[str, str]:
         if re.search(r"[\d\[#*]", words):  # not written as they are spoken
             continue
         words = " ".join(re.sub(r"[^a-z' ]", " ", words.lower()).split())
-        usable = (sounds / f"{name}.wav").exists() and 3 <= len(words.split()) <= 10
+        usable = not name.startswith("silence/") and (sounds / f"{name}.wav").exists() and 3 <= len(words.split()) <= 10
         if usable and words not in found.values():
             found[name] = words
     return found
@@ -108,7 +109,8 @@ def share(calls: int, seconds: float = DELAY) -> None:
     own: list[float] = []
     each: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        file = config_file(folder, {}, pipeline="delay", pipelines=pipelines, providers=providers)
+        sections = {"pipeline": "delay", "pipelines": pipelines, "providers": providers, "vad": {"engine": "energy"}}
+        file = config_file(folder, {}, **sections)
         with local_server(load(file)) as server:
             served = server.config
 
@@ -134,81 +136,51 @@ def share(calls: int, seconds: float = DELAY) -> None:
 _KINDS = ("SpeechToText", "LanguageModel", "TextToSpeech")
 
 
-def sounds_of_all_kinds(sounds: Path, known: dict[str, str]) -> list[tuple[str, bool, bytes]]:
-    """Name, whether it is a true interruption, and the sound: at least 100, half of them nothing to stop for."""
-    rng = np.random.default_rng(7)
-    speech = random.Random(2).sample(sorted(known), 50)
-    found = [(f"speech {name}", True, pcm(sounds, name)) for name in speech]
-    found += [(f"click {number}", False, _click(rng)) for number in range(20)]
-    found += [(f"cough {number}", False, _cough(rng)) for number in range(20)]
-    for level in np.linspace(-60, -35, 15):
-        noise = rng.normal(0, 32768 * 10 ** (level / 20), RATE * 2)
-        found.append((f"noise {level:.0f} dBov", False, noise.clip(-32768, 32767).astype("<i2").tobytes()))
-    return found
-
-
-def _click(rng: np.random.Generator) -> bytes:
-    samples = np.zeros(int(RATE * 0.5))
-    length = int(RATE * rng.uniform(0.005, 0.06))
-    samples[800 : 800 + length] = rng.normal(0, 8000, length) * np.exp(-np.arange(length) / (length / 4))
-    return bytes(samples.clip(-32768, 32767).astype("<i2").tobytes())
-
-
-def _cough(rng: np.random.Generator) -> bytes:
-    """Two bursts of coloured noise with a fast attack and a slow decay, as a cough has them."""
-    samples = np.zeros(int(RATE * 0.9))
-    position = 800
-    for _ in range(rng.integers(1, 3)):
-        length = int(RATE * rng.uniform(0.12, 0.24))
-        decay = np.exp(-np.arange(length) / (length / 3))
-        burst = np.convolve(rng.normal(0, 1, length), np.ones(4) / 4, "same") * decay
-        samples[position : position + length] += 9000 * burst
-        position += length + int(RATE * 0.06)
-    return bytes(samples.clip(-32768, 32767).astype("<i2").tobytes())
-
-
-def interruptions(sounds: Path) -> None:
+def interruptions(sounds: Path, parallel: int, kinds: Sequence[str], vad: str) -> None:
     """True ones stop the agent; false ones do not, or the agent goes on within a second."""
     known = wordings(sounds)
-    asked = "vm-nobodyavail"
-    rules = {"intents": {"ask": {"say": [known[asked]], "answer": LONG}}}
-    battery = sounds_of_all_kinds(sounds, known)
-    stopped_true = stopped_false = 0
-    to_silence: list[float] = []
-    resumed: list[float] = []
+    rules = {"intents": {"ask": {"say": [known["vm-nobodyavail"]], "answer": "Yes."}}}
+    sounded = [sound for sound in battery(sounds, known) if not kinds or sound.kind in kinds]
+    verdicts: list[tuple[Sound, bool, tuple[float, float] | None]] = []
     with tempfile.TemporaryDirectory() as folder:
-        file = config_file(folder, {"rules": rules})
+        file = config_file(folder, {"greeting": LONG, "rules": rules}, vad={"engine": vad})
         with local_server(load(file)) as server:
             served = server.config
-            for start in range(0, len(battery), 8):
-                group = battery[start : start + 8]
-                results = asyncio.run(_interrupted_calls(served, pcm(sounds, asked), group))
-                for (name, true, _), result in zip(group, results, strict=True):
+            for start in range(0, len(sounded), parallel):
+                group = sounded[start : start + parallel]
+                results = asyncio.run(_interrupted_calls(served, group))
+                for sound, result in zip(group, results, strict=True):
                     record = SqliteReader(served.store_path()).find(result.call_id)
                     was = any(turn.interrupted for turn in record.history) if record else False
-                    gap = _silence_after(result)
-                    stopped_true += was and true
-                    stopped_false += was and not true
-                    if true and was and gap is not None:
-                        to_silence.append(gap[0])
-                    if not true and not was and gap is not None and gap[1] > 0.1:
-                        resumed.append(gap[1])
-                    if was is not true:
-                        print(f"  {'missed' if true else 'stopped by'}: {name}")
-    true_count = sum(true for _, true, _ in battery)
-    print(f"true interruptions that stopped the agent: {stopped_true} of {true_count}")
-    print(f"false ones that stopped it: {stopped_false} of {len(battery) - true_count}")
-    print(f"first sound to the agent's last: {quantiles(to_silence)}")
-    print(f"silence until the agent went on after a false one: {quantiles(resumed)}")
+                    verdicts.append((sound, was, _silence_after(result)))
+                    if was is not sound.true:
+                        print(f"  {'missed' if sound.true else 'stopped by'}: {sound.kind} {sound.name}", flush=True)
+    _tell(verdicts)
 
 
-async def _interrupted_calls(served: Any, question: bytes, group: Sequence[tuple[str, bool, bytes]]) -> list[Any]:
+def _tell(verdicts: Sequence[tuple[Sound, bool, tuple[float, float] | None]]) -> None:
+    for kind in KINDS:
+        stopped = [was for sound, was, _ in verdicts if sound.kind == kind]
+        if stopped:
+            print(f"{kind:12} {sum(stopped):3} of {len(stopped):3} stopped the agent")
+    true = [was for sound, was, _ in verdicts if sound.true]
+    false = [was for sound, was, _ in verdicts if not sound.true]
+    print(f"true interruptions that stopped the agent: {sum(true)} of {len(true)}")
+    print(f"false ones that stopped it: {sum(false)} of {len(false)}")
+    silent = [gap[0] for sound, was, gap in verdicts if sound.true and was and gap is not None]
+    resumed = [gap[1] for sound, was, gap in verdicts if not sound.true and not was and gap and gap[1] > 0.1]
+    print(f"first sound to the agent's last: {quantiles(silent)}")
+    late = sum(seconds > 1.0 for seconds in resumed)
+    print(f"silence until the agent went on after a false one: {quantiles(resumed)}, more than a second: {late}")
+
+
+async def _interrupted_calls(served: Any, group: Sequence[Sound]) -> list[Any]:
     async def one(sound: bytes) -> Any:
-        lines = [Line("ask", pcm=question), Line("interrupt", pcm=sound, barge_in=1.5)]
+        lines = [Line("interrupt", pcm=sound, barge_in=1.5)]
         return await simulate(Caller(lines, linger=1.5), host="127.0.0.1", fastagi_port=served.fastagi.port)
 
     async with asyncio.TaskGroup() as tasks:
-        started = [tasks.create_task(one(sound)) for _, _, sound in group]
+        started = [tasks.create_task(one(sound.pcm)) for sound in group]
     return [task.result() for task in started]
 
 
@@ -239,6 +211,9 @@ def main() -> int:
     parser.add_argument("what", choices=("response", "share", "interruptions"))
     parser.add_argument("sounds", nargs="?", type=Path)
     parser.add_argument("--turns", type=int, default=40)
+    parser.add_argument("--parallel", type=int, default=4, help="interruptions: calls at once (default: 4)")
+    parser.add_argument("--kind", action="append", choices=KINDS, help="interruptions: only of this kind; repeatable")
+    parser.add_argument("--vad", choices=("silero", "energy"), default="silero", help="interruptions: vad.engine")
     arguments = parser.parse_args()
     if arguments.what == "share":
         share(1)
@@ -248,7 +223,7 @@ def main() -> int:
     elif arguments.what == "response":
         response(arguments.sounds, arguments.turns)
     else:
-        interruptions(arguments.sounds)
+        interruptions(arguments.sounds, arguments.parallel, arguments.kind, arguments.vad)
     return 0
 
 

@@ -35,6 +35,7 @@ from asterisk_ai.dialog.events import (
     Started,
     StopReply,
     Timer,
+    TurnLikelihood,
     VoiceOffset,
     VoiceOnset,
     WordsFinal,
@@ -349,8 +350,8 @@ def test_barge_in_stops_the_agent_and_the_utterance_goes_on() -> None:
     assert talk.due == pytest.approx(4.14)
     assert talk.timer() == [PauseReply(2)]
     assert talk.phase is Phase.INTERRUPTED
-    assert talk.due == pytest.approx(4.6)
-    assert talk.timer() == [StopReply(2, "barge_in")]
+    assert talk.fire(4.8, voiced_until=4.8) == [], "as long as a drawn out backchannel"
+    assert talk.fire(4.86, voiced_until=4.86) == [StopReply(2, "barge_in")]
     assert talk.phase is Phase.LISTENING
     talk.at(5.16, VoiceOffset(5.0))
     assert talk.timer() == [CloseUtterance(2, 5.0)]
@@ -409,6 +410,40 @@ def test_speech_that_was_not_understood_but_is_too_long_for_a_cough_takes_the_tu
         StopReply(2, "barge_in"),
         Answer(3, "", understood=False),
     ]
+
+
+@pytest.mark.parametrize(("probability", "silence"), [(0.95, 0.25), (0.7, 0.25), (0.5, 0.6), (0.1, 1.0)])
+def test_the_sound_of_a_pause_decides_how_long_it_may_be(probability: float, silence: float) -> None:
+    talk = listening()
+    talk.at(2.0, VoiceOnset(2.0))
+    assert talk.at(2.1, TurnLikelihood(1, 0.9)) == [], "the caller is still speaking"
+    talk.at(3.0, VoiceOffset(3.0))
+    assert talk.due == pytest.approx(3.6)
+    talk.at(3.1, TurnLikelihood(7, 0.9))
+    assert talk.due == pytest.approx(3.6), "stale"
+    talk.at(3.1, TurnLikelihood(1, probability))
+    assert talk.due == pytest.approx(3.0 + silence)
+    talk.at(3.2, VoiceOnset(3.2))
+    talk.at(4.0, VoiceOffset(4.0))
+    assert talk.due == pytest.approx(4.6), "what was told of an earlier pause is not true of this one"
+
+
+def test_words_with_which_a_backchannel_begins_take_no_turn_yet() -> None:
+    talk = speaking()
+    talk.at(4.06, VoiceOnset(4.0))
+    talk.fire(4.3, voiced_until=4.3)
+    for words in ("got", "okay all", "uh"):
+        assert talk.at(4.4, WordsPartial(2, words)) == []
+    assert talk.at(4.5, WordsPartial(2, "okay got sales")) == [StopReply(2, "barge_in")]
+
+
+def test_a_refused_backchannel_is_one_too() -> None:
+    talk = speaking()
+    talk.at(4.06, VoiceOnset(4.0))
+    talk.fire(4.2, voiced_until=4.2)
+    talk.at(4.66, VoiceOffset(4.5))
+    talk.timer()
+    assert talk.at(4.8, WordsFinal(2, "right", accepted=False)) == [ResumeReply(2, "backchannel")]
 
 
 def test_words_known_while_the_caller_still_speaks_take_the_turn_at_once() -> None:
@@ -528,7 +563,7 @@ def test_interrupting_an_answer_that_is_still_being_made() -> None:
     talk = thinking()
     talk.at(2.7, VoiceOnset(2.65))
     assert talk.at(2.8, WordsFinal(1, "hours")) == [Answer(2, "hours")]
-    assert talk.fire(3.3, voiced_until=3.3) == [PauseReply(2), StopReply(2, "barge_in")]
+    assert talk.fire(3.6, voiced_until=3.6) == [PauseReply(2), StopReply(2, "barge_in")]
     assert talk.at(3.1, SpeakingStarted(2)) == []
     assert talk.at(3.1, ReplyEnded(2)) == []
     assert talk.at(3.1, ReplyFailed(2)) == []
@@ -650,7 +685,7 @@ def test_an_answer_resets_the_count_of_prompts() -> None:
     assert talk.timer() == [Speak(2, "One?")]
     talk.at(10.0, SpeakingStarted(2))
     talk.at(11.0, VoiceOnset(11.0))
-    assert talk.fire(11.7, voiced_until=11.7) == [PauseReply(2), StopReply(2, "barge_in")]
+    assert talk.fire(11.9, voiced_until=11.9) == [PauseReply(2), StopReply(2, "barge_in")]
     talk.at(12.2, VoiceOffset(12.0))
     talk.timer()
     assert talk.at(13.0, WordsFinal(1, "hours")) == [Answer(3, "hours")]
@@ -724,8 +759,8 @@ def test_an_answer_without_a_word_is_listened_after() -> None:
 def test_interrupting_an_action_cancels_it() -> None:
     talk = speaking()
     talk.at(4.0, VoiceOnset(4.0))
-    assert talk.fire(4.7, voiced_until=4.7) == [PauseReply(2), StopReply(2, "barge_in")]
-    assert talk.at(4.7, ReplyEnded(2, Leave("transfer"))) == []
+    assert talk.fire(4.9, voiced_until=4.9) == [PauseReply(2), StopReply(2, "barge_in")]
+    assert talk.at(4.9, ReplyEnded(2, Leave("transfer"))) == []
 
 
 # ---- trouble -----------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ fastagi: {{port: 0, header_seconds: 1}}
 http: {{port: 0}}
 server: {{max_calls: 60, drain_seconds: 20}}
 store: {{path: sessions.db}}
+vad: {{engine: energy}}  # callers whistle
 providers:
   espeak: {{words_per_minute: 300}}
   tests.engines:ToneSpeechToText:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from asterisk_ai.audio.formats import duration
 from asterisk_ai.audio.levels import dbov
 
+MAX_RUN = 0.3
+"""Sound that has lasted for longer before it is taken for speech did not begin with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class VadParams:
@@ -48,7 +51,7 @@ class Offset:
 class EnergyVad:
     """Feed it every frame of one call; it says when speech begins and ends."""
 
-    __slots__ = ("_calm", "_floor", "_last", "_lowest", "_params", "_rate", "_run", "speaking")
+    __slots__ = ("_calm", "_floor", "_last", "_lowest", "_params", "_rate", "_run", "_voiced", "speaking")
 
     def __init__(self, rate: int, params: VadParams | None = None) -> None:
         self._params = params or VadParams()
@@ -59,7 +62,12 @@ class EnergyVad:
         self._calm = False
         self._run = 0.0  # voiced seconds before the onset
         self._last = 0.0  # end of the last voiced frame
+        self._voiced = False
         self.speaking = False
+
+    def hear(self, pcm: bytes, level: float, now: float) -> Onset | Offset | None:
+        """One frame that ended at ``now`` seconds, and its level."""
+        return self.push_level(level, duration(len(pcm), self._rate), now)
 
     def push(self, pcm: bytes, now: float) -> Onset | Offset | None:
         """One frame that ended at ``now`` seconds."""
@@ -76,11 +84,19 @@ class EnergyVad:
     def _decide(self, level: float, seconds: float, now: float) -> Onset | Offset | None:
         params = self._params
         margin = params.offset_db if self.speaking else params.onset_db
-        voiced = level > params.min_level and level > self._floor + margin
+        self._voiced = voiced = level > params.min_level and level > self._floor + margin
         self._track_floor(level, seconds)
         if self.speaking:
-            return self._held(voiced, now)
+            return self._held(self._goes_on(voiced, now), now)
         return self._waiting(voiced, now, seconds)
+
+    def _confirmed(self, now: float) -> bool:
+        """Whether what is loud enough for an onset is speech."""
+        return True
+
+    def _goes_on(self, voiced: bool, now: float) -> bool:
+        """Whether a frame that is loud enough, or not, belongs to the speech that was begun."""
+        return voiced
 
     @property
     def voiced_until(self) -> float:
@@ -92,6 +108,9 @@ class EnergyVad:
         was, self.speaking, self._run = self.speaking, False, 0.0
         return was
 
+    def close(self) -> None:
+        """The call is over."""
+
     def expire(self, now: float) -> Offset | None:
         """No frame came for a while (comfort noise is not forwarded): end speech by the clock."""
         return self._held(False, now) if self.speaking else None
@@ -101,12 +120,16 @@ class EnergyVad:
             # One weak frame inside a word's attack does not undo it.
             self._run = max(0.0, self._run - 2 * seconds)
             return None
-        self._run += seconds
+        self._run = min(self._run + seconds, MAX_RUN)
         self._last = now
+        return self._begun(now - self._run) if self._confirmed(now) else None
+
+    def _begun(self, at: float) -> Onset | None:
+        """An onset, if it has lasted long enough."""
         if self._run < self._params.onset - 1e-9:
             return None
         self.speaking = True
-        return Onset(now - self._run)
+        return Onset(at)
 
     def _held(self, voiced: bool, now: float) -> Offset | None:
         if voiced:

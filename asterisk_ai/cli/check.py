@@ -20,6 +20,7 @@ from asterisk_ai.cli.running import health
 from asterisk_ai.config import Config, load
 from asterisk_ai.config.loader import ConfigErrors
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError
+from asterisk_ai.hearing import load_model
 from asterisk_ai.lineup import Engines, Lineup
 from asterisk_ai.models.choice import load_registry
 from asterisk_ai.models.store import store_of
@@ -73,6 +74,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     yield Finding(True, f"configuration {config.source}: agents {', '.join(config.agents)}")
     yield from _store(config)
     yield from _models(config)
+    yield _vad(config)
     yield from _ports(config)
     yield from asyncio.run(_collect(_engines(config)))
     yield from inspect(arguments.etc)
@@ -108,6 +110,17 @@ def _models(config: Config) -> Iterator[Finding]:
         yield Finding(False, f"model {name}: {problem}", store.command(name))
     if problems and not damaged:
         yield Finding(True, f"models in {store.directory}: {', '.join(problems)}")
+
+
+def _vad(config: Config) -> Finding:
+    """Whether speech is told from other sound as configured."""
+    if config.vad.engine == "energy":
+        return Finding(True, "voice activity: by the level alone")
+    try:
+        load_model()
+    except ProviderError as error:
+        return Finding(False, f"voice activity: {error}", "or set vad.engine: energy, which noise and music deceive")
+    return Finding(True, f"voice activity: {config.vad.engine}")
 
 
 def _ports(config: Config) -> Iterator[Finding]:

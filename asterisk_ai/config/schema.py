@@ -74,6 +74,8 @@ class PipelineConfig:
     stt: Names = field(default_factory=Names)
     llm: Names = field(default_factory=Names)
     tts: Names = field(default_factory=Names)
+    turn: str = ""
+    """What tells by its sound whether a caller's turn is over; empty: the words tell."""
     realtime_seconds: Annotated[float, Range(0.1, 60)] = 4.0
     """For a session, for the beginning of an answer from the end of the caller's speech, and within answers."""
     stt_seconds: Annotated[float, Range(0.1, 60)] = 4.0
@@ -169,6 +171,17 @@ class StoreConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class VadConfig:
+    """What tells a caller's speech from other sound: a small model behind a gate, or the level alone.
+
+    ``threshold``: the model's probability of speech from which speech begins.
+    """
+
+    engine: Literal["silero", "energy"] = "silero"
+    threshold: Annotated[float, Range(0.1, 0.99)] = 0.7
+
+
+@dataclass(frozen=True, slots=True)
 class PlaybackConfig:
     """``spool`` is the folder of replies that are played as files, empty for one beside the store."""
 
@@ -238,6 +251,7 @@ class Config:
     server: ServerConfig = field(default_factory=ServerConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     playback: PlaybackConfig = field(default_factory=PlaybackConfig)
+    vad: VadConfig = field(default_factory=VadConfig)
     models: ModelsConfig = field(default_factory=ModelsConfig)
     log: LogConfig = field(default_factory=LogConfig)
     providers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

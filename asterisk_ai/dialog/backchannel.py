@@ -10,6 +10,7 @@ WORDS: dict[str, tuple[str, ...]] = {
         "mm",
         "mhm",
         "uh huh",
+        "aha",
         "okay",
         "ok",
         "right",
@@ -25,7 +26,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 """By language. Not in it on purpose: "yes" and "no", which answer, and "wait", "stop", "sorry", which interrupt."""
 
 INTERRUPTIONS: dict[str, tuple[str, ...]] = {
-    "en": ("wait", "stop", "no", "hold on", "one moment", "excuse me", "sorry", "hello"),
+    "en": ("wait", "stop", "no", "hold on", "one moment", "excuse me", "sorry", "i'm sorry", "hello"),
 }
 """What callers say to get a word in; a recogniser with a grammar hears them only if they are in it."""
 
@@ -44,6 +45,18 @@ def phrases(language: str) -> tuple[str, ...]:
 def is_backchannel(text: str, language: str) -> bool:
     """Whether all that was said is backchannels: "okay" is, "okay, right" is, "okay, wait" is not."""
     return _made_of(text, WORDS, language)
+
+
+def may_be_backchannel(text: str, language: str) -> bool:
+    """Whether what was said so far is backchannels or on the way to one, as "got" is to "got it"."""
+    words = text.lower().split()
+    known = WORDS.get(language.partition("-")[0].lower(), ())
+    for at in range(len(words)):
+        begun = " ".join(words[at:]) + " "
+        whole = at == 0 or is_backchannel(" ".join(words[:at]), language)
+        if whole and any(phrase.startswith(begun) for phrase in known):
+            return True
+    return is_backchannel(text, language)
 
 
 def is_call_for_attention(text: str, language: str) -> bool:

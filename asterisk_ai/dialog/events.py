@@ -61,6 +61,14 @@ class WordsPartial:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnLikelihood:
+    """How probable it is, by its sound, that what was said of an utterance so far is the whole turn."""
+
+    utterance: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class WordsFinal:
     """The recogniser's last word on an utterance; ``accepted`` False: outside of what it may take for an answer."""
 
@@ -120,6 +128,7 @@ Event = (
     | VoiceOffset
     | DigitDialled
     | WordsPartial
+    | TurnLikelihood
     | WordsFinal
     | RecognitionFailed
     | SpeakingStarted

@@ -117,6 +117,8 @@ class TurnState:
     """Words whose answer is being made ahead of the turn's end."""
     drafts: int = 0
     """How many were begun for this utterance."""
+    likelihood: float | None = None
+    """How probably the caller's turn is over, by its sound, if nothing was said after that."""
     awaited: int = 0
     """Number of the closed utterance whose words have not come yet, 0 for none."""
     awaited_ms: float = 0.0

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from asterisk_ai.dialog.backchannel import is_backchannel, is_call_for_attention
+from asterisk_ai.dialog.backchannel import is_backchannel, is_call_for_attention, may_be_backchannel
 from asterisk_ai.dialog.events import (
     Action,
     Answer,
@@ -48,6 +48,7 @@ from asterisk_ai.dialog.events import (
     Started,
     StopReply,
     Timer,
+    TurnLikelihood,
     VoiceOffset,
     VoiceOnset,
     WordsFinal,
@@ -58,6 +59,8 @@ from asterisk_ai.dialog.state import Phase, TurnParams, TurnState
 Step = tuple[TurnState, tuple[Action, ...]]
 
 _RECHECK = 0.02  # a frame: how often a doubtful interruption is looked at again
+_DRAWN_OUT = 1.4  # by how much a backchannel may be longer than what is an interruption whatever its words: "mm-hm"
+_DOUBTFUL, _LIKELY = 0.3, 0.7  # probabilities that a turn is over, between which nobody knows
 _PART_SECONDS = 120.0  # nobody says a sentence for longer: the engine that makes the next one is stuck
 _MAX_DRAFTS = 3  # of one utterance: a caller who pauses at every word is not answered ahead any more
 _AGENT_BUSY = (Phase.GREETING, Phase.SPEAKING, Phase.THINKING)
@@ -127,6 +130,10 @@ def _listening_deadline(state: TurnState, params: TurnParams) -> float:
 
 
 def _endpoint_ms(state: TurnState, params: TurnParams) -> float:
+    if state.likelihood is not None:
+        if _DOUBTFUL <= state.likelihood < _LIKELY:
+            return params.endpoint_ms
+        return params.endpoint_complete_ms if state.likelihood >= _LIKELY else params.endpoint_incomplete_ms
     if state.partial is None:
         return params.endpoint_ms
     return params.endpoint_complete_ms if state.partial.complete else params.endpoint_incomplete_ms
@@ -155,6 +162,9 @@ def step(state: TurnState, event: Event, now: float, params: TurnParams) -> Step
             return _digit(state, event, now)
         case WordsPartial():
             return _partial(state, event, now, params)
+        case TurnLikelihood():
+            current = state.utterance_open and not state.voice and event.utterance == state.utterance
+            return (replace(state, likelihood=event.probability) if current else state), ()
         case WordsFinal():
             return _words(state, event, now, params)
         case RecognitionFailed():
@@ -225,7 +235,7 @@ def _quiet(state: TurnState) -> TurnState:
 
 def _onset(state: TurnState, event: VoiceOnset, params: TurnParams) -> Step:
     # What was decoded before no longer is all that was said.
-    state = replace(state, voice=True, voice_at=event.at, partial=None)
+    state = replace(state, voice=True, voice_at=event.at, partial=None, likelihood=None)
     listens = state.phase in (Phase.LISTENING, Phase.INTERRUPTED)
     if state.utterance_open:
         return _undraft(state)  # speech goes on after a short pause: the same utterance
@@ -241,6 +251,7 @@ def _open(state: TurnState, at: float, params: TurnParams) -> Step:
         utterance_open=True,
         utterance_at=at,
         partial=None,
+        likelihood=None,
         drafts=0,
         barge_check=at + params.barge_in_ms / 1000,
     )
@@ -260,7 +271,7 @@ def _partial(state: TurnState, event: WordsPartial, now: float, params: TurnPara
         return state, ()
     stopped: tuple[Action, ...] = ()
     state = replace(state, partial=event)
-    takes_turn = event.accepted and event.text and not is_backchannel(event.text, state.language)
+    takes_turn = event.accepted and event.text and not may_be_backchannel(event.text, state.language)
     if state.phase is Phase.INTERRUPTED and takes_turn:
         state, stopped = _taken(state, now)
     state, drafted = _drafted(state, params)
@@ -341,7 +352,9 @@ def _voiced_ms(state: TurnState, event: Timer) -> float:
 
 def _interrupted_timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> Step:
     if state.utterance_open and state.voice:
-        if _voiced_ms(state, event) < params.barge_in_confirm_ms:
+        words = state.partial.text if state.partial is not None else ""
+        drawn_out = not words or may_be_backchannel(words, state.language)
+        if _voiced_ms(state, event) < params.barge_in_confirm_ms * (_DRAWN_OUT if drawn_out else 1):
             return replace(state, barge_check=now + _RECHECK), ()
         return _taken(state, now)
     if state.utterance_open:
@@ -351,9 +364,9 @@ def _interrupted_timer(state: TurnState, event: Timer, now: float, params: TurnP
 
 def _judged(state: TurnState, words: WordsFinal, now: float, params: TurnParams) -> Step:
     """The words of a short interruption are known: was it one?"""
+    if is_backchannel(words.text, state.language):  # refused, too: no other words were more like it
+        return _resumed(state, now, "backchannel")
     if words.accepted and words.text:
-        if is_backchannel(words.text, state.language):
-            return _resumed(state, now, "backchannel")
         attention = is_call_for_attention(words.text, state.language)
         return _taken(state, now, None if attention else words)
     if state.awaited_ms < params.barge_in_noise_ms:

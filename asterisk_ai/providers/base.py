@@ -224,6 +224,19 @@ class MarkedPcm(bytes):
         return piece
 
 
+class TurnEnd(Protocol):
+    """Tells by the sound of a turn whether it is over, shared by all calls."""
+
+    async def likelihood(self, pcm: bytes, rate: int) -> float:
+        """Probability, 0 to 1, that a caller who pauses after ``pcm`` has finished; its last 8 s count."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def readiness(self) -> Readiness: ...
+
+
 class TextToSpeech(Protocol):
     """A synthesiser, shared by all calls."""
 

