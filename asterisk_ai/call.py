@@ -15,6 +15,7 @@ from asterisk_ai.audio.levels import LevelMeter
 from asterisk_ai.audio.vad import EnergyVad, Onset
 from asterisk_ai.dialog import turn
 from asterisk_ai.dialog.backchannel import phrases
+from asterisk_ai.dialog.deadlines import deadline
 from asterisk_ai.dialog.events import (
     Action,
     CloseUtterance,
@@ -209,13 +210,13 @@ class Call(Leg):
         gates = turn.gates(self._state, self._params, self._clock())
         if gates != self._gates:
             self._gate(gates)
-        self._arm(turn.deadline(self._state, self._params))
+        self._arm(deadline(self._state, self._params))
 
     def _time_passed(self) -> None:
         offset = self._silence(self._clock())
         if offset is not None:
             self._step(VoiceOffset(offset.at))
-        due = turn.deadline(self._state, self._params)
+        due = deadline(self._state, self._params)
         if due is not None and self._clock() < due - 1e-6:
             self._arm(due)  # what most of them are: to look for a gap in the audio, or armed for an earlier deadline
         else:

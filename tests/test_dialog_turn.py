@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from asterisk_ai.dialog import turn
+from asterisk_ai.dialog.deadlines import deadline
 from asterisk_ai.dialog.events import (
     Action,
     Answer,
@@ -60,7 +61,7 @@ class Talk:
 
     @property
     def due(self) -> float | None:
-        return turn.deadline(self.state, self.params)
+        return deadline(self.state, self.params)
 
     @property
     def phase(self) -> Phase:
@@ -988,7 +989,7 @@ class Conversation(RuleBasedStateMachine):
         until = self.now + seconds
         fired = 0
         while True:
-            due = turn.deadline(self.state, self.params)
+            due = deadline(self.state, self.params)
             if due is None or due > until:
                 break
             self.now = max(self.now, due)
@@ -1000,15 +1001,15 @@ class Conversation(RuleBasedStateMachine):
     @rule()
     def jump(self) -> None:
         """Nothing happens until the deadline."""
-        due = turn.deadline(self.state, self.params)
+        due = deadline(self.state, self.params)
         if due is not None:
             self.now = max(self.now, due)
             self.fire()
 
     def fire(self) -> None:
-        before, due = self.state, turn.deadline(self.state, self.params)
+        before, due = self.state, deadline(self.state, self.params)
         actions = self.send(Timer(self.now if self.voiced else before.voice_end))
-        after = turn.deadline(self.state, self.params)
+        after = deadline(self.state, self.params)
         assert due is not None
         moved = after is None or after > due or self.state.phase is not before.phase or bool(actions)
         assert moved, "a timer at the deadline must get somewhere"
@@ -1091,7 +1092,7 @@ class Conversation(RuleBasedStateMachine):
     @invariant()
     def never_stuck(self) -> None:
         if hasattr(self, "state"):
-            due = turn.deadline(self.state, self.params)
+            due = deadline(self.state, self.params)
             assert (due is None) == (self.state.phase in (Phase.NEW, Phase.ENDED))
 
     def teardown(self) -> None:

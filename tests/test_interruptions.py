@@ -17,6 +17,7 @@ from asterisk_ai.audio.speech import Finished, SpeechMeter, SpeechVad
 from asterisk_ai.audio.vad import Offset, Onset
 from asterisk_ai.dialog import turn
 from asterisk_ai.dialog.backchannel import phrases
+from asterisk_ai.dialog.deadlines import deadline
 from asterisk_ai.dialog.events import (
     Action,
     CloseUtterance,
@@ -118,7 +119,7 @@ class Rehearsal:
         if self._final is not None and self._final[0] <= self.now:
             final, self._final = self._final[1], None
             self._step(final)
-        due = turn.deadline(self._state, self._params)
+        due = deadline(self._state, self._params)
         if due is not None and due <= self.now:
             self._step(Timer(self._vad.voiced_until))
 

@@ -1,7 +1,7 @@
 """The conversation coordinator: who speaks, who may, and what happens next. Pure: time is an argument.
 
 ``step`` takes one event and returns the next state with the actions to carry
-out; ``deadline`` says when to come back with a :class:`~.events.Timer` if
+out; ``deadlines.deadline`` says when to come back with a :class:`~.events.Timer` if
 nothing else happens first; ``gates`` says what keeps the caller's audio from
 being captured. Every transition there is stands in
 :data:`~asterisk_ai.dialog.state.TRANSITIONS`:
@@ -25,6 +25,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from asterisk_ai.dialog.backchannel import is_backchannel, is_call_for_attention, may_be_backchannel
+from asterisk_ai.dialog.deadlines import AGENT_BUSY, deadline, filler_at, stuck_at, wants_filler
 from asterisk_ai.dialog.events import (
     Action,
     Answer,
@@ -60,10 +61,7 @@ Step = tuple[TurnState, tuple[Action, ...]]
 
 _RECHECK = 0.02  # a frame: how often a doubtful interruption is looked at again
 _DRAWN_OUT = 1.4  # by how much a backchannel may be longer than what is an interruption whatever its words: "mm-hm"
-_DOUBTFUL, _LIKELY = 0.3, 0.7  # probabilities that a turn is over, between which nobody knows
-_PART_SECONDS = 120.0  # nobody says a sentence for longer: the engine that makes the next one is stuck
 _MAX_DRAFTS = 3  # of one utterance: a caller who pauses at every word is not answered ahead any more
-_AGENT_BUSY = (Phase.GREETING, Phase.SPEAKING, Phase.THINKING)
 _AUDIBLE = (Phase.GREETING, Phase.SPEAKING, Phase.CLOSING)
 
 
@@ -83,68 +81,6 @@ def gates(state: TurnState, params: TurnParams, now: float) -> frozenset[str]:
     if not params.barge_in and state.phase is Phase.LISTENING and now < state.spoken_until + params.guard_ms / 1000:
         tokens.add("guard")
     return frozenset(tokens)
-
-
-def deadline(state: TurnState, params: TurnParams) -> float | None:
-    """When a :class:`~.events.Timer` is due; None once the conversation has ended or has not begun."""
-    if state.phase in (Phase.NEW, Phase.ENDED):
-        return None
-    if state.phase is Phase.CLOSING:
-        return _stuck_at(state, params)
-    due = [state.started + params.max_call_seconds]
-    if state.phase in _AGENT_BUSY:
-        due.append(_stuck_at(state, params))
-        if state.utterance_open:
-            due.append(state.barge_check)
-    if _wants_filler(state, params):
-        due.append(_filler_at(state, params))
-    if state.phase is Phase.LISTENING:
-        due.append(_listening_deadline(state, params))
-    if state.phase is Phase.INTERRUPTED:
-        due.append(_interrupted_deadline(state, params))
-    return min(due)
-
-
-def _stuck_at(state: TurnState, params: TurnParams) -> float:
-    """When words, an answer or a part of one have taken too long."""
-    if state.phase is Phase.THINKING or state.audible_at is None:
-        return state.since + params.answer_seconds
-    return state.audible_at + _PART_SECONDS
-
-
-def _wants_filler(state: TurnState, params: TurnParams) -> bool:
-    return state.phase is Phase.THINKING and state.reply_live and params.filler_ms > 0
-
-
-def _filler_at(state: TurnState, params: TurnParams) -> float:
-    return state.since + (state.fillers + 1) * params.filler_ms / 1000
-
-
-def _listening_deadline(state: TurnState, params: TurnParams) -> float:
-    if state.utterance_open:
-        cap = state.utterance_at + params.max_utterance_seconds
-        return cap if state.voice else min(cap, state.voice_end + _endpoint_ms(state, params) / 1000)
-    if state.digits:
-        return state.digits_at + params.digit_timeout_ms / 1000
-    return state.since + params.no_input_seconds
-
-
-def _endpoint_ms(state: TurnState, params: TurnParams) -> float:
-    if state.likelihood is not None:
-        if _DOUBTFUL <= state.likelihood < _LIKELY:
-            return params.endpoint_ms
-        return params.endpoint_complete_ms if state.likelihood >= _LIKELY else params.endpoint_incomplete_ms
-    if state.partial is None:
-        return params.endpoint_ms
-    return params.endpoint_complete_ms if state.partial.complete else params.endpoint_incomplete_ms
-
-
-def _interrupted_deadline(state: TurnState, params: TurnParams) -> float:
-    if state.utterance_open and state.voice:
-        return state.barge_check
-    if state.utterance_open:  # short: it is only to know whether to go on
-        return state.voice_end + params.endpoint_complete_ms / 1000
-    return state.since + params.answer_seconds
 
 
 def step(state: TurnState, event: Event, now: float, params: TurnParams) -> Step:  # noqa: C901 - a case an event
@@ -239,7 +175,7 @@ def _onset(state: TurnState, event: VoiceOnset, params: TurnParams) -> Step:
     listens = state.phase in (Phase.LISTENING, Phase.INTERRUPTED)
     if state.utterance_open:
         return _undraft(state)  # speech goes on after a short pause: the same utterance
-    if listens or (state.phase in _AGENT_BUSY and params.barge_in):
+    if listens or (state.phase in AGENT_BUSY and params.barge_in):
         return _open(state, event.at, params)
     return state, ()
 
@@ -260,7 +196,7 @@ def _open(state: TurnState, at: float, params: TurnParams) -> Step:
 
 def _offset(state: TurnState, event: VoiceOffset, params: TurnParams) -> Step:
     state = replace(state, voice=False, voice_end=event.at)
-    if state.utterance_open and state.phase in _AGENT_BUSY:
+    if state.utterance_open and state.phase in AGENT_BUSY:
         # Too short to be an interruption, else the timer would have fired while it lasted.
         return replace(state, utterance_open=False), (DropUtterance(state.utterance),)
     return _drafted(state, params)
@@ -481,11 +417,11 @@ def _timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> St
         return _listening_timer(state, now, params)
     if state.phase is Phase.INTERRUPTED:
         return _interrupted_timer(state, event, now, params)
-    if now >= _stuck_at(state, params):
+    if now >= stuck_at(state, params):
         dropped, state = _drop_all(state, "timeout"), _quiet(state)
         state, actions = _trouble(state, now, params)
         return state, dropped + actions
-    if _wants_filler(state, params) and now >= _filler_at(state, params):
+    if wants_filler(state, params) and now >= filler_at(state, params):
         return replace(state, fillers=state.fillers + 1), (SpeakFiller(state.reply, params.filler_prompt),)
     return _barge_in(state, event, now, params)
 
