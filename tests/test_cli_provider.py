@@ -33,6 +33,7 @@ pipelines:
   half: {{stt: ears, llm: mind, tts: [down, high]}}   # one is enough
 
 audiosocket: {{port: 0}}
+vad: {{engine: energy}}  # callers whistle
 fastagi: {{port: 0}}
 http: {{port: {port}}}
 server: {{max_lateness_ms: 0}}   # a machine with other work may be late; that is not what is tested

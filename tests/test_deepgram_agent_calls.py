@@ -26,6 +26,7 @@ HEAD = """
 default_agent: desk
 pipeline: well
 audiosocket: {{port: 0}}
+vad: {{engine: energy}}  # callers whistle
 fastagi: {{port: 0}}
 http: {{port: 0}}
 server: {{max_lateness_ms: 0}}

@@ -34,6 +34,7 @@ providers:
   "asterisk_ai.providers.delay:DelayLanguageModel": {seconds: 0.05}
   "asterisk_ai.providers.delay:DelayTextToSpeech": {seconds: 0.05, speaking: 1}
 audiosocket: {port: 0}
+vad: {engine: energy}  # callers whistle
 fastagi: {port: 0}
 http: null
 store: {backend: memory}

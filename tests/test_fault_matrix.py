@@ -117,6 +117,7 @@ def configuration(folder: Path, cases: list[Case], services: dict[str, str]) -> 
         turn = "{endpoint_ms: 200, no_input_seconds: 60, trouble_prompt: Oh dear., max_troubles: 3}"
         lines["agents"].append(f"  {case.name}: {{pipeline: {case.name}, greeting: Hello there, turn: {turn}}}")
     head = f"default_agent: {cases[0].name}\npipeline: {cases[0].name}\naudiosocket: {{port: 0}}\n"
+    head += "vad: {engine: energy}\n"  # callers whistle
     head += "fastagi: {port: 0}\nhttp: {port: 0}\nserver: {max_lateness_ms: 0}\n"
     head += f"store: {{path: {folder}/sessions.db}}\n"
     return head + "\n".join(f"{key}:\n" + "\n".join(items) for key, items in lines.items())

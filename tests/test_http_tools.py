@@ -410,6 +410,7 @@ def test_a_whole_call(tmp_path: Path) -> None:
             config = f"""
 pipelines: {{offline: {{stt: ears, llm: openai, tts: voice}}}}
 audiosocket: {{port: 0}}
+vad: {{engine: energy}}  # callers whistle
 fastagi: {{port: 0}}
 http: {{port: 0}}
 server: {{max_lateness_ms: 0}}

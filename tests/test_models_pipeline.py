@@ -30,6 +30,7 @@ HOURS = 400
 CONFIG = """\
 models: {{directory: models, registries: [own.json], mirror: "{mirror}"}}
 audiosocket: {{port: 0}}
+vad: {{engine: energy}}  # callers whistle
 fastagi: {{port: 0}}
 http: {{port: {port}}}
 server: {{max_lateness_ms: 0}}

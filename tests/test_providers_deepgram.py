@@ -237,6 +237,7 @@ def test_a_whole_call(fake: FakeDeepgram, tmp_path: Path) -> None:
 pipeline: cloud
 pipelines: {{cloud: {{stt: deepgram, llm: rules, tts: deepgram}}}}
 audiosocket: {{port: 0}}
+vad: {{engine: energy}}  # callers whistle
 fastagi: {{port: 0}}
 http: {{port: 0}}
 server: {{max_lateness_ms: 0}}

@@ -250,6 +250,7 @@ def test_troubles_are_told_to_whoever_listens() -> None:
 CONFIG = """
 default_agent: stt_
 audiosocket: {{port: 0}}
+vad: {{engine: energy}}  # callers whistle
 fastagi: {{port: 0}}
 http: {{port: 0}}
 server: {{max_lateness_ms: 0}}

@@ -257,6 +257,7 @@ pipeline: local
 pipelines:
   local: {{stt: vosk, llm: gpt4all, tts: piper, llm_seconds: 10}}
 audiosocket: {{port: 0}}
+vad: {{engine: energy}}  # callers whistle
 fastagi: {{port: 0}}
 http: {{port: 0}}
 server: {{max_lateness_ms: 0}}

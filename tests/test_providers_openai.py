@@ -313,6 +313,7 @@ def test_a_whole_call(fake: FakeOpenAI, tmp_path: Path) -> None:
 pipeline: cloud
 pipelines: {{cloud: {{stt: openai, llm: openai, tts: openai}}}}
 audiosocket: {{port: 0}}
+vad: {{engine: energy}}  # callers whistle
 fastagi: {{port: 0}}
 http: {{port: 0}}
 server: {{max_lateness_ms: 0}}

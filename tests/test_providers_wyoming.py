@@ -119,6 +119,7 @@ def test_a_whole_call(service: tuple[int, list[str]], tmp_path: Path) -> None:
 pipeline: home
 pipelines: {{home: {{stt: wyoming, llm: rules, tts: wyoming}}}}
 audiosocket: {{port: 0}}
+vad: {{engine: energy}}  # callers whistle
 fastagi: {{port: 0}}
 http: {{port: 0}}
 server: {{max_lateness_ms: 0}}

@@ -42,6 +42,7 @@ HEAD = """
 default_agent: {default}
 pipeline: well
 audiosocket: {{port: 0}}
+vad: {{engine: energy}}  # callers whistle
 fastagi: {{port: 0}}
 http: {{port: 0}}
 server: {{max_lateness_ms: 0}}
