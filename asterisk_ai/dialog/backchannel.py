@@ -17,13 +17,13 @@ WORDS: dict[str, tuple[str, ...]] = {
         "all right",
         "alright",
         "i see",
-        "got it",
         "sure",
         "yeah",
         "yep",
     ),
 }
-"""By language. Not in it on purpose: "yes" and "no", which answer, and "wait", "stop", "sorry", which interrupt."""
+"""By language. Not in it on purpose: "yes" and "no", which answer, "wait", "stop", "sorry", which interrupt, and
+"got it", which the embedded recogniser takes "stop" for."""
 
 INTERRUPTIONS: dict[str, tuple[str, ...]] = {
     "en": ("wait", "stop", "no", "hold on", "one moment", "excuse me", "sorry", "i'm sorry", "hello"),
@@ -48,7 +48,7 @@ def is_backchannel(text: str, language: str) -> bool:
 
 
 def may_be_backchannel(text: str, language: str) -> bool:
-    """Whether what was said so far is backchannels or on the way to one, as "got" is to "got it"."""
+    """Whether what was said so far is backchannels or on the way to one, as "uh" is to "uh huh"."""
     words = text.lower().split()
     known = WORDS.get(language.partition("-")[0].lower(), ())
     for at in range(len(words)):
