@@ -174,7 +174,8 @@ class RealtimeCall(Leg):
             greeting = turn_params.trouble_prompt
         elif self.session.connects > 1:
             greeting = "" if self.session.away in ("play", "played") else turn_params.resume_prompt
-        ledger = Ledger(self.session.done, lambda: self._store.save(self.session))
+        save = partial(self._store.save, self.session)  # nothing of this call: an engine's session may outlive it
+        ledger = Ledger(self.session.done, save)
         return RealtimeRequest(rate, greeting, turns, dict(self.session.memory), self.session.caller, ledger)
 
     def _attempt_is_later(self) -> bool:

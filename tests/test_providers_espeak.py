@@ -305,9 +305,9 @@ def test_the_catalog_imports_what_is_named() -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
-        ("asr", "x", "no kind of engine 'asr'; known: stt, llm, tts"),
+        ("asr", "x", "no kind of engine 'asr'; known: stt, llm, turn, tts, realtime"),
         ("tts", "espaek", "did you mean 'espeak'"),
-        ("tts", "zzz", "known: espeak"),
+        ("tts", "zzz", "known: deepgram, espeak, openai, piper, wyoming"),
         ("tts", "no_such_package.x:Y", "cannot be imported: No module named 'no_such_package'"),
         ("tts", "asterisk_ai.providers.espeak:Nothing", "has no class Nothing"),
         ("tts", "asterisk_ai.providers.espeak:NAME", "has no class NAME"),

@@ -113,14 +113,15 @@ class _Check:
 
     def __init__(self, store: Store, name: str) -> None:
         self._store, self._name = store, name
-        self._known: tuple[int, str] | None = None
+        self._known: tuple[tuple[int, int], str] | None = None
 
     def __call__(self) -> None:
         """Raises ModelError. Reads the whole model where times differ from the manifest's."""
         try:
-            put = self._store.folder(self._name).stat().st_ino
+            folder = self._store.folder(self._name).stat()
+            put = folder.st_ino, folder.st_ctime_ns  # a number is given to the next folder once this one is gone
         except OSError:
-            put = 0
+            put = 0, 0
         if self._known and self._known[0] == put:
             raise ModelError(self._known[1])
         try:
