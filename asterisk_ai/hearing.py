@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -15,6 +17,8 @@ from asterisk_ai.errors import ProviderError
 
 logger = logging.getLogger(__name__)
 
+_NICE = 10
+
 
 def load_model() -> Model:
     """The model of the ``silero`` engine. Raises ProviderRejected with what to do."""
@@ -25,6 +29,11 @@ def load_model() -> Model:
 
         raise ProviderRejected("silero", f"its runtime is not installed: pip install onnxruntime ({error})") from error
     return SileroModel()
+
+
+def _nice() -> None:
+    """The frames of calls go first: the media loop does not wait for this thread's turn on a core to end."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 class Hearing:
@@ -41,7 +50,7 @@ class Hearing:
     def __init__(self, config: VadConfig, load: Callable[[], Model] = load_model) -> None:
         self.meter = LevelMeter()
         self._load = load
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="vad")
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="vad", initializer=_nice)
         self._speech: SpeechMeter | None = None
         self._config = config
         self._problem = ""
