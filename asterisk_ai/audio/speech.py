@@ -262,7 +262,7 @@ class SpeechVad(EnergyVad):
 
     def _ask(self) -> None:
         if len(self._pending) >= _CHUNK_BYTES:
-            self._meter.add(self, behind=len(self._pending) >= 2 * _CHUNK_BYTES)
+            self._meter.add(self, behind=len(self._pending) >= 3 * _CHUNK_BYTES)
 
     def _feed(self, pcm: bytes) -> None:
         self._pending += pcm if self._resampler is None else self._resampler.push(pcm)

@@ -110,4 +110,6 @@ def configure(
 
 def _one_line(text: str) -> str:
     """A peer's bytes in a message must not begin a line of their own in the log."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
