@@ -25,7 +25,6 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
-import os
 import socket
 import statistics
 import subprocess
@@ -42,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from host import Stolen
 from media_servers import burning, compiled, started
 
 from asterisk_ai.cli.bench import _speech
@@ -96,19 +96,12 @@ class Promise:
 # ---- the load --------------------------------------------------------------------------------------
 
 
-def _stolen_seconds() -> float:
-    """CPU time of all CPUs that the host gave to others, since the start. Source: proc_stat(5)."""
-    words = Path("/proc/stat").read_text("ascii").splitlines()[0].split()
-    return int(words[8]) / os.sysconf("SC_CLK_TCK")
-
-
 def undisturbed(load: Callable[[], Run]) -> Run:
     """A run in which the host left this machine its CPUs; after so many tries the last one as it is."""
     for left in reversed(range(TRIES)):
-        stolen, at = _stolen_seconds(), time.monotonic()
+        stolen = Stolen()
         run = load()
-        seconds = (time.monotonic() - at) * (os.cpu_count() or 1)
-        run = replace(run, stolen=round(100 * (_stolen_seconds() - stolen) / seconds, 2))
+        run = replace(run, stolen=stolen.percent())
         if run.stolen <= MAX_STOLEN or not left:
             return run
         print(f"    set aside: the host took {run.stolen:.1f} % of the CPU time (p99 {run.p99:.2f} ms)", flush=True)
