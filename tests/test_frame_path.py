@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asterisk_ai.audio.levels import SILENCE_DBOV, LevelMeter, dbov, dbov_of_each
+from asterisk_ai.audio.levels import dbov
 from asterisk_ai.audio.vad import EnergyVad
 from asterisk_ai.protocol import audiosocket
 
@@ -64,33 +64,6 @@ def test_the_short_cut_is_taken_for_whole_frames_between_messages_only() -> None
     assert reader.frame(frame) is None  # dead
 
 
-@given(st.lists(st.binary(min_size=320, max_size=320), min_size=1, max_size=20))
-def test_levels_of_many_are_the_levels_of_each(pcm: list[bytes]) -> None:
-    assert dbov_of_each(pcm) == pytest.approx([dbov(frame) for frame in pcm], abs=0.01)
-
-
-def test_the_meter_tells_each_its_own_in_order_whatever_the_lengths() -> None:
-    loud, quiet, short = b"\0\x40" * 160, bytes(320), b"\0\x40" * 80
-    for batch in ([loud, quiet, loud], [loud, short, quiet], [short], [b"", loud]):
-        meter = LevelMeter()
-        told: list[tuple[int, bytes, float, float]] = []
-        for number, pcm in enumerate(batch):
-            meter.add(pcm, lambda *what, number=number, told=told: told.append((number, *what)))
-        meter.flush(7.0)
-        meter.flush(8.0)  # nothing is told twice
-        assert [(number, pcm, now) for number, pcm, _, now in told] == [(n, p, 7.0) for n, p in enumerate(batch)]
-        assert [level for _, _, level, _ in told] == pytest.approx([dbov(p) if p else SILENCE_DBOV for p in batch])
-
-
-def test_a_frame_added_while_told_waits_for_the_next_flush() -> None:
-    meter, told = LevelMeter(), []
-    meter.add(bytes(320), lambda *_: meter.add(bytes(320), lambda *_: told.append(2)))
-    meter.flush(1.0)
-    assert told == []
-    meter.flush(2.0)
-    assert told == [2]
-
-
 @given(st.lists(st.floats(-96, 0), max_size=300), st.integers(0, 3))
 def test_what_the_detector_skips_would_have_changed_nothing(levels: list[float], quiet_between: int) -> None:
     fast, slow = EnergyVad(8000), EnergyVad(8000)
@@ -111,5 +84,4 @@ def test_pcm_and_levels_are_decided_alike() -> None:
             now += 0.02
             amplitude = 5000 if second % 3 == 1 else 20
             pcm = random.integers(-amplitude, amplitude + 1, 160, "<i2").tobytes()
-            level = dbov_of_each([pcm, pcm])[0]
-            assert one.push(pcm, now) == other.push_level(level, 0.02, now)
+            assert one.push(pcm, now) == other.hear(pcm, dbov(pcm), now)
