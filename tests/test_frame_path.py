@@ -25,10 +25,14 @@ messages = st.one_of(
 def events(pieces: list[bytes], *, short_cut: bool) -> list[object]:
     reader, found = audiosocket.Reader(), []
     for piece in pieces:
-        pcm = reader.frame(piece) if short_cut else None
-        if pcm is not None:
-            found.append(audiosocket.Audio(8000, pcm))
-            continue
+        if short_cut:
+            pcm = reader.frame(piece)
+            frames = reader.frames(piece)
+            if pcm is not None:
+                assert frames == [pcm]
+            if frames:
+                found += [audiosocket.Audio(8000, pcm) for pcm in frames]
+                continue
         try:
             found += reader.receive(piece)
         except audiosocket.RemoteProtocolError as error:
@@ -45,7 +49,8 @@ def test_the_readers_short_cut_changes_nothing(sent: list[bytes], cuts: list[int
     if whole:
         pieces = sent  # a message a read, as it comes from Asterisk
     else:
-        edges = [0, *sorted(cut for cut in cuts if cut < len(wire)), len(wire)]
+        ends = list(itertools.accumulate(map(len, sent)))  # several whole ones in some of the reads, too
+        edges = [0, *sorted(ends[cut % len(ends)] if cut % 2 else cut for cut in cuts if cut < len(wire)), len(wire)]
         pieces = [wire[a:b] for a, b in itertools.pairwise(edges)]
     assert events(pieces, short_cut=True) == events(pieces, short_cut=False)
 
@@ -55,8 +60,12 @@ def test_the_short_cut_is_taken_for_whole_frames_between_messages_only() -> None
     assert reader.frame(frame) is None  # not before the UUID
     reader.receive(audiosocket.uuid_message(uuid.UUID(int=1)))
     assert reader.frame(frame) == b"\1\2" * 160
+    assert reader.frames(3 * frame) == 3 * [b"\1\2" * 160]
+    for other in (audiosocket.dtmf_message("5"), audiosocket.audio_message(8000, bytes(322)), frame[:-1], b""):
+        assert reader.frames(frame + other + frame) == ([] if other else 2 * [frame[3:]])
     reader.receive(frame[:10])
     assert reader.frame(frame) is None
+    assert reader.frames(2 * frame) == []
     reader.receive(frame[10:])
     assert reader.frame(frame) is not None
     with pytest.raises(audiosocket.RemoteProtocolError):
