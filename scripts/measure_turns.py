@@ -92,33 +92,45 @@ def response(sounds: Path, turns: int) -> None:
 
 def share(calls: int, seconds: float = DELAY) -> None:
     """A turn less the endpoint's silence and the engines' own delay."""
-    names = {kind: f"asterisk_ai.providers.delay:Delay{kind}" for kind in _KINDS}
-    pipelines = {"delay": {"stt": names[_KINDS[0]], "llm": names[_KINDS[1]], "tts": names[_KINDS[2]]}}
-    providers = {name: {"seconds": seconds} for name in names.values()}
-    tone = (8000 * np.sin(2 * np.pi * 300 * np.arange(RATE) / RATE)).astype("<i2").tobytes()
-    own: list[float] = []
-    each: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        sections = {"pipeline": "delay", "pipelines": pipelines, "providers": providers, "vad": {"engine": "energy"}}
-        file = config_file(folder, {}, **sections)
+        file = config_file(folder, {}, **delayed(seconds))
         with local_server(load(file)) as server:
             served = server.config
 
             async def many() -> list[Any]:
                 async with asyncio.TaskGroup() as group:
-                    lines = [Line("tone", pcm=tone)] * 3
+                    lines = [Line("tone", pcm=tone())] * 3
                     tasks = [group.create_task(call(served, lines)) for _ in range(calls)]
                 return [task.result() for task in tasks]
 
-            for result in asyncio.run(many()):
-                record = SqliteReader(served.store_path()).find(result.call_id)
-                for turn in record.history if record else ():
-                    parts = turn.timings
-                    if "first_frame" in parts and "endpoint" in parts:
-                        own.append(parts["first_frame"] - 0.6 - 3 * seconds)
-                        for name, value in parts.items():
-                            each.setdefault(name, []).append(value)
-    print(f"{calls} calls: own share of a turn {quantiles(own)}")
+            names = [result.call_id for result in asyncio.run(many())]
+            tell_share(f"{calls} calls", SqliteReader(served.store_path()), names, seconds)
+
+
+def delayed(seconds: float) -> dict[str, Any]:
+    """Sections of a configuration whose engines each take so long, and nothing else."""
+    names = {kind: f"asterisk_ai.providers.delay:Delay{kind}" for kind in _KINDS}
+    pipelines = {"delay": {"stt": names[_KINDS[0]], "llm": names[_KINDS[1]], "tts": names[_KINDS[2]]}}
+    providers = {name: {"seconds": seconds} for name in names.values()}
+    return {"pipeline": "delay", "pipelines": pipelines, "providers": providers, "vad": {"engine": "energy"}}
+
+
+def tone() -> bytes:
+    """A second of one."""
+    return (8000 * np.sin(2 * np.pi * 300 * np.arange(RATE) / RATE)).astype("<i2").tobytes()
+
+
+def tell_share(title: str, store: SqliteReader, names: Sequence[str], seconds: float) -> None:
+    """The library's share of the turns of these calls: without 0.6 s of silence and three engines' ``seconds``."""
+    own: list[float] = []
+    each: dict[str, list[float]] = {}
+    for record in filter(None, map(store.find, names)):
+        for parts in (turn.timings for turn in record.history):
+            if "first_frame" in parts and "endpoint" in parts:
+                own.append(parts["first_frame"] - 0.6 - 3 * seconds)
+                for name, value in parts.items():
+                    each.setdefault(name, []).append(value)
+    print(f"{title}: own share of a turn {quantiles(own)}")
     for name, values in each.items():
         print(f"  until {name}: {quantiles(values)}")
 

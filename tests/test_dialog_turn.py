@@ -1139,4 +1139,5 @@ EXAMPLES = int(os.environ.get("TURN_EXAMPLES", "500"))
 """Nightly: TURN_EXAMPLES=10000."""
 
 TestConversation = Conversation.TestCase
+TestConversation.pytestmark = [pytest.mark.timeout(120 + EXAMPLES // 5)]
 TestConversation.settings = settings(max_examples=EXAMPLES, stateful_step_count=60, deadline=None)
