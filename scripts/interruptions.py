@@ -4,7 +4,7 @@ Human recordings are Asterisk's prompts; short words that are not among them
 are spoken by espeak-ng in several voices, in sets from 2 on by flite too
 (``apt-get install flite``); the rest is made here, the same at every run.
 
-Rules are tuned on sets 1 and 2. Further sets share no recording, no voice and
+Rules are tuned on sets 1 to 3. Further sets share no recording, no voice and
 no random number with them: they tell how well the rules do with what nobody
 has listened to.
 
@@ -37,18 +37,23 @@ SHORT_PROMPTS = ("hello", "sorry", "vm-no", "one-moment-please", "vm-goodbye", "
 SHORT_WORDS = ("wait", "stop", "no", "hold on", "excuse me", "hello")
 BACKCHANNELS = ("mm-hm", "okay", "right", "uh-huh", "yeah", "i see")
 VOICES = ("en-us+f3", "en-us+m3", "en-us", "en-us+m7")
-TUNED_SETS = (1, 2)
 MORE_SHORT_WORDS = (
     ("wait a minute", "stop it", "no no", "hang on", "pardon me", "hello there", "excuse me", "operator",
      "goodbye", "help", "cancel", "question", "wait", "stop", "no", "hold on"),
     ("wait", "stop", "no", "hold on", "excuse me", "sorry", "hello", "one second", "what was that", "thank you",
      "start over", "go back", "wait wait", "that's wrong", "bye bye", "but I need"),
+    ("wait a second", "stop", "no no no", "hold on please", "excuse me", "sorry", "hello", "one moment", "never mind",
+     "listen to me", "I have a question", "not that", "can I ask something", "yes but", "cancel that", "no"),
 )  # fmt: skip
-"""Of sets with even numbers and of others."""
+"""Of sets 2, 3 and 4, then again; so with the voices."""
 MORE_BACKCHANNELS = ("okay", "right", "yeah", "i see", "sure", "all right", "yep", "uh-huh", "okay okay", "yeah yeah",
                      "mm-hm", "aha", "oh okay", "mm")  # fmt: skip
-ESPEAK_VOICES = ("en", "en-us+f1", "en-us+m1", "en+f2", "en-gb-scotland", "en-us-nyc", "en-us+f4", "en-us+m5")
-FLITE_VOICES = ("slt", "awb", "rms", "kal")
+ESPEAK_VOICES = (
+    ("en", "en-us+m1", "en-gb-scotland", "en-us+f4"),
+    ("en-us+f1", "en+f2", "en-us-nyc", "en-us+m5"),
+    ("en-us+f5", "en-us+m6", "en-029", "en-gb-x-rp"),
+)
+FLITE_VOICES = (("slt", "rms"), ("awb", "kal"), ("slt quick", "rms quick"))
 SPELLING = {"mm-hm": "um-hum", "mm": "hmm"}
 """Synthesisers read the names of the letters where they are not spelled like this."""
 KINDS = ("long", "short", "backchannel", "click", "cough", "noise", "hum", "music")
@@ -149,15 +154,15 @@ def spoken() -> list[Sound]:
 
 
 def more_spoken(number: int) -> list[Sound]:
-    """The like with other words, speeds and voices, by espeak-ng and flite: even sets have the one half of them."""
+    """The like with other words, speeds and voices, by espeak-ng and flite."""
     rng = random.Random(number)
-    short = MORE_SHORT_WORDS[number % 2]
-    espeak, flite = ESPEAK_VOICES[number % 2 :: 2], FLITE_VOICES[number % 2 :: 2]
+    choice = (number - 2) % 3
+    short, espeak, flite = MORE_SHORT_WORDS[choice], ESPEAK_VOICES[choice], FLITE_VOICES[choice]
     wanted = [("short", words, rng.choice(espeak)) for words in short]
     wanted += [("backchannel", words, rng.choice(espeak)) for words in MORE_BACKCHANNELS]
     found = asyncio.run(_by_espeak(wanted, rng.choice((145, 160, 185, 200))))
-    for kind, choice in (("short", short), ("backchannel", MORE_BACKCHANNELS)):
-        found += [_by_flite(kind, words, rng.choice(flite)) for words in rng.sample(choice, 10)]
+    for kind, texts in (("short", short), ("backchannel", MORE_BACKCHANNELS)):
+        found += [_by_flite(kind, words, rng.choice(flite)) for words in rng.sample(texts, 10)]
     return found
 
 
@@ -173,7 +178,10 @@ async def _by_espeak(wanted: Sequence[tuple[str, str, str]], words_per_minute: i
 def _by_flite(kind: str, words: str, voice: str) -> Sound:
     with tempfile.TemporaryDirectory() as folder:
         file = f"{folder}/said.wav"
-        subprocess.run(["flite", "-voice", voice, "-t", SPELLING.get(words, words), "-o", file], check=True)
+        name, _, quick = voice.partition(" ")
+        options = ["--setf", "duration_stretch=0.85", "--setf", "int_f0_target_mean=140"] if quick else []
+        text = SPELLING.get(words, words)
+        subprocess.run(["flite", "-voice", name, *options, "-t", text, "-o", file], check=True)
         samples, rate = soundfile.read(file, dtype="int16")
     resampler = Resampler(rate, RATE) if rate != RATE else None
     pcm = bytes(samples.tobytes())

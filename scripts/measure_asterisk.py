@@ -37,6 +37,9 @@ from rig import SOUNDS, Asterisk, Caller, Sentence, sentences, speech, why_not, 
 from served import Served
 
 HEARD = 104  # RMS of -50 dBov: what a person hears
+CONTINUOUS = "transmit_silence = yes\n"
+"""As a telephone's audio is. Without it Asterisk leaves the callers' pauses out of the recording, and the two tracks
+are no longer in step: an echo came before what it was the echo of."""
 GRAMMAR = 60
 TURNS_A_CALL = 5
 
@@ -51,7 +54,7 @@ def pbx(desk: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> I
     with (
         tempfile.TemporaryDirectory() as folder,
         Served(Path(folder), {"desk": desk}, settings) as server,
-        Asterisk(server.address) as asterisk,
+        Asterisk(server.address, options=CONTINUOUS) as asterisk,
     ):
         yield server, asterisk
 

@@ -8,6 +8,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "en": (
         "mm hm",
         "mm",
+        "hmm",
         "mhm",
         "uh huh",
         "aha",
@@ -24,6 +25,9 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 """By language. Not in it on purpose: "yes" and "no", which answer, "wait", "stop", "sorry", which interrupt, and
 "got it", which the embedded recogniser takes "stop" for."""
+
+HUMS = ("mm",)
+"""What a hum on the line is heard as."""
 
 TWICE: dict[str, tuple[str, ...]] = {"en": ("okay", "right", "sure", "yeah", "yep")}
 """Those of them that are said twice in a row."""
@@ -80,6 +84,11 @@ def phrases(language: str) -> tuple[str, ...]:
 def is_backchannel(text: str, language: str) -> bool:
     """Whether all that was said is backchannels: "okay" is, "okay, right" is, "okay, wait" is not."""
     return _made_of(text, WORDS, language)
+
+
+def is_hum(text: str) -> bool:
+    """Whether nothing but a hum was heard, which interrupts nobody however long it is."""
+    return bool(text) and all(word in HUMS for word in text.lower().split())
 
 
 def may_be_backchannel(text: str, language: str) -> bool:
