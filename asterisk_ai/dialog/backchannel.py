@@ -61,7 +61,6 @@ INTERRUPTIONS: dict[str, tuple[str, ...]] = {
         "pardon",
         "hello",
         "goodbye",
-        "bye",
         "help",
         "operator",
         "cancel",
