@@ -263,7 +263,7 @@ class Call(Leg):
                 utterance.attach(stream)
                 await utterance.closed.wait()
                 words = await stream.finish()
-            event = WordsFinal(utterance.number, words.text, words.accepted)
+            event = WordsFinal(utterance.number, words.text, words.accepted, words.confidence)
         except ProviderError as error:
             logger.warning("recognition failed: %s", error)
             await utterance.closed.wait()
@@ -288,7 +288,7 @@ class Call(Leg):
 
         def heard() -> None:
             complete = words.accepted and self.agent.llm.complete(words.text, self.session.memory)
-            self._step(WordsPartial(utterance.number, words.text, words.accepted, complete))
+            self._step(WordsPartial(utterance.number, words.text, words.accepted, complete, words.confidence))
 
         self._guard(heard)
 
