@@ -20,10 +20,12 @@ from asterisk_ai import realtime_call
 from asterisk_ai.call import Call
 from asterisk_ai.cli.simulator import Caller, Line, Result, simulate
 from asterisk_ai.config import parse
+from asterisk_ai.playback.files import FileSink
 from asterisk_ai.realtime_call import RealtimeCall
 from asterisk_ai.realtime_speech import RealtimeSpeech
 from asterisk_ai.server import Server
 from asterisk_ai.session.model import CallSession
+from asterisk_ai.session.store import MemoryBackend, SessionStore
 from asterisk_ai.transport.audiosocket import AudioSocketConnection
 
 BYE, NUMBER, LEAVE = 600, 700, 800
@@ -219,6 +221,69 @@ def test_a_service_that_had_the_call_for_long_is_asked_again(tmp_path: Path, mon
             assert turns(records(tmp_path)[name])[-1] == ("agent", "Oh dear.")
             history = [item["content"][0].get("text") for item in fake.conversations[1].items.values()][:2]
             assert history == ["Hello to you there.", "tone 400"], "the new session knows what was said"
+
+    asyncio.run(main())
+
+
+class Thrifty(Caller):
+    """A telephone that sends nothing while nobody speaks into it."""
+
+    async def _speak(self, writer: asyncio.StreamWriter) -> None:
+        send, sent = writer.write, 0
+
+        def write(data: bytes) -> None:
+            nonlocal sent
+            sent += 1
+            if sent <= 5 or any(data[3:]):
+                send(data)
+
+        writer.write = write  # type: ignore[method-assign]
+        await super()._speak(writer)
+
+
+def test_a_line_that_carries_no_silence(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with FakeRealtime(ANSWERS).running() as fake:
+            async with serving(configuration(tmp_path, fake, AGENTS["talk"])) as server:
+                caller = Thrifty([says(HOURS), says(HOURS)], linger=0.9, patience=4.0)
+                async with asyncio.timeout(20):
+                    await simulate(caller, host="127.0.0.1", fastagi_port=server.fastagi_port, agent="talk")
+            hours = [("caller", "tone 400"), ("agent", NINE)]
+            assert turns(records(tmp_path)["talk"]) == [("agent", "Hello there."), *hours, *hours]
+            heard = len(fake.conversations[0].heard) / 2 / 8000
+            assert heard == pytest.approx(len(caller.result.caller) / 2 / 8000, abs=1.0), "in real time, all the call"
+
+    asyncio.run(main())
+
+
+def test_answers_that_are_played_as_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They begin before all is there, and what is dropped while it is written stays dropped."""
+    write = FileSink._write
+
+    def slowly(self: FileSink, path: Path, pcm: bytes) -> None:
+        time.sleep(0.1)
+        write(self, path, pcm)
+
+    async def main() -> None:
+        sink = FileSink(tmp_path, "call")
+        session = CallSession("call", "desk", rate=8000)
+        speech = RealtimeSpeech(session, sink, SessionStore(MemoryBackend()), played=lambda: None)
+        running = asyncio.create_task(speech.run())
+        speech.making()
+        for _ in range(40):  # 4 s of an answer that is not complete
+            speech.audio("item", tone(HOURS, 0.1))
+        await asyncio.sleep(0.2)
+        seconds = [path.stat().st_size / 16_000 for path in sorted(tmp_path.glob("call-*.wav"))]
+        assert seconds == pytest.approx([1.0, 2.0], abs=0.01)
+
+        monkeypatch.setattr(FileSink, "_write", slowly)
+        for _ in range(40):
+            speech.audio("item", tone(HOURS, 0.1))
+        await asyncio.sleep(0.03)
+        speech.stop()
+        await asyncio.sleep(0.3)
+        assert list(tmp_path.glob("call-*.wav")) == []
+        running.cancel()
 
     asyncio.run(main())
 
