@@ -12,7 +12,6 @@ from functools import partial
 
 from asterisk_ai.agent import Agent
 from asterisk_ai.audio.formats import duration
-from asterisk_ai.audio.levels import LevelMeter
 from asterisk_ai.audio.vad import EnergyVad, Onset
 from asterisk_ai.dialog import turn
 from asterisk_ai.dialog.backchannel import phrases
@@ -65,16 +64,13 @@ class Call(Leg):
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
-        meter: LevelMeter | None = None,
         detector: Callable[[int, Callable[[Onset], None]], EnergyVad] = lambda rate, told: EnergyVad(rate),
         resumed: bool = False,
     ) -> None:
-        """``meter`` tells the levels of many calls' frames at once; without it each is measured as it comes.
-
-        ``detector`` makes what finds the caller's speech in audio of a rate; it may tell of an onset between frames.
+        """``detector`` makes what finds the caller's speech in audio of a rate; it may tell of an onset between frames.
         ``resumed``: somebody else has begun the call.
         """
-        super().__init__(session, connection, metrics, clock=clock, meter=meter)
+        super().__init__(session, connection, metrics, clock=clock)
         self._detector = detector
         self.agent = agent
         self._store = store
@@ -267,7 +263,7 @@ class Call(Leg):
                 utterance.attach(stream)
                 await utterance.closed.wait()
                 words = await stream.finish()
-            event = WordsFinal(utterance.number, words.text, words.accepted)
+            event = WordsFinal(utterance.number, words.text, words.accepted, words.confidence)
         except ProviderError as error:
             logger.warning("recognition failed: %s", error)
             await utterance.closed.wait()
@@ -292,7 +288,7 @@ class Call(Leg):
 
         def heard() -> None:
             complete = words.accepted and self.agent.llm.complete(words.text, self.session.memory)
-            self._step(WordsPartial(utterance.number, words.text, words.accepted, complete))
+            self._step(WordsPartial(utterance.number, words.text, words.accepted, complete, words.confidence))
 
         self._guard(heard)
 

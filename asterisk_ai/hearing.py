@@ -1,4 +1,4 @@
-"""How all calls are listened to: levels, and what the model of voice activity says, many calls at a time."""
+"""How all calls are listened to: what the model of voice activity says, many calls at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from asterisk_ai.audio.levels import LevelMeter
 from asterisk_ai.audio.speech import Floats, Model, SpeechMeter, SpeechParams, SpeechVad
 from asterisk_ai.audio.vad import EnergyVad, Onset
 from asterisk_ai.config.schema import VadConfig
@@ -48,7 +47,6 @@ class Hearing:
     """
 
     def __init__(self, config: VadConfig, load: Callable[[], Model] = load_model) -> None:
-        self.meter = LevelMeter()
         self._load = load
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="vad", initializer=_nice)
         self._speech: SpeechMeter | None = None
@@ -79,7 +77,6 @@ class Hearing:
 
     def flush(self, now: float) -> None:
         """Tell calls what was found in what they have heard. Called before each of the clock's ticks."""
-        self.meter.flush(now)
         if self._speech is not None:
             self._speech.flush(now)
 

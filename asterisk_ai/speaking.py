@@ -140,6 +140,7 @@ class Speaker:
             case PauseReply():
                 self._playback.pause()
                 self._interrupted_at = self._clock()
+                logger.info("holding what is said: the caller makes sound")
             case ResumeReply():
                 self._resume(action.outcome)
             case StopReply():

@@ -2,9 +2,11 @@
 """Measure turns through the real Asterisk, from stereo recordings that it made: what callers on the PBX hear.
 
     scripts/measure_asterisk.py response [--turns 40]
-    scripts/measure_asterisk.py interruptions [--turns 30]
+    scripts/measure_asterisk.py share [--calls 20]
+    scripts/measure_asterisk.py interruptions [--set 1] [--parallel 4]
 
-Human prompts, the sample dialplan, the embedded default, one call at a time. As root, with the Asterisk of
+The sample dialplan and the embedded default; human prompts in one call at a time, or the battery of interruptions.py.
+As root, with the Asterisk of
 scripts/get_asterisk.sh; on a quiet machine. scripts/measure_turns.py measures the same without an Asterisk.
 """
 
@@ -12,32 +14,34 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import statistics
+import re
+import secrets
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
+
+from asterisk_ai.session.sqlite import SqliteReader
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "asterisk"))
 
-from rig import Asterisk, Caller, Hangup, Sentence, sentences, speech, why_not, wording
+from interrupted_calls import AFTER, INTO_SPEECH, LONG, SETTLED, STOPPED, Outcome, quantiles, read_log, tell
+from interruptions import KINDS, Sound, battery
+from measure_turns import DELAY, delayed, tell_share, tone, wordings
+from rig import SOUNDS, Asterisk, Caller, Sentence, sentences, speech, why_not, wording
 from served import Served
 
 HEARD = 104  # RMS of -50 dBov: what a person hears
+CONTINUOUS = "transmit_silence = yes\n"
+"""As a telephone's audio is. Without it Asterisk leaves the callers' pauses out of the recording, and the two tracks
+are no longer in step: an echo came before what it was the echo of."""
 GRAMMAR = 60
 TURNS_A_CALL = 5
-LONG = " ".join(["This answer is long, so that there is time enough to interrupt it in the middle."] * 4)
-
-
-def quantiles(values: Sequence[float]) -> str:
-    if not values:
-        return "no values"
-    ordered = sorted(values)
-    p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-    return f"n={len(ordered)} median {statistics.median(ordered) * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms"
 
 
 def agent(pool: Sequence[Sentence], answer: str) -> dict[str, Any]:
@@ -46,11 +50,11 @@ def agent(pool: Sequence[Sentence], answer: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def pbx(pool: Sequence[Sentence], answer: str) -> Iterator[tuple[Served, Asterisk]]:
+def pbx(desk: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> Iterator[tuple[Served, Asterisk]]:
     with (
         tempfile.TemporaryDirectory() as folder,
-        Served(Path(folder), {"desk": agent(pool, answer)}) as server,
-        Asterisk(server.address) as asterisk,
+        Served(Path(folder), {"desk": desk}, settings) as server,
+        Asterisk(server.address, options=CONTINUOUS) as asterisk,
     ):
         yield server, asterisk
 
@@ -77,7 +81,7 @@ def response(turns: int) -> None:
     pool = sentences(wording())[:GRAMMAR]
     found: list[float] = []
     understood = 0
-    with pbx(pool, "That was it.") as (server, asterisk):
+    with pbx(agent(pool, "That was it.")) as (server, asterisk):
         for start in range(0, turns, TURNS_A_CALL):
             chosen = [pool[number % GRAMMAR] for number in range(start, start + TURNS_A_CALL)]
             with asterisk.call() as caller:
@@ -92,49 +96,87 @@ def response(turns: int) -> None:
     print(f"\nunderstood {understood} of {turns}; last sound to first sound: {quantiles(found)}")
 
 
-def silence_after(said: np.ndarray, heard: np.ndarray) -> float | None:
-    """From the first sound of the caller's last words to the agent's last one, in seconds; None where it went on."""
-    begin = speech(said, HEARD, gap=0.5)[-1][0]
-    for first, last in speech(heard, HEARD, gap=0.1):
-        if first < begin < last:
-            return last - begin
-    return None
+def interruptions(number: int, parallel: int, kinds: Sequence[str]) -> None:
+    """The battery of interruptions.py, judged by the server's log and by what Asterisk recorded."""
+    known = wordings(SOUNDS)
+    chosen = [sound for sound in battery(SOUNDS, known, number) if not kinds or sound.kind in kinds]
+    rules = {"intents": {"ask": {"say": [known["vm-nobodyavail"]], "answer": "Yes."}}}
+    desk = {"greeting": LONG, "turn": {"no_input_seconds": 60}, "rules": rules}
+    with pbx(desk) as (server, asterisk), ThreadPoolExecutor(parallel) as threads:
+        calls = list(threads.map(lambda sound: interrupted(asterisk, sound), chosen))
+        lines = read_log(server.folder / "server.log")
+    tell([judged(*call, lines[call[1]]) for call in calls])
+    print(f"set {number}, {parallel} calls at once, through Asterisk")
 
 
-def interruptions(turns: int) -> None:
-    pool = sentences(wording())[: GRAMMAR + turns]
-    asked, interrupting = pool[0], pool[GRAMMAR : GRAMMAR + turns]
-    found: list[float] = []
-    stopped = 0
-    with pbx(pool[:GRAMMAR], LONG) as (server, asterisk):
-        for sentence in interrupting:
-            before = server.log().count("the agent was interrupted")
-            with asterisk.call() as caller, contextlib.suppress(Hangup):
-                caller.hear(quiet_ms=600)
-                caller.say(asked.prompt)
-                caller.exec("WaitForNoise", "120,1,10")
-                caller.wait(1.5)
-                caller.say(sentence.prompt)
-                caller.wait(1)
-                caller.stop_recording()
-                seconds = silence_after(*tracks(caller))
-            was = server.log().count("the agent was interrupted") > before
-            stopped += was
-            if was and seconds is not None:
-                found.append(seconds)
-            print("." if was else "!", end="", flush=True, file=sys.stderr)
-    print(f"\ntrue interruptions that stopped the agent: {stopped} of {turns}")
-    print(f"first sound to the agent's last: {quantiles(found)}")
+def interrupted(asterisk: Asterisk, sound: Sound) -> tuple[Sound, str, np.ndarray, np.ndarray]:
+    """One call with the sound in the midst of the agent's first words: its id, and what was said and heard."""
+    name = f"sound-{secrets.token_hex(4)}"
+    soundfile.write(asterisk.outside / "rec" / f"{name}.wav", np.frombuffer(sound.pcm, "<i2"), 8000, subtype="PCM_16")
+    with asterisk.call() as caller:
+        caller.exec("WaitForNoise", "120,1,10")
+        caller.wait(INTO_SPEECH)
+        caller.say(str(asterisk.inside / "rec" / name))
+        caller.wait(AFTER)
+        caller.stop_recording()
+        found = re.search(r"AudioSocket\(([0-9a-f-]{36})", " ".join(step.data for step in caller.steps()))
+        said, heard = tracks(caller)
+    print(".", end="", flush=True, file=sys.stderr)
+    return sound, found[1] if found else "", said, heard
+
+
+def judged(
+    sound: Sound, call: str, said: np.ndarray, heard: np.ndarray, log: Sequence[tuple[float, str]]
+) -> Outcome:  # fmt: skip
+    """By interrupted_calls.py's rules, with times from the recording."""
+    stretches = speech(said, HEARD, gap=60)
+    length = len(heard) / 8000
+    begin, end = stretches[0] if stretches else (length - AFTER - len(sound.pcm) / 16000, length - AFTER)
+    spoken = [stretch for stretch in speech(heard, HEARD, gap=0.04) if stretch[1] > begin]
+    edges = [begin, *(edge for stretch in spoken for edge in stretch), min(length, end + AFTER)]
+    gap = max(after - before for before, after in zip(edges[::2], edges[1::2], strict=True))
+    stopped = any(text.startswith(STOPPED) for _, text in log)
+    silence = next((last - begin for first, last in speech(heard, HEARD, gap=SETTLED) if last > begin), None)
+    texts = tuple(text for _, text in log)
+    return Outcome(sound, stopped, gap, silence if sound.true and stopped else None, None, texts)
+
+
+def share(calls: int) -> None:
+    """The library's own share of a turn, as measure_turns.py has it, with callers who come through Asterisk."""
+    desk = {"greeting": "Hi.", "turn": {"no_input_seconds": 60}}
+    with pbx(desk, delayed(DELAY)) as (server, asterisk), ThreadPoolExecutor(calls) as threads:
+        file = asterisk.outside / "rec" / "tone.wav"
+        soundfile.write(file, np.frombuffer(tone(), "<i2"), 8000, subtype="PCM_16")
+
+        def talk(_: int) -> None:
+            with asterisk.call(record=False, seconds=60) as caller:
+                caller.wait(2)
+                for _ in range(3):
+                    caller.say(str(asterisk.inside / "rec" / "tone"))
+                    caller.wait(3)
+
+        list(threads.map(talk, range(calls)))
+        names = list(read_log(server.folder / "server.log"))
+        tell_share(f"{calls} calls through Asterisk", SqliteReader(server.folder / "sessions.db"), names, DELAY)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("response", "interruptions"))
+    parser.add_argument("what", choices=("response", "share", "interruptions"))
     parser.add_argument("--turns", type=int, default=30)
+    parser.add_argument("--calls", type=int, default=1, help="share: calls at once (default: 1)")
+    parser.add_argument("--set", type=int, default=1, help="interruptions: which set of sounds (default: 1)")
+    parser.add_argument("--parallel", type=int, default=4, help="interruptions: calls at once (default: 4)")
+    parser.add_argument("--kind", action="append", choices=KINDS, help="interruptions: only of this kind; repeatable")
     arguments = parser.parse_args()
     if reason := why_not():
         parser.error(reason)
-    {"response": response, "interruptions": interruptions}[arguments.what](arguments.turns)
+    if arguments.what == "response":
+        response(arguments.turns)
+    elif arguments.what == "share":
+        share(arguments.calls)
+    else:
+        interruptions(arguments.set, arguments.parallel, arguments.kind)
     return 0
 
 

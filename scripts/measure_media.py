@@ -44,6 +44,7 @@ import yaml
 from host import Stolen
 from media_servers import burning, compiled, started
 
+from asterisk_ai.audio.formats import PTIME_MS
 from asterisk_ai.cli.bench import _speech
 from asterisk_ai.cli.bench_figures import figures
 from asterisk_ai.cli.bench_load import Load, generate
@@ -149,7 +150,9 @@ class Asload:
         done = subprocess.run(command, capture_output=True, text=True, timeout=self._timeout, check=True)
         told: dict[str, Any] = json.loads(done.stdout)
         late = {name: value / 1000 for name, value in (told.get("grid20_us") or told["lat_us"]).items()}
-        lost = told["lost"] if mode == "echo" else max(0, told["expected"] - told["got"])
+        # A lost frame puts all later ones of its call 20 ms behind; less than that were under way at the window's end.
+        missing = max(0, told["expected"] - told["got"]) if late["max"] >= PTIME_MS else 0
+        lost = told["lost"] if mode == "echo" else missing
         return Run(
             told["srv"]["cpu_ms_per_call_s"], told["srv"]["rss_per_call_kb"], late["p50"], late["p99"], late["p999"],
             late["max"], told.get("gaps40", 0), lost, told["closed_early"] + told["conn_fail"],

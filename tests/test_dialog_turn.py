@@ -391,18 +391,30 @@ def test_a_backchannel_only_holds_the_agent(words: str) -> None:
     assert talk.phase is Phase.SPEAKING
 
 
-@pytest.mark.parametrize("words", ["no", "okay wait a second", "sales", "okay no"])
+@pytest.mark.parametrize("words", ["no", "okay wait", "sales", "okay no"])
 def test_words_take_the_turn_however_short(words: str) -> None:
-    talk = interrupted()
-    assert talk.at(4.7, WordsFinal(2, words)) == [StopReply(2, "barge_in"), Answer(3, words)]
+    talk = interrupted(4.0 + 0.05 * len(words) if len(words) > 5 else 4.3)
+    assert talk.at(5.1, WordsFinal(2, words)) == [StopReply(2, "barge_in"), Answer(3, words)]
     assert talk.phase is Phase.THINKING
 
 
 @pytest.mark.parametrize("words", ["wait", "hold on", "Stop! Stop!"])
 def test_a_call_for_attention_is_listened_to_and_not_answered(words: str) -> None:
-    talk = interrupted()
-    assert talk.at(4.7, WordsFinal(2, words)) == [StopReply(2, "barge_in")]
+    talk = interrupted(4.5)
+    assert talk.at(4.9, WordsFinal(2, words)) == [StopReply(2, "barge_in")]
     assert talk.phase is Phase.LISTENING
+
+
+def test_words_that_nobody_says_so_fast_are_a_noise() -> None:
+    talk = interrupted(4.2)
+    assert talk.at(4.6, WordsFinal(2, "hello")) == [ResumeReply(2, "noise")]
+
+
+@pytest.mark.parametrize(("until", "confidence", "taken"), [(4.38, 0.0, False), (4.5, 0.3, False), (4.58, 0.3, True)])
+def test_the_longer_a_backchannel_the_surer_it_must_be(until: float, confidence: float, taken: bool) -> None:
+    talk = interrupted(until)
+    actions = talk.at(until + 0.4, WordsFinal(2, "right", accepted=False, confidence=confidence))
+    assert (StopReply(2, "barge_in") in actions) is taken
 
 
 def test_speech_that_was_not_understood_but_is_too_long_for_a_cough_takes_the_turn() -> None:
@@ -1127,4 +1139,5 @@ EXAMPLES = int(os.environ.get("TURN_EXAMPLES", "500"))
 """Nightly: TURN_EXAMPLES=10000."""
 
 TestConversation = Conversation.TestCase
+TestConversation.pytestmark = [pytest.mark.timeout(120 + EXAMPLES // 5)]
 TestConversation.settings = settings(max_examples=EXAMPLES, stateful_step_count=60, deadline=None)

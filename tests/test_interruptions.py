@@ -134,7 +134,7 @@ class Rehearsal:
         news = self._utterance.news()
         if news is not None:
             complete = news["accepted"] and self._rules.complete(news["text"], {})
-            self._step(WordsPartial(self._number, news["text"], news["accepted"], complete))
+            self._step(WordsPartial(self._number, news["text"], news["accepted"], complete, news["confidence"]))
 
     def _step(self, event: Event) -> None:
         self._state, actions = turn.step(self._state, event, self.now, self._params)
@@ -149,7 +149,8 @@ class Rehearsal:
                     self._preroll.clear()
                 case CloseUtterance():
                     result = self._utterance.finish()
-                    self._final = self.now + 0.05, WordsFinal(self._number, result["text"], result["accepted"])
+                    words = WordsFinal(self._number, result["text"], result["accepted"], result["confidence"])
+                    self._final = self.now + 0.05, words
                     self._end_utterance()
                 case DropUtterance() if action.utterance == self._number:
                     self._end_utterance()

@@ -26,10 +26,11 @@ START_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LocalServer:
-    """A running server: the configuration that it serves and its process."""
+    """A running server: the configuration that it serves, its process, and its log for as long as it runs."""
 
     config: Config
     pid: int
+    log: Path
 
 
 @contextlib.contextmanager
@@ -66,7 +67,7 @@ def local_server(
         try:
             with _interrupted_by_sigterm():
                 _wait_ready(port, process, log)
-                yield LocalServer(served, process.pid)
+                yield LocalServer(served, process.pid, log)
         finally:
             process.terminate()
             try:

@@ -8,6 +8,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "en": (
         "mm hm",
         "mm",
+        "hmm",
         "mhm",
         "uh huh",
         "aha",
@@ -25,13 +26,49 @@ WORDS: dict[str, tuple[str, ...]] = {
 """By language. Not in it on purpose: "yes" and "no", which answer, "wait", "stop", "sorry", which interrupt, and
 "got it", which the embedded recogniser takes "stop" for."""
 
-INTERRUPTIONS: dict[str, tuple[str, ...]] = {
-    "en": ("wait", "stop", "no", "hold on", "one moment", "excuse me", "sorry", "i'm sorry", "hello"),
-}
-"""What callers say to get a word in; a recogniser with a grammar hears them only if they are in it."""
+HUMS = ("mm",)
+"""What a hum on the line is heard as."""
 
-ATTENTION: dict[str, tuple[str, ...]] = {"en": ("wait", "stop", "hold on", "one moment", "excuse me")}
-"""Those of them that ask for nothing but silence."""
+TWICE: dict[str, tuple[str, ...]] = {"en": ("okay", "right", "sure", "yeah", "yep")}
+"""Those of them that are said twice in a row."""
+
+ATTENTION: dict[str, tuple[str, ...]] = {
+    "en": (
+        "wait",
+        "wait a minute",
+        "wait a second",
+        "stop",
+        "stop it",
+        "hold on",
+        "hang on",
+        "one moment",
+        "one second",
+        "just a moment",
+        "listen",
+        "excuse me",
+        "pardon me",
+    )
+}
+"""What callers say to get a word in, and that asks for nothing but silence."""
+
+INTERRUPTIONS: dict[str, tuple[str, ...]] = {
+    "en": (
+        *ATTENTION["en"],
+        "no",
+        "no no",
+        "sorry",
+        "i'm sorry",
+        "pardon",
+        "hello",
+        "goodbye",
+        "help",
+        "operator",
+        "cancel",
+        "never mind",
+    ),
+}
+"""The same, and what else is said over any agent's words, whatever it is about. A recogniser with a grammar hears them
+only if they are in it, and takes the nearest backchannel for them where they are not."""
 
 _NOT_LETTERS = re.compile(r"[^\w']+")
 
@@ -39,12 +76,18 @@ _NOT_LETTERS = re.compile(r"[^\w']+")
 def phrases(language: str) -> tuple[str, ...]:
     """Backchannels and interruptions of ``language`` (``en-US`` is ``en``), for a recogniser's grammar."""
     base = language.partition("-")[0].lower()
-    return WORDS.get(base, ()) + INTERRUPTIONS.get(base, ())
+    twice = tuple(f"{words} {words}" for words in TWICE.get(base, ()))
+    return WORDS.get(base, ()) + twice + INTERRUPTIONS.get(base, ())
 
 
 def is_backchannel(text: str, language: str) -> bool:
     """Whether all that was said is backchannels: "okay" is, "okay, right" is, "okay, wait" is not."""
     return _made_of(text, WORDS, language)
+
+
+def is_hum(text: str) -> bool:
+    """Whether nothing but a hum was heard, which interrupts nobody however long it is."""
+    return bool(text) and all(word in HUMS for word in text.lower().split())
 
 
 def may_be_backchannel(text: str, language: str) -> bool:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
+from asterisk_ai.dialog.backchannel import is_backchannel, is_hum
+from asterisk_ai.dialog.events import WordsPartial
 from asterisk_ai.dialog.state import Phase, TurnParams, TurnState
 
 _DOUBTFUL, _LIKELY = 0.3, 0.7  # probabilities that a turn is over, between which nobody knows
+_KNOWN_MS = 160.0  # silence after a backchannel; what the caller says after it interrupts as well
 _PART_SECONDS = 120.0  # nobody says a sentence for longer: the engine that makes the next one is stuck
+CERTAIN = 0.8  # confidence of a recogniser that leaves little doubt
 AGENT_BUSY = (Phase.GREETING, Phase.SPEAKING, Phase.THINKING)
 
 
@@ -63,9 +69,16 @@ def _endpoint_ms(state: TurnState, params: TurnParams) -> float:
     return params.endpoint_complete_ms if state.partial.complete else params.endpoint_incomplete_ms
 
 
+def is_certain(words: WordsPartial, language: str) -> bool:
+    """Whether these are backchannels, and the recogniser leaves little doubt."""
+    return words.accepted and words.confidence >= CERTAIN and is_backchannel(words.text, language)
+
+
 def _interrupted_deadline(state: TurnState, params: TurnParams) -> float:
     if state.utterance_open and state.voice:
         return state.barge_check
     if state.utterance_open:  # short: it is only to know whether to go on
-        return state.voice_end + params.endpoint_complete_ms / 1000
+        words = state.partial
+        known = words is not None and (is_certain(words, state.language) or is_hum(words.text))
+        return state.voice_end + min(params.endpoint_complete_ms, _KNOWN_MS if known else math.inf) / 1000
     return state.since + params.answer_seconds

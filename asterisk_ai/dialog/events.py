@@ -58,6 +58,7 @@ class WordsPartial:
     text: str
     accepted: bool = True
     complete: bool = False
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class WordsFinal:
     utterance: int
     text: str
     accepted: bool = True
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from asterisk_ai.dialog.backchannel import is_backchannel, is_call_for_attention, may_be_backchannel
-from asterisk_ai.dialog.deadlines import AGENT_BUSY, deadline, filler_at, stuck_at, wants_filler
+from asterisk_ai.dialog.backchannel import is_backchannel, is_call_for_attention, is_hum, may_be_backchannel
+from asterisk_ai.dialog.deadlines import AGENT_BUSY, CERTAIN, deadline, filler_at, is_certain, stuck_at, wants_filler
 from asterisk_ai.dialog.events import (
     Action,
     Answer,
@@ -61,6 +61,10 @@ Step = tuple[TurnState, tuple[Action, ...]]
 
 _RECHECK = 0.02  # a frame: how often a doubtful interruption is looked at again
 _DRAWN_OUT = 1.4  # by how much a backchannel may be longer than what is an interruption whatever its words: "mm-hm"
+_SYLLABLE_MS = 400.0  # each further ms of a backchannel wants the recogniser to be a little surer of it ...
+_SHORT_MS = 500.0  # ... but a short one may be as doubtful as it likes
+_WHOLE = 1.6  # the same for what is known to be nothing but backchannels: "okay okay"
+_LETTER_MS = 50.0  # nobody says a word faster than that a letter: a chord or a click that sounds like "hello" does
 _MAX_DRAFTS = 3  # of one utterance: a caller who pauses at every word is not answered ahead any more
 _AUDIBLE = (Phase.GREETING, Phase.SPEAKING, Phase.CLOSING)
 
@@ -288,9 +292,7 @@ def _voiced_ms(state: TurnState, event: Timer) -> float:
 
 def _interrupted_timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> Step:
     if state.utterance_open and state.voice:
-        words = state.partial.text if state.partial is not None else ""
-        drawn_out = not words or may_be_backchannel(words, state.language)
-        if _voiced_ms(state, event) < params.barge_in_confirm_ms * (_DRAWN_OUT if drawn_out else 1):
+        if _voiced_ms(state, event) < params.barge_in_confirm_ms * _patience(state):
             return replace(state, barge_check=now + _RECHECK), ()
         return _taken(state, now)
     if state.utterance_open:
@@ -298,11 +300,24 @@ def _interrupted_timer(state: TurnState, event: Timer, now: float, params: TurnP
     return _resumed(state, now, "noise")  # the recogniser is stuck; the answer it held up goes on
 
 
+def _patience(state: TurnState) -> float:
+    """By how much what may be a backchannel may last longer than other interruptions until it is one, too."""
+    words = state.partial
+    if words is not None and (is_certain(words, state.language) or is_hum(words.text)):
+        return _WHOLE
+    return _DRAWN_OUT if words is None or not words.text or may_be_backchannel(words.text, state.language) else 1.0
+
+
 def _judged(state: TurnState, words: WordsFinal, now: float, params: TurnParams) -> Step:
     """The words of a short interruption are known: was it one?"""
-    if is_backchannel(words.text, state.language):  # refused, too: no other words were more like it
-        return _resumed(state, now, "backchannel")
-    if words.accepted and words.text:
+    if is_backchannel(words.text, state.language):
+        # A short one that is refused, too: no other words were more like it. Longer speech has to be a surer one.
+        short = state.awaited_ms <= _SHORT_MS or is_hum(words.text)
+        if short or words.confidence >= min(CERTAIN, (state.awaited_ms - _SYLLABLE_MS) / 400):
+            return _resumed(state, now, "backchannel")
+    elif words.accepted and words.text:
+        if state.awaited_ms < _LETTER_MS * len(words.text.replace(" ", "")):
+            return _resumed(state, now, "noise")
         attention = is_call_for_attention(words.text, state.language)
         return _taken(state, now, None if attention else words)
     if state.awaited_ms < params.barge_in_noise_ms:

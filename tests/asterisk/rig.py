@@ -153,19 +153,20 @@ class Asterisk:
     :param server: host:port for AI_SERVER, the FastAGI that the sample dialplan calls.
     :param globals_: further global variables, e.g. ``AI_FALLBACK``.
     :param dialplan: further contexts, as text.
+    :param options: further lines of asterisk.conf's [options].
     :param entry: the packaged dialplan file that extensions.conf includes.
     """
 
     def __init__(
         self, server: str, globals_: Mapping[str, str] | None = None, dialplan: str = "",
-        entry: str = "asterisk_ai.conf",
+        entry: str = "asterisk_ai.conf", options: str = "",
     ) -> None:  # fmt: skip
         self.name = f"{os.getpid()}-{secrets.token_hex(3)}"
         self.inside = Path("/") / RUNS / self.name
         self.outside = TREE / RUNS / self.name
         self.sip_port = free_port(socket.SOCK_DGRAM)
         self.globals = {"AI_SERVER": server, "AI_FALLBACK": "extension:landed,fallback,1", **(globals_ or {})}
-        self.dialplan, self.entry = dialplan, entry
+        self.dialplan, self.entry, self.options = dialplan, entry, options
         self.process: subprocess.Popen[bytes] | None = None
 
     # -- its life
@@ -220,7 +221,7 @@ class Asterisk:
                 f"astvarlibdir => {here}/lib\nastdbdir => {here}/lib\nastkeydir => {here}/lib\n"
                 f"astdatadir => /usr/share/asterisk\nastagidir => {here}/lib\nastcachedir => {here}/cache\n"
                 f"astspooldir => {here}/spool\nastrundir => {here}/run\nastlogdir => {here}/log\n"
-                "astsbindir => /usr/sbin\n[options]\nverbose = 4\nhideconnect = yes\n"
+                f"astsbindir => /usr/sbin\n[options]\nverbose = 4\nhideconnect = yes\n{self.options}"
             ),
             "modules.conf": product.replace("\n[modules]\n", "\n[modules]\nautoload=no\n") + rig,
             "logger.conf": "[general]\n[logfiles]\nfull => notice,warning,error,verbose(4),dtmf\n",
