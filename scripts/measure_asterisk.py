@@ -136,7 +136,8 @@ def judged(
     edges = [begin, *(edge for stretch in spoken for edge in stretch), min(length, end + AFTER)]
     gap = max(after - before for before, after in zip(edges[::2], edges[1::2], strict=True))
     stopped = any(text.startswith(STOPPED) for _, text in log)
-    silence = next((last - begin for first, last in speech(heard, HEARD, gap=SETTLED) if last > begin), None)
+    after = [stretch for stretch in speech(heard, HEARD, gap=SETTLED) if stretch[1] > begin]
+    silence = after[0][1] - begin if after and after[0][0] <= begin + SETTLED else 0.0
     texts = tuple(text for _, text in log)
     return Outcome(sound, stopped, gap, silence if sound.true and stopped else None, None, texts)
 
