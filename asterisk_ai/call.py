@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 
 from asterisk_ai.agent import Agent
-from asterisk_ai.audio.formats import SAMPLE_BYTES
-from asterisk_ai.audio.levels import LevelMeter
+from asterisk_ai.audio.formats import duration
 from asterisk_ai.audio.vad import EnergyVad, Onset
 from asterisk_ai.dialog import turn
 from asterisk_ai.dialog.backchannel import phrases
@@ -52,10 +52,6 @@ PREROLL_SECONDS = 0.3
 """Audio kept from before an onset, so that the first sound of a word is never lost."""
 
 
-def _preroll_bytes(rate: int) -> int:
-    return int(PREROLL_SECONDS * rate) * SAMPLE_BYTES
-
-
 class Call(Leg):
     """The thin shell around :mod:`asterisk_ai.dialog.turn` for one connection."""
 
@@ -68,16 +64,13 @@ class Call(Leg):
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
-        meter: LevelMeter | None = None,
         detector: Callable[[int, Callable[[Onset], None]], EnergyVad] = lambda rate, told: EnergyVad(rate),
         resumed: bool = False,
     ) -> None:
-        """``meter`` tells the levels of many calls' frames at once; without it each is measured as it comes.
-
-        ``detector`` makes what finds the caller's speech in audio of a rate; it may tell of an onset between frames.
+        """``detector`` makes what finds the caller's speech in audio of a rate; it may tell of an onset between frames.
         ``resumed``: somebody else has begun the call.
         """
-        super().__init__(session, connection, metrics, clock=clock, meter=meter)
+        super().__init__(session, connection, metrics, clock=clock)
         self._detector = detector
         self.agent = agent
         self._store = store
@@ -90,8 +83,7 @@ class Call(Leg):
         )
         self._voiced_until = 0.0
         self._preroll: deque[bytes] = deque()
-        self._preroll_bytes = 0
-        self._preroll_keep = _preroll_bytes(8000)
+        self._preroll_frame = 0  # bytes of those that the pre-roll is made for
         self._utterances: dict[int, Utterance] = {}  # of this call alone; at most two
         self._open: Utterance | None = None
         self._speaker = Speaker(
@@ -133,7 +125,6 @@ class Call(Leg):
     # ---- MediaHandler -------------------------------------------------------
 
     def on_begin(self, rate: int) -> None:
-        self._preroll_keep = _preroll_bytes(rate)
         super().on_begin(rate)
         self._vad = self._detector(rate, self._onset)
 
@@ -176,7 +167,6 @@ class Call(Leg):
 
     def _capture_closed(self) -> None:
         self._preroll.clear()
-        self._preroll_bytes = 0
         if self._vad.reset():
             self._step(VoiceOffset(self._vad.voiced_until))
 
@@ -187,10 +177,11 @@ class Call(Leg):
         self._guard(dialled)
 
     def _keep_preroll(self, pcm: bytes) -> None:
+        if len(pcm) != self._preroll_frame:  # it hardly ever is: a call's frames are all of one length
+            self._preroll_frame = len(pcm)
+            frames = math.ceil(PREROLL_SECONDS / duration(len(pcm), self.rate)) if pcm else 0
+            self._preroll = deque(self._preroll, frames)
         self._preroll.append(pcm)
-        self._preroll_bytes += len(pcm)
-        while self._preroll_bytes - len(self._preroll[0]) >= self._preroll_keep:
-            self._preroll_bytes -= len(self._preroll.popleft())
 
     # ---- the dialog core ------------------------------------------------------
 
@@ -242,7 +233,6 @@ class Call(Leg):
         for pcm in self._preroll:
             utterance.feed(pcm)
         self._preroll.clear()
-        self._preroll_bytes = 0
         self._open = self._utterances[number] = utterance
         utterance.task = self._spawn(self._recognise(utterance))
 

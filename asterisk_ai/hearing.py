@@ -1,19 +1,22 @@
-"""How all calls are listened to: levels, and what the model of voice activity says, many calls at a time."""
+"""How all calls are listened to: what the model of voice activity says, many calls at a time."""
 
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from asterisk_ai.audio.levels import LevelMeter
 from asterisk_ai.audio.speech import Floats, Model, SpeechMeter, SpeechParams, SpeechVad
 from asterisk_ai.audio.vad import EnergyVad, Onset
 from asterisk_ai.config.schema import VadConfig
 from asterisk_ai.errors import ProviderError
 
 logger = logging.getLogger(__name__)
+
+_NICE = 10
 
 
 def load_model() -> Model:
@@ -25,6 +28,11 @@ def load_model() -> Model:
 
         raise ProviderRejected("silero", f"its runtime is not installed: pip install onnxruntime ({error})") from error
     return SileroModel()
+
+
+def _nice() -> None:
+    """The frames of calls go first: the media loop does not wait for this thread's turn on a core to end."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 class Hearing:
@@ -39,9 +47,8 @@ class Hearing:
     """
 
     def __init__(self, config: VadConfig, load: Callable[[], Model] = load_model) -> None:
-        self.meter = LevelMeter()
         self._load = load
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="vad")
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="vad", initializer=_nice)
         self._speech: SpeechMeter | None = None
         self._config = config
         self._problem = ""
@@ -70,7 +77,6 @@ class Hearing:
 
     def flush(self, now: float) -> None:
         """Tell calls what was found in what they have heard. Called before each of the clock's ticks."""
-        self.meter.flush(now)
         if self._speech is not None:
             self._speech.flush(now)
 

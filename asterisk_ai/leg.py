@@ -12,7 +12,7 @@ from contextvars import Context, copy_context
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from asterisk_ai.audio.levels import LevelMeter, dbov
+from asterisk_ai.audio.levels import dbov
 from asterisk_ai.audio.vad import EnergyVad, Offset
 from asterisk_ai.dialog.state import Phase
 from asterisk_ai.playback.manager import Sink
@@ -63,16 +63,13 @@ class Leg(ABC):
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
-        meter: LevelMeter | None = None,
     ) -> None:
-        """``meter`` tells the levels of many calls' frames at once; without it each is measured as it comes."""
         self.session = session
         self.rate = session.rate
         self.close_reason = ""
         self._connection = connection
         self._metrics = metrics
         self._clock = clock
-        self._meter = meter
         self._gates: frozenset[str] = frozenset()
         self._group = asyncio.TaskGroup()
         self._context = copy_context()
@@ -183,10 +180,7 @@ class Leg(ABC):
         self._begun.set()
 
     def on_audio(self, pcm: bytes) -> None:
-        if self._meter is not None:
-            self._meter.add(pcm, self._heard)  # it calls within a millisecond
-        else:
-            self._heard(pcm, dbov(pcm), self._clock())
+        self._heard(pcm, dbov(pcm), self._clock())
 
     @abstractmethod
     def on_digit(self, digit: str) -> None: ...

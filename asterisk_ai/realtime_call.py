@@ -13,7 +13,6 @@ from typing import Any
 
 from asterisk_ai.agent import SpokenAgent
 from asterisk_ai.audio.formats import duration
-from asterisk_ai.audio.levels import LevelMeter
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.audio.vad import Onset
 from asterisk_ai.call import Call
@@ -71,9 +70,8 @@ class RealtimeCall(Leg):
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
-        meter: LevelMeter | None = None,
     ) -> None:
-        super().__init__(session, connection, metrics, clock=clock, meter=meter)
+        super().__init__(session, connection, metrics, clock=clock)
         self.agent = agent
         self._store = store
         config = agent.config
@@ -212,9 +210,8 @@ class RealtimeCall(Leg):
         resumed = any(record.role == "agent" for record in self.session.history)
         connection, agent = self._connection, self.agent.otherwise
         self._heir = Call(
-            self.session, agent, connection, self._store, self._metrics, clock=self._clock, meter=self._meter,
-            resumed=resumed,
-        )  # fmt: skip
+            self.session, agent, connection, self._store, self._metrics, clock=self._clock, resumed=resumed
+        )
         self._heir.on_begin(self.rate)
 
     def _release(self) -> None:

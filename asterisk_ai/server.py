@@ -284,18 +284,10 @@ class Server:
         for name in (session.agent, self.config.default_agent):
             if name in self._lineup.agents:
                 agent = self._lineup.agents[name]
-                hearing = self.hearing
                 if isinstance(agent, SpokenAgent):
-                    return RealtimeCall(session, agent, connection, self.store, self.metrics, meter=hearing.meter)
-                return Call(
-                    session,
-                    agent,
-                    connection,
-                    self.store,
-                    self.metrics,
-                    meter=hearing.meter,
-                    detector=hearing.detector,
-                )
+                    return RealtimeCall(session, agent, connection, self.store, self.metrics)
+                detector = self.hearing.detector
+                return Call(session, agent, connection, self.store, self.metrics, detector=detector)
             if name in diagnostic.AGENTS:
                 return diagnostic.AGENTS[name](session, connection)
         raise CallRefused("UNKNOWN_AGENT", f"no agent {session.agent!r}")

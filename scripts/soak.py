@@ -6,7 +6,8 @@
 A third of the calls echo, a third hear a tone, a third hold a conversation with engines of a set delay. Every
 ten seconds the server's memory, descriptors, threads and tasks are written down. Ends with status 1 where one of
 them grew after the warm-up (the first quarter), where anything is left once all calls have gone, or where a
-frame was lost. Loopback only; bounded by --minutes.
+frame was lost. "stolen" is the CPU time that a virtual machine's host gave to others, mean and worst of ten seconds in
+percent: what it stops for longer than 0.1 s loses frames. Loopback only; bounded by --minutes.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from host import Stolen
 
 from asterisk_ai.cli.bench import _speech
 from asterisk_ai.cli.bench_target import delay_configuration
@@ -119,6 +121,7 @@ class Soak:
         self.totals = Totals()
         self.until = time.monotonic() + arguments.minutes * 60
         self.samples: list[dict[str, float]] = []
+        self.stolen = Stolen()
 
     async def run(self) -> None:
         idle = self.sample()
@@ -193,6 +196,7 @@ class Soak:
             "tasks": health["tasks"],
             "calls": health["active_calls"],
             "dropped": health["frames"]["dropped"] + health["frames"]["skipped"],
+            "stolen": self.stolen.percent(),
         }
 
     def health(self) -> dict[str, Any]:
@@ -221,6 +225,8 @@ class Soak:
                 problems.append(f"{name}: {after[name]:g} are left, {idle[name]:g} before")
         if self.totals.lost or self.totals.failed or self.totals.early:
             problems.append(f"{self.totals.lost} frames lost, {self.totals.failed + self.totals.early} calls failed")
+        stolen = [sample["stolen"] for sample in self.samples]
+        told["stolen"] = [statistics.mean(stolen or [0.0]), max(stolen, default=0.0)]
         told["problems"] = problems
         print(json.dumps(told, indent=1))
         self.well = not problems

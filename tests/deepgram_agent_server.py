@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -38,7 +39,16 @@ class FakeDeepgramAgent:
         self.answers = dict(answers or {})
         self.sessions: list[Session] = []
         self.handshakes = 0
+        self.times: list[float] = []
+        """When a connection was asked for (seconds, monotonic)."""
+        self.refusing = 0
+        """The HTTP status that everybody gets who connects; 0: nobody is refused."""
         self.port = 0
+
+    @property
+    def conversations(self) -> list[Session]:
+        """The sessions that were set up: others wait for a caller."""
+        return [session for session in self.sessions if session.settings]
 
     def url(self, fault: str = "") -> str:
         return f"ws://127.0.0.1:{self.port}/v1/agent/converse" + (f"?fault={fault}" if fault else "")
@@ -57,6 +67,7 @@ class FakeDeepgramAgent:
 
     async def _handshake(self, connection: ServerConnection, request: Request) -> Response | None:
         self.handshakes += 1
+        self.times.append(time.monotonic())
         url = urlsplit(request.path)
         fault = parse_qs(url.query).get("fault", [""])[0]
 
@@ -71,6 +82,8 @@ class FakeDeepgramAgent:
             return refuse(404, "no such place")
         if request.headers.get("Authorization") != f"Token {KEY}":
             return refuse(401, "Invalid credentials.")
+        if self.refusing:
+            return refuse(self.refusing, "not now")
         if fault[:3] in ("401", "403", "429", "500"):
             return refuse(int(fault[:3]), f"no luck with {fault}")
         if fault in ("slow", "mute"):

@@ -18,6 +18,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -47,7 +48,16 @@ class FakeRealtime:
         self.answers = dict(answers or {})
         self.sessions: list[Session] = []
         self.handshakes = 0
+        self.times: list[float] = []
+        """When a connection was asked for (seconds, monotonic)."""
+        self.refusing = 0
+        """The HTTP status that everybody gets who connects; 0: nobody is refused."""
         self.port = 0
+
+    @property
+    def conversations(self) -> list[Session]:
+        """The sessions that were set up: others wait for a caller."""
+        return [session for session in self.sessions if session.session]
 
     @property
     def base_url(self) -> str:
@@ -89,6 +99,9 @@ class FakeRealtime:
         if "OpenAI-Beta" in request.headers:
             return refuse(400, "The beta is over")
         self.handshakes += 1
+        self.times.append(time.monotonic())
+        if self.refusing:
+            return refuse(self.refusing, "not now")
         fault = parse_qs(url.query).get("model", [""])[0]
         if fault == "slow":
             await asyncio.sleep(SLOW_SECONDS)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asterisk_ai.audio.formats import duration, frame_bytes
-from asterisk_ai.audio.levels import SILENCE_DBOV, LevelMeter, dbov, dbov_of_each
+from asterisk_ai.audio.levels import SILENCE_DBOV, _measure, dbov, numpy_rms
 from asterisk_ai.audio.playout import PlayoutBuffer
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.audio.vad import EnergyVad, Offset, Onset, VadParams
@@ -47,39 +47,15 @@ def test_a_level_is_always_in_range(pcm: bytes) -> None:
     assert SILENCE_DBOV <= dbov(pcm) <= 0.0
 
 
-@given(st.lists(st.binary(min_size=320, max_size=320), min_size=1, max_size=5))
-def test_many_frames_at_once_have_the_levels_they_have_alone(frames: list[bytes]) -> None:
-    frames.append(bytes(320))
-    assert dbov_of_each(frames) == pytest.approx([dbov(frame) for frame in frames], abs=0.01)
+@given(st.binary(max_size=640).filter(lambda pcm: len(pcm) % 2 == 0))
+def test_both_ways_to_measure_agree(pcm: bytes) -> None:
+    assert numpy_rms(pcm, 2) == pytest.approx(_measure(pcm, 2), abs=1)
+    assert _measure is not numpy_rms
 
 
-@pytest.mark.parametrize(
-    "frames",
-    [[], [b""], [b"", b""], [tone(-20)], [tone(-20), tone(-40), bytes(320)], [tone(-20), tone(-30, 0.02, 16000), b""]],
-)
-def test_a_meter_tells_each_frame_its_level_once_and_in_order(frames: list[bytes]) -> None:
-    told: list[tuple[int, bytes, float, float]] = []
-    meter = LevelMeter()
-    for number, frame in enumerate(frames):
-        meter.add(frame, lambda pcm, level, now, number=number: told.append((number, pcm, level, now)))
-    meter.flush(5.0)
-    meter.flush(6.0)
-    assert [(number, pcm, now) for number, pcm, _, now in told] == [(n, pcm, 5.0) for n, pcm in enumerate(frames)]
-    assert [level for _, _, level, _ in told] == pytest.approx([dbov(frame) for frame in frames], abs=0.01)
-
-
-def test_a_frame_added_while_levels_are_told_waits_for_the_next_time() -> None:
-    meter, told = LevelMeter(), 0
-
-    def again(pcm: bytes, level: float, now: float) -> None:
-        nonlocal told
-        told += 1
-        meter.add(pcm, again)
-
-    meter.add(bytes(320), again)
-    meter.flush(1.0)
-    meter.flush(2.0)
-    assert told == 2
+@pytest.mark.parametrize("level", [-60, -48, -20, -3])
+def test_a_level_is_exact_where_it_decides_anything(level: float) -> None:
+    assert dbov(tone(level, 1.0)) == pytest.approx(level, abs=0.3)
 
 
 # ---- the playout buffer -------------------------------------------------------------------

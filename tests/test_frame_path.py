@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asterisk_ai.audio.levels import SILENCE_DBOV, LevelMeter, dbov, dbov_of_each
+from asterisk_ai.audio.levels import dbov
 from asterisk_ai.audio.vad import EnergyVad
 from asterisk_ai.protocol import audiosocket
 
@@ -25,10 +25,14 @@ messages = st.one_of(
 def events(pieces: list[bytes], *, short_cut: bool) -> list[object]:
     reader, found = audiosocket.Reader(), []
     for piece in pieces:
-        pcm = reader.frame(piece) if short_cut else None
-        if pcm is not None:
-            found.append(audiosocket.Audio(8000, pcm))
-            continue
+        if short_cut:
+            pcm = reader.frame(piece)
+            frames = reader.frames(piece)
+            if pcm is not None:
+                assert frames == [pcm]
+            if frames:
+                found += [audiosocket.Audio(8000, pcm) for pcm in frames]
+                continue
         try:
             found += reader.receive(piece)
         except audiosocket.RemoteProtocolError as error:
@@ -45,7 +49,8 @@ def test_the_readers_short_cut_changes_nothing(sent: list[bytes], cuts: list[int
     if whole:
         pieces = sent  # a message a read, as it comes from Asterisk
     else:
-        edges = [0, *sorted(cut for cut in cuts if cut < len(wire)), len(wire)]
+        ends = list(itertools.accumulate(map(len, sent)))  # several whole ones in some of the reads, too
+        edges = [0, *sorted(ends[cut % len(ends)] if cut % 2 else cut for cut in cuts if cut < len(wire)), len(wire)]
         pieces = [wire[a:b] for a, b in itertools.pairwise(edges)]
     assert events(pieces, short_cut=True) == events(pieces, short_cut=False)
 
@@ -55,40 +60,17 @@ def test_the_short_cut_is_taken_for_whole_frames_between_messages_only() -> None
     assert reader.frame(frame) is None  # not before the UUID
     reader.receive(audiosocket.uuid_message(uuid.UUID(int=1)))
     assert reader.frame(frame) == b"\1\2" * 160
+    assert reader.frames(3 * frame) == 3 * [b"\1\2" * 160]
+    for other in (audiosocket.dtmf_message("5"), audiosocket.audio_message(8000, bytes(322)), frame[:-1], b""):
+        assert reader.frames(frame + other + frame) == ([] if other else 2 * [frame[3:]])
     reader.receive(frame[:10])
     assert reader.frame(frame) is None
+    assert reader.frames(2 * frame) == []
     reader.receive(frame[10:])
     assert reader.frame(frame) is not None
     with pytest.raises(audiosocket.RemoteProtocolError):
         reader.receive(b"\x10\x00\x01\x00")
     assert reader.frame(frame) is None  # dead
-
-
-@given(st.lists(st.binary(min_size=320, max_size=320), min_size=1, max_size=20))
-def test_levels_of_many_are_the_levels_of_each(pcm: list[bytes]) -> None:
-    assert dbov_of_each(pcm) == pytest.approx([dbov(frame) for frame in pcm], abs=0.01)
-
-
-def test_the_meter_tells_each_its_own_in_order_whatever_the_lengths() -> None:
-    loud, quiet, short = b"\0\x40" * 160, bytes(320), b"\0\x40" * 80
-    for batch in ([loud, quiet, loud], [loud, short, quiet], [short], [b"", loud]):
-        meter = LevelMeter()
-        told: list[tuple[int, bytes, float, float]] = []
-        for number, pcm in enumerate(batch):
-            meter.add(pcm, lambda *what, number=number, told=told: told.append((number, *what)))
-        meter.flush(7.0)
-        meter.flush(8.0)  # nothing is told twice
-        assert [(number, pcm, now) for number, pcm, _, now in told] == [(n, p, 7.0) for n, p in enumerate(batch)]
-        assert [level for _, _, level, _ in told] == pytest.approx([dbov(p) if p else SILENCE_DBOV for p in batch])
-
-
-def test_a_frame_added_while_told_waits_for_the_next_flush() -> None:
-    meter, told = LevelMeter(), []
-    meter.add(bytes(320), lambda *_: meter.add(bytes(320), lambda *_: told.append(2)))
-    meter.flush(1.0)
-    assert told == []
-    meter.flush(2.0)
-    assert told == [2]
 
 
 @given(st.lists(st.floats(-96, 0), max_size=300), st.integers(0, 3))
@@ -111,5 +93,4 @@ def test_pcm_and_levels_are_decided_alike() -> None:
             now += 0.02
             amplitude = 5000 if second % 3 == 1 else 20
             pcm = random.integers(-amplitude, amplitude + 1, 160, "<i2").tobytes()
-            level = dbov_of_each([pcm, pcm])[0]
-            assert one.push(pcm, now) == other.push_level(level, 0.02, now)
+            assert one.push(pcm, now) == other.hear(pcm, dbov(pcm), now)

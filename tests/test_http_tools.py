@@ -462,7 +462,7 @@ def test_a_service_of_speech_to_speech_asks_as_well() -> None:
                 feeding.cancel()
                 assert "Wait." in talk.words()
                 assert [request[1] for request in shop.requests] == ["/ok/7"]
-                assert not fake.sessions[-1].errors
+                assert not fake.conversations[-1].errors
             await engine.stop()
 
     asyncio.run(asyncio.wait_for(main(), 20))

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from test_providers_fallback import calls, records
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import testing
 from asterisk_ai.providers.base import Hints, Transcript, Word
-from asterisk_ai.providers.deepgram import DeepgramSpeechToText, DeepgramTextToSpeech
+from asterisk_ai.providers.deepgram import DeepgramSpeechToText, DeepgramTextToSpeech, client
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_the_words_come_while_they_are_spoken_with_their_times(fake: FakeDeepgra
 def test_a_connection_waits_for_the_next_caller_and_is_kept(
     fake: FakeDeepgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asterisk_ai.providers.deepgram.client.KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(client, "KEEP", replace(client.KEEP, seconds=0.1))
     fake.idle_seconds = 0.5
 
     async def main() -> None:
@@ -118,7 +119,7 @@ def test_a_connection_waits_for_the_next_caller_and_is_kept(
 def test_a_lost_connection_is_opened_again_and_a_lost_service_found(
     fake: FakeDeepgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asterisk_ai.providers.deepgram.client.KEEP_ALIVE_SECONDS", 0.3)
+    monkeypatch.setattr(client, "KEEP", replace(client.KEEP, seconds=0.3))
     fake.idle_seconds = 0.1  # it closes every idle connection
 
     async def hear(engine: DeepgramSpeechToText) -> str:

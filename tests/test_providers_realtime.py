@@ -130,7 +130,7 @@ async def talking(
                 talk = Talk(session, request.rate)
                 feeding = asyncio.create_task(talk.feed())
                 try:
-                    yield talk, fake.sessions[-1]
+                    yield talk, fake.conversations[-1]
                 finally:
                     feeding.cancel()
         finally:
@@ -286,7 +286,7 @@ def test_tools() -> None:
 def test_a_session_that_does_not_come_about(model: str, error: type[ProviderError], says: str, seconds: float) -> None:
     async def main() -> None:
         async with FakeRealtime().running() as fake:
-            agent = engine(fake, model)
+            agent = engine(fake, model, spare=False)
             await agent.start()
             began = time.monotonic()
             with pytest.raises(error, match=says):
@@ -429,7 +429,7 @@ def test_what_the_adapter_adds_beside_the_bare_library() -> None:
                 agent.open(RealtimeRequest(8000)) as session,
                 connect(f"{url}/realtime?model=m", additional_headers=headers, compression=None) as bare,
             ):
-                wanted = {"type": "realtime", "audio": dict(fake.sessions[0].session["audio"])}
+                wanted = {"type": "realtime", "audio": dict(fake.conversations[0].session["audio"])}
                 await bare.send(json.dumps({"type": "session.update", "session": wanted}))
                 events = session.events()
                 pairs = [(await first_audio(session, events), await first_delta(bare)) for _ in range(30)]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asterisk_ai.audio.levels import dbov
-from asterisk_ai.audio.speech import CHUNK, CONTEXT, Finished, Floats, SpeechMeter, SpeechVad
+from asterisk_ai.audio.speech import CHUNK, CONTEXT, MANY, Finished, Floats, SpeechMeter, SpeechParams, SpeechVad
 from asterisk_ai.audio.vad import EnergyVad, Offset, Onset
 from asterisk_ai.config.schema import VadConfig
 from asterisk_ai.errors import ProviderRejected
@@ -110,6 +110,35 @@ def test_silence_never_reaches_the_model() -> None:
     ear = Ear(SpeechMeter(never, lambda error: pytest.fail(str(error))))
     ear.hear(bytes(160000)).hear(sound(-60, 5))
     assert ear.events == []
+
+
+@pytest.mark.parametrize("noise", [0.0, 300.0])
+@pytest.mark.parametrize("calls", [1, MANY])
+def test_where_many_speak_on_quiet_lines_the_model_is_asked_about_the_beginning_of_speech(
+    model: silero.SileroModel, calls: int, noise: float
+) -> None:
+    asked = 0
+
+    def counting(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+        nonlocal asked
+        asked += len(samples)
+        return model(samples, state)
+
+    meter = SpeechMeter(Finished(counting))
+    ears = [Ear(meter) for _ in range(calls)]
+    line = recording(max(SPEECH, key=lambda path: len(recording(path))), before=3, noise=noise)
+    for at in range(0, len(line), 320):
+        for ear in ears:
+            ear.hear(line[at : at + 320], flush=False)
+        meter.flush(ears[0].now)
+    (began, _), *_ = ears[0].all(Onset)
+    (ended, _), *_ = ears[0].all(Offset)[::-1]
+    assert ended - began > 1.5
+    seconds = asked / calls * CHUNK / 8000
+    if noise or calls == 1:
+        assert seconds > ended - began, "throughout"
+    else:
+        assert seconds < 0.1 + SpeechParams().sure + 0.2, "pre-roll, speech, and what came meanwhile"
 
 
 def test_calls_in_one_run_are_judged_as_they_are_alone(model: silero.SileroModel) -> None:
@@ -248,10 +277,11 @@ def test_a_server_hears_with_the_model_as_configured(model: silero.SileroModel) 
     vad = hearing.detector(8000, told.append)
     pcm = recording(SPEECH[0])
     for number, at in enumerate(range(0, len(pcm), 320)):
-        hearing.meter.add(pcm[at : at + 320], lambda pcm, level, now: vad.hear(pcm, level, now) and None)
-        hearing.flush(number * FRAME)
+        now = number * FRAME
+        vad.hear(pcm[at : at + 320], dbov(pcm[at : at + 320]), now)
         while vad in hearing._speech._waiting or hearing._speech._run is not None:  # the thread is still at it
-            hearing.flush(number * FRAME)
+            now += 0.001
+            hearing.flush(now)
     assert told
     hearing.use(VadConfig(engine="energy"))
     assert type(hearing.detector(8000, told.append)) is EnergyVad

@@ -283,6 +283,58 @@ def test_tracebacks_are_kept(stream: io.StringIO) -> None:
     assert "ValueError: why" in json.loads(stream.getvalue())["traceback"]
 
 
+class Stopped(io.StringIO):
+    """A terminal that is stopped, until it is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.goes_on.wait()
+        return super().write(text)
+
+
+def test_nobody_waits_for_who_reads_the_log(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MAX_WAITING", 100)
+    terminal = Stopped()
+    handler = logs.configure(stream=terminal, aside=True)
+    log, changing = logging.getLogger("asterisk_ai"), ["as it was"]
+    with logs.call_scope("id-1"):
+        log.info("state %s", changing)
+        changing[0] = "as it became"
+        for number in range(200):
+            log.info("line %d", number)
+    assert terminal.getvalue() == ""
+    terminal.goes_on.set()
+    for _ in range(500):
+        if "line 90" in terminal.getvalue():
+            break
+        time.sleep(0.01)
+    try:
+        raise ValueError("why")
+    except ValueError:
+        log.exception("failed")
+    handler.close()
+    lines = terminal.getvalue().splitlines()
+    assert lines[0].endswith("INFO asterisk_ai [id-1] state ['as it was']")
+    lost = 200 - sum("] line " in line for line in lines)
+    assert 98 <= lost <= 101
+    assert sum(line.endswith(f"{lost} lines of this log are lost: nobody took them") for line in lines) == 1
+    assert lines[-1] == "ValueError: why"
+
+
+def test_the_log_of_a_stopped_terminal_does_not_keep_a_server_from_ending(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "CLOSE_SECONDS", 0.1)
+    terminal = Stopped()
+    handler = logs.configure(stream=terminal, aside=True)
+    logging.getLogger("asterisk_ai").info("a line")
+    handler.close()
+    terminal.goes_on.set()
+
+
 @pytest.mark.parametrize("abstract", [False, True])
 def test_systemd_is_told(tmp_path: Path, abstract: bool) -> None:
     name = f"@asterisk-ai-{tmp_path.name}-{time.monotonic_ns()}" if abstract else str(tmp_path / "notify")

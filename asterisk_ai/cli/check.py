@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asterisk_ai import __version__
-from asterisk_ai.agent import SpokenAgent
+from asterisk_ai.agent import Agent, SpokenAgent
 from asterisk_ai.cli.dialplan import Finding, inspect, print_findings
 from asterisk_ai.cli.provider_trial import quiet
 from asterisk_ai.cli.running import health
@@ -162,6 +162,8 @@ async def _engines(config: Config) -> AsyncIterator[Finding]:
         for name, state in lineup.readiness().items():
             yield Finding(state.ready, f"engine {name}{'' if state.ready else ': ' + state.reason}")
         for name, spoken in lineup.agents.items():
+            if unused := _unused_tools(spoken):
+                yield unused
             agent = spoken.otherwise if isinstance(spoken, SpokenAgent) else spoken
             if agent is None:
                 continue  # its readiness is all that can be known without the service's time
@@ -176,6 +178,21 @@ async def _engines(config: Config) -> AsyncIterator[Finding]:
                 yield Finding(False, f"agent {name}: {error}")
     finally:
         await lineup.close()
+
+
+def _unused_tools(agent: Agent | SpokenAgent) -> Finding | None:
+    """Where an agent may do something, and has no engine that knows of it."""
+    tools = dict(agent.config.tools)
+    names = [*(name for name, value in tools.items() if name != "http" and value), *(tools.get("http") or {})]
+    if not names or isinstance(agent, SpokenAgent) or agent.llm.uses_tools:
+        return None
+    engines = ", ".join(member.name for member in getattr(agent.llm, "members", ()))
+    lost = ", ".join(names)
+    return Finding(
+        None,
+        f"agent {agent.config.name}: nothing uses its tools ({lost}): the language model ({engines}) has none",
+        "take another one, such as openai, or do it by rules (agents.NAME.rules), which need no tools",
+    )
 
 
 async def _speech(tts: Any, text: str) -> float:

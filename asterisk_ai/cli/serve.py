@@ -36,7 +36,8 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
-    logs.configure(level=config.log.level, style=config.log.format, transcripts=config.log.transcripts)
+    log = config.log
+    logs.configure(level=log.level, style=log.format, transcripts=log.transcripts, aside=True)
 
     prepare_process()
     place: Place = arguments.worker

@@ -131,6 +131,16 @@ class Reader:
             return data[HEADER_BYTES:]
         return None
 
+    def frames(self, data: bytes) -> list[bytes]:
+        """The same for several frames, which a read brings that comes late; empty where ``data`` is anything else."""
+        count, rest = divmod(len(data), _FRAME_MESSAGE)
+        if rest or not self._between:
+            return []
+        for at, byte in enumerate(_FRAME_HEADER):
+            if data[at::_FRAME_MESSAGE].count(byte) != count:
+                return []
+        return [data[at + HEADER_BYTES : at + _FRAME_MESSAGE] for at in range(0, len(data), _FRAME_MESSAGE)]
+
     def _read(self, data: bytes, events: list[Event]) -> None:
         if self._buffer:
             data = self._buffer + data

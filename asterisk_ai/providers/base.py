@@ -190,6 +190,10 @@ ReplyPart = Say | Do | Remember
 class LanguageModel(Protocol):
     """Decides what the agent says and does. One instance an agent, shared by its calls."""
 
+    @property
+    def uses_tools(self) -> bool:
+        """Whether it offers the agent's ``tools`` to its model. Where not, ``asterisk-ai check`` tells who has some."""
+
     def reply(self, request: TurnRequest) -> AbstractAsyncContextManager[AsyncIterator[ReplyPart]]:
         """Open the answer to one turn; parts come in the order they are to be carried out."""
 

@@ -67,6 +67,8 @@ class DelaySpeechToText(_Delay):
 class DelayLanguageModel(_Delay):
     """Gives the same answer to everything, after ``seconds``."""
 
+    uses_tools = False
+
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
         super().__init__(settings)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import functools
 import json
 import ssl
 import time
@@ -85,19 +86,18 @@ class HttpService:
         self._base_url, self._headers, self._proxy = base_url, dict(headers), proxy
         self._seconds, self._connect_seconds = seconds, connect_seconds
         self._path = probe
-        self._limit = RateLimit(name, clock)
+        self.limit = RateLimit(name, clock)
+        """Of all requests to the service, those by other ways included."""
         self._http: httpx.AsyncClient | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._reason = "not started"
-        self.tls: ssl.SSLContext | None = None
-        """Made once, by :meth:`start`; None for a service without TLS."""
 
     async def start(self) -> None:
         """Open the connection. A service that is not there is no error: it is tried again, and readiness says so."""
         if self._http is not None:
             return
         wait = self._connect_seconds
-        self.tls = self.tls or await secure_context(self._base_url)
+        secure = await secure_context(self._base_url)
         self._http = httpx.AsyncClient(
             base_url=self._base_url,
             headers=self._headers,
@@ -105,7 +105,7 @@ class HttpService:
             limits=httpx.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=2 * KEEP_SECONDS),
             proxy=self._proxy,
             trust_env=False,
-            verify=self.tls or False,
+            verify=secure or False,
         )
         await self._probe()
         self._keeper = asyncio.create_task(self._keep(), name=f"{self._name} keeper")
@@ -123,18 +123,14 @@ class HttpService:
             await http.aclose()
 
     def readiness(self) -> Readiness:
-        problem = self._reason or self._limit.problem()
+        problem = self._reason or self.limit.problem()
         return Readiness(not problem, problem)
 
     def check(self) -> None:
         """Raise ProviderUnavailable where no request may be sent now."""
         if self._http is None:
             raise ProviderUnavailable(self._name, self._reason)
-        self._limit.check()
-
-    def refused(self, status: int, retry_after: str, body: bytes) -> ProviderError:
-        """As :meth:`RateLimit.refused`."""
-        return self._limit.refused(status, retry_after, body)
+        self.limit.check()
 
     async def _keep(self) -> None:
         failed = 0
@@ -169,7 +165,7 @@ class HttpService:
             async with self._http.stream("POST", path, **body) as response:
                 if response.status_code >= 300:
                     answer = await response.aread()
-                    raise self.refused(response.status_code, response.headers.get("retry-after", ""), answer)
+                    raise self.limit.refused(response.status_code, response.headers.get("retry-after", ""), answer)
                 yield response
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             raise ProviderUnavailable(self._name, told(error)) from error
@@ -181,11 +177,16 @@ class HttpService:
             raise ProviderUnavailable(self._name, self._reason) from error
 
 
+@functools.cache
+def _context() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
 async def secure_context(url: str) -> ssl.SSLContext | None:
-    """For TLS, where ``url`` wants it. Reading the certificates takes 20 ms and more: not on the loop."""
+    """For TLS, where ``url`` wants it: one for all. Reading the certificates takes 20 ms and more: not on the loop."""
     if not url.startswith(("https:", "wss:")):
         return None
-    return await asyncio.to_thread(httpx.create_ssl_context)
+    return await asyncio.to_thread(_context)
 
 
 def told(error: Exception) -> str:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import json
 import logging
+import queue
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import IO
 
 ROOT = "asterisk_ai"
+MAX_WAITING = 10_000
+"""Lines that are kept for somebody who takes none."""
+CLOSE_SECONDS = 2.0
 _FIELD = "transcript"
 _call_id: ContextVar[str] = ContextVar("asterisk_ai_call_id", default="")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "call_id", _FIELD, "taskName"}
@@ -88,20 +93,68 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
+class Aside(logging.Handler):
+    """Has another handler write on a thread of its own.
+
+    A terminal that is stopped, or a journal on a disk that stands still, would stop everybody's audio. What
+    does not fit in MAX_WAITING lines is lost, and the log says how much that was.
+    """
+
+    def __init__(self, handler: logging.Handler) -> None:
+        super().__init__()
+        self._handler = handler
+        self._waiting: queue.Queue[logging.LogRecord | None] = queue.Queue(MAX_WAITING)
+        self._lost = 0
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.msg, record.args = record.getMessage(), None  # what they refer to may be another's in a moment
+        try:
+            if self._lost:
+                text = f"{self._lost} lines of this log are lost: nobody took them"
+                self._waiting.put_nowait(logging.makeLogRecord({"name": __name__, "levelname": "WARNING", "msg": text}))
+                self._lost = 0
+            self._waiting.put_nowait(record)
+        except queue.Full:
+            self._lost += 1
+
+    def close(self) -> None:
+        """Write what waits, and leave it where nobody takes it."""
+        if self._thread.is_alive():
+            with suppress(queue.Full):
+                self._waiting.put(None, timeout=CLOSE_SECONDS)
+            self._thread.join(CLOSE_SECONDS)
+        super().close()
+
+    def _write(self) -> None:
+        while (record := self._waiting.get()) is not None:
+            self._handler.handle(record)
+
+
 def configure(
-    *, level: str = "info", style: str = "text", transcripts: bool = False, stream: IO[str] | None = None
+    *,
+    level: str = "info",
+    style: str = "text",
+    transcripts: bool = False,
+    stream: IO[str] | None = None,
+    aside: bool = False,
 ) -> logging.Handler:
     """Send the package's log to ``stream`` (standard error): ``style`` text or json. A second call replaces the first.
 
-    Other packages' warnings go the same way. Returns the handler, for tests.
+    Other packages' warnings go the same way. ``aside``: nobody who logs waits for it (:class:`Aside`). Returns the
+    handler, for tests.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler: logging.Handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    if aside:
+        handler = Aside(handler)
     handler.addFilter(CallFilter(transcripts=transcripts))
     handler.set_name(ROOT)
     root, ours = logging.getLogger(), logging.getLogger(ROOT)
     for old in [item for item in root.handlers if item.get_name() == ROOT]:
         root.removeHandler(old)
+        old.close()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     ours.setLevel(level.upper())
@@ -110,4 +163,6 @@ def configure(
 
 def _one_line(text: str) -> str:
     """A peer's bytes in a message must not begin a line of their own in the log."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -107,6 +107,17 @@ class AudioSocketConnection(asyncio.Protocol):
             if pcm is not None:
                 self._hear(pcm)
                 return
+            if frames := self._reader.frames(data):
+                self._hear_all(frames)
+                return
+        self._receive(data)
+
+    def _hear_all(self, frames: list[bytes]) -> None:
+        for pcm in frames:
+            if self._hear is not None:  # it may end the call
+                self._hear(pcm)
+
+    def _receive(self, data: bytes) -> None:
         try:
             events = self._reader.receive(data)
         except RemoteProtocolError as error:

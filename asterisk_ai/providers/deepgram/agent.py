@@ -6,9 +6,15 @@
       deepgram:
         api_key: ${DEEPGRAM_API_KEY}
         agent:
+          spare: false                    # true: connected before a caller comes, which the vendor charges for
           think: {type: open_ai, model: gpt-4o-mini, temperature: 0.3}
           listen: {type: deepgram, model: nova-3}
           speak: {type: deepgram, model: aura-2-thalia-en}     # its model: the agent's `voice` where that is set
+
+With ``spare`` the next call's connection is open before it comes. That is off unless it is asked for: the vendor
+charges for the time that a connection is open (so it is reported; the price list was not at hand), around the clock
+then, and counts it among those that are open at once (15 on the smallest plan, https://developers.deepgram.com/
+reference/api-rate-limits).
 
 Audio goes both ways as linear16 at the line's rate. Source: https://developers.deepgram.com/docs/voice-agent-message-flow
 and .../configure-voice-agent.
@@ -17,32 +23,36 @@ and .../configure-voice-agent.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.base import Readiness, RealtimeRequest
 from asterisk_ai.providers.deepgram.agent_session import DeepgramAgentSession
-from asterisk_ai.providers.deepgram.client import CLOSE_SECONDS, MAX_MESSAGE, NAME, Settings, broken
-from asterisk_ai.providers.http_service import HttpService, secure_context
+from asterisk_ai.providers.deepgram.client import MAX_MESSAGE, NAME, Settings, broken
+from asterisk_ai.providers.http_service import HttpService
+from asterisk_ai.providers.sockets import Keep, Sockets
 from asterisk_ai.providers.tools import Toolbox
 
 URL = "wss://agent.deepgram.com/v1/agent/converse"
 RATES = (8_000, 16_000, 24_000, 48_000)
 PING_SECONDS = 2.0
 """A service that stands still is found within twice this: it answers no ping."""
+KEEP = Keep(seconds=4.0, oldest=8.0)
+"""Nothing but ``Settings`` may come first, which say who calls: so a connection that waits cannot be kept by
+``KeepAlive``, and is replaced when one would be due (every 8 s). Source: /docs/agent-keep-alive."""
 _OWN: Mapping[str, Any] = {
     "url": URL,
     "listen": {"type": "deepgram", "model": "nova-3"},
     "think": {"type": "open_ai", "model": "gpt-4o-mini"},
     "speak": {"type": "deepgram", "model": "aura-2-thalia-en"},
+    "spare": False,
     "extra": {},
 }
 _RULES = (
@@ -77,23 +87,31 @@ class DeepgramAgent:
             proxy=self._settings.proxy,
             probe="projects",
         )
-        self._secure: ssl.SSLContext | None = None
-        self._open: set[ClientConnection] = set()
+        self._sockets = Sockets(
+            NAME,
+            own["url"],
+            keep=KEEP if own["spare"] else None,
+            headers=self._settings.headers,
+            max_message=MAX_MESSAGE,
+            connect_seconds=self._settings.connect_seconds,
+            proxy=self._settings.proxy,
+            ping_seconds=PING_SECONDS,
+            limit=self._service.limit,
+        )
 
     async def start(self) -> None:
         """Find out how the service is, and keep doing so; each call has a connection of its own."""
-        self._secure = self._secure or await secure_context(self._settings.own["url"])
         await self._tools.start()
-        await self._service.start()
+        await asyncio.gather(self._service.start(), self._sockets.start())
 
     async def stop(self) -> None:
+        await self._sockets.stop()
         await self._service.stop()
         await self._tools.stop()
-        for connection in tuple(self._open):
-            await connection.close()
 
     def readiness(self) -> Readiness:
-        return self._service.readiness()
+        state = self._service.readiness()
+        return self._sockets.readiness() if state.ready else state
 
     @asynccontextmanager
     async def open(self, request: RealtimeRequest) -> AsyncIterator[DeepgramAgentSession]:
@@ -101,10 +119,8 @@ class DeepgramAgent:
         if request.rate not in RATES:
             raise ProviderRejected(NAME, f"has no audio at {request.rate} Hz")
         self._service.check()
-        connection = await self._connected()
-        self._open.add(connection)
+        connection = await self._sockets.begin(partial(self._set_up, request))
         try:
-            await self._set_up(connection, request)
             session = DeepgramAgentSession(connection, request, self._tools)
             tasks = [
                 asyncio.create_task(session.write(), name=f"{NAME} writer"),
@@ -118,37 +134,9 @@ class DeepgramAgent:
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await session.close()
         finally:
-            self._open.discard(connection)
-            with contextlib.suppress(TimeoutError, ConnectionClosed, OSError):
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await connection.close()
+            self._sockets.leave(connection)
 
-    async def _connected(self) -> ClientConnection:
-        settings = self._settings
-        try:
-            return await connect(
-                settings.own["url"],
-                additional_headers=settings.headers,
-                compression=None,
-                ssl=self._secure,
-                proxy=settings.proxy,
-                open_timeout=settings.connect_seconds,
-                close_timeout=CLOSE_SECONDS,
-                ping_interval=PING_SECONDS,
-                ping_timeout=PING_SECONDS,
-                max_size=MAX_MESSAGE,
-                process_exception=lambda error: error,
-            )
-        except InvalidStatus as error:
-            after = error.response.headers.get("Retry-After", "")
-            body = bytes(error.response.body or b"")
-            raise self._service.refused(error.response.status_code, after, body) from error
-        except TimeoutError as error:
-            raise ProviderUnavailable(NAME, "no connection in time") from error
-        except (WebSocketException, OSError, EOFError) as error:
-            raise ProviderUnavailable(NAME, f"no connection: {error!r}"[:300]) from error
-
-    async def _set_up(self, connection: ClientConnection, request: RealtimeRequest) -> None:
+    async def _set_up(self, request: RealtimeRequest, connection: ClientConnection) -> None:
         """Nothing may be sent before ``Welcome``, and nothing but ``Settings`` before ``SettingsApplied``."""
         try:
             async with asyncio.timeout(self._settings.seconds):

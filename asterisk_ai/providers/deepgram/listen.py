@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, ConnectionClosedOK
 
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.base import Hints, Readiness, Transcript, Word, ignore
-from asterisk_ai.providers.deepgram.client import NAME, Settings, Sockets, broken, read
+from asterisk_ai.providers.deepgram.client import NAME, Settings, broken, read, sockets
 
 RATES = (8_000, 16_000, 24_000, 48_000)
 """linear16 of any rate is taken as it is: what comes from the line is sent untouched."""
@@ -37,7 +38,7 @@ class DeepgramSpeechToText:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = Settings(settings, "listen", _OWN)
-        self._sockets = Sockets(self._settings, "/listen", self._query(RATES[0], "en-US"))
+        self._sockets = sockets(self._settings, self._query(RATES[0], "en-US"))
 
     @property
     def sample_rates(self) -> Sequence[int]:
@@ -73,7 +74,7 @@ class DeepgramSpeechToText:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._sockets.leave(connection)
 
-    def _query(self, rate: int, language: str) -> dict[str, Any]:
+    def _query(self, rate: int, language: str) -> str:
         own = self._settings.own
         spoken = own["language"] or (language if language in _REGIONAL else language.partition("-")[0])
         query = {
@@ -88,7 +89,8 @@ class DeepgramSpeechToText:
             "keyterm": [str(term) for term in own["keyterms"]],
             **own["extra"],
         }
-        return {key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()}
+        told = {key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()}
+        return urlencode(told, doseq=True)
 
 
 class _Utterance:

@@ -155,6 +155,11 @@ class LanguageModelChain(Chain):
         super().__init__(members, limits, listener)
         self._switching = switching
 
+    @property
+    def uses_tools(self) -> bool:
+        """Whether one of them does. An engine that does not say so does not."""
+        return any(getattr(member.engine, "uses_tools", False) for member in self.members)
+
     def hints(self, memory: Mapping[str, Any]) -> Hints:
         hints: Hints = self.first().engine.hints(memory)
         return hints

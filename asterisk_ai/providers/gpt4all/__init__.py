@@ -62,6 +62,8 @@ class Gpt4All:
     Satisfies :class:`~asterisk_ai.providers.base.LanguageModel`. It has no tools: what it may do, rules do better.
     """
 
+    uses_tools = False
+
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any], pool: WorkerPool | None = None) -> None:
         for key in settings:
             if key not in _KNOWN:

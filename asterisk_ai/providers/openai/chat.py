@@ -31,6 +31,8 @@ class OpenAIChat:
     :param agent: ``prompt``, ``language`` and ``tools`` of the agent.
     """
 
+    uses_tools = True
+
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
         known = {"model": "gpt-4o-mini", "temperature": 0.3, "max_tokens": 300, "extra": None}
         self._settings = Settings(settings, "chat", known)

@@ -10,6 +10,7 @@
         voice: marin                        # or the agent's `voice`
         transcription: gpt-4o-mini-transcribe
         turn_detection: {type: server_vad, silence_duration_ms: 500}    # or {type: semantic_vad, eagerness: high}
+        spare: true                         # the next call's connection is open before it comes
 
 Calls of 8 kHz are carried as ``audio/pcmu``: G.711 is what the telephone line has anyhow, nothing is resampled, and
 it is a sixth of the bytes of ``audio/pcm``, which the service has at 24 kHz only. Wideband calls take the latter.
@@ -28,22 +29,27 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.base import Readiness, RealtimeRequest
 from asterisk_ai.providers.openai.client import Client, Settings
 from asterisk_ai.providers.openai.realtime_session import NAME, OpenAIRealtimeSession, closed
+from asterisk_ai.providers.sockets import Keep, Sockets
 from asterisk_ai.providers.tools import Toolbox
 
 FORMATS: Mapping[int, Mapping[str, Any]] = {8000: {"type": "audio/pcmu"}, 24_000: {"type": "audio/pcm", "rate": 24_000}}
 MAX_MESSAGE = 4 * 1024 * 1024
 """The longest audio delta is far below this."""
-CLOSE_SECONDS = 0.5
+KEEP = Keep(seconds=5.0, oldest=300.0)
+"""A session ends after 60 minutes: a call that gets a connection which waited has nearly all of them. A connection
+costs nothing, responses do. Source: https://platform.openai.com/docs/guides/realtime-conversations (session
+lifecycle), .../realtime-costs. How long an idle one is let alone is not told; hence the pings."""
 _RULES = (
     "You are on the telephone. Answer in one or two short sentences. If you did not understand the caller, say so and "
     "ask again."
@@ -65,6 +71,7 @@ class OpenAIRealtime:
             "transcription": "gpt-4o-mini-transcribe",
             "turn_detection": None,
             "session": None,
+            "spare": True,
         }
         self._settings = Settings(settings, "", known, NAME)
         own = self._settings.own
@@ -76,21 +83,34 @@ class OpenAIRealtime:
         self._voice = str(agent.get("voice") or own["voice"])
         self._language = str(agent.get("language") or "en-US")
         self._tools = Toolbox(agent.get("tools") or {}, f"agents.{agent.get('name') or '?'}.tools")
-        self._open: set[ClientConnection] = set()
+        self._query = urlencode({"model": own["model"]})
+        authorization = {"Authorization": f"Bearer {self._settings.api_key}"} if self._settings.api_key else {}
+        self._sockets = Sockets(
+            NAME,
+            f"ws{self._settings.base_url.removeprefix('http')}realtime",
+            keep=KEEP if own["spare"] else None,
+            headers={**self._settings.headers, **authorization},
+            max_message=MAX_MESSAGE,
+            query=self._query,
+            connect_seconds=self._settings.connect_seconds,
+            proxy=self._settings.proxy,
+            limit=self._client.limit,
+        )
 
     async def start(self) -> None:
         """Find out how the service is, and keep doing so; each call has a connection of its own."""
         await self._tools.start()
-        await self._client.start()
+        await asyncio.gather(self._client.start(), self._sockets.start())
 
     async def stop(self) -> None:
+        await self._sockets.stop()
         await self._client.stop()
         await self._tools.stop()
-        for connection in tuple(self._open):
-            await connection.close()
 
     def readiness(self) -> Readiness:
-        return self._client.readiness()
+        """Also whether the service lets us have a connection for the model, where one is kept for the next call."""
+        state = self._client.readiness()
+        return self._sockets.readiness() if state.ready else state
 
     @asynccontextmanager
     async def open(self, request: RealtimeRequest) -> AsyncIterator[OpenAIRealtimeSession]:
@@ -98,10 +118,8 @@ class OpenAIRealtime:
         if request.rate not in FORMATS:
             raise ProviderRejected(NAME, f"has no audio at {request.rate} Hz")
         self._client.check()
-        connection = await self._connected()
-        self._open.add(connection)
+        connection = await self._sockets.begin(partial(self._set_up, request), self._query)
         try:
-            await self._set_up(connection, request)
             session = OpenAIRealtimeSession(connection, request, self._tools)
             writing = asyncio.create_task(session.write(), name=f"{NAME} writer")
             try:
@@ -112,39 +130,9 @@ class OpenAIRealtime:
                     await writing
                 await session.close()
         finally:
-            self._open.discard(connection)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await connection.close()
+            self._sockets.leave(connection)
 
-    async def _connected(self) -> ClientConnection:
-        settings = self._settings
-        url = f"ws{settings.base_url.removeprefix('http')}realtime?{urlencode({'model': settings.own['model']})}"
-        headers = dict(settings.headers)
-        if settings.api_key:
-            headers["Authorization"] = f"Bearer {settings.api_key}"
-        try:
-            return await connect(
-                url,
-                additional_headers=headers,
-                compression=None,  # base64 of speech does not shrink, and it would be tried 50 times a second
-                open_timeout=settings.connect_seconds,
-                close_timeout=CLOSE_SECONDS,
-                ping_interval=None,  # the session asks by itself, and an answer to that says more
-                max_size=MAX_MESSAGE,
-                proxy=settings.proxy,
-                ssl=self._client.tls,
-            )
-        except InvalidStatus as error:
-            response = error.response
-            retry_after = response.headers.get("Retry-After", "")
-            raise self._client.refused(response.status_code, retry_after, bytes(response.body or b"")) from error
-        except TimeoutError as error:
-            raise ProviderUnavailable(NAME, "no connection in time") from error
-        except (WebSocketException, OSError, EOFError) as error:
-            raise ProviderUnavailable(NAME, f"no connection: {error!r}") from error
-
-    async def _set_up(self, connection: ClientConnection, request: RealtimeRequest) -> None:
+    async def _set_up(self, request: RealtimeRequest, connection: ClientConnection) -> None:
         """``session.update``, and the service's agreement to it. Raises ProviderError."""
         wanted = self._session(request)
         try:

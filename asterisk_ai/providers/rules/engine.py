@@ -51,6 +51,8 @@ class Rules:
     :raises ConfigError: the rules cannot be carried out; with the key's path.
     """
 
+    uses_tools = False
+
     def __init__(
         self,
         settings: Mapping[str, Any],
