@@ -5,9 +5,9 @@
     scripts/measure_asterisk.py share [--calls 20]
     scripts/measure_asterisk.py interruptions [--set 1] [--parallel 4]
 
-The sample dialplan and the embedded default; human prompts in one call at a time, engines of a set delay, or the battery
-of interruptions.py, judged as interrupted_calls.py says. As root, with the Asterisk of scripts/get_asterisk.sh; on a
-quiet machine. scripts/measure_turns.py measures the same without an Asterisk.
+The sample dialplan and the embedded default; human prompts in one call at a time, engines of a set delay, or the
+battery of interruptions.py, judged as interrupted_calls.py says. As root, with the Asterisk of
+scripts/get_asterisk.sh; on a quiet machine. scripts/measure_turns.py measures the same without an Asterisk.
 """
 
 from __future__ import annotations
