@@ -14,13 +14,13 @@ from typing import Any
 from asterisk_ai.agent import SpokenAgent
 from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
 from asterisk_ai.audio.resample import Resampler
-from asterisk_ai.audio.vad import Onset
+from asterisk_ai.audio.vad import Offset, Onset
 from asterisk_ai.call import Call
 from asterisk_ai.dialog import realtime as turn
 from asterisk_ai.dialog.events import DigitDialled, HungUp, Leave, Timer, VoiceOffset, VoiceOnset
 from asterisk_ai.dialog.state import Phase
 from asterisk_ai.errors import ProviderError, ProviderUnavailable
-from asterisk_ai.leg import Connection, Leg
+from asterisk_ai.leg import Connection, Detector, Leg, by_level
 from asterisk_ai.providers.base import (
     AgentAudio,
     AgentText,
@@ -74,8 +74,9 @@ class RealtimeCall(Leg):
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
+        detector: Detector = by_level,
     ) -> None:
-        super().__init__(session, connection, metrics, clock=clock)
+        super().__init__(session, connection, metrics, clock=clock, detector=detector)
         self.agent = agent
         self._store = store
         config = agent.config
@@ -230,8 +231,10 @@ class RealtimeCall(Leg):
         resumed = any(record.role == "agent" for record in self.session.history)
         connection, agent = self._connection, self.agent.otherwise
         self._heir = Call(
-            self.session, agent, connection, self._store, self._metrics, clock=self._clock, resumed=resumed
-        )
+            self.session, agent, connection, self._store, self._metrics, clock=self._clock, detector=self._detector,
+            resumed=resumed,
+        )  # fmt: skip
+        self._vad.close()
         self._heir.on_begin(self.rate)
 
     def _release(self) -> None:
@@ -377,12 +380,15 @@ class RealtimeCall(Leg):
                 self._service.feed(self._input.push(pcm))
             else:
                 self._keep(pcm)
-            voice = self._vad.push_level(level, duration(len(pcm), self.rate), now) if not self._gates else None
+            voice = self._vad.hear(pcm, level, now) if not self._gates else None
             if voice is not None:
-                self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
+                self._voice(voice)
         except Exception:
             logger.exception("the call failed", extra={"call_id": self.session.call_id})
             self._fall_back()
+
+    def _voice(self, voice: Onset | Offset) -> None:
+        self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
 
     def _keep(self, pcm: bytes) -> None:
         self._kept.append(pcm)

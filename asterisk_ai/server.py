@@ -284,9 +284,9 @@ class Server:
         for name in (session.agent, self.config.default_agent):
             if name in self._lineup.agents:
                 agent = self._lineup.agents[name]
-                if isinstance(agent, SpokenAgent):
-                    return RealtimeCall(session, agent, connection, self.store, self.metrics)
                 detector = self.hearing.detector
+                if isinstance(agent, SpokenAgent):
+                    return RealtimeCall(session, agent, connection, self.store, self.metrics, detector=detector)
                 return Call(session, agent, connection, self.store, self.metrics, detector=detector)
             if name in diagnostic.AGENTS:
                 return diagnostic.AGENTS[name](session, connection)

@@ -16,10 +16,16 @@ from hypothesis import strategies as st
 from asterisk_ai.audio.levels import dbov
 from asterisk_ai.audio.speech import CHUNK, CONTEXT, MANY, Finished, Floats, SpeechMeter, SpeechParams, SpeechVad
 from asterisk_ai.audio.vad import EnergyVad, Offset, Onset
+from asterisk_ai.call import Call
+from asterisk_ai.config import parse
 from asterisk_ai.config.schema import VadConfig
 from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.hearing import Hearing
 from asterisk_ai.providers import silero
+from asterisk_ai.realtime_call import RealtimeCall
+from asterisk_ai.server import Server
+from asterisk_ai.session.model import CallSession, new_call_id
+from asterisk_ai.transport.audiosocket import AudioSocketConnection
 
 SPEECH = sorted((Path(__file__).parent / "data" / "speech").glob("*.wav"))
 FRAME = 0.02
@@ -287,3 +293,31 @@ def test_a_server_hears_with_the_model_as_configured(model: silero.SileroModel) 
     assert type(hearing.detector(8000, told.append)) is EnergyVad
     assert hearing.status() == {"engine": "energy", "problem": ""}
     hearing.close()
+
+
+@pytest.mark.parametrize(("engine", "kind"), [("silero", SpeechVad), ("energy", EnergyVad)])
+def test_calls_of_both_kinds_are_heard_as_configured(engine: str, kind: type[EnergyVad]) -> None:
+    text = f"""
+        http: false
+        store: {{backend: memory}}
+        vad: {{engine: {engine}}}
+        default_agent: turns
+        pipelines:
+          offline: {{stt: pocketsphinx, llm: rules, tts: espeak}}
+          spoken: {{realtime: openai_realtime}}
+        providers: {{openai_realtime: {{api_key: x}}}}
+        agents: {{turns: {{rules: {{intents: {{hi: {{say: hello, answer: Hello.}}}}}}}}, spoken: {{pipeline: spoken}}}}
+        """
+    server = Server(parse(text, environ={}))
+    for agent, expected in (("turns", Call), ("spoken", RealtimeCall)):
+        call = server._call(CallSession(new_call_id(), agent), AudioSocketConnection(server.audiosocket))
+        assert type(call) is expected
+        call.on_begin(8000)
+        assert type(call._vad) is kind
+        heard = server.hearing._speech
+        if heard is not None:
+            call._vad.hear(sound(-20, 0.02), -20.0, 1.0)
+            assert heard._sounding == {call._vad}
+            call._cleaned_up()
+            assert heard._sounding == set()
+    server.hearing.close()
