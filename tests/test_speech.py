@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 from pathlib import Path
@@ -308,16 +309,20 @@ def test_calls_of_both_kinds_are_heard_as_configured(engine: str, kind: type[Ene
         providers: {{openai_realtime: {{api_key: x}}}}
         agents: {{turns: {{rules: {{intents: {{hi: {{say: hello, answer: Hello.}}}}}}}}, spoken: {{pipeline: spoken}}}}
         """
-    server = Server(parse(text, environ={}))
-    for agent, expected in (("turns", Call), ("spoken", RealtimeCall)):
-        call = server._call(CallSession(new_call_id(), agent), AudioSocketConnection(server.audiosocket))
-        assert type(call) is expected
-        call.on_begin(8000)
-        assert type(call._vad) is kind
-        heard = server.hearing._speech
-        if heard is not None:
-            call._vad.hear(sound(-20, 0.02), -20.0, 1.0)
-            assert heard._sounding == {call._vad}
-            call._cleaned_up()
-            assert heard._sounding == set()
-    server.hearing.close()
+
+    async def main() -> None:
+        server = Server(parse(text, environ={}))
+        for agent, expected in (("turns", Call), ("spoken", RealtimeCall)):
+            call = server._call(CallSession(new_call_id(), agent), AudioSocketConnection(server.audiosocket))
+            assert type(call) is expected
+            call.on_begin(8000)
+            assert type(call._vad) is kind
+            heard = server.hearing._speech
+            if heard is not None:
+                call._vad.hear(sound(-20, 0.02), -20.0, 1.0)
+                assert heard._sounding == {call._vad}
+                call._cleaned_up()
+                assert heard._sounding == set()
+        server.hearing.close()
+
+    asyncio.run(main())
