@@ -103,7 +103,8 @@ def step(state: TurnState, event: Event, now: float, params: TurnParams) -> Step
         case WordsPartial():
             return _partial(state, event, now, params)
         case TurnLikelihood():
-            current = state.utterance_open and not state.voice and event.utterance == state.utterance
+            pausing = state.utterance_open and not state.voice and event.utterance == state.utterance
+            current = pausing and event.paused_at == state.voice_end  # else it judges a pause that is over
             return (replace(state, likelihood=event.probability) if current else state), ()
         case WordsFinal():
             return _words(state, event, now, params)
