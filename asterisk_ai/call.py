@@ -12,7 +12,7 @@ from functools import partial
 
 from asterisk_ai.agent import Agent
 from asterisk_ai.audio.formats import duration
-from asterisk_ai.audio.vad import EnergyVad, Onset
+from asterisk_ai.audio.vad import Offset, Onset
 from asterisk_ai.dialog import turn
 from asterisk_ai.dialog.backchannel import phrases
 from asterisk_ai.dialog.deadlines import deadline
@@ -36,7 +36,7 @@ from asterisk_ai.dialog.events import (
 )
 from asterisk_ai.dialog.state import Phase
 from asterisk_ai.errors import ProviderError
-from asterisk_ai.leg import Connection, Leg
+from asterisk_ai.leg import Connection, Detector, Leg, by_level
 from asterisk_ai.playback.manager import PlaybackManager
 from asterisk_ai.providers.base import Transcript, TurnEnd
 from asterisk_ai.session.model import CallSession
@@ -64,14 +64,11 @@ class Call(Leg):
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
-        detector: Callable[[int, Callable[[Onset], None]], EnergyVad] = lambda rate, told: EnergyVad(rate),
+        detector: Detector = by_level,
         resumed: bool = False,
     ) -> None:
-        """``detector`` makes what finds the caller's speech in audio of a rate; it may tell of an onset between frames.
-        ``resumed``: somebody else has begun the call.
-        """
-        super().__init__(session, connection, metrics, clock=clock)
-        self._detector = detector
+        """``resumed``: somebody else has begun the call."""
+        super().__init__(session, connection, metrics, clock=clock, detector=detector)
         self.agent = agent
         self._store = store
         self._resumed = resumed or session.connects > 1
@@ -110,7 +107,6 @@ class Call(Leg):
 
     def _cleaned_up(self) -> None:
         self._preroll.clear()
-        self._vad.close()
         super()._cleaned_up()
 
     def _release(self) -> None:
@@ -125,10 +121,6 @@ class Call(Leg):
 
     # ---- MediaHandler -------------------------------------------------------
 
-    def on_begin(self, rate: int) -> None:
-        super().on_begin(rate)
-        self._vad = self._detector(rate, self._onset)
-
     def _heard(self, pcm: bytes, level: float, now: float) -> None:
         """A frame whose level is known. Never raises."""
         if self._closed.is_set():
@@ -139,27 +131,21 @@ class Call(Leg):
                 return
             vad = self._vad
             voice = vad.hear(pcm, level, now)
-            if vad.speaking or voice:
+            if vad.speaking:
                 self._voiced_until = vad.voiced_until
             if self._open is not None:
                 self._open.feed(pcm)
             else:
                 self._keep_preroll(pcm)
             if voice is not None:
-                self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
+                self._voice(voice)
         except Exception:
             logger.exception("the call failed", extra={"call_id": self.session.call_id})
             self._fall_back()
 
-    def _onset(self, voice: Onset) -> None:
-        """The detector has made up its mind between two frames."""
-
-        def begun() -> None:
-            self._voiced_until = self._vad.voiced_until
-            self._step(VoiceOnset(voice.at))
-
-        if not self._closed.is_set():
-            self._guard(begun)
+    def _voice(self, voice: Onset | Offset) -> None:
+        self._voiced_until = self._vad.voiced_until
+        self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
 
     def _gated(self, now: float) -> bool:
         """Whether this frame is not to be captured; a guard time ends by the clock alone."""

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from asterisk_ai.audio.levels import dbov
-from asterisk_ai.audio.vad import EnergyVad, Offset
+from asterisk_ai.audio.vad import EnergyVad, Offset, Onset
 from asterisk_ai.dialog.state import Phase
 from asterisk_ai.playback.manager import Sink
 from asterisk_ai.providers.fallback import Listener, Trouble, listening
@@ -28,6 +28,15 @@ GAP_SECONDS = 0.1
 _GAP_RECHECK = 0.02
 MAX_TROUBLES = 100
 """Failures of engines that are kept in the record of a call; the oldest go."""
+
+
+Detector = Callable[[int, Callable[[Onset], None]], EnergyVad]
+"""Makes what finds the caller's speech in audio of a rate; it may tell of an onset between frames."""
+
+
+def by_level(rate: int, told: Callable[[Onset], None]) -> EnergyVad:
+    """A :data:`Detector` that knows no more than how loud it is."""
+    return EnergyVad(rate)
 
 
 class Connection(Sink, Protocol):
@@ -63,6 +72,7 @@ class Leg(ABC):
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
+        detector: Detector = by_level,
     ) -> None:
         self.session = session
         self.rate = session.rate
@@ -77,6 +87,7 @@ class Leg(ABC):
         self._closed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._detector = detector
         self._vad = EnergyVad(8000)
         self._audio_at = 0.0
 
@@ -87,6 +98,10 @@ class Leg(ABC):
     @abstractmethod
     def _heard(self, pcm: bytes, level: float, now: float) -> None:
         """A frame whose level is known. Never raises."""
+
+    @abstractmethod
+    def _voice(self, voice: Onset | Offset) -> None:
+        """The caller begins or ends to speak."""
 
     @abstractmethod
     def _time_passed(self) -> None:
@@ -155,6 +170,7 @@ class Leg(ABC):
 
     def _cleaned_up(self) -> None:
         """The conversation is over, whatever ended it."""
+        self._vad.close()
         if self.session.sink is not None:
             self.session.sink.close()
 
@@ -174,13 +190,18 @@ class Leg(ABC):
 
     def on_begin(self, rate: int) -> None:
         self.rate = rate
-        self._vad = EnergyVad(rate)
+        self._vad = self._detector(rate, self._onset)
         if self.session.sink is not None:
             self.session.sink.on_digit = self.on_digit
         self._begun.set()
 
     def on_audio(self, pcm: bytes) -> None:
         self._heard(pcm, dbov(pcm), self._clock())
+
+    def _onset(self, voice: Onset) -> None:
+        """The detector has made up its mind between two frames."""
+        if not self._closed.is_set():
+            self._guard(lambda: self._voice(voice))
 
     @abstractmethod
     def on_digit(self, digit: str) -> None: ...

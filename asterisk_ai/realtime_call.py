@@ -12,15 +12,15 @@ from functools import partial
 from typing import Any
 
 from asterisk_ai.agent import SpokenAgent
-from asterisk_ai.audio.formats import duration
+from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
 from asterisk_ai.audio.resample import Resampler
-from asterisk_ai.audio.vad import Onset
+from asterisk_ai.audio.vad import Offset, Onset
 from asterisk_ai.call import Call
 from asterisk_ai.dialog import realtime as turn
 from asterisk_ai.dialog.events import DigitDialled, HungUp, Leave, Timer, VoiceOffset, VoiceOnset
 from asterisk_ai.dialog.state import Phase
 from asterisk_ai.errors import ProviderError, ProviderUnavailable
-from asterisk_ai.leg import Connection, Leg
+from asterisk_ai.leg import Connection, Detector, Leg, by_level
 from asterisk_ai.providers.base import (
     AgentAudio,
     AgentText,
@@ -54,6 +54,10 @@ SERVED_SECONDS = 60.0
 """An engine that had the call for so long is worth another try: services end sessions after their time."""
 
 
+FILL_SECONDS = 0.2
+"""Without a frame for so long the service gets silence: longer than frames are late on a bad line."""
+
+
 class RealtimeCall(Leg):
     """The thin shell around :mod:`asterisk_ai.dialog.realtime` for one connection.
 
@@ -70,8 +74,9 @@ class RealtimeCall(Leg):
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
+        detector: Detector = by_level,
     ) -> None:
-        super().__init__(session, connection, metrics, clock=clock)
+        super().__init__(session, connection, metrics, clock=clock, detector=detector)
         self.agent = agent
         self._store = store
         config = agent.config
@@ -84,6 +89,7 @@ class RealtimeCall(Leg):
         self._input = Resampler(8000, 8000)
         self._kept: deque[bytes] = deque()
         self._kept_seconds = 0.0
+        self._heard_until = 0.0  # the time up to which the service has audio
         self._wordless: dict[str, TurnRecord] = {}  # the caller's turns whose words have not come yet
         self._speaking = ""  # the newest of them
         self._utterances = 0
@@ -104,6 +110,7 @@ class RealtimeCall(Leg):
     async def _converse(self) -> None:
         speaking = self._spawn(self._speech.run())
         serving = self._spawn(self._served())
+        filling = self._spawn(self._fill())
         closed = asyncio.ensure_future(self._closed.wait())
         try:
             await asyncio.wait((closed, serving), return_when=asyncio.FIRST_COMPLETED)
@@ -113,8 +120,21 @@ class RealtimeCall(Leg):
             closed.cancel()
             if self._heir is None:
                 self._step(HungUp())
-            for task in (speaking, serving):
+            for task in (speaking, serving, filling):
                 task.cancel()
+
+    async def _fill(self) -> None:
+        """Lines may carry nothing while the caller is silent; services go by the audio, and would wait for ever."""
+        while self._heir is None:
+            try:
+                await asyncio.sleep(FILL_SECONDS)
+            except asyncio.CancelledError:
+                return
+            now = self._clock()
+            missing = now - self._heard_until
+            if self._service is not None and missing >= FILL_SECONDS:
+                self._heard_until = now
+                self._service.feed(self._input.push(bytes(SAMPLE_BYTES * round(min(missing, 1.0) * self.rate))))
 
     # ---- the services ----------------------------------------------------------
 
@@ -184,6 +204,7 @@ class RealtimeCall(Leg):
         self._speech.begin(rate)
         self._input = Resampler(self.rate, rate)
         self._service, self._patience = session, patience
+        self._heard_until = max(self._heard_until, self._clock() - FILL_SECONDS)
         patience.reschedule(None)  # from here on the state says how long to wait
         while self._kept:
             session.feed(self._input.push(self._kept.popleft()))
@@ -210,8 +231,10 @@ class RealtimeCall(Leg):
         resumed = any(record.role == "agent" for record in self.session.history)
         connection, agent = self._connection, self.agent.otherwise
         self._heir = Call(
-            self.session, agent, connection, self._store, self._metrics, clock=self._clock, resumed=resumed
-        )
+            self.session, agent, connection, self._store, self._metrics, clock=self._clock, detector=self._detector,
+            resumed=resumed,
+        )  # fmt: skip
+        self._vad.close()
         self._heir.on_begin(self.rate)
 
     def _release(self) -> None:
@@ -350,19 +373,22 @@ class RealtimeCall(Leg):
         if self._closed.is_set() or self._heir is not None:
             return
         try:
-            self._audio_at = now
+            self._audio_at = self._heard_until = now
             if self._gates:
                 pcm = bytes(len(pcm))  # the service's clock goes by the audio
             if self._service is not None:
                 self._service.feed(self._input.push(pcm))
             else:
                 self._keep(pcm)
-            voice = self._vad.push_level(level, duration(len(pcm), self.rate), now) if not self._gates else None
+            voice = self._vad.hear(pcm, level, now) if not self._gates else None
             if voice is not None:
-                self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
+                self._voice(voice)
         except Exception:
             logger.exception("the call failed", extra={"call_id": self.session.call_id})
             self._fall_back()
+
+    def _voice(self, voice: Onset | Offset) -> None:
+        self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
 
     def _keep(self, pcm: bytes) -> None:
         self._kept.append(pcm)

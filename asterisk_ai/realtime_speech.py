@@ -22,6 +22,10 @@ MAX_WAITING_SECONDS = 300.0
 """Speech that may wait to be played: services make it faster than it is played. What comes beyond is dropped."""
 
 
+FIRST_PIECE_SECONDS = 1.0
+"""Of an answer that is played as files. Each next one is twice as long: speech is made faster than it is played."""
+
+
 @dataclass(slots=True)
 class _Piece:
     """One message of the agent's: its words, and its audio so far in samples at the line's rate."""
@@ -60,6 +64,7 @@ class RealtimeSpeech:
         self._made = True  # nothing more is coming for now
         self._record: TurnRecord | None = None
         self._end_piece = getattr(sink, "end_piece", None)
+        self._in_piece, self._piece_seconds = 0, FIRST_PIECE_SECONDS
 
     def begin(self, rate: int) -> None:
         """A service has the call; its audio is at ``rate``."""
@@ -121,14 +126,23 @@ class RealtimeSpeech:
             while self._waiting:
                 pcm = self._waiting.popleft()
                 await self._sink.send(pcm)
+                await self._cut(len(pcm) // SAMPLE_BYTES)
             if self._made and self._record is not None:
                 if self._end_piece is not None:
                     await self._end_piece()
+                self._in_piece, self._piece_seconds = 0, FIRST_PIECE_SECONDS
                 await self._sink.drained()
                 if self._finished():
                     self._account(interrupted=False)
                     self._played()
             await self._wake.wait()
+
+    async def _cut(self, samples: int) -> None:
+        """Where audio is played as files: begin before all of the answer is there."""
+        self._in_piece += samples
+        if self._end_piece is not None and self._in_piece >= self._piece_seconds * self._sink.rate:
+            self._in_piece, self._piece_seconds = 0, 2 * self._piece_seconds
+            await self._end_piece()
 
     def _finished(self) -> bool:
         """Whether all was played; not where it was stopped, or the call is gone before that."""

@@ -246,7 +246,7 @@ class Server:
             await lineup.close()
             return problem
         old, self._lineup, self.config = self._lineup, lineup, config
-        self.hearing.use(config.vad)
+        await self.hearing.change(config.vad)
         self._group.create_task(old.retire())
         logger.info("configuration %s is in use for new calls", config.source or "packaged")
         return ""
@@ -284,9 +284,9 @@ class Server:
         for name in (session.agent, self.config.default_agent):
             if name in self._lineup.agents:
                 agent = self._lineup.agents[name]
-                if isinstance(agent, SpokenAgent):
-                    return RealtimeCall(session, agent, connection, self.store, self.metrics)
                 detector = self.hearing.detector
+                if isinstance(agent, SpokenAgent):
+                    return RealtimeCall(session, agent, connection, self.store, self.metrics, detector=detector)
                 return Call(session, agent, connection, self.store, self.metrics, detector=detector)
             if name in diagnostic.AGENTS:
                 return diagnostic.AGENTS[name](session, connection)

@@ -32,7 +32,8 @@ LONGEST_GAP = 1.0
 SETTLED = 0.25
 """What is heard so long after a decision for silence is another reply: endpointing alone takes that time."""
 HELD, RESUMED, STOPPED = "holding", "no interruption", "the agent was interrupted"
-LONG = " ".join(["This answer is long, so that there is time enough to interrupt it in the middle."] * 5)
+LONG = " ".join(["This answer goes on for so long that there is time enough to interrupt it in the middle of it."] * 5)
+"""Without a pause where the sounds come."""
 _LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) \w+ \S+ \[([0-9a-f-]{36})\] (.*)")
 
 
@@ -89,7 +90,7 @@ class Interrupter(Caller):
         if sound.true and stopped is not None:
             held = max(at for at, text in log if text.startswith(HELD) and at <= stopped)
             spoken = [at for at, loud in self.heard if loud and at <= held + SETTLED]
-            silence = spoken[-1] - self.began
+            silence = max(0.0, spoken[-1] - self.began)
             late = tuple(at - held for at in spoken if at > held)
         loud = [self.began, *(at for at, loud in self.heard if loud and at > self.began), self.ended + AFTER]
         gap = max(after - before for before, after in pairwise(loud))

@@ -5,8 +5,8 @@
     scripts/measure_asterisk.py share [--calls 20]
     scripts/measure_asterisk.py interruptions [--set 1] [--parallel 4]
 
-The sample dialplan and the embedded default; human prompts in one call at a time, or the battery of interruptions.py.
-As root, with the Asterisk of
+The sample dialplan and the embedded default; human prompts in one call at a time, engines of a set delay, or the
+battery of interruptions.py, judged as interrupted_calls.py says. As root, with the Asterisk of
 scripts/get_asterisk.sh; on a quiet machine. scripts/measure_turns.py measures the same without an Asterisk.
 """
 
@@ -136,7 +136,8 @@ def judged(
     edges = [begin, *(edge for stretch in spoken for edge in stretch), min(length, end + AFTER)]
     gap = max(after - before for before, after in zip(edges[::2], edges[1::2], strict=True))
     stopped = any(text.startswith(STOPPED) for _, text in log)
-    silence = next((last - begin for first, last in speech(heard, HEARD, gap=SETTLED) if last > begin), None)
+    after = [stretch for stretch in speech(heard, HEARD, gap=SETTLED) if stretch[1] > begin]
+    silence = after[0][1] - begin if after and after[0][0] <= begin + SETTLED else 0.0
     texts = tuple(text for _, text in log)
     return Outcome(sound, stopped, gap, silence if sound.true and stopped else None, None, texts)
 

@@ -151,8 +151,7 @@ class Asload:
         told: dict[str, Any] = json.loads(done.stdout)
         late = {name: value / 1000 for name, value in (told.get("grid20_us") or told["lat_us"]).items()}
         # A lost frame puts all later ones of its call 20 ms behind; less than that were under way at the window's end.
-        missing = max(0, told["expected"] - told["got"]) if late["max"] >= PTIME_MS else 0
-        lost = told["lost"] if mode == "echo" else missing
+        lost = told["lost"] if mode == "echo" else max(0, told["expected"] - told["got"]) * (late["max"] >= PTIME_MS)
         return Run(
             told["srv"]["cpu_ms_per_call_s"], told["srv"]["rss_per_call_kb"], late["p50"], late["p99"], late["p999"],
             late["max"], told.get("gaps40", 0), lost, told["closed_early"] + told["conn_fail"],

@@ -3,7 +3,8 @@
 
     scripts/measure_turns.py response SOUNDS     human prompts, embedded default
     scripts/measure_turns.py share               engines of a set delay, with 1 and with 50 calls
-    scripts/measure_turns.py interruptions SOUNDS    the battery of interruptions.py
+    scripts/measure_turns.py interruptions SOUNDS [--set 1] [--parallel 4]
+                                                 the battery of interruptions.py, judged as interrupted_calls.py says
 
 SOUNDS is Asterisk's folder of English prompts (sounds/en_US_f_Allison below the
 tree of scripts/get_asterisk.sh). Each prints medians and p95; run it on a quiet

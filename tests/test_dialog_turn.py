@@ -417,6 +417,30 @@ def test_the_longer_a_backchannel_the_surer_it_must_be(until: float, confidence:
     assert (StopReply(2, "barge_in") in actions) is taken
 
 
+def test_a_hum_interrupts_nobody_however_long_and_doubtful() -> None:
+    talk = interrupted(4.58)
+    assert talk.at(5.0, WordsFinal(2, "mm", accepted=False, confidence=0.0)) == [ResumeReply(2, "backchannel")]
+
+
+@pytest.mark.parametrize(("confidence", "seconds"), [(0.9, 0.96), (0.6, 0.84)])
+def test_a_backchannel_that_is_certain_may_be_drawn_out(confidence: float, seconds: float) -> None:
+    talk = speaking()
+    talk.at(4.06, VoiceOnset(4.0))
+    talk.fire(4.14, voiced_until=4.14)
+    talk.at(4.5, WordsPartial(2, "okay okay", confidence=confidence))
+    assert talk.fire(4.0 + seconds - 0.02, voiced_until=4.0 + seconds - 0.02) == []
+    assert talk.fire(4.0 + seconds, voiced_until=4.0 + seconds) == [StopReply(2, "barge_in")]
+
+
+def test_the_agent_goes_on_soon_after_a_certain_backchannel() -> None:
+    talk = speaking()
+    talk.at(4.06, VoiceOnset(4.0))
+    talk.fire(4.14, voiced_until=4.14)
+    talk.at(4.4, WordsPartial(2, "okay"))
+    talk.at(4.46, VoiceOffset(4.3))
+    assert talk.due == pytest.approx(4.46)
+
+
 def test_speech_that_was_not_understood_but_is_too_long_for_a_cough_takes_the_turn() -> None:
     talk = interrupted(4.5)
     assert talk.at(4.9, WordsFinal(2, "", accepted=False)) == [

@@ -25,8 +25,8 @@ from asterisk_ai.session.model import CallSession
 
 LIMIT = 0.7  # less than the pause (0.8 s) after which the simulated caller takes the agent to have finished
 ENDPOINT = 0.3
-AT_ONCE = 14
-"""Calls at a time: more than that, and this very machine is what keeps callers waiting."""
+AT_ONCE = 28
+"""Calls at a time: many more than that, and this very machine is what keeps callers waiting."""
 ROUNDS = 3
 """Who was kept waiting by a machine with other work is called again."""
 COMMON = "slow silent hang close reset 401 429 429-after 500 malformed empty".split()

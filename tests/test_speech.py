@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,16 @@ from hypothesis import strategies as st
 from asterisk_ai.audio.levels import dbov
 from asterisk_ai.audio.speech import CHUNK, CONTEXT, MANY, Finished, Floats, SpeechMeter, SpeechParams, SpeechVad
 from asterisk_ai.audio.vad import EnergyVad, Offset, Onset
+from asterisk_ai.call import Call
+from asterisk_ai.config import parse
 from asterisk_ai.config.schema import VadConfig
 from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.hearing import Hearing
 from asterisk_ai.providers import silero
+from asterisk_ai.realtime_call import RealtimeCall
+from asterisk_ai.server import Server
+from asterisk_ai.session.model import CallSession, new_call_id
+from asterisk_ai.transport.audiosocket import AudioSocketConnection
 
 SPEECH = sorted((Path(__file__).parent / "data" / "speech").glob("*.wav"))
 FRAME = 0.02
@@ -193,6 +202,82 @@ def test_a_model_that_is_stuck_is_not_waited_for() -> None:
     assert ear.all(Onset)[0][1] < expected + 0.3
     assert ear.all(Offset)
 
+    assert ear.meter is not None
+    assert not ear.meter.broken, "it may only be slow"
+
+
+def test_a_model_that_is_stuck_for_long_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    goes_on = threading.Event()
+
+    def stuck(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+        goes_on.wait(30)
+        return np.zeros(len(samples), np.float32), state
+
+    async def main() -> None:
+        models = iter([stuck, by_loudness])
+        hearing = Hearing(VadConfig(), lambda: next(models))
+        told: list[Onset] = []
+        vad = hearing.detector(8000, told.append)
+        for number in range(150):
+            vad.hear(sound(-20, FRAME), -20.0, number * FRAME)
+            hearing.flush(number * FRAME)
+        assert hearing.status() == {"engine": "energy", "problem": "the model has not answered for 2 s"}
+        assert type(hearing.detector(8000, told.append)) is EnergyVad, "new calls"
+        assert vad.speaking
+        await hearing.change(VadConfig())
+        assert hearing.status() == {"engine": "silero", "problem": ""}
+        vad = hearing.detector(8000, told.append)
+        for number in range(200, 300):
+            vad.hear(sound(-20, FRAME), -20.0, number * FRAME)
+            hearing.flush(number * FRAME)
+            await asyncio.sleep(0.001)
+        assert vad.speaking
+        assert vad.state.any(), "judged by another thread: the old one is still at it"
+        hearing.close()
+
+    began = time.monotonic()
+    asyncio.run(main())
+    assert time.monotonic() - began < 10, "nobody waits for the run"
+    goes_on.set()
+
+
+def no_speech(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+    return np.zeros(len(samples), np.float32), state
+
+
+def test_lines_that_carry_nothing_in_silence_do_not_get_around_the_model() -> None:
+    ear = Ear(no_speech)
+    for _ in range(5):
+        ear.hear(sound(-20, 0.3))
+        ear.now += 1.0  # no frames
+    assert ear.all(Onset) == []
+    by_level = Ear(None)
+    for _ in range(5):
+        by_level.hear(sound(-20, 0.04))
+        by_level.now += 1.0
+    assert by_level.all(Onset) == [], "each too short for itself"
+
+
+def test_callers_whose_line_carries_nothing_do_not_count_as_speaking(model: silero.SileroModel) -> None:
+    meter = SpeechMeter(Finished(model))
+    ears = [Ear(meter).hear(sound(-20, 0.3)) for _ in range(MANY)]
+    assert meter.many
+    for later in (1.5, 3.0):
+        meter.flush(ears[0].now + later)
+    assert not meter.many
+
+
+@pytest.mark.parametrize("level", [-45.0, -42.0, -30.0])
+def test_without_the_model_a_running_call_hears_as_well_as_by_level(level: float) -> None:
+    def broken(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+        raise RuntimeError
+
+    ears = Ear(None), Ear(broken).hear(sound(-20, 0.3)).hear(bytes(32000))
+    for ear in ears:
+        ear.events.clear()
+        ear.hear(sound(level, 1.0)).hear(bytes(16000))
+        assert [type(voice) for voice, _ in ear.events] == [Onset, Offset]
+
 
 def test_what_comes_for_a_call_that_has_ended_or_forgotten_is_nothing() -> None:
     class Later(Stuck):
@@ -281,9 +366,42 @@ def test_a_server_hears_with_the_model_as_configured(model: silero.SileroModel) 
         vad.hear(pcm[at : at + 320], dbov(pcm[at : at + 320]), now)
         while vad in hearing._speech._waiting or hearing._speech._run is not None:  # the thread is still at it
             now += 0.001
+            time.sleep(0.001)
             hearing.flush(now)
     assert told
-    hearing.use(VadConfig(engine="energy"))
+    asyncio.run(hearing.change(VadConfig(engine="energy")))
     assert type(hearing.detector(8000, told.append)) is EnergyVad
     assert hearing.status() == {"engine": "energy", "problem": ""}
     hearing.close()
+
+
+@pytest.mark.parametrize(("engine", "kind"), [("silero", SpeechVad), ("energy", EnergyVad)])
+def test_calls_of_both_kinds_are_heard_as_configured(engine: str, kind: type[EnergyVad]) -> None:
+    text = f"""
+        http: false
+        store: {{backend: memory}}
+        vad: {{engine: {engine}}}
+        default_agent: turns
+        pipelines:
+          offline: {{stt: pocketsphinx, llm: rules, tts: espeak}}
+          spoken: {{realtime: openai_realtime}}
+        providers: {{openai_realtime: {{api_key: x}}}}
+        agents: {{turns: {{rules: {{intents: {{hi: {{say: hello, answer: Hello.}}}}}}}}, spoken: {{pipeline: spoken}}}}
+        """
+
+    async def main() -> None:
+        server = Server(parse(text, environ={}))
+        for agent, expected in (("turns", Call), ("spoken", RealtimeCall)):
+            call = server._call(CallSession(new_call_id(), agent), AudioSocketConnection(server.audiosocket))
+            assert type(call) is expected
+            call.on_begin(8000)
+            assert type(call._vad) is kind
+            heard = server.hearing._speech
+            if heard is not None:
+                call._vad.hear(sound(-20, 0.02), -20.0, 1.0)
+                assert heard._sounding == {call._vad}
+                call._cleaned_up()
+                assert heard._sounding == set()
+        server.hearing.close()
+
+    asyncio.run(main())

@@ -623,6 +623,25 @@ def test_what_goes_on_is_not_brought_forward(run: Run) -> None:
     run(work())
 
 
+def test_after_a_pause_the_wire_has_at_most_one_more_frame_of_speech(run: Run) -> None:
+    async def work() -> None:
+        async with Served() as served:
+            peer, handler = await served.call()
+            connection, speech = handler.connection, bytes([1]) * 320
+            sending = asyncio.create_task(connection.send(speech * 50))
+            data = await peer.exactly(FRAME * 10)
+            connection.pause()
+            sent = connection.played // 160
+            data += await peer.exactly(FRAME * 20)
+            frames = [data[at : at + FRAME] for at in range(0, len(data), FRAME)]
+            assert sent <= frames.count(SILENCE[:3] + speech) <= sent + 1
+            assert frames[-18:] == [SILENCE] * 18
+            connection.clear()
+            await asyncio.wait_for(sending, 5)
+
+    run(work())
+
+
 def test_a_pause_keeps_what_is_queued(run: Run) -> None:
     async def work() -> None:
         async with Served() as served:

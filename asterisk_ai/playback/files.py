@@ -35,7 +35,7 @@ class FileSink:
         self._spool = spool
         self._name = name
         self._piece = bytearray()
-        self._count = 0
+        self._count = self._cleared = 0
         self._files: asyncio.Queue[tuple[Path, int]] = asyncio.Queue(WAITING_FILES)
         self._played = 0
         self._playing_since = 0.0
@@ -60,6 +60,7 @@ class FileSink:
         if not pcm or self._closed:
             return
         self._count += 1
+        wanted = self._cleared
         path = self._spool / f"{self._name}-{self._count}.wav"
         writing = asyncio.ensure_future(asyncio.to_thread(self._write, path, pcm))
         try:
@@ -74,6 +75,8 @@ class FileSink:
         except asyncio.CancelledError:
             path.unlink(missing_ok=True)
             raise
+        if self._cleared != wanted:  # while it was written, or had to wait
+            self._empty()
 
     def _write(self, path: Path, pcm: bytes) -> None:
         # World-readable: Asterisk runs as another user, and the file lives for some seconds.
@@ -92,10 +95,14 @@ class FileSink:
         self._piece.clear()
         self._first_frame = None
         self._paused, self._dropped = False, True
-        while not self._files.empty():
-            self._files.get_nowait()[0].unlink(missing_ok=True)
+        self._cleared += 1
+        self._empty()
         self._stop_player()
         self._changed.set()
+
+    def _empty(self) -> None:
+        while not self._files.empty():
+            self._files.get_nowait()[0].unlink(missing_ok=True)
 
     def pause(self) -> None:
         """Stop what plays and keep it."""
