@@ -417,6 +417,13 @@ def test_the_longer_a_backchannel_the_surer_it_must_be(until: float, confidence:
     assert (StopReply(2, "barge_in") in actions) is taken
 
 
+def test_the_words_of_a_short_interruption_are_not_awaited_once_another_has_ended() -> None:
+    talk = interrupted(4.3)
+    talk.at(4.66, VoiceOnset(4.6))
+    talk.at(4.96, VoiceOffset(4.8))
+    assert talk.timer() == [DropUtterance(2), CloseUtterance(3, 4.8)]
+
+
 def test_a_hum_interrupts_nobody_however_long_and_doubtful() -> None:
     talk = interrupted(4.58)
     assert talk.at(5.0, WordsFinal(2, "mm", accepted=False, confidence=0.0)) == [ResumeReply(2, "backchannel")]

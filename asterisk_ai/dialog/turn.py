@@ -456,9 +456,12 @@ def _listening_timer(state: TurnState, now: float, params: TurnParams) -> Step:
 
 
 def _close_utterance(state: TurnState, ended: float) -> Step:
+    # The words of a short interruption may still be awaited: the newest utterance counts.
+    dropped: tuple[Action, ...] = (DropUtterance(state.awaited),) if state.awaited else ()
     length = (ended - state.utterance_at) * 1000
     state = replace(state, utterance_open=False, partial=None, voice_end=ended)
-    return replace(state, awaited=state.utterance, awaited_ms=length), (CloseUtterance(state.utterance, ended),)
+    state = replace(state, awaited=state.utterance, awaited_ms=length)
+    return state, (*dropped, CloseUtterance(state.utterance, ended))
 
 
 # ---- trouble --------------------------------------------------------------------
