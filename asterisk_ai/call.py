@@ -48,8 +48,11 @@ from asterisk_ai.utterance import Utterance
 
 logger = logging.getLogger(__name__)
 
-PREROLL_SECONDS = 0.3
-"""Audio kept from before an onset, so that the first sound of a word is never lost."""
+PREROLL_SECONDS = 0.5
+"""Audio kept from before an onset is told, so that the first sound of a word is never lost.
+
+In white noise of 10 dB two of 100 onsets came more than 0.3 s after the first sound, none more than 0.4 s.
+"""
 
 
 class Call(Leg):
@@ -83,6 +86,7 @@ class Call(Leg):
         self._preroll_frame = 0  # bytes of those that the pre-roll is made for
         self._utterances: dict[int, Utterance] = {}  # of this call alone; at most two
         self._open: Utterance | None = None
+        self._judging: set[asyncio.Task[None]] = set()  # pauses whose sound is looked at
         self._speaker = Speaker(
             session,
             agent,
@@ -116,7 +120,7 @@ class Call(Leg):
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         recognising = [utterance.task for utterance in self._utterances.values() if utterance.task is not None]
-        return recognising + self._speaker.tasks()
+        return [*recognising, *self._judging, *self._speaker.tasks()]
 
     # ---- MediaHandler -------------------------------------------------------
 
@@ -183,7 +187,9 @@ class Call(Leg):
         for action in actions:
             self._carry_out(action)
         if isinstance(event, VoiceOffset) and self._open is not None and self.agent.turn_end is not None:
-            self._spawn(self._listen_for_end(self.agent.turn_end, self._open))
+            judging = self._spawn(self._listen_for_end(self.agent.turn_end, self._open, event.at))
+            self._judging.add(judging)
+            judging.add_done_callback(self._judging.discard)
         gates = turn.gates(self._state, self._params, self._clock())
         if gates != self._gates:
             self._gate(gates)
@@ -260,14 +266,17 @@ class Call(Leg):
         self._speaker.note("words")
         self._step(event)
 
-    async def _listen_for_end(self, ends: TurnEnd, utterance: Utterance) -> None:
-        """The caller pauses: is that the end of the turn? Without an answer the words tell."""
+    async def _listen_for_end(self, ends: TurnEnd, utterance: Utterance, paused_at: float) -> None:
+        """The caller pauses: is that the end of the turn? Without an answer the words tell.
+
+        Not given up when the answer is too late to matter: only by waiting is a worker that hangs found out.
+        """
         try:
             probability = await ends.likelihood(utterance.recent(), self.rate)
         except ProviderError as error:
             logger.warning("the end of the turn is told by its words: %s", error)
         else:
-            self._guard(lambda: self._step(TurnLikelihood(utterance.number, probability)))
+            self._guard(lambda: self._step(TurnLikelihood(utterance.number, probability, paused_at)))
 
     def _partial_words(self, utterance: Utterance, words: Transcript) -> None:
         """The recogniser has a view of what was said so far."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
@@ -35,6 +36,10 @@ def _nice() -> None:
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
+def _thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="vad", initializer=_nice)
+
+
 class Hearing:
     """A server's ears. Lives on the media loop; the model is run by a thread of its own.
 
@@ -48,22 +53,35 @@ class Hearing:
 
     def __init__(self, config: VadConfig, load: Callable[[], Model] = load_model) -> None:
         self._load = load
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="vad", initializer=_nice)
+        self._threads = _thread()
         self._speech: SpeechMeter | None = None
         self._config = config
         self._problem = ""
-        self.use(config)
+        if self._wanting():
+            self._use(self._loaded())
 
-    def use(self, config: VadConfig) -> None:
-        """The configuration of new calls. Loads the model where it is needed and there is none yet."""
+    async def change(self, config: VadConfig) -> None:
+        """The configuration of new calls. Loads the model, aside, where it is needed and there is none that works."""
         self._config = config
-        if config.engine != "silero" or (self._speech is not None and not self._speech.broken):
-            return
+        if self._wanting():
+            self._use(await asyncio.to_thread(self._loaded))
+
+    def _wanting(self) -> bool:
+        return self._config.engine == "silero" and (self._speech is None or self._speech.broken)
+
+    def _loaded(self) -> Model | ProviderError:
         try:
-            model = self._load()
+            return self._load()
         except ProviderError as error:
-            self._failed(error)
+            return error
+
+    def _use(self, model: Model | ProviderError) -> None:
+        if isinstance(model, ProviderError):
+            self._failed(model)
             return
+        if self._speech is not None:  # the thread may still be in the run that came to no end
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = _thread()
 
         def start(samples: Floats, state: Floats) -> Future[tuple[Floats, Floats]]:
             return self._threads.submit(model, samples, state)
@@ -96,4 +114,4 @@ class Hearing:
 
     def close(self) -> None:
         """No more calls."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -246,7 +246,7 @@ class Server:
             await lineup.close()
             return problem
         old, self._lineup, self.config = self._lineup, lineup, config
-        self.hearing.use(config.vad)
+        await self.hearing.change(config.vad)
         self._group.create_task(old.retire())
         logger.info("configuration %s is in use for new calls", config.source or "packaged")
         return ""

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Milliseconds that each adapter adds to its engine: the engine used directly, and through the adapter, by turns.
 
-Recognisers: from the end of the speech to the words. Models: to the first sentence. Voices: to the first sound. Local
-engines load the tests' tiny models; remote services are the tests' fakes, in a process of their own, asked over a kept
+Recognisers: from the end of the speech to the words. Models: to the first sentence. Voices: to the first sound. The
+judge of a turn's end: to its verdict, by a model with random weights of the real one's size. The other local engines
+load the tests' tiny models; remote services are the tests' fakes, in a process of their own, asked over a kept
 connection both ways. What is asked for is the median of the differences; at most 5 ms.
 
 Not part of the tests: a busy machine has other figures. As root, ``chrt --rr 10 python scripts/measure_adapters.py``
@@ -29,6 +30,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
 import tiny_models  # noqa: E402
+import turn_encoder  # noqa: E402
 from openai_server import KEY  # noqa: E402
 
 from asterisk_ai.audio.wav import wav  # noqa: E402
@@ -122,6 +124,43 @@ async def vosk(folder: Path, rounds: int) -> float:
     added = await compare("vosk", bare, lambda: words(engine), rounds)
     await engine.stop()
     return added
+
+
+async def smart_turn(folder: Path, rounds: int) -> float:
+    from asterisk_ai.audio.resample import Resampler
+    from asterisk_ai.providers.smart_turn import SmartTurn
+    from asterisk_ai.providers.smart_turn.engine import SmartTurnEngine
+
+    settings = {"model": str(turn_encoder.turn_encoder(folder))}
+    model, engine = SmartTurnEngine(settings), SmartTurn(settings)
+    pcm = speech(8000, 7.0)
+
+    async def bare() -> float:
+        began = time.perf_counter()
+        resampler = Resampler(8000, 16_000)
+        model.likelihood(np.frombuffer(resampler.push(pcm) + resampler.flush(), "<i2") / 32768)
+        return time.perf_counter() - began
+
+    async def verdict() -> float:
+        began = time.perf_counter()
+        await engine.likelihood(pcm, 8000)
+        return time.perf_counter() - began
+
+    await engine.start()
+    added = await compare("smart-turn", bare, verdict, rounds)
+    (pid,) = engine._pool.pids
+    began = cpu_seconds(pid)
+    for _ in range(rounds):
+        await verdict()
+    print(f"{'':24} {1000 * (cpu_seconds(pid) - began) / rounds:.1f} ms of a core for each pause")
+    await engine.stop()
+    return added
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used of a core so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def gpt4all(folder: Path, rounds: int) -> float:
@@ -338,7 +377,7 @@ async def measure(rounds: int) -> list[float]:
     one, two, port = json.loads(services.stdout.readline())
     try:
         with tempfile.TemporaryDirectory() as folder:
-            added = [await local(Path(folder), rounds) for local in (vosk, gpt4all, piper)]
+            added = [await local(Path(folder), rounds) for local in (vosk, gpt4all, piper, smart_turn)]
         return [*added, *await openai(one, rounds), *await deepgram(two, rounds), *await wyoming(port, rounds)]
     finally:
         services.stdin.close()

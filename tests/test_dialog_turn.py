@@ -417,6 +417,13 @@ def test_the_longer_a_backchannel_the_surer_it_must_be(until: float, confidence:
     assert (StopReply(2, "barge_in") in actions) is taken
 
 
+def test_the_words_of_a_short_interruption_are_not_awaited_once_another_has_ended() -> None:
+    talk = interrupted(4.3)
+    talk.at(4.66, VoiceOnset(4.6))
+    talk.at(4.96, VoiceOffset(4.8))
+    assert talk.timer() == [DropUtterance(2), CloseUtterance(3, 4.8)]
+
+
 def test_a_hum_interrupts_nobody_however_long_and_doubtful() -> None:
     talk = interrupted(4.58)
     assert talk.at(5.0, WordsFinal(2, "mm", accepted=False, confidence=0.0)) == [ResumeReply(2, "backchannel")]
@@ -453,16 +460,18 @@ def test_speech_that_was_not_understood_but_is_too_long_for_a_cough_takes_the_tu
 def test_the_sound_of_a_pause_decides_how_long_it_may_be(probability: float, silence: float) -> None:
     talk = listening()
     talk.at(2.0, VoiceOnset(2.0))
-    assert talk.at(2.1, TurnLikelihood(1, 0.9)) == [], "the caller is still speaking"
+    assert talk.at(2.1, TurnLikelihood(1, 0.9, 3.0)) == [], "the caller is still speaking"
     talk.at(3.0, VoiceOffset(3.0))
     assert talk.due == pytest.approx(3.6)
-    talk.at(3.1, TurnLikelihood(7, 0.9))
+    talk.at(3.1, TurnLikelihood(7, 0.9, 3.0))
     assert talk.due == pytest.approx(3.6), "stale"
-    talk.at(3.1, TurnLikelihood(1, probability))
+    talk.at(3.1, TurnLikelihood(1, probability, 3.0))
     assert talk.due == pytest.approx(3.0 + silence)
     talk.at(3.2, VoiceOnset(3.2))
     talk.at(4.0, VoiceOffset(4.0))
     assert talk.due == pytest.approx(4.6), "what was told of an earlier pause is not true of this one"
+    talk.at(4.1, TurnLikelihood(1, 0.9, 3.0))
+    assert talk.due == pytest.approx(4.6), "nor what is told of it only now"
 
 
 def test_words_with_which_a_backchannel_begins_take_no_turn_yet() -> None:

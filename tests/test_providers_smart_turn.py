@@ -13,32 +13,16 @@ from hypothesis import strategies as st
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected
 from asterisk_ai.lineup import Engines, Lineup
-from asterisk_ai.providers.smart_turn import SmartTurn
+from asterisk_ai.providers.smart_turn import MAX_WAITING, SmartTurn
 from asterisk_ai.providers.smart_turn.features import BANDS, FRAMES, RATE, _filters, features
+from tests.tiny_models import turn_model
 
 
 def model(folder: Path) -> Path:
-    """Input and output as smart-turn v3 has them; probable where the last second is quieter than the one before."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    weights = np.zeros((BANDS * FRAMES, 1), np.float32).reshape(BANDS, FRAMES)
+    """The end is probable where the last second is quieter than the one before."""
+    weights = np.zeros((BANDS, FRAMES))
     weights[:, -100:], weights[:, -200:-100] = -0.01, 0.01
-    nodes = [
-        helper.make_node("Flatten", ["input_features"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weights"], ["sum"]),
-        helper.make_node("Sigmoid", ["sum"], ["logits"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "turn",
-        [helper.make_tensor_value_info("input_features", TensorProto.FLOAT, ["batch", BANDS, FRAMES])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1])],
-        [numpy_helper.from_array(weights.reshape(-1, 1), "weights")],
-    )
-    path = folder / "smart-turn-tiny.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
+    return turn_model(folder, weights)
 
 
 def tone(hertz: float, seconds: float, rate: int = RATE) -> np.ndarray:
@@ -94,6 +78,26 @@ def test_a_pause_is_told_from_speech_that_goes_on(tmp_path: Path) -> None:
     assert over > 0.9
     assert going_on == pytest.approx(0.5, abs=0.1)
     assert 0 <= nothing <= 1
+
+
+def test_more_pauses_than_can_be_judged_in_time_are_refused_and_the_rest_are_judged(tmp_path: Path) -> None:
+    pcm = bytes(2 * 48_000 * 8)  # a rate and a length at which nothing may be dropped either
+
+    async def run() -> tuple[list[float | BaseException], bool]:
+        engine = SmartTurn({"model": str(model(tmp_path))})
+        await engine.start()
+        try:
+            worker = engine._pool.pids
+            asked = (engine.likelihood(pcm, 48_000) for _ in range(3 * MAX_WAITING))
+            return await asyncio.gather(*asked, return_exceptions=True), engine._pool.pids == worker
+        finally:
+            await engine.stop()
+
+    found, same = asyncio.run(run())
+    assert sum(isinstance(one, float) for one in found) == MAX_WAITING
+    refused = {str(one) for one in found if not isinstance(one, float)}
+    assert all("all workers are full" in text for text in refused), refused
+    assert same, "a worker that has much to do is not taken to hang"
 
 
 def test_a_model_that_is_missing_or_damaged_names_the_command(tmp_path: Path) -> None:

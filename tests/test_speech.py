@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +202,82 @@ def test_a_model_that_is_stuck_is_not_waited_for() -> None:
     assert ear.all(Onset)[0][1] < expected + 0.3
     assert ear.all(Offset)
 
+    assert ear.meter is not None
+    assert not ear.meter.broken, "it may only be slow"
+
+
+def test_a_model_that_is_stuck_for_long_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    goes_on = threading.Event()
+
+    def stuck(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+        goes_on.wait(30)
+        return np.zeros(len(samples), np.float32), state
+
+    async def main() -> None:
+        models = iter([stuck, by_loudness])
+        hearing = Hearing(VadConfig(), lambda: next(models))
+        told: list[Onset] = []
+        vad = hearing.detector(8000, told.append)
+        for number in range(150):
+            vad.hear(sound(-20, FRAME), -20.0, number * FRAME)
+            hearing.flush(number * FRAME)
+        assert hearing.status() == {"engine": "energy", "problem": "the model has not answered for 2 s"}
+        assert type(hearing.detector(8000, told.append)) is EnergyVad, "new calls"
+        assert vad.speaking
+        await hearing.change(VadConfig())
+        assert hearing.status() == {"engine": "silero", "problem": ""}
+        vad = hearing.detector(8000, told.append)
+        for number in range(200, 300):
+            vad.hear(sound(-20, FRAME), -20.0, number * FRAME)
+            hearing.flush(number * FRAME)
+            await asyncio.sleep(0.001)
+        assert vad.speaking
+        assert vad.state.any(), "judged by another thread: the old one is still at it"
+        hearing.close()
+
+    began = time.monotonic()
+    asyncio.run(main())
+    assert time.monotonic() - began < 10, "nobody waits for the run"
+    goes_on.set()
+
+
+def no_speech(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+    return np.zeros(len(samples), np.float32), state
+
+
+def test_lines_that_carry_nothing_in_silence_do_not_get_around_the_model() -> None:
+    ear = Ear(no_speech)
+    for _ in range(5):
+        ear.hear(sound(-20, 0.3))
+        ear.now += 1.0  # no frames
+    assert ear.all(Onset) == []
+    by_level = Ear(None)
+    for _ in range(5):
+        by_level.hear(sound(-20, 0.04))
+        by_level.now += 1.0
+    assert by_level.all(Onset) == [], "each too short for itself"
+
+
+def test_callers_whose_line_carries_nothing_do_not_count_as_speaking(model: silero.SileroModel) -> None:
+    meter = SpeechMeter(Finished(model))
+    ears = [Ear(meter).hear(sound(-20, 0.3)) for _ in range(MANY)]
+    assert meter.many
+    for later in (1.5, 3.0):
+        meter.flush(ears[0].now + later)
+    assert not meter.many
+
+
+@pytest.mark.parametrize("level", [-45.0, -42.0, -30.0])
+def test_without_the_model_a_running_call_hears_as_well_as_by_level(level: float) -> None:
+    def broken(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+        raise RuntimeError
+
+    ears = Ear(None), Ear(broken).hear(sound(-20, 0.3)).hear(bytes(32000))
+    for ear in ears:
+        ear.events.clear()
+        ear.hear(sound(level, 1.0)).hear(bytes(16000))
+        assert [type(voice) for voice, _ in ear.events] == [Onset, Offset]
+
 
 def test_what_comes_for_a_call_that_has_ended_or_forgotten_is_nothing() -> None:
     class Later(Stuck):
@@ -288,9 +366,10 @@ def test_a_server_hears_with_the_model_as_configured(model: silero.SileroModel) 
         vad.hear(pcm[at : at + 320], dbov(pcm[at : at + 320]), now)
         while vad in hearing._speech._waiting or hearing._speech._run is not None:  # the thread is still at it
             now += 0.001
+            time.sleep(0.001)
             hearing.flush(now)
     assert told
-    hearing.use(VadConfig(engine="energy"))
+    asyncio.run(hearing.change(VadConfig(engine="energy")))
     assert type(hearing.detector(8000, told.append)) is EnergyVad
     assert hearing.status() == {"engine": "energy", "problem": ""}
     hearing.close()

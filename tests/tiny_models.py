@@ -79,6 +79,28 @@ def piper_voice(folder: Path, *, speakers: int = 1, hertz: float = HERTZ) -> Pat
     return path
 
 
+def turn_model(folder: Path, weights: np.ndarray) -> Path:
+    """Input and output as smart-turn v3 has them: the sigmoid of the features' sum by ``weights``, shape (80, 800)."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [
+        helper.make_node("Flatten", ["input_features"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["sum"]),
+        helper.make_node("Sigmoid", ["sum"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "turn",
+        [helper.make_tensor_value_info("input_features", TensorProto.FLOAT, ["batch", *weights.shape])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1])],
+        [numpy_helper.from_array(weights.astype(np.float32).reshape(-1, 1), "weights")],
+    )
+    path = folder / "smart-turn-tiny.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
 def gguf_model(folder: Path) -> Path:
     """A llama of one layer with random weights, and a vocabulary of bytes and some words."""
     from gguf import GGUFWriter, TokenType

@@ -30,6 +30,10 @@ _CONTEXT_BYTES = CONTEXT * SAMPLE_BYTES
 _STATE = (2, 128)
 _FULL_SCALE = 32768
 _MAX_ROUNDS = 8
+_GAP_SECONDS = 0.1
+"""Without a frame for so long a line carries nothing: some send none while their caller is silent."""
+_STUCK_SECONDS = 2.0
+"""A run that takes so long comes to no end."""
 MANY = 12
 """So many callers who make a sound at once, and the model's time is saved, at a small price; with fewer at none."""
 RUN_SECONDS = 0.02
@@ -122,7 +126,7 @@ class SpeechMeter:
         self._sounding: set[SpeechVad] = set()
         self._run: Run | None = None
         self._batch: list[tuple[SpeechVad, Floats]] = []
-        self._begin_at = 0.0
+        self._begun_at = self._begin_at = self._look_at = 0.0
         self._behind = False
         self.broken = False
 
@@ -146,13 +150,20 @@ class SpeechMeter:
 
     def flush(self, now: float) -> None:
         """Tell what the run has found that was started last, and start the next with all that waits. Never raises."""
+        if now >= self._look_at:
+            self._look_at = now + 1
+            self._sounding = {vad for vad in self._sounding if not vad.gone(now)}
         for _ in range(_MAX_ROUNDS):  # a gate that has just opened brings several chunks, each with the state before it
             if self._run is None:
                 if not self._waiting or (now < self._begin_at and self.many and not self._behind):
                     return
-                self._begin_at, self._behind = now + RUN_SECONDS, False
+                self._begun_at, self._begin_at, self._behind = now, now + RUN_SECONDS, False
                 self._begin()
-            if self._run is None or not self._run.done():
+            if self._run is None:
+                return
+            if not self._run.done():
+                if now - self._begun_at > _STUCK_SECONDS and not self.broken:
+                    self._break(TimeoutError(f"the model has not answered for {_STUCK_SECONDS:g} s"))
                 return
             self._tell(self._run, now)
 
@@ -179,6 +190,7 @@ class SpeechMeter:
 
     def _break(self, error: Exception) -> None:
         self.broken = True
+        self._run = None
         self._waiting.clear()
         self._failed(error)
 
@@ -241,11 +253,14 @@ class SpeechVad(EnergyVad):
             self._preroll.append(pcm)
             return None
         self._level = level
+        if self._open and not self.speaking and now - self._when > _GAP_SECONDS:
+            self._shut()  # else the model, which was not asked meanwhile, would seem to have nothing to say
         voice = super().hear(pcm, level, now)
         if self._sure and (not self.speaking or self._noisy):
             self._sure, self._until = False, now  # what goes on is speech until the model has heard enough of it
             self._meter.sounds(self, False)
         if self._sure:
+            self._when = now
             self._preroll.append(pcm)
         else:
             self._gate(pcm, now)
@@ -283,6 +298,17 @@ class SpeechVad(EnergyVad):
         self._meter.drop(self)
         self._meter.sounds(self, False)
         self._forget()
+
+    def expire(self, now: float) -> Offset | None:
+        offset = super().expire(now)
+        if offset is not None:
+            self._sure = False
+            self._shut()
+        return offset
+
+    def gone(self, now: float) -> bool:
+        """Whether nothing comes from the line any more."""
+        return now - self._when > 1
 
     @property
     def _noisy(self) -> bool:
@@ -329,14 +355,22 @@ class SpeechVad(EnergyVad):
         """Whether nothing is known of what the model thinks, or all that is needed."""
         return self._sure or self._meter.broken or (self._open and now - self._judged_at > self._speech.patience)
 
+    def _above(self, db: float) -> bool:
+        """Whether the level is high enough for who knows nothing else.
+
+        The floor does not go below what matters to the gate, and what lies there or little above may be 8 dB lower.
+        """
+        floor = self._floor - 2 * max(0.0, self._lowest + 4 - self._floor)
+        return self._level > max(LEVEL_ALONE.min_level, floor + db)
+
     def _confirmed(self, now: float) -> bool:
         if self._alone(now):
-            return self._level > self._floor + LEVEL_ALONE.onset_db
+            return self._above(LEVEL_ALONE.onset_db)
         return self._since is not None
 
     def _goes_on(self, voiced: bool, now: float) -> bool:
         if self._alone(now):
-            return voiced and self._level > self._floor + LEVEL_ALONE.offset_db
+            return voiced and self._above(LEVEL_ALONE.offset_db)
         if voiced:
             return now - self._until <= min(self._speech.hold, self._spoken)
         # Weak ends of words sink in a noise that the level has to rise above.

@@ -120,6 +120,8 @@ class EnergyVad:
             # One weak frame inside a word's attack does not undo it.
             self._run = max(0.0, self._run - 2 * seconds)
             return None
+        if now - self._last > seconds + MAX_RUN / 2:
+            self._run = 0.0  # as frames of silence would have it: some lines carry none
         self._run = min(self._run + seconds, MAX_RUN)
         self._last = now
         return self._begun(now - self._run) if self._confirmed(now) else None

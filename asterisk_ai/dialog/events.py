@@ -63,10 +63,14 @@ class WordsPartial:
 
 @dataclass(frozen=True, slots=True)
 class TurnLikelihood:
-    """How probable it is, by its sound, that what was said of an utterance so far is the whole turn."""
+    """How probable it is, by its sound, that what was said of an utterance until a pause is the whole turn.
+
+    ``paused_at``: the pause's :class:`VoiceOffset`.
+    """
 
     utterance: int
     probability: float
+    paused_at: float
 
 
 @dataclass(frozen=True, slots=True)

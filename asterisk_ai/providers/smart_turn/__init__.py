@@ -18,7 +18,11 @@ from asterisk_ai.providers.workers import WorkerPool
 
 NAME = "smart-turn"
 ENGINE = "asterisk_ai.providers.smart_turn.engine:SmartTurnEngine"
-SECONDS = 2.0
+SECONDS = 10.0
+"""A worker that says nothing for so long is taken to hang: far more than all that may wait for it takes."""
+MAX_WAITING = 8
+"""Pauses that one worker has at once: later answers would come after the turns' ends have been decided otherwise."""
+_LONGEST_BYTES = 2 * 192_000 * 8  # 8 s at AudioSocket's highest rate
 _KNOWN: Mapping[str, Any] = {"model": "", "workers": 1}
 
 
@@ -37,7 +41,14 @@ class SmartTurn:
             )
         if type(own["workers"]) is not int or not 1 <= own["workers"] <= 64:
             raise ConfigError("must be a whole number from 1 to 64", path=f"providers.{NAME}.workers")
-        self._pool = WorkerPool(NAME, ENGINE, {"model": str(own["model"])}, workers=own["workers"])
+        self._pool = WorkerPool(
+            NAME,
+            ENGINE,
+            {"model": str(own["model"])},
+            workers=own["workers"],
+            backlog_bytes=_LONGEST_BYTES,
+            max_requests=MAX_WAITING,
+        )
 
     async def start(self) -> None:
         """Load the model. Raises ProviderRejected where it is missing or another one."""
@@ -50,7 +61,7 @@ class SmartTurn:
         return self._pool.readiness()
 
     async def likelihood(self, pcm: bytes, rate: int) -> float:
-        """Probability that the turn is over. Raises ProviderError."""
+        """Probability that the turn is over. Raises ProviderError, at once where too many pauses wait already."""
         async with self._pool.open({"rate": rate}, lambda news: None) as stream:
             stream.feed(pcm)
             return float((await stream.finish(SECONDS))["probability"])

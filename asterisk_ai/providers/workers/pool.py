@@ -27,6 +27,9 @@ END_SECONDS = 1.0
 MAX_REQUESTS = 100
 """Requests that one worker has at once: a recogniser that needs 3 % of a core for a voice is overrun by a third."""
 
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+"""A worker is to use one core: numpy's second thread takes turns with other calls' and makes small products longer."""
+
 
 class WorkerStream:
     """One utterance on its way to a worker. Made by :meth:`WorkerPool.open`."""
@@ -398,7 +401,7 @@ def _spawn(theirs: socket.socket) -> subprocess.Popen[bytes]:
             [sys.executable, "-P", "-m", "asterisk_ai.providers.workers.child"],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)},
+            env={**_ONE_THREAD, **os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)},
             start_new_session=True,  # a terminal's ^C must not reach it before it can ignore it
         )
 
