@@ -191,6 +191,7 @@ def _open(state: TurnState, at: float, params: TurnParams) -> Step:
         utterance_open=True,
         utterance_at=at,
         partial=None,
+        surest=None,
         likelihood=None,
         drafts=0,
         barge_check=at + params.barge_in_ms / 1000,
@@ -210,7 +211,7 @@ def _partial(state: TurnState, event: WordsPartial, now: float, params: TurnPara
     if not state.utterance_open or event.utterance != state.utterance:
         return state, ()
     stopped: tuple[Action, ...] = ()
-    state = replace(state, partial=event)
+    state = replace(state, partial=event, surest=event if event.accepted and event.text else state.surest)
     takes_turn = event.accepted and event.text and not may_be_backchannel(event.text, state.language)
     if state.phase is Phase.INTERRUPTED and takes_turn:
         state, stopped = _taken(state, now)
@@ -313,7 +314,7 @@ def _judged(state: TurnState, words: WordsFinal, now: float, params: TurnParams)
     if is_backchannel(words.text, state.language):
         # A short one that is refused, too: no other words were more like it. Longer speech has to be a surer one.
         short = state.awaited_ms <= _SHORT_MS or is_hum(words.text)
-        if short or words.confidence >= min(CERTAIN, (state.awaited_ms - _SYLLABLE_MS) / 400):
+        if short or _confidence(state, words) >= min(CERTAIN, (state.awaited_ms - _SYLLABLE_MS) / 400):
             return _resumed(state, now, "backchannel")
     elif words.accepted and words.text:
         if state.awaited_ms < _LETTER_MS * len(words.text.replace(" ", "")):
@@ -323,6 +324,14 @@ def _judged(state: TurnState, words: WordsFinal, now: float, params: TurnParams)
     if state.awaited_ms < params.barge_in_noise_ms:
         return _resumed(state, now, "noise")
     return _taken(state, now, words)
+
+
+def _confidence(state: TurnState, words: WordsFinal) -> float:
+    """How sure the recogniser was of these words or of their beginning: a drawl's end makes it doubt what it knew."""
+    begun = state.surest
+    if begun is None or not f"{words.text} ".startswith(f"{begun.text} "):
+        return words.confidence
+    return max(words.confidence, begun.confidence)
 
 
 def _taken(state: TurnState, now: float, words: WordsFinal | None = None) -> Step:
@@ -409,8 +418,9 @@ def _listen(state: TurnState, now: float) -> Step:
         return replace(state, digits_at=now), ()
     if state.voice and not state.utterance_open:
         # Half duplex, or not interruptible: the caller speaks already, so hear the rest of it.
+        number = state.utterance + 1
         state = replace(
-            state, utterance=state.utterance + 1, utterance_open=True, utterance_at=now, partial=None, drafts=0
+            state, utterance=number, utterance_open=True, utterance_at=now, partial=None, surest=None, drafts=0
         )
         return state, (OpenUtterance(state.utterance),)
     return state, ()
