@@ -54,7 +54,7 @@ ESPEAK_VOICES = (
     ("en", "en-us+m1", "en-gb-scotland", "en-us+f4"),
     ("en-us+f1", "en+f2", "en-us-nyc", "en-us+m5"),
     ("en-us+f5", "en-us+m6", "en-029", "en-gb-x-rp"),
-    ("en-gb", "en-us+m2", "en-gb-x-gbclan", "en+f3"),
+    ("en+m4", "en-us+m2", "en-gb-x-gbclan", "en+f3"),
 )
 FLITE_VOICES = (("slt", "rms"), ("awb", "kal"), ("slt quick", "rms quick"), ("awb quick", "kal quick"))
 SPELLING = {"mm-hm": "um-hum", "mm": "hmm"}
