@@ -237,7 +237,9 @@ def more_synthetic(number: int) -> Iterator[Sound]:
 def music_on_hold(sounds: Path, second: int = 20) -> Iterator[Sound]:
     """Pieces of Asterisk's own music on hold, where it is installed beside the prompts."""
     for path in sorted((sounds.parents[1] / "moh").glob("*.wav"))[:5]:
-        yield Sound(f"music on hold {path.stem}", "music", recording(path)[2 * RATE * second : 2 * RATE * (second + 4)])
+        pcm = recording(path)
+        begin = second % (len(pcm) // (2 * RATE) - 8)  # of a short piece, not the silence after it
+        yield Sound(f"music on hold {path.stem}", "music", pcm[2 * RATE * begin : 2 * RATE * (begin + 4)])
 
 
 def _pcm(samples: Samples) -> bytes:
