@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from asterisk_ai.dialog.backchannel import is_backchannel, is_call_for_attention, is_hum, may_be_backchannel
+from asterisk_ai.dialog.backchannel import is_backchannel, is_call_for_attention, is_hum, may_be_backchannel, surest
 from asterisk_ai.dialog.deadlines import AGENT_BUSY, CERTAIN, deadline, filler_at, is_certain, stuck_at, wants_filler
 from asterisk_ai.dialog.events import (
     Action,
@@ -314,7 +314,7 @@ def _judged(state: TurnState, words: WordsFinal, now: float, params: TurnParams)
     if is_backchannel(words.text, state.language):
         # A short one that is refused, too: no other words were more like it. Longer speech has to be a surer one.
         short = state.awaited_ms <= _SHORT_MS or is_hum(words.text)
-        if short or _confidence(state, words) >= min(CERTAIN, (state.awaited_ms - _SYLLABLE_MS) / 400):
+        if short or surest(words, state.surest) >= min(CERTAIN, (state.awaited_ms - _SYLLABLE_MS) / 400):
             return _resumed(state, now, "backchannel")
     elif words.accepted and words.text:
         if state.awaited_ms < _LETTER_MS * len(words.text.replace(" ", "")):
@@ -324,14 +324,6 @@ def _judged(state: TurnState, words: WordsFinal, now: float, params: TurnParams)
     if state.awaited_ms < params.barge_in_noise_ms:
         return _resumed(state, now, "noise")
     return _taken(state, now, words)
-
-
-def _confidence(state: TurnState, words: WordsFinal) -> float:
-    """How sure the recogniser was of these words or of their beginning: a drawl's end makes it doubt what it knew."""
-    begun = state.surest
-    if begun is None or not f"{words.text} ".startswith(f"{begun.text} "):
-        return words.confidence
-    return max(words.confidence, begun.confidence)
 
 
 def _taken(state: TurnState, now: float, words: WordsFinal | None = None) -> Step:
