@@ -4,7 +4,7 @@ Human recordings are Asterisk's prompts; short words that are not among them
 are spoken by espeak-ng in several voices, in sets from 2 on by flite too
 (``apt-get install flite``); the rest is made here, the same at every run.
 
-Rules are tuned on sets 1 to 3. Further sets share no recording, no voice and
+Rules are tuned on sets 1 to 4. Further sets share no recording, no voice and
 no random number with them: they tell how well the rules do with what nobody
 has listened to.
 
@@ -44,18 +44,23 @@ MORE_SHORT_WORDS = (
      "start over", "go back", "wait wait", "that's wrong", "bye bye", "but I need"),
     ("wait a second", "stop", "no no no", "hold on please", "excuse me", "sorry", "hello", "one moment", "never mind",
      "listen to me", "I have a question", "not that", "can I ask something", "yes but", "cancel that", "no"),
+    ("wait wait wait", "stop stop", "no thanks", "hang on a second", "sorry what", "hello hello", "help me", "hold it",
+     "excuse me", "just a second", "that is not it", "pardon", "I said sales", "let me talk", "no wait", "goodbye"),
 )  # fmt: skip
-"""Of sets 2, 3 and 4, then again; so with the voices."""
+"""Of sets 2, 3, 4 and 5, then again; so with the voices."""
 MORE_BACKCHANNELS = ("okay", "right", "yeah", "i see", "sure", "all right", "yep", "uh-huh", "okay okay", "yeah yeah",
                      "mm-hm", "aha", "oh okay", "mm")  # fmt: skip
 ESPEAK_VOICES = (
     ("en", "en-us+m1", "en-gb-scotland", "en-us+f4"),
     ("en-us+f1", "en+f2", "en-us-nyc", "en-us+m5"),
     ("en-us+f5", "en-us+m6", "en-029", "en-gb-x-rp"),
+    ("en+m4", "en-us+m2", "en-gb-x-gbclan", "en+f3"),
 )
-FLITE_VOICES = (("slt", "rms"), ("awb", "kal"), ("slt quick", "rms quick"))
+FLITE_VOICES = (("slt", "rms"), ("awb", "kal"), ("slt quick", "rms quick"), ("awb quick", "kal quick"))
 SPELLING = {"mm-hm": "um-hum", "mm": "hmm"}
 """Synthesisers read the names of the letters where they are not spelled like this."""
+FLITE_PHONES = {"mm": "pau m m m pau"}
+"""flite reads the names of the letters of any such spelling: "hmm" was "aitch em em"."""
 KINDS = ("long", "short", "backchannel", "click", "cough", "noise", "hum", "music")
 
 Samples = npt.NDArray[np.float64]
@@ -156,7 +161,7 @@ def spoken() -> list[Sound]:
 def more_spoken(number: int) -> list[Sound]:
     """The like with other words, speeds and voices, by espeak-ng and flite."""
     rng = random.Random(number)
-    choice = (number - 2) % 3
+    choice = (number - 2) % len(ESPEAK_VOICES)
     short, espeak, flite = MORE_SHORT_WORDS[choice], ESPEAK_VOICES[choice], FLITE_VOICES[choice]
     wanted = [("short", words, rng.choice(espeak)) for words in short]
     wanted += [("backchannel", words, rng.choice(espeak)) for words in MORE_BACKCHANNELS]
@@ -180,8 +185,8 @@ def _by_flite(kind: str, words: str, voice: str) -> Sound:
         file = f"{folder}/said.wav"
         name, _, quick = voice.partition(" ")
         options = ["--setf", "duration_stretch=0.85", "--setf", "int_f0_target_mean=140"] if quick else []
-        text = SPELLING.get(words, words)
-        subprocess.run(["flite", "-voice", name, *options, "-t", text, "-o", file], check=True)
+        said = ["-p", FLITE_PHONES[words]] if words in FLITE_PHONES else ["-t", SPELLING.get(words, words)]
+        subprocess.run(["flite", "-voice", name, *options, *said, "-o", file], check=True)
         samples, rate = soundfile.read(file, dtype="int16")
     resampler = Resampler(rate, RATE) if rate != RATE else None
     pcm = bytes(samples.tobytes())
@@ -232,7 +237,9 @@ def more_synthetic(number: int) -> Iterator[Sound]:
 def music_on_hold(sounds: Path, second: int = 20) -> Iterator[Sound]:
     """Pieces of Asterisk's own music on hold, where it is installed beside the prompts."""
     for path in sorted((sounds.parents[1] / "moh").glob("*.wav"))[:5]:
-        yield Sound(f"music on hold {path.stem}", "music", recording(path)[2 * RATE * second : 2 * RATE * (second + 4)])
+        pcm = recording(path)
+        begin = second % (len(pcm) // (2 * RATE) - 8)  # of a short piece, not the silence after it
+        yield Sound(f"music on hold {path.stem}", "music", pcm[2 * RATE * begin : 2 * RATE * (begin + 4)])
 
 
 def _pcm(samples: Samples) -> bytes:

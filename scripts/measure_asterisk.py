@@ -38,8 +38,8 @@ from served import Served
 
 HEARD = 104  # RMS of -50 dBov: what a person hears
 CONTINUOUS = "transmit_silence = yes\n"
-"""As a telephone's audio is. Without it Asterisk leaves the callers' pauses out of the recording, and the two tracks
-are no longer in step: an echo came before what it was the echo of."""
+"""As a telephone's audio is. Without it Asterisk leaves the callers' pauses out of the recording: two sounds 1 s apart
+were recorded as one. With it each echo comes 20 ms after its sound."""
 GRAMMAR = 60
 TURNS_A_CALL = 5
 

@@ -424,6 +424,20 @@ def test_the_words_of_a_short_interruption_are_not_awaited_once_another_has_ende
     assert talk.timer() == [DropUtterance(2), CloseUtterance(3, 4.8)]
 
 
+@pytest.mark.parametrize(("begun", "taken"), [("all", False), ("right", True), ("al", True)])
+def test_a_drawl_is_as_sure_as_its_beginning_was(begun: str, taken: bool) -> None:
+    talk = speaking()
+    talk.at(4.06, VoiceOnset(4.0))
+    talk.fire(4.14, voiced_until=4.14)
+    talk.at(4.5, WordsPartial(2, begun, confidence=0.67))
+    talk.at(4.58, WordsPartial(2, "all right", accepted=False, confidence=0.1))
+    if talk.phase is Phase.INTERRUPTED:
+        talk.at(4.74, VoiceOffset(4.58))
+        talk.timer()
+        talk.at(5.0, WordsFinal(2, "all right", accepted=False, confidence=0.1))
+    assert (talk.phase is not Phase.SPEAKING) is taken
+
+
 def test_a_hum_interrupts_nobody_however_long_and_doubtful() -> None:
     talk = interrupted(4.58)
     assert talk.at(5.0, WordsFinal(2, "mm", accepted=False, confidence=0.0)) == [ResumeReply(2, "backchannel")]

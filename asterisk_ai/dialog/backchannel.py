@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from asterisk_ai.dialog.events import WordsFinal, WordsPartial
+
 WORDS: dict[str, tuple[str, ...]] = {
     "en": (
         "mm hm",
@@ -105,6 +107,13 @@ def may_be_backchannel(text: str, language: str) -> bool:
 def is_call_for_attention(text: str, language: str) -> bool:
     """Whether all that was said asks for silence: the agent has to stop, and there is nothing to answer yet."""
     return _made_of(text, ATTENTION, language)
+
+
+def surest(words: WordsFinal, begun: WordsPartial | None) -> float:
+    """The confidence of words or of their beginning: the end of a drawl makes a recogniser doubt what it knew."""
+    if begun is None or not f"{words.text} ".startswith(f"{begun.text} "):
+        return words.confidence
+    return max(words.confidence, begun.confidence)
 
 
 def _made_of(text: str, table: dict[str, tuple[str, ...]], language: str) -> bool:

@@ -113,6 +113,8 @@ class TurnState:
     utterance_at: float = 0.0
     partial: WordsPartial | None = None
     """The newest words of the open utterance, if nothing was said after them."""
+    surest: WordsPartial | None = None
+    """The newest words of this utterance that the recogniser did not refuse."""
     draft: str = ""
     """Words whose answer is being made ahead of the turn's end."""
     drafts: int = 0

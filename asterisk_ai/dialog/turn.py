@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from asterisk_ai.dialog.backchannel import is_backchannel, is_call_for_attention, is_hum, may_be_backchannel
+from asterisk_ai.dialog.backchannel import is_backchannel, is_call_for_attention, is_hum, may_be_backchannel, surest
 from asterisk_ai.dialog.deadlines import AGENT_BUSY, CERTAIN, deadline, filler_at, is_certain, stuck_at, wants_filler
 from asterisk_ai.dialog.events import (
     Action,
@@ -192,6 +192,7 @@ def _open(state: TurnState, at: float, params: TurnParams) -> Step:
         utterance_open=True,
         utterance_at=at,
         partial=None,
+        surest=None,
         likelihood=None,
         drafts=0,
         barge_check=at + params.barge_in_ms / 1000,
@@ -211,7 +212,7 @@ def _partial(state: TurnState, event: WordsPartial, now: float, params: TurnPara
     if not state.utterance_open or event.utterance != state.utterance:
         return state, ()
     stopped: tuple[Action, ...] = ()
-    state = replace(state, partial=event)
+    state = replace(state, partial=event, surest=event if event.accepted and event.text else state.surest)
     takes_turn = event.accepted and event.text and not may_be_backchannel(event.text, state.language)
     if state.phase is Phase.INTERRUPTED and takes_turn:
         state, stopped = _taken(state, now)
@@ -314,7 +315,7 @@ def _judged(state: TurnState, words: WordsFinal, now: float, params: TurnParams)
     if is_backchannel(words.text, state.language):
         # A short one that is refused, too: no other words were more like it. Longer speech has to be a surer one.
         short = state.awaited_ms <= _SHORT_MS or is_hum(words.text)
-        if short or words.confidence >= min(CERTAIN, (state.awaited_ms - _SYLLABLE_MS) / 400):
+        if short or surest(words, state.surest) >= min(CERTAIN, (state.awaited_ms - _SYLLABLE_MS) / 400):
             return _resumed(state, now, "backchannel")
     elif words.accepted and words.text:
         if state.awaited_ms < _LETTER_MS * len(words.text.replace(" ", "")):
@@ -410,8 +411,9 @@ def _listen(state: TurnState, now: float) -> Step:
         return replace(state, digits_at=now), ()
     if state.voice and not state.utterance_open:
         # Half duplex, or not interruptible: the caller speaks already, so hear the rest of it.
+        number = state.utterance + 1
         state = replace(
-            state, utterance=state.utterance + 1, utterance_open=True, utterance_at=now, partial=None, drafts=0
+            state, utterance=number, utterance_open=True, utterance_at=now, partial=None, surest=None, drafts=0
         )
         return state, (OpenUtterance(state.utterance),)
     return state, ()
