@@ -406,8 +406,8 @@ def test_a_call_for_attention_is_listened_to_and_not_answered(words: str) -> Non
 
 
 def test_words_that_nobody_says_so_fast_are_a_noise() -> None:
-    talk = interrupted(4.2)
-    assert talk.at(4.6, WordsFinal(2, "hello")) == [ResumeReply(2, "noise")]
+    assert interrupted(4.2).at(4.6, WordsFinal(2, "excuse me")) == [ResumeReply(2, "noise")]
+    assert StopReply(2, "barge_in") in interrupted(4.3).at(4.7, WordsFinal(2, "excuse me"))
 
 
 @pytest.mark.parametrize(("until", "confidence", "taken"), [(4.38, 0.0, False), (4.5, 0.3, False), (4.58, 0.3, True)])
