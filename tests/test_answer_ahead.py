@@ -22,6 +22,7 @@ audiosocket: {port: 0}
 fastagi: {port: 0}
 http: false
 store: {backend: memory}
+server: {max_lateness_ms: 0}
 vad: {engine: energy}  # the caller is a tone
 pipelines: {ahead: {stt: "tests.test_answer_ahead:Counting", llm: "tests.test_answer_ahead:Slow", tts: espeak}}
 pipeline: ahead

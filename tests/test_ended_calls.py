@@ -38,6 +38,7 @@ vad: {engine: energy}  # callers whistle
 fastagi: {port: 0}
 http: null
 store: {backend: memory}
+server: {max_lateness_ms: 0}
 agents: {desk: {greeting: "Hi.", turn: {endpoint_ms: 200, barge_in_ms: 120, no_input_seconds: 60}}}
 """
 TONE = (8000 * np.sin(2 * np.pi * 300 * np.arange(4000) / 8000)).astype("<i2").tobytes()

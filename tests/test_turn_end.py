@@ -33,6 +33,7 @@ audiosocket: {{port: 0}}
 fastagi: {{port: 0}}
 http: false
 store: {{backend: memory}}
+server: {{max_lateness_ms: 0}}
 vad: {{engine: energy}}  # the caller is a tone
 providers:
   espeak: {{words_per_minute: 300}}

@@ -38,7 +38,7 @@ pipelines: {{delay: {{stt: "asterisk_ai.providers.delay:DelaySpeechToText",
 fastagi: {{port: {0}}}
 audiosocket: {{port: {1}}}
 http: {{port: {2}}}
-server: {{workers: 2, worker_ports: {3}, drain_seconds: 1}}
+server: {{workers: 2, worker_ports: {3}, drain_seconds: 1, max_lateness_ms: 0}}
 store: {{path: {4}}}
 agents: {{a: {{greeting: "hello"}}}}
 """
