@@ -36,11 +36,14 @@ store: {{backend: memory}}
 server: {{max_lateness_ms: 0}}
 vad: {{engine: energy}}  # the caller is a tone
 providers:
-  espeak: {{words_per_minute: 300}}
+  "asterisk_ai.providers.delay:DelayTextToSpeech": {{seconds: 0.05, speaking: 1}}
   smart-turn: {{model: MODEL}}
   tests.test_turn_end:Tones: {{words: {{"{LOW}": my number is, "{HIGH}": nothing else}}}}
 pipelines:
-  words: &words {{stt: "tests.test_turn_end:Tones", llm: "tests.test_turn_end:Short", tts: espeak}}
+  words: &words
+    stt: "tests.test_turn_end:Tones"
+    llm: "tests.test_turn_end:Short"
+    tts: "asterisk_ai.providers.delay:DelayTextToSpeech"
   sound: {{<<: *words, turn: smart-turn}}
 pipeline: words
 default_agent: words
