@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers import catalog
+from asterisk_ai.providers import catalog, espeak
 from asterisk_ai.providers.base import MarkedPcm, TextToSpeech
 from asterisk_ai.providers.espeak import MAX_TEXT, PIECE_BYTES, Espeak, speakable
 from asterisk_ai.providers.fallback import Limits, Member, TextToSpeechChain
@@ -329,3 +331,18 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(
     monkeypatch.setitem(sys.modules, "vosk", None)
     with pytest.raises(ConfigError, match=r"pip install 'asterisk-ai\[local\]'"):
         catalog.load("stt", "own_engine:Own")
+
+
+def test_engines_that_start_at_once_share_the_one_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Slow:
+        def __init__(self) -> None:
+            made.append(self)
+            time.sleep(0.05)
+
+    monkeypatch.setattr(espeak, "_loaded", functools.cache(Slow))
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: espeak._library(), range(4)))
+    assert len(made) == 1
+    assert all(one is made[0] for one in found)

@@ -133,9 +133,17 @@ def _short_path(path: str) -> str:
     return link
 
 
-@functools.cache
+_loading = threading.Lock()
+
+
 def _library() -> _Library:
     """Loaded once: the C library's state is the process's, whatever we do."""
+    with _loading:  # engines start at the same time, and a cache alone would let each of them load it
+        return _loaded()
+
+
+@functools.cache
+def _loaded() -> _Library:
     return _Library()
 
 
