@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import random
 import signal
@@ -20,7 +19,6 @@ import soxr
 
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.base import Hints, Transcript
-from asterisk_ai.providers.espeak import Espeak
 from asterisk_ai.providers.pocketsphinx import PocketSphinx
 from asterisk_ai.providers.pocketsphinx.decoders import MOST_PAIRS
 from asterisk_ai.providers.pocketsphinx.jsgf import lowered, words_of
@@ -28,7 +26,6 @@ from asterisk_ai.providers.pocketsphinx.pauses import Pauses
 from asterisk_ai.providers.pocketsphinx.pronounce import Speller, arpabet
 from asterisk_ai.providers.pocketsphinx.scores import distance
 
-VOICE = "en-us+f5"
 PHRASES = (
     "what are your opening hours",
     "connect me to sales",
@@ -47,24 +44,6 @@ def grammar(*phrases: str) -> Hints:
 
 
 HINTS = grammar(*PHRASES)
-
-
-@functools.cache
-def spoken(text: str, rate: int = 8000) -> bytes:
-    """Speech by espeak-ng, with 0.3 s of silence around it."""
-
-    async def speak() -> tuple[bytes, int]:
-        voice = Espeak({"voice": VOICE})
-        await voice.start()
-        async with voice.open(text) as pieces:
-            pcm = b"".join([piece async for piece in pieces])
-        await voice.stop()
-        return pcm, voice.sample_rate
-
-    pcm, made = asyncio.run(speak())
-    samples = soxr.resample(np.frombuffer(pcm, np.int16).astype(np.float32), made, rate) * 0.6
-    quiet = np.zeros(int(0.3 * rate))
-    return np.concatenate([quiet, samples, quiet]).astype(np.int16).tobytes()
 
 
 def with_engine(case: Case, **settings: Any) -> None:
@@ -107,12 +86,13 @@ def test_phrases_of_the_grammar_are_understood() -> None:
 
 def test_what_is_outside_of_the_grammar_is_refused() -> None:
     others = (
-        "the weather is lovely today isn't it",
+        "the weather is lovely today",
         "my grandmother lives in a yellow submarine",
         "please bring me seven bottles of lemonade",
         "elephants",
     )
-    speech = [spoken(other) for other in others]
+    # Recorded: of 60 times that espeak-ng says "elephants", two sound like a sure "yes".
+    speech = [recorded(other) for other in others]
 
     async def case(engine: PocketSphinx) -> None:
         for pcm, other in zip(speech, others, strict=True):
@@ -149,7 +129,7 @@ def test_optional_words_and_digits() -> None:
         "public <said> = [please] (call {x} <digit> <digit>+ | go home);\n"
         "<digit> = /2.0/ one | /1/ Two | /1/ three | /1/ four;"
     )
-    speech = [spoken("please call one two three"), spoken("go home")]
+    speech = [recorded("please call one two three"), recorded("go home")]
 
     async def case(engine: PocketSphinx) -> None:
         assert [(await hear(engine, pcm, hints)).text for pcm in speech] == ["please call one two three", "go home"]
@@ -159,7 +139,7 @@ def test_optional_words_and_digits() -> None:
 
 def test_names_that_no_dictionary_has() -> None:
     hints = grammar("connect me to szczepanski", "connect me to thermomix", "goodbye")
-    pcm = spoken("connect me to thermomix")
+    pcm = recorded("connect me to thermomix")
 
     async def case(engine: PocketSphinx) -> None:
         await engine.check_grammar(hints)
@@ -194,7 +174,7 @@ def test_grammars_that_cannot_be_used(text: str, reason: str) -> None:
 
 
 def test_more_grammars_than_are_kept() -> None:
-    pcm = spoken("goodbye")
+    pcm = recorded("goodbye")
 
     async def case(engine: PocketSphinx) -> None:
         for number in range(70):
@@ -206,7 +186,7 @@ def test_more_grammars_than_are_kept() -> None:
 
 
 def test_a_worker_killed_in_mid_utterance() -> None:
-    pcm = spoken("goodbye")
+    pcm = recorded("goodbye")
 
     async def case(engine: PocketSphinx) -> None:
         async with engine.open(rate=8000, hints=HINTS) as stream:
@@ -223,7 +203,7 @@ def test_a_worker_killed_in_mid_utterance() -> None:
 
 def test_a_pause_is_decoded_ahead() -> None:
     """After the pause that an endpointer waits for, the words are there at once."""
-    pcm = spoken("what are your opening hours") + bytes(12800)
+    pcm = recorded("what are your opening hours") + bytes(12800)
 
     async def case(engine: PocketSphinx) -> None:
         await engine.check_grammar(HINTS)
@@ -288,7 +268,7 @@ def test_more_utterances_at_once_than_there_are_decoders() -> None:
 
 
 def test_an_endless_utterance_is_bounded() -> None:
-    pcm = spoken("goodbye")
+    pcm = recorded("goodbye")
 
     async def case(engine: PocketSphinx) -> None:
         async with engine.open(rate=8000, hints=HINTS) as stream:
@@ -320,7 +300,7 @@ def test_settings_that_are_wrong(settings: dict[str, Any]) -> None:
 
 
 def test_rejection_switched_off() -> None:
-    pcm = spoken("elephants")
+    pcm = recorded("elephants")
 
     async def case(engine: PocketSphinx) -> None:
         result = await hear(engine, pcm, grammar("yes", "no", "elegance"))
@@ -330,7 +310,7 @@ def test_rejection_switched_off() -> None:
 
 
 def test_without_a_grammar_the_free_language_model_listens() -> None:
-    pcm = spoken("what are your opening hours")
+    pcm = recorded("what are your opening hours")
 
     async def case(engine: PocketSphinx) -> None:
         result = await hear(engine, pcm, Hints())
