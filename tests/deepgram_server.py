@@ -9,15 +9,15 @@ Any other works well.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
-from openai_server import KEY, SLOW_SECONDS, Answer
+from http_server import Answer, FakeHttp, Request
+from openai_server import KEY, SLOW_SECONDS
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Side
 from websockets.server import ServerProtocol
@@ -26,67 +26,23 @@ WORD_SECONDS = 0.2
 RATES = {8000, 16_000, 24_000, 48_000}
 
 
-class FakeDeepgram:
+class FakeDeepgram(FakeHttp):
     """Hears ``words`` in what is not silence, one word each 0.2 s of it."""
 
     def __init__(self) -> None:
+        super().__init__(idle_seconds=10)
         self.words = "opening hours"
         self.queries: list[dict[str, str]] = []
         self.texts: list[str] = []
         self.messages: list[str] = []
         self.audio = 0
-        self.connections = 0
-        self.aborted = 0
-        self.idle_seconds = 10.0
-        self.port = 0
 
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[FakeDeepgram]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = server.sockets[0].getsockname()[1]
-        self._tasks: set[asyncio.Task[None]] = set()
-        try:
-            yield self
-        finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self.connections += 1
-        try:
-            while await self._exchange(reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            self.aborted += 1
-        except asyncio.CancelledError:
-            pass
-        finally:
-            self._tasks.discard(task)
-            writer.close()
-
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        try:
-            raw = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError as error:
-            if error.partial:
-                raise
-            return False
-        head = raw.decode()
-        method, target, _ = head.split("\r\n", 1)[0].split(" ")
-        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head.split("\r\n")[1:])}
-        url = urlsplit(target)
+    async def answer(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, out: Answer
+    ) -> bool:
+        method, headers = request.method, request.headers
+        url = urlsplit(request.target)
         query = {key: values[-1] for key, values in parse_qs(url.query).items()}
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
-        out = Answer(writer)
         fault = out.fault = query.get("model", "")
         if headers.get("authorization") != f"Token {KEY}":
             return await _refuse(out, 401, "INVALID_AUTH", "Invalid credentials.")
@@ -102,9 +58,9 @@ class FakeDeepgram:
             writer.transport.abort()
             return False
         if (method, url.path) == ("POST", "/v1/speak"):
-            return await self._speak(query, json.loads(body), out)
+            return await self._speak(query, json.loads(request.body), out)
         if (method, url.path) == ("GET", "/v1/listen") and headers.get("upgrade") == "websocket":
-            return await self._listen(raw, query, reader, writer, out)
+            return await self._listen(request.raw, query, reader, writer, out)
         return await _refuse(out, 404, "NOT_FOUND", f"{method} {url.path}")
 
     # ---- speech ---------------------------------------------------------------------

@@ -12,80 +12,31 @@ import asyncio
 import contextlib
 import json
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from http_server import Answer, FakeHttp, Request
 
 KEY = "sk-test"
 SLOW_SECONDS = 0.2
-REASONS = {
-    200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-    429: "Too Many Requests", 500: "Error",
-}  # fmt: skip
 
 
-class FakeOpenAI:
+class FakeOpenAI(FakeHttp):
     """Give ``answers``: user's text to (reply, function name, arguments)."""
 
     def __init__(self, answers: Mapping[str, tuple[str, str, str]] | None = None) -> None:
+        super().__init__(idle_seconds=60)
         self.answers = dict(answers or {})
         self.after_tool = "Sorry about that."
         """Said after a function's result; {} stands for it."""
         self.words = "opening hours"
         self.requests: list[tuple[str, Any]] = []
-        self.connections = 0
-        self.idle_seconds = 60.0
-        self.aborted = 0
-        self.port = 0
 
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[FakeOpenAI]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = server.sockets[0].getsockname()[1]
-        self._tasks: set[asyncio.Task[None]] = set()
-        try:
-            yield self
-        finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self.connections += 1
-        try:
-            while await self._exchange(reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            self.aborted += 1
-        except asyncio.CancelledError:
-            pass
-        finally:
-            self._tasks.discard(task)
-            writer.close()
-
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        try:
-            async with asyncio.timeout(self.idle_seconds):
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        except TimeoutError:
-            return False
-        except asyncio.IncompleteReadError as error:
-            if error.partial:
-                raise
-            return False
-        method, path, _ = head.split("\r\n", 1)[0].split(" ")
-        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head.split("\r\n")[1:])}
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
-        out = Answer(writer)
+    async def answer(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, out: Answer
+    ) -> bool:
+        method, path, headers = request.method, request.target, request.headers
         if headers.get("authorization") != f"Bearer {KEY}":
             return await out.error(401, "Incorrect API key provided")
         if (method, path) == ("GET", "/v1/models"):
@@ -97,7 +48,9 @@ class FakeOpenAI:
         }.get(path)
         if method != "POST" or handler is None:
             return await out.error(404, f"Unknown request URL: {method} {path}")
-        fields = _form(headers, body) if "multipart" in headers.get("content-type", "") else json.loads(body)
+        fields = (
+            _form(headers, request.body) if "multipart" in headers.get("content-type", "") else json.loads(request.body)
+        )
         self.requests.append((path, fields))
         watching = asyncio.ensure_future(reader.read(1))  # the client leaves
         answering = asyncio.ensure_future(self._answer(fields, handler, out))
@@ -221,44 +174,6 @@ class FakeOpenAI:
             return False
         await out.end()
         return True
-
-
-class Answer:
-    """One HTTP answer."""
-
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        self.writer = writer
-        self.fault = ""
-
-    async def begin(self, kind: str) -> None:
-        self.writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
-        await self.writer.drain()
-
-    async def chunk(self, data: bytes) -> None:
-        if data:
-            self.writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-            await self.writer.drain()
-
-    async def event(self, body: dict[str, Any]) -> None:
-        body = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", **body}
-        await self.chunk(b"data: " + json.dumps(body).encode() + b"\n\n")
-
-    async def end(self) -> None:
-        self.writer.write(b"0\r\n\r\n")
-        await self.writer.drain()
-
-    async def json(self, body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> bool:
-        data = json.dumps(body).encode()
-        more = "".join(f"{key}: {value}\r\n" for key, value in (headers or {}).items())
-        head = (
-            f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n"
-        )
-        self.writer.write(f"{head}{more}\r\n".encode() + data)
-        await self.writer.drain()
-        return True
-
-    async def error(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> bool:
-        return await self.json({"error": {"message": message, "type": "error", "code": None}}, status, headers)
 
 
 def _tokens(text: str) -> list[str]:

@@ -9,12 +9,12 @@ record says what happened.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aside import aside
 from deepgram_server import FakeDeepgram
 from openai_server import KEY, FakeOpenAI
 from test_providers_fallback import calls, records
@@ -79,27 +79,13 @@ CASES += [Case(*where, fault, True) for where, faults in FAULTS.items() for faul
 @pytest.fixture(scope="module")
 def services() -> Iterator[dict[str, str]]:
     """The three services in a thread of their own; the settings that lead to them."""
-    started, ended, where = threading.Event(), [], {}
-
-    async def main() -> None:
-        faults: list[str] = []
-        async with FakeOpenAI().running() as openai, FakeDeepgram().running() as deepgram, serving(faults) as port:
-            # Engines that have a limit of their own are to tell of it before the stage does, or after it.
-            where["openai"] = f"base_url: '{openai.base_url}', api_key: {KEY}, seconds: 5"
-            where["deepgram"] = f"base_url: '{deepgram.base_url}', api_key: {KEY}, seconds: 5, connect_seconds: 0.5"
-            where["wyoming"] = f"port: {port}, seconds: 5"
-            stop = asyncio.Event()
-            ended.append((asyncio.get_running_loop(), stop))
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    started.wait(5)
-    yield where
-    loop, stop = ended[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
+    with aside(FakeOpenAI().running(), FakeDeepgram().running(), serving([])) as (openai, deepgram, port):
+        # Engines that have a limit of their own are to tell of it before the stage does, or after it.
+        yield {
+            "openai": f"base_url: '{openai.base_url}', api_key: {KEY}, seconds: 5",
+            "deepgram": f"base_url: '{deepgram.base_url}', api_key: {KEY}, seconds: 5, connect_seconds: 0.5",
+            "wyoming": f"port: {port}, seconds: 5",
+        }
 
 
 def configuration(folder: Path, cases: list[Case], services: dict[str, str]) -> str:

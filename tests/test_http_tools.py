@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_server import KEY, Answer, FakeOpenAI
+from http_server import Answer, FakeHttp, Request
+from openai_server import KEY, FakeOpenAI
 from realtime_server import FakeRealtime
 from test_providers_fallback import calls, records
 from test_providers_realtime import Talk, tone
@@ -27,41 +27,23 @@ from asterisk_ai.providers.tools import Toolbox
 from asterisk_ai.session.model import CallSession
 
 
-class Shop:
+class Shop(FakeHttp):
     """A web service. A path names what it does: /ok, /slow, /silent, /close, /500, /huge, /redirect?to=URL, ..."""
 
     def __init__(self) -> None:
-        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
+        super().__init__(idle_seconds=60)
+        self.requests: list[tuple[str, str, Mapping[str, str], bytes]] = []
         self.ended = 0
-        self.port = 0
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Shop]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-                method, target, _ = head[0].split(" ")
-                headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:])}
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
-                self.requests.append((method, target, headers, body))
-                if not await self._answer(target, Answer(writer)):
-                    break
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+    async def answer(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, out: Answer
+    ) -> bool:
+        self.requests.append((request.method, request.target, request.headers, request.body))
+        return await self._answer(request.target, out)
 
     async def _answer(self, target: str, out: Answer) -> bool:
         path, _, query = target.partition("?")
@@ -235,7 +217,7 @@ async def at_once() -> None: ...
 
 
 def servers() -> set[Any]:
-    return {task for task in asyncio.all_tasks() if "Shop._serve" in repr(task)}
+    return {task for task in asyncio.all_tasks() if "FakeHttp._serve" in repr(task)}
 
 
 def test_the_result_goes_back_to_the_model() -> None:

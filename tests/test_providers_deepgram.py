@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aside import aside
 from deepgram_server import FakeDeepgram
 from openai_server import KEY
 from test_providers_fallback import calls, records
@@ -24,23 +24,8 @@ from asterisk_ai.providers.deepgram import DeepgramSpeechToText, DeepgramTextToS
 
 @pytest.fixture
 def fake() -> Iterator[FakeDeepgram]:
-    """A server in a thread of its own, so that what blocks here is not held against the engine."""
-    server, started, ended = FakeDeepgram(), threading.Event(), []
-
-    async def main() -> None:
-        async with server.running():
-            stop = asyncio.Event()
-            ended.append((asyncio.get_running_loop(), stop))
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    started.wait(5)
-    yield server
-    loop, stop = ended[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
+    with aside(FakeDeepgram().running()) as (server,):
+        yield server
 
 
 def settings(fake: FakeDeepgram, **more: Any) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from contextlib import aclosing
 from typing import Any
 
 import numpy as np
 import pytest
+from aside import aside
 from deepgram_agent_server import KEY, FakeDeepgramAgent
 from deepgram_server import FakeDeepgram
 from test_http_tools import Shop, tool
@@ -53,28 +53,12 @@ def engine(fake: FakeDeepgramAgent, service: FakeDeepgram, fault: str = "", **ag
 
 
 def test_conformance() -> None:
-    fake, service, started, ended = FakeDeepgramAgent(ANSWERS), FakeDeepgram(), threading.Event(), []
-
-    async def main() -> None:
-        stop = asyncio.Event()
-        async with fake.running(), service.running():
-            ended.append((asyncio.get_running_loop(), stop))
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    started.wait(5)
     dead = {"base_url": "http://127.0.0.1:9/v1", "api_key": KEY, "agent": {"url": "ws://127.0.0.1:9/"}}
-    try:
+    with aside(FakeDeepgramAgent(ANSWERS).running(), FakeDeepgram().running()) as (fake, service):
         testing.check_realtime_agent(
             lambda: engine(fake, service), speech=tone(HOURS), broken=lambda: DeepgramAgent(dead, AGENT)
         )
         testing.check_realtime_agent(lambda: engine(fake, service), speech=tone(HOURS, rate=16_000), rate=16_000)
-    finally:
-        loop, stop = ended[0]
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
 
 
 class Talk:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aside import aside
 from openai_server import KEY, FakeOpenAI
 from test_providers_fallback import calls, records
 
@@ -30,23 +30,8 @@ AGENT = {"name": "desk", "prompt": "You are the receptionist of Example.", "lang
 
 @pytest.fixture
 def fake() -> Iterator[FakeOpenAI]:
-    """A server in a thread of its own, so that what blocks here is not held against the engine."""
-    server, started, ended = FakeOpenAI(), threading.Event(), []
-
-    async def main() -> None:
-        async with server.running():
-            stop = asyncio.Event()
-            ended.append((asyncio.get_running_loop(), stop))
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    started.wait(5)
-    yield server
-    loop, stop = ended[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
+    with aside(FakeOpenAI().running()) as (server,):
+        yield server
 
 
 def settings(fake: FakeOpenAI, **more: Any) -> dict[str, Any]:

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import json
 import statistics
-import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 import pytest
+from aside import aside
 from realtime_server import KEY, FakeRealtime, Session
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -60,28 +60,12 @@ def engine(fake: FakeRealtime, model: str = "gpt-realtime", **more: Any) -> Open
 
 
 def test_conformance() -> None:
-    fake, started, ended = FakeRealtime(ANSWERS), threading.Event(), []
-
-    async def main() -> None:
-        stop = asyncio.Event()
-        async with fake.running():
-            ended.append((asyncio.get_running_loop(), stop))
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    started.wait(5)
     dead = {"base_url": "http://127.0.0.1:9", "api_key": KEY}
-    try:
+    with aside(FakeRealtime(ANSWERS).running()) as (fake,):
         testing.check_realtime_agent(
             lambda: engine(fake), speech=tone(HOURS), broken=lambda: OpenAIRealtime(dead, AGENT)
         )
         testing.check_realtime_agent(lambda: engine(fake), speech=tone(HOURS, rate=24_000), rate=24_000)
-    finally:
-        loop, stop = ended[0]
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
 
 
 class Talk:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aside import aside
 from test_providers_fallback import calls, records
 from wyoming_server import serving
 
@@ -21,22 +21,8 @@ from asterisk_ai.providers.wyoming import WyomingSpeechToText, WyomingTextToSpee
 def service() -> Iterator[tuple[int, list[str]]]:
     """A running server's port, and its faults."""
     faults: list[str] = []
-    started, ended = threading.Event(), []
-
-    async def main() -> None:
-        async with serving(faults) as port:
-            stop = asyncio.Event()
-            ended.append((asyncio.get_running_loop(), stop, port))
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    started.wait(5)
-    loop, stop, port = ended[0]
-    yield port, faults
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
+    with aside(serving(faults)) as (port,):
+        yield port, faults
 
 
 def test_conformance(service: tuple[int, list[str]]) -> None:

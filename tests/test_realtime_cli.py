@@ -6,11 +6,11 @@ import asyncio
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aside import aside
 from realtime_server import KEY, FakeRealtime
 
 from asterisk_ai.config import parse
@@ -37,22 +37,8 @@ agents:
 
 @pytest.fixture
 def fake() -> Iterator[FakeRealtime]:
-    server, started, ended = FakeRealtime(), threading.Event(), []
-
-    async def main() -> None:
-        stop = asyncio.Event()
-        async with server.running():
-            ended.append((asyncio.get_running_loop(), stop))
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    started.wait(5)
-    yield server
-    loop, stop = ended[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
+    with aside(FakeRealtime().running()) as (server,):
+        yield server
 
 
 def provider(file: Path, *arguments: str) -> tuple[int, str]:

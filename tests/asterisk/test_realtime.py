@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from aside import aside
 from programs import install
 from realtime_server import KEY, FakeRealtime, Session
 from rig import Asterisk, Caller, speech
@@ -24,22 +23,8 @@ SHORT = "That is a pity."
 @pytest.fixture(scope="module")
 def service() -> Iterator[FakeRealtime]:
     """Hears everything as one tone, and says what is in ``answers`` at the time."""
-    fake, started, ended = FakeRealtime(), threading.Event(), []
-
-    async def main() -> None:
-        stop = asyncio.Event()
-        async with fake.running():
-            ended.append((asyncio.get_running_loop(), stop))
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    started.wait(5)
-    yield fake
-    loop, stop = ended[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
+    with aside(FakeRealtime().running()) as (fake,):
+        yield fake
 
 
 @pytest.fixture(scope="module")
