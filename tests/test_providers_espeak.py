@@ -21,10 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers import catalog, espeak
+from asterisk_ai.providers import catalog, espeakng
 from asterisk_ai.providers.base import MarkedPcm, TextToSpeech
 from asterisk_ai.providers.espeak import MAX_TEXT, PIECE_BYTES, Espeak, speakable
 from asterisk_ai.providers.fallback import Limits, Member, TextToSpeechChain
+from asterisk_ai.providers.pocketsphinx.pronounce import Speller
 
 HOURS = "We are open Monday to Thursday from 9 to 5, and Friday from 9 to 12. "
 
@@ -341,8 +342,18 @@ def test_engines_that_start_at_once_share_the_one_library(monkeypatch: pytest.Mo
             made.append(self)
             time.sleep(0.05)
 
-    monkeypatch.setattr(espeak, "_loaded", functools.cache(Slow))
+    monkeypatch.setattr(espeakng, "_loaded", functools.cache(Slow))
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda _: espeak._library(), range(4)))
+        found = list(threads.map(lambda _: espeakng.library(), range(4)))
     assert len(made) == 1
     assert all(one is made[0] for one in found)
+
+
+def test_it_still_speaks_after_a_recogniser_of_this_process_has_read_out_a_word() -> None:
+    async def main() -> None:
+        async with running() as engine:
+            before = seconds(await speak(engine, HOURS))
+            assert Speller().phones("thermomix")
+            assert seconds(await speak(engine, HOURS)) == pytest.approx(before, rel=0.03)
+
+    asyncio.run(main())

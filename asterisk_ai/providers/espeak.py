@@ -7,21 +7,14 @@ needs it for microseconds only. Measured on two cores while speaking 290 s of
 audio (in 0.35 s): a 5 ms sleep in another thread took 5.1 ms at the median,
 5.3 ms at the 99th percentile and at worst, the same as with espeak idle; first audio
 after 0.6 ms. At that speed a cache of prompts would save nothing.
-Source: speak_lib.h of espeak-ng 1.52.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import bisect
-import ctypes
-import functools
-import os
 import queue
 import re
-import shutil
-import tempfile
 import threading
 import unicodedata
 from collections import deque
@@ -33,118 +26,15 @@ import espeakng_loader
 
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.base import MarkedPcm, Readiness
+from asterisk_ai.providers.espeakng import NAME, Library, library
 
-NAME = "espeak"
 MAX_TEXT = 5000
 """Longer texts are cut: about five minutes of speech, and the bound of what one stream buffers (13 MB)."""
 MAX_WAITING = 256
 PIECE_BYTES = 22_050
 """What the stream yields at most at once: half a second."""
 
-_LONGEST_PATH = 120  # espeak-ng adds the names of its files to it
-_AUDIO_OUTPUT_SYNCHRONOUS = 2
-_DONT_EXIT = 0x8000
-_CHARS_UTF8 = 1
-_POSITION_CHARACTER = 1
-_RATE = 1
 _SLOWEST, _FASTEST = 80, 450
-_EVENT_WORD = 1
-_LIST_TERMINATED = 0
-
-
-class _Event(ctypes.Structure):
-    """``espeak_EVENT``: ``text_position`` counts characters from 1, ``audio_position`` ms."""
-
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("id", ctypes.c_char * 8),
-    )
-
-
-_SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
-
-
-class _Library:
-    """The one espeak-ng of this process. ``lock`` is held for whole calls of it."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        data = _short_path(espeakng_loader.get_data_path()).encode()
-        self.sample_rate = int(self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 100, data, _DONT_EXIT))
-        self._callback = _SynthCallback(self._spoken)
-        self._library.espeak_SetSynthCallback(self._callback)
-        self._job: _Job | None = None
-
-    def has_voice(self, voice: str) -> bool:
-        with self.lock:
-            return self._select(voice)
-
-    def speak(self, job: _Job) -> None:
-        """Speak one text into ``job``; blocks until it is spoken or its stream was left."""
-        with self.lock:
-            if not self._select(job.voice):
-                job.end(ProviderRejected(NAME, f"there is no voice {job.voice!r}"))
-                return
-            self._library.espeak_SetParameter(_RATE, job.words_per_minute, 0)
-            text = job.text.encode() + b"\0"
-            self._job = job
-            failed = self._library.espeak_Synth(
-                text, ctypes.c_size_t(len(text)), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None
-            )
-            self._job = None
-        job.end(ProviderUnavailable(NAME, f"espeak_Synth returned {failed}") if failed else None)
-
-    def _select(self, voice: str) -> bool:
-        return bool(self._library.espeak_SetVoiceByName(voice.encode()) == 0)
-
-    def _spoken(self, samples: Any, count: int, events: Any) -> int:
-        """Called by espeak with each piece and what is in it; 1 makes it stop."""
-        job = self._job
-        if job is None or job.left:
-            return 1
-        for event in events if events else ():
-            if event.type == _LIST_TERMINATED:
-                break
-            if event.type == _EVENT_WORD:
-                job.mark(event.text_position - 1, event.audio_position * self.sample_rate // 1000)
-        if count > 0 and samples:
-            job.push(ctypes.string_at(samples, count * 2))
-        return 0
-
-
-def _short_path(path: str) -> str:
-    """``path``, or a link to it where it is too long: espeak-ng cuts the path of its data at 160 bytes.
-
-    The link stays: dictionaries of other languages are read through it later.
-    """
-    if len(path.encode()) <= _LONGEST_PATH:
-        return path
-    folder = tempfile.mkdtemp(prefix="espeak-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    link = os.path.join(folder, "espeak-ng-data")
-    os.symlink(path, link)
-    return link
-
-
-_loading = threading.Lock()
-
-
-def _library() -> _Library:
-    """Loaded once: the C library's state is the process's, whatever we do."""
-    with _loading:  # engines start at the same time, and a cache alone would let each of them load it
-        return _loaded()
-
-
-@functools.cache
-def _loaded() -> _Library:
-    return _Library()
 
 
 class _Job:
@@ -258,18 +148,18 @@ class Espeak:
         if self._thread is not None:
             return
         try:
-            library = await asyncio.to_thread(_library)
+            loaded = await asyncio.to_thread(library)
         except (OSError, AttributeError) as error:
             self._reason = f"espeak-ng cannot be loaded: {error}"
             raise ProviderUnavailable(NAME, self._reason) from error
-        if library.sample_rate != self.sample_rate:
+        if loaded.sample_rate != self.sample_rate:
             self._reason = f"espeak-ng's data cannot be read at {espeakng_loader.get_data_path()}"
             raise ProviderUnavailable(NAME, self._reason)
-        if not await asyncio.to_thread(library.has_voice, self._voice):
+        if not await asyncio.to_thread(loaded.has_voice, self._voice):
             self._reason = f"there is no voice {self._voice!r}"
             raise ProviderRejected(NAME, self._reason)
         self._jobs = queue.Queue(MAX_WAITING)
-        self._thread = threading.Thread(target=self._run, args=(library, self._jobs), name="espeak", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(loaded, self._jobs), name="espeak", daemon=True)
         self._thread.start()
         self._reason = ""
 
@@ -318,11 +208,11 @@ class Espeak:
         finally:
             job.left = True
 
-    def _run(self, library: _Library, jobs: queue.Queue[_Job | None]) -> None:
+    def _run(self, loaded: Library, jobs: queue.Queue[_Job | None]) -> None:
         while (job := jobs.get()) is not None:
             if not job.left:
                 self._current = job
-                library.speak(job)
+                loaded.speak(job)
                 self._current = None
 
 

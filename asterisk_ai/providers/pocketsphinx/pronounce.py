@@ -7,13 +7,14 @@ and people can be understood.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import string
 import unicodedata
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
+
+from asterisk_ai.providers.espeakng import Library, library
+
+VOICE = "en-us"
 
 IPA_TO_ARPABET: Mapping[str, str] = MappingProxyType(
     {
@@ -34,14 +35,6 @@ IGNORED = "ˈˌ ‍̩͡ʲ-"
 """Stress, joiners, the mark of a syllabic consonant, palatalisation."""
 LONGEST = max(map(len, IPA_TO_ARPABET))
 
-LONGEST_PATH = 120
-IPA_MODE = 0x02
-UTF8 = 1
-RETRIEVAL = 1
-DONT_EXIT = 0x8000
-"""Of espeak-ng's speak_lib.h: espeak_TextToPhonemes's modes, espeakCHARS_UTF8, AUDIO_OUTPUT_RETRIEVAL,
-espeakINITIALIZE_DONT_EXIT."""
-
 
 def arpabet(ipa: str) -> str:
     """Phones separated by spaces; empty where a sound has no counterpart."""
@@ -61,18 +54,19 @@ def arpabet(ipa: str) -> str:
 
 
 class Speller:
-    """espeak-ng's rules for reading words. Not to be used by two threads."""
+    """espeak-ng's rules for reading words."""
 
     def __init__(self) -> None:
-        self._library = _load()
+        try:
+            self._library: Library | None = library()
+        except OSError:  # it cannot be loaded here
+            self._library = None
 
     def phones(self, word: str) -> str:
         """The word's phones; empty where no pronunciation can be made."""
         if self._library is None or not _readable(word):
             return ""
-        text = ctypes.c_char_p(word.encode())
-        found = self._library.espeak_TextToPhonemes(ctypes.byref(text), UTF8, IPA_MODE)
-        return arpabet(found.decode()) if found else ""
+        return arpabet(self._library.ipa(word, VOICE))
 
 
 def _readable(word: str) -> bool:
@@ -81,22 +75,3 @@ def _readable(word: str) -> bool:
     if not all(unicodedata.name(letter, "").startswith("LATIN") for letter in letters):
         return False
     return bool(letters) or any(letter in string.digits for letter in word)
-
-
-def _load() -> ctypes.CDLL | None:
-    """The library, set up; None where it is not installed or does not work."""
-    try:
-        import espeakng_loader
-
-        library = ctypes.CDLL(espeakng_loader.get_library_path())
-        data = Path(espeakng_loader.get_data_path())
-        # It copies the path into 160 bytes and adds names of files: so it gets a short one where that is too long.
-        path = str(data) if len(str(data)) <= LONGEST_PATH else "."
-        with contextlib.chdir(data.parent):
-            rate = library.espeak_Initialize(RETRIEVAL, 0, path.encode(), DONT_EXIT)
-            if rate < 0 or library.espeak_SetVoiceByName(b"en-us") != 0:
-                return None
-    except (ImportError, OSError):
-        return None
-    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
-    return library
