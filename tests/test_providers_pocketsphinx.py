@@ -66,9 +66,9 @@ async def hear(engine: PocketSphinx, pcm: bytes, hints: Hints = HINTS, rate: int
         return await stream.finish()
 
 
-def recorded(phrase: str) -> bytes:
+def recorded(phrase: str, folder: str = "speech") -> bytes:
     """A phrase as espeak-ng once said it: it never says anything twice in the same way."""
-    path = Path(__file__).parent / "data" / "speech" / f"{phrase.replace(' ', '_')}.wav"
+    path = Path(__file__).parent / "data" / folder / f"{phrase.replace(' ', '_')}.wav"
     with wave.open(str(path)) as file:
         return file.readframes(file.getnframes())
 
@@ -92,7 +92,7 @@ def test_what_is_outside_of_the_grammar_is_refused() -> None:
         "elephants",
     )
     # Recorded: of 60 times that espeak-ng says "elephants", two sound like a sure "yes".
-    speech = [recorded(other) for other in others]
+    speech = [recorded(other, "recognition") for other in others]
 
     async def case(engine: PocketSphinx) -> None:
         for pcm, other in zip(speech, others, strict=True):
@@ -129,7 +129,7 @@ def test_optional_words_and_digits() -> None:
         "public <said> = [please] (call {x} <digit> <digit>+ | go home);\n"
         "<digit> = /2.0/ one | /1/ Two | /1/ three | /1/ four;"
     )
-    speech = [recorded("please call one two three"), recorded("go home")]
+    speech = [recorded("please call one two three", "recognition"), recorded("go home", "recognition")]
 
     async def case(engine: PocketSphinx) -> None:
         assert [(await hear(engine, pcm, hints)).text for pcm in speech] == ["please call one two three", "go home"]
@@ -139,7 +139,7 @@ def test_optional_words_and_digits() -> None:
 
 def test_names_that_no_dictionary_has() -> None:
     hints = grammar("connect me to szczepanski", "connect me to thermomix", "goodbye")
-    pcm = recorded("connect me to thermomix")
+    pcm = recorded("connect me to thermomix", "recognition")
 
     async def case(engine: PocketSphinx) -> None:
         await engine.check_grammar(hints)
@@ -300,7 +300,7 @@ def test_settings_that_are_wrong(settings: dict[str, Any]) -> None:
 
 
 def test_rejection_switched_off() -> None:
-    pcm = recorded("elephants")
+    pcm = recorded("elephants", "recognition")
 
     async def case(engine: PocketSphinx) -> None:
         result = await hear(engine, pcm, grammar("yes", "no", "elegance"))
