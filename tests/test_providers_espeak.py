@@ -357,3 +357,20 @@ def test_it_still_speaks_after_a_recogniser_of_this_process_has_read_out_a_word(
             assert seconds(await speak(engine, HOURS)) == pytest.approx(before, rel=0.03)
 
     asyncio.run(main())
+
+
+def test_data_that_is_not_there_is_told_by_the_voice_and_by_the_speller(tmp_path: Path) -> None:
+    script = (
+        "import asyncio, espeakng_loader\n"
+        f"espeakng_loader.get_data_path = lambda: {str(tmp_path / 'none')!r}\n"
+        "from asterisk_ai.errors import ProviderUnavailable\n"
+        "from asterisk_ai.providers.espeak import Espeak\n"
+        "from asterisk_ai.providers.pocketsphinx.pronounce import Speller\n"
+        "assert Speller().phones('thermomix') == ''\n"
+        "try:\n"
+        "    asyncio.run(Espeak({}).start())\n"
+        "except ProviderUnavailable as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert f"its data cannot be read at {tmp_path / 'none'}" in done.stdout, (done.returncode, done.stderr)

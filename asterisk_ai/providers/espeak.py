@@ -22,8 +22,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import espeakng_loader
-
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.base import MarkedPcm, Readiness
 from asterisk_ai.providers.espeakng import NAME, Library, library
@@ -152,9 +150,6 @@ class Espeak:
         except (OSError, AttributeError) as error:
             self._reason = f"espeak-ng cannot be loaded: {error}"
             raise ProviderUnavailable(NAME, self._reason) from error
-        if loaded.sample_rate != self.sample_rate:
-            self._reason = f"espeak-ng's data cannot be read at {espeakng_loader.get_data_path()}"
-            raise ProviderUnavailable(NAME, self._reason)
         if not await asyncio.to_thread(loaded.has_voice, self._voice):
             self._reason = f"there is no voice {self._voice!r}"
             raise ProviderRejected(NAME, self._reason)

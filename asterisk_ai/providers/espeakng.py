@@ -71,10 +71,14 @@ class Library:
     """The one espeak-ng of this process. ``lock`` is held for whole calls of it."""
 
     def __init__(self) -> None:
+        """Raises OSError where the library or its data cannot be used: to call it then ends the process."""
         self.lock = threading.Lock()
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        data = _short_path(espeakng_loader.get_data_path()).encode()
+        path = espeakng_loader.get_data_path()
+        data = _short_path(path).encode()
         self.sample_rate = int(self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 100, data, _DONT_EXIT))
+        if self.sample_rate <= 0:
+            raise OSError(f"its data cannot be read at {path}")
         self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self._callback = _SynthCallback(self._spoken)
         self._library.espeak_SetSynthCallback(self._callback)
