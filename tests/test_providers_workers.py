@@ -139,6 +139,17 @@ def test_engines_stand_behind_the_audio(run: Run) -> None:
     run(main())
 
 
+def test_the_memory_of_one_answer_serves_for_the_next(run: Run) -> None:
+    async def main() -> None:
+        pool = counting()
+        await pool.start()
+        faults = [(await pool.ask({"bytes": 8_000_000}))["faults"] for _ in range(3)]
+        await pool.stop()
+        assert max(faults[1:]) < 100, "of some 2,000 pages"
+
+    run(main())
+
+
 def test_a_crash_takes_only_its_own_worker(run: Run) -> None:
     async def main() -> None:
         pool = counting(workers=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -62,4 +63,10 @@ class Counting:
     def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
         if "fail" in question:
             raise ProviderUnavailable("counting", "no answer")
+        if "bytes" in question:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for page in (memory := bytearray(b"1") * question["bytes"])[::4096]:
+                assert page
+            del memory
+            return {"faults": resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before}
         return {"pid": os.getpid(), "question": question}
