@@ -33,6 +33,9 @@ class Line(Protocol):
     def play_when_idle(self, frame: bytes) -> None:
         """One frame to be sent instead of silence."""
 
+    def hear_rarely(self) -> None:
+        """The caller's audio may come several frames at a time."""
+
 
 class DiagnosticCall:
     """A :class:`~asterisk_ai.transport.audiosocket.MediaHandler` that does nothing, for the length of a call."""
@@ -75,6 +78,7 @@ class MilliwattCall(DiagnosticCall):
     def on_begin(self, rate: int) -> None:
         super().on_begin(rate)
         self._line.play_when_idle(tone_frame(rate))
+        self._line.hear_rarely()
 
 
 def tone_frame(rate: int) -> bytes:

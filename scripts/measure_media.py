@@ -235,8 +235,11 @@ class Measurement:
         self, part: str, mode: str, servers: dict[str, tuple[int, int]], calls: int, *, ramp: float = TALK_RAMP
     ) -> dict[str, list[Run]]:
         runs: dict[str, list[Run]] = {}
-        for _ in range(self._arguments.rounds):
-            for name, (port, pid) in servers.items():
+        names = list(servers)
+        for turn in range(self._arguments.rounds):
+            # In turn from either end: a baseline that burns its core slows what comes next.
+            for name in names if turn % 2 == 0 else reversed(names):
+                port, pid = servers[name]
                 run = partial(self._load, mode, port, pid, calls, ramp=ramp)
                 with alone(pid, servers):
                     runs.setdefault(name, []).append(undisturbed(run))

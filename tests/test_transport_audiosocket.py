@@ -314,6 +314,38 @@ def test_sending_past_the_clock_takes_the_place_of_a_frame(run: Run) -> None:
     run(work())
 
 
+def test_audio_that_nobody_waits_for_comes_several_frames_at_a_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    received = AudioSocketConnection.data_received
+
+    def data_received(connection: AudioSocketConnection, data: bytes) -> None:
+        reads.append(len(data))
+        received(connection, data)
+
+    monkeypatch.setattr(AudioSocketConnection, "data_received", data_received)
+
+    async def work() -> None:
+        async with Served() as served:
+            peer, handler = await served.call()
+            await peer.send(SILENCE)
+            await until(lambda: len(handler.pcm) == 1)
+            peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            handler.connection.hear_rarely()
+            reads.clear()
+            for count in range(1, 13):
+                await peer.send(SILENCE)
+                await asyncio.sleep(0.01)
+                assert len(handler.pcm) == 1 + count // 5 * 5
+            assert reads == [5 * FRAME] * 2
+            peer.close()
+            await until(lambda: bool(handler.closed), 0.05)
+            assert len(handler.pcm) == 13, "what came before the end is not lost"
+            reads.clear()
+            handler.connection.hear_rarely()  # too late is no error
+
+    run(work())
+
+
 # ---- who is refused ---------------------------------------------------------------------------------
 
 
