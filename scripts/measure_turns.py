@@ -58,6 +58,10 @@ def pcm(sounds: Path, name: str) -> bytes:
     return bytes(samples.tobytes())
 
 
+TURN_SECONDS = 4.0
+"""About what a turn of these callers takes, from one sentence to the next."""
+
+
 def config_file(folder: str, agent: dict[str, Any], **sections: Any) -> str:
     path = Path(folder) / "asterisk_ai.yaml"
     agents = {"desk": {"greeting": "Hi.", "turn": {"no_input_seconds": 60}, **agent}}
@@ -91,21 +95,26 @@ def response(sounds: Path, turns: int) -> None:
     print(f"\nunderstood {right} of {turns}; last sound to first sound: {quantiles(seconds)}")
 
 
-def share(calls: int, seconds: float = DELAY) -> None:
-    """A turn less the endpoint's silence and the engines' own delay."""
+def share(calls: int, seconds: float = DELAY, *, over: float = 0.0) -> None:
+    """A turn less the endpoint's silence and the engines' own delay.
+
+    :param over: seconds over which the callers join; 0: all speak in chorus.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = config_file(folder, {}, **delayed(seconds))
         with local_server(load(file)) as server:
             served = server.config
 
+            async def one(number: int) -> Any:
+                await asyncio.sleep(over * number / calls)
+                return await call(served, [Line("tone", pcm=tone())] * 3)
+
             async def many() -> list[Any]:
-                async with asyncio.TaskGroup() as group:
-                    lines = [Line("tone", pcm=tone())] * 3
-                    tasks = [group.create_task(call(served, lines)) for _ in range(calls)]
-                return [task.result() for task in tasks]
+                return await asyncio.gather(*map(one, range(calls)))
 
             names = [result.call_id for result in asyncio.run(many())]
-            tell_share(f"{calls} calls", SqliteReader(served.store_path()), names, seconds)
+            title = f"{calls} calls" + " in chorus" * (calls > 1 and not over)
+            tell_share(title, SqliteReader(served.store_path()), names, seconds)
 
 
 def delayed(seconds: float) -> dict[str, Any]:
@@ -177,6 +186,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.what == "share":
         share(1)
+        share(50, over=TURN_SECONDS)
         share(50)
     elif arguments.sounds is None:
         parser.error("SOUNDS is needed")

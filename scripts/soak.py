@@ -24,6 +24,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -69,6 +70,7 @@ class SoakCall(asyncio.Protocol):
         self.sent = self.got = self.echoed = 0
         self.first = self.last = self.worst_gap = 0.0
         self.gaps = 0
+        self.missing: deque[int] = deque(maxlen=50)
         self.closed = asyncio.Event()
         self.buffer = b""
         self.position = random.randrange(len(speech))
@@ -100,6 +102,8 @@ class SoakCall(asyncio.Protocol):
             self.worst_gap = max(self.worst_gap, now - self.last if self.last else 0.0)
             self.first = self.first or now
             self.last = now
+            # The clock's grid: from the first frame to this one there is one every 20 ms.
+            self.missing.append(round((now - self.first) / 0.02) + 1 - self.got)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed.set()
@@ -107,8 +111,8 @@ class SoakCall(asyncio.Protocol):
     def lost(self) -> int:
         if self.agent == "echo":
             return self.sent - self.echoed
-        # The clock's grid: from the first to the last frame there is one every 20 ms.
-        return max(0, round((self.last - self.first) / 0.02) + 1 - self.got - 1) if self.got else 1
+        # What is late is missing for a moment, what is lost for good. Speech may begin a frame ahead of the grid.
+        return max(0, min(self.missing) - 1) if self.got else 1
 
 
 class Soak:
