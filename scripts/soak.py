@@ -229,6 +229,8 @@ class Soak:
                 problems.append(f"{name}: {after[name]:g} are left, {idle[name]:g} before")
         if self.totals.lost or self.totals.failed or self.totals.early:
             problems.append(f"{self.totals.lost} frames lost, {self.totals.failed + self.totals.early} calls failed")
+        if after["dropped"]:  # its own count is exact, where the callers judge by the time
+            problems.append(f"the server dropped or skipped {after['dropped']:g} frames")
         stolen = [sample["stolen"] for sample in self.samples]
         told["stolen"] = [statistics.mean(stolen or [0.0]), max(stolen, default=0.0)]
         told["problems"] = problems

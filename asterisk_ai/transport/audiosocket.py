@@ -25,7 +25,7 @@ LEARN_RATE_SECONDS = 0.2
 HIGH_WATER_SECONDS = 2.0
 """Audio that a synthesiser may run ahead of the line before it has to wait."""
 RARELY_FRAMES = 5
-"""Where nobody waits for them: a read for each is a sixth of what a call costs that only plays."""
+"""Where nobody waits for them: a read for each is a seventh of what a call costs that only plays."""
 STALL_SECONDS = 5.0
 """A peer that takes no audio for this long is gone."""
 _SECOND_TICKS = 50
