@@ -24,7 +24,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -57,7 +57,7 @@ class Totals:
     early: int = 0
     failed: int = 0
     worst_gap: float = 0.0
-    problems: list[str] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
 
 
 class SoakCall(asyncio.Protocol):
@@ -146,7 +146,7 @@ class Soak:
                 await self.call(random.choice(AGENTS), random.uniform(3, 25))
             except OSError as error:
                 self.totals.failed += 1
-                self.totals.problems.append(repr(error)[:200])
+                self.totals.errors[repr(error)[:200]] += 1
                 await asyncio.sleep(1)
 
     async def call(self, agent: str, seconds: float) -> None:
@@ -216,7 +216,7 @@ class Soak:
     def judge(self, idle: dict[str, float], after: dict[str, float]) -> None:
         quarter = max(1, len(self.samples) // 4)
         told: dict[str, Any] = {"idle": idle, "after": after, **vars(self.totals)}
-        problems = self.totals.problems[:]
+        problems = [f"{count} times {error}" for error, count in self.totals.errors.items()]
         if len(self.samples) >= 4:
             for name in ("memory_kb", "descriptors", "threads", "tasks"):
                 early = statistics.median(s[name] for s in self.samples[quarter : 2 * quarter])

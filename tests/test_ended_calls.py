@@ -8,12 +8,16 @@ import gc
 import time
 from collections import Counter
 from collections.abc import Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import soundfile
 import uvloop
 from test_realtime_calls import serving
 
+from asterisk_ai.audio.vad import EnergyVad
 from asterisk_ai.call import Call
 from asterisk_ai.cli.simulator import Caller, Line, simulate
 from asterisk_ai.server import Server
@@ -34,23 +38,26 @@ providers:
   "asterisk_ai.providers.delay:DelayLanguageModel": {seconds: 0.05}
   "asterisk_ai.providers.delay:DelayTextToSpeech": {seconds: 0.05, speaking: 1}
 audiosocket: {port: 0}
-vad: {engine: energy}  # callers whistle
+vad: {engine: VAD}
 fastagi: {port: 0}
 http: null
 store: {backend: memory}
 server: {max_lateness_ms: 0}
 agents: {desk: {greeting: "Hi.", turn: {endpoint_ms: 200, barge_in_ms: 120, no_input_seconds: 60}}}
 """
+DATA = Path(__file__).with_name("data")
 TONE = (8000 * np.sin(2 * np.pi * 300 * np.arange(4000) / 8000)).astype("<i2").tobytes()
-KINDS = (Call, Speaker, _Reply, Utterance, AudioSocketConnection)
+WORDS = soundfile.read(DATA / "speech" / "yes.wav", dtype="int16")[0].tobytes()
+KINDS = (Call, Speaker, _Reply, Utterance, AudioSocketConnection, EnergyVad)
 
 
-async def several(port: int) -> None:
-    said, interrupting = Line("said", pcm=TONE), Line("over", pcm=TONE, barge_in=0.4)
+async def several(port: int, pcm: bytes) -> None:
+    said, interrupting = Line("said", pcm=pcm), Line("over", pcm=pcm, barge_in=0.4)
     callers = [
         Caller([said, said], linger=0.5),
         Caller([said, interrupting], linger=0.5),
-        Caller([said], linger=0.0),  # hangs up before it is answered, ...
+        Caller([said], patience=0.0),  # hangs up while it speaks, ...
+        Caller([said], linger=0.0),  # ... as it is answered ...
         Caller([said], linger=0.3),  # ... and in the middle of the answer
         Caller([Line("digits", digits="12")], linger=0.2),
     ]
@@ -87,11 +94,12 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         runner.run(work)
 
 
-def test_nothing_of_an_ended_call_waits_for_the_collector() -> None:
+@pytest.mark.parametrize(("vad", "pcm"), [("energy", TONE), ("silero", WORDS)], ids=["energy", "silero"])
+def test_nothing_of_an_ended_call_waits_for_the_collector(vad: str, pcm: bytes) -> None:
     async def work() -> None:
-        async with serving(CONFIG) as server:
+        async with serving(CONFIG.replace("VAD", vad)) as server:
             with uncollected():
-                await several(server.fastagi_port)
+                await several(server.fastagi_port, pcm)
                 await ended(server)
                 assert left() == Counter()
 

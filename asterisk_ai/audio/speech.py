@@ -195,6 +195,9 @@ class SpeechMeter:
         self._failed(error)
 
 
+def _to_nobody(onset: Onset) -> None: ...
+
+
 class SpeechVad(EnergyVad):
     """:class:`EnergyVad` whose onsets have to be confirmed by the model, and whose speech ends where it says so."""
 
@@ -384,3 +387,4 @@ class SpeechVad(EnergyVad):
 
     def close(self) -> None:
         self._shut()
+        self._told = _to_nobody  # it is the call's, which refers to this one: together they would stay

@@ -133,6 +133,8 @@ class Attempt:
             self.failure, self.kind = ProviderUnavailable(name, f"no answer within {self._seconds:g} s"), "timeout"
         except Exception as error:  # noqa: BLE001 - anybody's engine; broke() logs it
             self.broke(error)
+        finally:
+            self._limit = None  # it knows the task, which knows us: together they would outlive the call
 
     def more_time(self, seconds: float) -> None:
         """What is awaited now may take so much longer."""
