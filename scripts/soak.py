@@ -224,9 +224,11 @@ class Soak:
                 told[name] = [early, late]
                 if late > early * (MEMORY_GROWTH if name == "memory_kb" else OTHER_GROWTH) + 2:
                     problems.append(f"{name} grew from {early:g} to {late:g}")
-        for name in ("descriptors", "tasks", "calls"):
-            if after[name] > idle[name] + 1:
-                problems.append(f"{name}: {after[name]:g} are left, {idle[name]:g} before")
+        problems += [
+            f"{name}: {after[name]:g} are left, {idle[name]:g} before"
+            for name in ("descriptors", "tasks", "calls")
+            if after[name] > idle[name] + 1
+        ]
         if self.totals.lost or self.totals.failed or self.totals.early:
             problems.append(f"{self.totals.lost} frames lost, {self.totals.failed + self.totals.early} calls failed")
         if after["dropped"]:  # its own count is exact, where the callers judge by the time

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import time
 from collections import Counter
 from collections.abc import Coroutine, Iterator
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import uvloop
+import yaml
 from test_realtime_calls import serving
 
 from asterisk_ai.audio.vad import EnergyVad
@@ -72,12 +74,14 @@ def left() -> Counter[str]:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
+    logging.disable()  # pytest keeps what is logged, with the frames of what has failed
     gc.collect()
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
+        logging.disable(logging.NOTSET)
 
 
 async def ended(server: Server) -> None:
@@ -100,6 +104,44 @@ def test_nothing_of_an_ended_call_waits_for_the_collector(vad: str, pcm: bytes) 
         async with serving(CONFIG.replace("VAD", vad)) as server:
             with uncollected():
                 await several(server.fastagi_port, pcm)
+                await ended(server)
+                assert left() == Counter()
+
+    run(work())
+
+
+FAULTS = {
+    "stt": ("open-unavailable", "open-hang", "end-rejected", "end-raise", "feed-raise"),
+    "llm": ("open-unavailable", "first-hang", "first-raise", "middle-unavailable", "empty"),
+    "tts": ("open-unavailable", "first-hang", "middle-raise", "middle-unavailable", "empty"),
+}
+FAULTY = {"stt": "FaultySpeechToText", "llm": "FaultyLanguageModel", "tts": "FaultyTextToSpeech"}
+
+
+def faulty() -> str:
+    """An agent for each fault, with a sound engine behind it and with none."""
+    config = yaml.safe_load(CONFIG.replace("VAD", "energy"))
+    sound = config["pipelines"]["delay"]
+    for stage, faults in FAULTS.items():
+        for fault in faults:
+            name = f"{stage}-{fault}"
+            config["providers"][name] = {"engine": f"faulty:{FAULTY[stage]}", "fault": fault}
+            for pipeline, engines in ((name, [name, sound[stage]]), (f"{name}-alone", name)):
+                config["pipelines"][pipeline] = {**sound, stage: engines, f"{stage}_seconds": 0.5}
+                config["agents"][pipeline] = {**config["agents"]["desk"], "pipeline": pipeline}
+    return str(yaml.safe_dump(config))
+
+
+def test_nothing_of_a_call_whose_engines_failed_waits_for_the_collector() -> None:
+    async def work() -> None:
+        config = faulty()
+        async with serving(config) as server:
+            with uncollected():
+                async with asyncio.TaskGroup() as group:
+                    for agent in yaml.safe_load(config)["agents"]:
+                        caller = Caller([Line("said", pcm=TONE)], patience=3.0, linger=0.3)
+                        port = server.fastagi_port
+                        group.create_task(simulate(caller, host="127.0.0.1", fastagi_port=port, agent=agent))
                 await ended(server)
                 assert left() == Counter()
 

@@ -127,14 +127,14 @@ class Attempt:
             async with asyncio.timeout(self._seconds) as self._limit:
                 yield self._limit
         except ProviderError as error:
-            self.failure = error
+            self.failure = error.with_traceback(None)  # its frames know us: together they would outlive the call
             self.kind = "rejected" if isinstance(error, ProviderRejected) else "unavailable"
         except TimeoutError:
             self.failure, self.kind = ProviderUnavailable(name, f"no answer within {self._seconds:g} s"), "timeout"
         except Exception as error:  # noqa: BLE001 - anybody's engine; broke() logs it
             self.broke(error)
         finally:
-            self._limit = None  # it knows the task, which knows us: together they would outlive the call
+            self._limit = None  # it knows the task, which knows us, too
 
     def more_time(self, seconds: float) -> None:
         """What is awaited now may take so much longer."""
@@ -201,7 +201,7 @@ class Chain:
             self._report(Trouble(self.stage, names, "", "unavailable", reason, 0.0))
             raise ProviderUnavailable(self.stage, reason)
         self._pass_over(line[0])
-        last: ProviderError | None = None
+        last: Attempt | None = None
         for number, member in enumerate(line):
             if number and not last_resort and not member.usable():
                 continue
@@ -213,11 +213,15 @@ class Chain:
                 if attempt.failure is None:
                     member.breaker.succeeded() if attempt.served else member.breaker.left()
             if attempt.failure is not None:
-                last = attempt.failure
+                last = attempt
                 later = [item.name for item in line[number + 1 :] if item.usable()]
                 self._tell(attempt, later[0] if later else "")
-        if last is not None:
-            raise last
+        if last is not None and last.failure is not None:
+            failure, last.failure = last.failure, None  # the frames that it passes know the attempt, ...
+            try:
+                raise failure
+            finally:
+                del failure  # ... and this one would know it
 
     def _pass_over(self, first: Member) -> None:
         """Tell the call, and nobody else, which better engines were not tried: they have failed before."""
