@@ -157,7 +157,6 @@ class RealtimeCall(Leg):
                     again = again or self._clock() - began >= SERVED_SECONDS
             except ProviderError as error:
                 logger.warning("no service has the call: %s", error)
-                error.__traceback__ = None  # it leads to the call, which has to be gone when it has ended
 
     async def _serve_by(self, attempt: Attempt) -> None:
         """One engine has the call, until it fails; ``attempt.failure`` says how."""
@@ -180,8 +179,6 @@ class RealtimeCall(Leg):
             if not self._closed.is_set():
                 self._guard(self._lost)
             await attempt.close(stack)
-            if attempt.failure is not None:
-                attempt.failure.__traceback__ = None  # as above
 
     def _request(self, rate: int) -> RealtimeRequest:
         turns = [Message(record.role, record.text) for record in self.session.history if record.text]

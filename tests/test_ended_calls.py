@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
-import logging
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import soundfile
 import uvloop
 import yaml
 from test_realtime_calls import serving
+from uncollected import left, uncollected
 
 from asterisk_ai.audio.vad import EnergyVad
 from asterisk_ai.call import Call
@@ -68,22 +66,6 @@ async def several(port: int, pcm: bytes) -> None:
             group.create_task(simulate(caller, host="127.0.0.1", fastagi_port=port))
 
 
-def left() -> Counter[str]:
-    return Counter(type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, KINDS))
-
-
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    logging.disable()  # pytest keeps what is logged, with the frames of what has failed
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        logging.disable(logging.NOTSET)
-
-
 async def ended(server: Server) -> None:
     until = time.monotonic() + 5
     while server.store.count:
@@ -105,7 +87,7 @@ def test_nothing_of_an_ended_call_waits_for_the_collector(vad: str, pcm: bytes) 
             with uncollected():
                 await several(server.fastagi_port, pcm)
                 await ended(server)
-                assert left() == Counter()
+                assert left(KINDS) == Counter()
 
     run(work())
 
@@ -143,6 +125,6 @@ def test_nothing_of_a_call_whose_engines_failed_waits_for_the_collector() -> Non
                         port = server.fastagi_port
                         group.create_task(simulate(caller, host="127.0.0.1", fastagi_port=port, agent=agent))
                 await ended(server)
-                assert left() == Counter()
+                assert left(KINDS) == Counter()
 
     run(work())

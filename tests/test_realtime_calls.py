@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -15,6 +14,7 @@ import pytest
 from realtime_server import KEY, FakeRealtime
 from test_providers_fallback import records
 from test_providers_realtime import HOURS, SALES, tone
+from uncollected import left, uncollected
 
 from asterisk_ai import realtime_call
 from asterisk_ai.call import Call
@@ -295,9 +295,7 @@ def test_nothing_of_an_ended_call_waits_for_the_collector(tmp_path: Path) -> Non
         async with FakeRealtime(ANSWERS).running() as fake:
             config, agents = faulty(tmp_path, fake, "stages", ("slow", "401", "close", "malformed-later"))
             async with serving(config) as server:
-                gc.collect()
-                gc.disable()
-                try:
+                with uncollected():
                     await asyncio.gather(
                         *(call(server, agent, says(HOURS), linger=0.3) for agent in agents),
                         call(server, "a0", says(HOURS), says(HOURS, barge_in=0.4), linger=0.3),
@@ -306,10 +304,7 @@ def test_nothing_of_an_ended_call_waits_for_the_collector(tmp_path: Path) -> Non
                         while server.store.talking:
                             await asyncio.sleep(0.05)
                     await asyncio.sleep(0.2)
-                    left = Counter(type(thing).__name__ for thing in gc.get_objects() if type(thing) in kinds)
-                finally:
-                    gc.enable()
-        assert left == Counter()
+                    assert left(kinds) == Counter()
 
     asyncio.run(main())
 
