@@ -43,7 +43,7 @@ from asterisk_ai.transport.clock import PlayoutClock
 
 AGENTS = ("echo", "milliwatt", "bench")
 SAMPLE_SECONDS = 10.0
-MEMORY_GROWTH = 1.03
+MEMORY_GROWTH = 1.01
 OTHER_GROWTH = 1.08
 """Medians of many seconds of calls that come and go at random differ by a few in a hundred."""
 
