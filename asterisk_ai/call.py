@@ -44,7 +44,7 @@ from asterisk_ai.session.store import SessionStore
 from asterisk_ai.speaking import Speaker
 from asterisk_ai.telemetry.logs import call_scope
 from asterisk_ai.telemetry.metrics import Metrics
-from asterisk_ai.utterance import Utterance
+from asterisk_ai.utterance import RECENT_SECONDS, Utterance
 
 logger = logging.getLogger(__name__)
 
@@ -221,7 +221,8 @@ class Call(Leg):
     # ---- listening --------------------------------------------------------------
 
     def _open_utterance(self, number: int) -> None:
-        utterance = Utterance(number, self.rate, tuple(self.agent.stt.sample_rates))
+        recent = RECENT_SECONDS if self.agent.turn_end is not None else 0.0
+        utterance = Utterance(number, self.rate, tuple(self.agent.stt.sample_rates), recent=recent)
         for pcm in self._preroll:
             utterance.feed(pcm)
         self._preroll.clear()

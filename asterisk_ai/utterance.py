@@ -18,7 +18,8 @@ MAX_UTTERANCE_BYTES = 2 * 1024 * 1024
 class Utterance:
     """The caller's speech on its way to the recogniser, which may still be opening."""
 
-    def __init__(self, number: int, rate: int, stt_rates: tuple[int, ...]) -> None:
+    def __init__(self, number: int, rate: int, stt_rates: tuple[int, ...], *, recent: float) -> None:
+        """``recent``: seconds of it that :meth:`recent` gives; 8 s are 128 KB, which not every call needs."""
         self.number = number
         self.rate = rate if rate in stt_rates else stt_rates[0]
         self.task: asyncio.Task[None] | None = None
@@ -29,16 +30,18 @@ class Utterance:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._stream: SpeechToTextStream | None = None
+        self._recent_limit = recent
         self._recent: deque[bytes] = deque()
         self._recent_seconds = 0.0
 
     def feed(self, pcm: bytes) -> None:
         seconds = duration(len(pcm), self._source_rate)
         self.seconds += seconds
-        self._recent.append(pcm)
-        self._recent_seconds += seconds
-        while self._recent_seconds > RECENT_SECONDS:
-            self._recent_seconds -= duration(len(self._recent.popleft()), self._source_rate)
+        if self._recent_limit:
+            self._recent.append(pcm)
+            self._recent_seconds += seconds
+            while self._recent_seconds > self._recent_limit:
+                self._recent_seconds -= duration(len(self._recent.popleft()), self._source_rate)
         self._pass(self._resampler.push(pcm))
 
     def recent(self) -> bytes:

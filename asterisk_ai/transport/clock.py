@@ -27,6 +27,7 @@ LAG_SLOTS = 200
 _TFD_NONBLOCK = os.O_NONBLOCK
 _TFD_CLOEXEC = os.O_CLOEXEC
 _TFD_TIMER_ABSTIME = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Member(Protocol):
@@ -49,8 +50,7 @@ def _open_timerfd(start: float) -> int:
 
     Python has os.timerfd_create from 3.13 only.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd: int = libc.timerfd_create(time.CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
+    fd: int = _LIBC.timerfd_create(time.CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
     if fd < 0:
         raise OSError(ctypes.get_errno(), "timerfd_create")
     whole = int(start)
@@ -58,7 +58,7 @@ def _open_timerfd(start: float) -> int:
         _Timespec(0, round(SLOT_SECONDS * 1e9)),
         _Timespec(whole, round((start - whole) * 1e9)),
     )
-    if libc.timerfd_settime(fd, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None) < 0:
+    if _LIBC.timerfd_settime(fd, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None) < 0:
         error = OSError(ctypes.get_errno(), "timerfd_settime")
         os.close(fd)
         raise error
