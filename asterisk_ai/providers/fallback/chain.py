@@ -113,6 +113,11 @@ class Attempt:
         self._limit: asyncio.Timeout | None = None
 
     @property
+    def reason(self) -> str:
+        """The failure without the name of whom it befell."""
+        return str(self.failure).removeprefix(f"{self.failure.provider}: ") if self.failure else ""
+
+    @property
     def elapsed(self) -> float:
         return time.monotonic() - self._began
 
@@ -127,7 +132,9 @@ class Attempt:
             async with asyncio.timeout(self._seconds) as self._limit:
                 yield self._limit
         except ProviderError as error:
-            self.failure = error.with_traceback(None)  # its frames know us: together they would outlive the call
+            # Its frames, and those of what it came from, know us: together they would outlive the call.
+            error.__cause__ = error.__context__ = None
+            self.failure = error.with_traceback(None)
             self.kind = "rejected" if isinstance(error, ProviderRejected) else "unavailable"
         except TimeoutError:
             self.failure, self.kind = ProviderUnavailable(name, f"no answer within {self._seconds:g} s"), "timeout"
@@ -216,12 +223,9 @@ class Chain:
                 last = attempt
                 later = [item.name for item in line[number + 1 :] if item.usable()]
                 self._tell(attempt, later[0] if later else "")
-        if last is not None and last.failure is not None:
-            failure, last.failure = last.failure, None  # the frames that it passes know the attempt, ...
-            try:
-                raise failure
-            finally:
-                del failure  # ... and this one would know it
+        if last is not None:
+            # Not the failure itself: its attempt keeps it, and maybe the engine, whom the frames that it passes know.
+            raise (ProviderRejected if last.kind == "rejected" else ProviderUnavailable)(last.member.name, last.reason)
 
     def _pass_over(self, first: Member) -> None:
         """Tell the call, and nobody else, which better engines were not tried: they have failed before."""
@@ -233,9 +237,7 @@ class Chain:
             listener(Trouble(self.stage, member.name, first.name, "unready", reason, 0.0))
 
     def _tell(self, attempt: Attempt, following: str) -> None:
-        error = attempt.failure
-        name = attempt.member.name
-        reason = str(error).removeprefix(f"{error.provider}: ") if error else ""
+        name, reason = attempt.member.name, attempt.reason
         attempt.member.breaker.failed(reason)
         self._report(Trouble(self.stage, name, following, attempt.kind, reason, round(attempt.elapsed, 3)))
 
