@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from faulty import FaultyLanguageModel, FaultySpeechToText, FaultyTextToSpeech
+from uncollected import left, uncollected
 
 from asterisk_ai.cli.simulator import Caller, Line, Result, simulate
 from asterisk_ai.config import parse
-from asterisk_ai.errors import ProviderError, ProviderUnavailable
+from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.base import Do, Hints, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.fallback import (
     Breaker,
@@ -26,6 +29,7 @@ from asterisk_ai.providers.fallback import (
     Trouble,
     listening,
 )
+from asterisk_ai.providers.fallback.chain import Attempt, Chain
 from asterisk_ai.server import Server
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.sqlite import SqliteReader
@@ -107,7 +111,7 @@ def test_where_all_recognisers_fail_the_last_failure_comes_out() -> None:
         engines = [FaultySpeechToText({"fault": fault}) for fault in ("end-hang", "open-unavailable", "end-rejected")]
         troubles: list[Trouble] = []
         chain = SpeechToTextChain([Member(str(n), it) for n, it in enumerate(engines)], Limits(LIMIT), troubles.append)
-        with pytest.raises(ProviderError, match="wrong key"):
+        with pytest.raises(ProviderRejected, match=r"^2: wrong key$"):
             async with chain.open(rate=16_000, hints=Hints()) as stream:
                 await stream.finish()
         assert told(troubles) == [("0", "1", "timeout"), ("1", "2", "unavailable"), ("2", "", "rejected")]
@@ -227,6 +231,28 @@ def test_leaving_and_cancelling_leave_nothing_behind() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
+
+
+async def failing(work: Awaitable[object]) -> None:
+    with contextlib.suppress(ProviderError):
+        await work
+        raise AssertionError("it did not fail")
+
+
+def test_a_failed_attempt_does_not_wait_for_the_collector() -> None:
+    async def listen(chain: SpeechToTextChain) -> None:
+        async with chain.open(rate=8000, hints=Hints()) as stream:
+            await stream.finish()
+
+    async def main() -> None:
+        faults = {"fault": "open-unavailable"}
+        await failing(listen(SpeechToTextChain([Member("bad", FaultySpeechToText(faults))], Limits(LIMIT))))
+        await failing(reply(LanguageModelChain([Member("bad", FaultyLanguageModel(faults))], Limits(LIMIT))))
+        await failing(speak(TextToSpeechChain([Member("bad", FaultyTextToSpeech(faults))], Limits(LIMIT)), "hello"))
+        assert left((Attempt, Chain)) == Counter()
+
+    with uncollected():
+        asyncio.run(main())
 
 
 def test_troubles_are_told_to_whoever_listens() -> None:

@@ -132,6 +132,7 @@ class Attempt:
             async with asyncio.timeout(self._seconds) as self._limit:
                 yield self._limit
         except ProviderError as error:
+            logger.debug("%s failed", name, exc_info=True)
             # Its frames, and those of what it came from, know us: together they would outlive the call.
             error.__cause__ = error.__context__ = None
             self.failure = error.with_traceback(None)
@@ -196,7 +197,8 @@ class Chain:
     def attempts(self) -> Iterator[Attempt]:
         """The engines to try; ``failure`` and ``served`` of each tell how it went before the next is asked for.
 
-        Raises ProviderUnavailable where none is usable, and the last failure once all have failed.
+        Raises ProviderUnavailable where none is usable, and once all have failed one that tells of the last failure,
+        named after the engine as it is configured (ProviderRejected where that was one).
         """
         line = [member for member in self.members if member.usable()]
         # An engine that failed for others may serve this caller; where it is the last one, trying costs nothing.
