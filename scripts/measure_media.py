@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -47,10 +48,11 @@ from host import Stolen
 from media_servers import burning, compiled, started
 
 from asterisk_ai.audio.formats import PTIME_MS
-from asterisk_ai.cli.bench import _speech
+from asterisk_ai.cli.bench import caller_turn
 from asterisk_ai.cli.bench_figures import figures
 from asterisk_ai.cli.bench_load import Load, generate
 from asterisk_ai.cli.bench_target import delay_configuration
+from asterisk_ai.cli.caller_speech import speech_in, speech_of
 from asterisk_ai.cli.local_server import local_server
 from asterisk_ai.cli.process_use import ProcessUse
 from asterisk_ai.cli.serve import prepare_process
@@ -101,10 +103,12 @@ class Promise:
 
 def undisturbed(load: Callable[[], Run]) -> Run:
     """A run in which the host left this machine its CPUs; after so many tries the last one as it is."""
+    memory = 0.0
     for left in reversed(range(TRIES)):
         stolen = Stolen()
         run = load()
-        run = replace(run, stolen=stolen.percent())
+        memory = max(memory, run.memory)  # a server's first load is what it grows by, set aside or not
+        run = replace(run, stolen=stolen.percent(), memory=memory)
         if run.stolen <= MAX_STOLEN or not left:
             return run
         print(f"    set aside: the host took {run.stolen:.1f} % of the CPU time (p99 {run.p99:.2f} ms)", flush=True)
@@ -143,9 +147,12 @@ class Asload:
         self._command = ["taskset", "-c", str(cpu), program, "--dur", str(seconds)]
         self._speech = speech
         self._timeout = 90 + seconds
+        self._seeds = itertools.count(1)
 
     def __call__(self, mode: str, port: int, pid: int, calls: int, *, ramp: float) -> Run:
         command = [*self._command, "--port", str(port), "--calls", str(calls), "--pid", str(pid)]
+        # The same seed makes the same UUIDs, and the load before may just be ending: its last calls would be BUSY.
+        command += ["--seed", str(next(self._seeds))]
         command += ["--mode", "echo" if mode == "echo" else "play"]
         if mode == "talk":
             command += ["--in", str(self._speech), "--loop", "--ramp", str(ramp)]
@@ -202,7 +209,8 @@ class Measurement:
     def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
         self._arguments = arguments
         self._pinned = ["taskset", "-c", str(arguments.server_cpu)]
-        speech, _ = asyncio.run(_speech("what are your opening hours"))
+        said = speech_in(arguments.wav) if arguments.wav else asyncio.run(speech_of("what are your opening hours"))
+        speech, _ = caller_turn(said)
         self.rows: list[dict[str, Any]] = []
         self.promises: list[Promise] = []
         self._load: Callable[..., Run]
@@ -342,6 +350,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=8, help="length of each load (default: %(default)s)")
+    parser.add_argument("--wav", metavar="FILE", default="", help="what callers say: a recording, not espeak")
     parser.add_argument("--tools", metavar="DIR", default="", help="folder of asload.c and echo_c.c")
     parser.add_argument("--server-cpu", type=int, default=0)
     parser.add_argument("--load-cpu", type=int, default=1)

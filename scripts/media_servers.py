@@ -65,7 +65,8 @@ def plain(kind: str, port: int) -> None:
 
 def engines() -> NoReturn:
     """Two workers of the default recogniser that never run out of speech."""
-    from asterisk_ai.cli.bench import _speech
+    from asterisk_ai.cli.bench import caller_turn
+    from asterisk_ai.cli.caller_speech import speech_of
     from asterisk_ai.providers.base import Hints
     from asterisk_ai.providers.pocketsphinx import PocketSphinx
 
@@ -76,7 +77,7 @@ def engines() -> NoReturn:
                 await stream.finish()
 
     async def burn() -> None:
-        pcm, ends = await _speech("what are your opening hours and where can I find you")
+        pcm, ends = caller_turn(await speech_of("what are your opening hours and where can I find you"))
         engine = PocketSphinx({"workers": 2})
         await engine.start()
         print(*engine.worker_pids, flush=True)

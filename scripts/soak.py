@@ -32,8 +32,9 @@ from typing import Any, cast
 import yaml
 from host import Stolen
 
-from asterisk_ai.cli.bench import _speech
+from asterisk_ai.cli.bench import caller_turn
 from asterisk_ai.cli.bench_target import delay_configuration
+from asterisk_ai.cli.caller_speech import speech_of
 from asterisk_ai.cli.local_server import LocalServer, local_server
 from asterisk_ai.cli.serve import loop_factory, prepare_process
 from asterisk_ai.config import load
@@ -257,7 +258,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "soak.yaml"
         file.write_text(yaml.safe_dump(delay_configuration(0.2)), "utf-8")
-        speech, _ = asyncio.run(_speech("what are your opening hours"))
+        speech, _ = caller_turn(asyncio.run(speech_of("what are your opening hours")))
         with local_server(load(str(file)), changes, prefix=arguments.prefix.split()) as server:
             soak = Soak(server, speech, arguments)
             with asyncio.Runner(loop_factory=loop_factory()) as runner:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from asterisk_ai.cli.bench_figures import Spread, figures
 from asterisk_ai.cli.bench_load import PERIOD_NS, Heard
@@ -101,6 +102,7 @@ def test_calls_that_the_server_closed_and_processes_that_ended_are_told_as_such(
         (["--seconds", "0"], "expected 1 to 7200 seconds"),
         (["--delay", "-1"], "expected 0 to 60 seconds"),
         (["--json", "/nowhere/bench.json"], "no folder for /nowhere/bench.json"),
+        (["--wav", "/nowhere.wav"], "there is no file /nowhere.wav"),
     ],
 )
 def test_wrong_usage_is_told_in_words(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,12 +147,22 @@ def test_a_process_uses_memory_and_a_lost_one_nothing() -> None:
     assert ProcessUse.of(2**22 + 1) == ProcessUse()
 
 
+def test_a_recording_that_cannot_be_said_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    silent, text = tmp_path / "silent.wav", tmp_path / "notes.txt"
+    soundfile.write(silent, np.zeros(8000, np.int16), 8000)
+    text.write_text("no sound")
+    for file, told in ((silent, f"'{silent}': there is no speech in it"), (text, f"{text}: ")):
+        assert main(["bench", "--serve", "--mode", "conversation", "--wav", str(file)]) == 1
+        assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("mode", ["echo", "playing", "conversation"])
+@pytest.mark.usefixtures("prompts")
 def test_a_server_of_its_own_is_measured(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
     seconds = "8" if mode == "conversation" else "1"
-    status = main(
-        ["bench", "--serve", "--mode", mode, "--calls", "8", "--seconds", seconds, "--delay", "0.1", "--json"]
-    )
+    said = f"{os.environ['ASTERISK_SOUNDS']}/vm-enter-num-to-call.wav"
+    command = ["bench", "--serve", "--mode", mode, "--calls", "8", "--seconds", seconds, "--delay", "0.1"]
+    status = main([*command, "--wav", said, "--json"])
     told = json.loads(capsys.readouterr().out)
     step = told["steps"][0]
     assert step["carried"] == 8

@@ -18,13 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.cli.bench_figures import Figures, figures
 from asterisk_ai.cli.bench_load import FRAME, RATE, Heard, Load, generate
 from asterisk_ai.cli.bench_target import Target, address, end_calls, loaded, register_calls
+from asterisk_ai.cli.caller_speech import speech_in, speech_of
 from asterisk_ai.cli.process_use import ProcessUse
 from asterisk_ai.errors import AsteriskAIError
-from asterisk_ai.providers import catalog
 
 MODES = ("echo", "playing", "conversation", "embedded")
 LIMIT_MS = 5.0
@@ -32,6 +31,8 @@ MOST_CALLS = 5000
 _CYCLE_SECONDS = 9.0
 _NOISE = 12
 """Amplitude of the line's noise under the caller's speech, about -70 dBov."""
+_AUDIBLE = 300
+"""Amplitude from which a sample of the caller's is speech."""
 
 
 _DESCRIPTION = f"""
@@ -96,9 +97,11 @@ def add_parser(commands: Any) -> None:
         metavar="S",
         help="what each engine takes in mode conversation (default: %(default)g)",
     )
-    parser.add_argument(
+    said = parser.add_mutually_exclusive_group()
+    said.add_argument(
         "--say", default="what are your opening hours", metavar="TEXT", help='what every caller says ("%(default)s")'
     )
+    said.add_argument("--wav", type=_sound, metavar="FILE", help="what every caller says: a recording of one sentence")
     parser.add_argument(
         "--processes", type=_count, default=1, metavar="N", help="share the load among so many (default: %(default)s)"
     )
@@ -141,6 +144,12 @@ def _delay(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected 0 to 60 seconds, not {text!r}")
 
 
+def _sound(text: str) -> str:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return text
+
+
 def _writable(text: str) -> str:
     if text != "-" and not Path(text).absolute().parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder for {text}")
@@ -165,7 +174,7 @@ def run(arguments: argparse.Namespace) -> int:
     with loaded(arguments) as target:
         speech, ends = b"", 0
         if arguments.mode in ("conversation", "embedded"):
-            speech, ends = asyncio.run(_speech(arguments.say))
+            speech, ends = _caller_turn(arguments)
         bench = Bench(target, arguments, speech, ends)
         try:
             if arguments.calls:
@@ -177,6 +186,14 @@ def run(arguments: argparse.Namespace) -> int:
             _tell(arguments, bench.results)
             return 130
     return 0 if _tell(arguments, bench.results) else 1
+
+
+def _caller_turn(arguments: argparse.Namespace) -> tuple[bytes, int]:
+    said = speech_in(arguments.wav) if arguments.wav else asyncio.run(speech_of(arguments.say))
+    try:
+        return caller_turn(said)
+    except ValueError as error:
+        raise AsteriskAIError(f"{arguments.wav or arguments.say!r}: {error}") from error
 
 
 def _tell(arguments: argparse.Namespace, results: Sequence[Figures]) -> int:
@@ -294,20 +311,17 @@ class Bench:
 # ---- what the callers say ------------------------------------------------------------------
 
 
-async def _speech(text: str) -> tuple[bytes, int]:
-    """One turn of a caller: ``text``, then the line's noise while the agent answers; and where the text ends."""
-    tts = catalog.load("tts", "espeak")({"voice": "en-us", "words_per_minute": 150})
-    await tts.start()
-    try:
-        resampler = Resampler(tts.sample_rate, RATE)
-        async with tts.open(text) as audio:
-            spoken = b"".join([resampler.push(piece) async for piece in audio]) + resampler.flush()
-    finally:
-        await tts.stop()
-    samples = np.frombuffer(spoken, "<i2")
-    ends = int(np.flatnonzero(np.abs(samples) > 300)[-1]) * 2
+def caller_turn(speech: bytes) -> tuple[bytes, int]:
+    """One turn of a caller: ``speech``, then the line's noise while the agent answers; and where the speech ends.
+
+    :raises ValueError: where nothing is loud enough to be heard.
+    """
+    samples = np.frombuffer(speech, "<i2")
+    loud = np.flatnonzero(np.abs(samples) > _AUDIBLE)
+    if not len(loud):
+        raise ValueError("there is no speech in it")
     cycle = np.zeros(int(_CYCLE_SECONDS * RATE) + len(samples), np.int16)
     cycle[: len(samples)] = samples
     noise = np.random.default_rng(1).integers(-_NOISE, _NOISE + 1, len(cycle))
     pcm = np.clip(cycle + noise, -32768, 32767).astype("<i2").tobytes()
-    return pcm[: len(pcm) // FRAME * FRAME], ends
+    return pcm[: len(pcm) // FRAME * FRAME], int(loud[-1]) * 2

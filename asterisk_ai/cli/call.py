@@ -12,16 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import soundfile
 
-from asterisk_ai.audio.resample import Resampler
+from asterisk_ai.cli.caller_speech import speech_in, speech_of
 from asterisk_ai.cli.calls import turn_line
 from asterisk_ai.cli.local_server import local_server
 from asterisk_ai.cli.simulator import RATE, Caller, Line, Result, simulate
 from asterisk_ai.config import Config, load
 from asterisk_ai.errors import StoreError
-from asterisk_ai.providers import catalog
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.sqlite import SqliteReader
 
@@ -131,36 +129,17 @@ async def _call(caller: Caller, live: _Live, config: Config, arguments: argparse
 
 
 async def _lines(asked: Sequence[tuple[str, str]], voice: str) -> list[Line]:
-    tts = catalog.load("tts", "espeak")({"voice": voice, "words_per_minute": 150})
-    await tts.start()
-    try:
-        return [await _line(tts, kind, value) for kind, value in asked]
-    finally:
-        await tts.stop()
+    return [await _line(kind, value, voice) for kind, value in asked]
 
 
-async def _line(tts: Any, kind: str, value: str) -> Line:
-    if kind == "dtmf":
-        return Line(f"dials {value}", digits=value)
-    if kind == "wav":
-        return Line(value, pcm=_read_wav(value))
-    resampler = Resampler(tts.sample_rate, RATE)
-    pcm = b""
-    async with tts.open(value) as audio:
-        async for piece in audio:
-            pcm += resampler.push(piece)
-    pcm += resampler.flush()
-    return Line(value, pcm=pcm, barge_in=1.0 if kind == "interrupt" else None)
-
-
-def _read_wav(path: str) -> bytes:
-    """The first channel at 8 kHz. Raises OSError with the file's name."""
-    try:
-        samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise OSError(f"{path}: {error}") from error
-    resampler = Resampler(rate, RATE)
-    return resampler.push(np.ascontiguousarray(samples[:, 0]).tobytes()) + resampler.flush()
+async def _line(kind: str, value: str, voice: str) -> Line:
+    match kind:
+        case "dtmf":
+            return Line(f"dials {value}", digits=value)
+        case "wav":
+            return Line(value, pcm=speech_in(value))
+        case _:
+            return Line(value, pcm=await speech_of(value, voice), barge_in=1.0 if kind == "interrupt" else None)
 
 
 # ---- what is shown --------------------------------------------------------------------
