@@ -10,7 +10,7 @@ on speech recognition), embedded (30 conversations with the default engines). Ba
 (media_baseline.c), an echo with asyncio's streams, a player with a task a call.
 
 Run it on a machine that does nothing else. On a virtual one the host may take CPU time away: a round in which that was
-more than 1 % is set aside and measured again, up to four times.
+more than 1 %, or in which a CPU stood still for longer than a frame, is set aside and measured again, up to four times.
 
 Server and baselines are pinned to one CPU, the generator to another (not in the last two parts, where the server
 runs as it does for users). --tools DIR takes asload.c and echo_c.c, other programs for the load and the C
@@ -44,7 +44,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from host import Stolen
+from host import Standstill, Stolen, watched
 from media_servers import burning, compiled, started
 
 from asterisk_ai.audio.formats import PTIME_MS
@@ -61,6 +61,7 @@ from asterisk_ai.config import load
 HERE = Path(__file__).resolve().parent
 MAX_STOLEN = 1.0
 """Percent of the machine's CPU time that the host may take for others in a round that counts."""
+MAX_STANDSTILL_MS = 20.0
 TRIES = 5
 AGENTS = {"echo": "echo", "play": "milliwatt", "talk": "bench"}
 TALK_RAMP = 9.0
@@ -83,6 +84,8 @@ class Run:
     failed: float
     stolen: float = 0.0
     """Percent of the machine's CPU time that the host took meanwhile."""
+    standstill: float = 0.0
+    """The longest that one of the CPUs ran nothing, not even what goes before all else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +104,23 @@ class Promise:
 # ---- the load --------------------------------------------------------------------------------------
 
 
-def undisturbed(load: Callable[[], Run]) -> Run:
+def undisturbed(load: Callable[[], Run], standstill: Standstill) -> Run:
     """A run in which the host left this machine its CPUs; after so many tries the last one as it is."""
     memory = 0.0
     for left in reversed(range(TRIES)):
         stolen = Stolen()
+        standstill.take_ms()
         run = load()
         memory = max(memory, run.memory)  # a server's first load is what it grows by, set aside or not
-        run = replace(run, stolen=stolen.percent(), memory=memory)
-        if run.stolen <= MAX_STOLEN or not left:
+        run = replace(run, memory=memory, stolen=stolen.percent(), standstill=standstill.take_ms())
+        if (run.stolen <= MAX_STOLEN and run.standstill <= MAX_STANDSTILL_MS) or not left:
             return run
-        print(f"    set aside: the host took {run.stolen:.1f} % of the CPU time (p99 {run.p99:.2f} ms)", flush=True)
+        print(
+            f"    set aside: the host took {run.stolen:.1f} % of the CPU time, a CPU stood still for "
+            f"{run.standstill:.0f} ms (p99 {run.p99:.2f} ms)",
+            flush=True,
+        )
+        time.sleep(1)
     raise AssertionError
 
 
@@ -206,8 +215,8 @@ def free_port() -> int:
 class Measurement:
     """Runs the parts and keeps what they give."""
 
-    def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
-        self._arguments = arguments
+    def __init__(self, arguments: argparse.Namespace, folder: Path, standstill: Standstill) -> None:
+        self._arguments, self._standstill = arguments, standstill
         self._pinned = ["taskset", "-c", str(arguments.server_cpu)]
         said = speech_in(arguments.wav) if arguments.wav else asyncio.run(speech_of("what are your opening hours"))
         speech, _ = caller_turn(said)
@@ -250,7 +259,7 @@ class Measurement:
                 port, pid = servers[name]
                 run = partial(self._load, mode, port, pid, calls, ramp=ramp)
                 with alone(pid, servers):
-                    runs.setdefault(name, []).append(undisturbed(run))
+                    runs.setdefault(name, []).append(undisturbed(run, self._standstill))
                 time.sleep(1)
         for name, each in runs.items():
             self._row(part, name, calls, each, runs.get("C"))
@@ -263,14 +272,16 @@ class Measurement:
         if not self.rows:
             print(
                 f"{'part':10} {'server':8} {'calls':>5} {'CPU':>6} {'(from-to)':>13} {'to C':>5} {'KB/call':>8} "
-                f"{'p50':>7} {'p99':>7} {'p99.9':>8} {'worst':>8} {'gaps':>6} {'lost':>6} {'failed':>6} {'stolen':>6}"
+                f"{'p50':>7} {'p99':>7} {'p99.9':>8} {'worst':>8} {'gaps':>6} {'lost':>6} {'failed':>6} "
+                f"{'stolen':>6} {'still':>5}"
             )
         self.rows.append(row)
         spread = f"({min(run.cpu for run in runs):.2f}-{max(run.cpu for run in runs):.2f})"
         print(
             f"{part:10} {server:8} {calls:5} {row['cpu']:6.3f} {spread:>13} {row['to_c'] or 0:5.2f} "
             f"{row['memory']:8.1f} {row['p50']:7.2f} {row['p99']:7.2f} {row['p999']:8.2f} {row['worst']:8.2f} "
-            f"{row['gaps']:6.0f} {row['lost']:6.0f} {row['failed']:6.0f} {row['stolen']:5.1f}%",
+            f"{row['gaps']:6.0f} {row['lost']:6.0f} {row['failed']:6.0f} {row['stolen']:5.1f}% "
+            f"{row['standstill']:5.1f}",
             flush=True,
         )
 
@@ -360,8 +371,8 @@ def main() -> int:
         if part not in PARTS:
             parser.error(f"no part {part!r}: there are {', '.join(PARTS)}")
     prepare_process()
-    with tempfile.TemporaryDirectory() as folder:
-        measurement = Measurement(arguments, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, watched() as standstill:
+        measurement = Measurement(arguments, Path(folder), standstill)
         for part in arguments.parts or PARTS:
             PARTS[part](measurement)
     print()

@@ -7,7 +7,8 @@ A third of the calls echo, a third hear a tone, a third hold a conversation with
 ten seconds the server's memory, descriptors, threads and tasks are written down. Ends with status 1 where one of
 them grew after the warm-up (the first quarter), where anything is left once all calls have gone, or where a
 frame was lost. "stolen" is the CPU time that a virtual machine's host gave to others, mean and worst of ten seconds in
-percent: what it stops for longer than 0.1 s loses frames. Loopback only; bounded by --minutes.
+percent, "standstill_ms" the longest that a CPU ran nothing at all: more than 100 lose frames. Loopback only; bounded by
+--minutes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from host import Stolen
+from host import Standstill, Stolen, watched
 
 from asterisk_ai.cli.bench import caller_turn
 from asterisk_ai.cli.bench_target import delay_configuration
@@ -117,8 +118,10 @@ class SoakCall(asyncio.Protocol):
 
 
 class Soak:
-    def __init__(self, server: LocalServer, speech: bytes, arguments: argparse.Namespace) -> None:
-        self.server, self.arguments = server, arguments
+    def __init__(
+        self, server: LocalServer, speech: bytes, arguments: argparse.Namespace, standstill: Standstill
+    ) -> None:
+        self.server, self.arguments, self.standstill = server, arguments, standstill
         self.speech = [
             audiosocket.audio_message(8000, speech[at : at + 320]) for at in range(0, len(speech) // 320 * 320, 320)
         ]
@@ -202,6 +205,7 @@ class Soak:
             "calls": health["active_calls"],
             "dropped": health["frames"]["dropped"] + health["frames"]["skipped"],
             "stolen": self.stolen.percent(),
+            "standstill_ms": self.standstill.take_ms(),
         }
 
     def health(self) -> dict[str, Any]:
@@ -236,6 +240,7 @@ class Soak:
             problems.append(f"the server dropped or skipped {after['dropped']:g} frames")
         stolen = [sample["stolen"] for sample in self.samples]
         told["stolen"] = [statistics.mean(stolen or [0.0]), max(stolen, default=0.0)]
+        told["standstill_ms"] = max((sample["standstill_ms"] for sample in self.samples), default=0.0)
         told["problems"] = problems
         print(json.dumps(told, indent=1))
         self.well = not problems
@@ -259,8 +264,11 @@ def main() -> int:
         file = Path(folder) / "soak.yaml"
         file.write_text(yaml.safe_dump(delay_configuration(0.2)), "utf-8")
         speech, _ = caller_turn(asyncio.run(speech_of("what are your opening hours")))
-        with local_server(load(str(file)), changes, prefix=arguments.prefix.split()) as server:
-            soak = Soak(server, speech, arguments)
+        with (
+            local_server(load(str(file)), changes, prefix=arguments.prefix.split()) as server,
+            watched() as standstill,
+        ):
+            soak = Soak(server, speech, arguments, standstill)
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 runner.run(soak.run())
             return 0 if soak.well else 1
