@@ -245,7 +245,7 @@ class SpeechVad(EnergyVad):
         self.state = np.zeros(_STATE, np.float32)
         self._context = bytes(_CONTEXT_BYTES)
         self._pending = bytearray()
-        self._resampler = Resampler(self._rate, MODEL_RATE) if self._rate != MODEL_RATE else None
+        self._resampler: Resampler | None = None  # 49 KB and 0.1 ms, where there is something to hear
         self._since: float | None = None  # where the speech began that still goes on
         self._spoken = 0.0  # seconds of speech since the onset
         self._until = -1e9  # end of the last chunk of speech
@@ -292,7 +292,9 @@ class SpeechVad(EnergyVad):
             self._meter.add(self, behind=len(self._pending) >= 3 * _CHUNK_BYTES)
 
     def _feed(self, pcm: bytes) -> None:
-        self._pending += pcm if self._resampler is None else self._resampler.push(pcm)
+        if self._resampler is None:
+            self._resampler = Resampler(self._rate, MODEL_RATE)
+        self._pending += self._resampler.push(pcm)
         if len(self._pending) > _MAX_PENDING:
             del self._pending[: len(self._pending) - _MAX_PENDING]
 
