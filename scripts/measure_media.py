@@ -48,11 +48,10 @@ from host import Standstill, Stolen, watched
 from media_servers import burning, compiled, started
 
 from asterisk_ai.audio.formats import PTIME_MS
-from asterisk_ai.cli.bench import caller_turn
 from asterisk_ai.cli.bench_figures import figures
 from asterisk_ai.cli.bench_load import Load, generate
 from asterisk_ai.cli.bench_target import delay_configuration
-from asterisk_ai.cli.caller_speech import speech_in, speech_of
+from asterisk_ai.cli.caller_speech import caller_turn, speech_in, speech_of
 from asterisk_ai.cli.local_server import local_server
 from asterisk_ai.cli.process_use import ProcessUse
 from asterisk_ai.cli.serve import prepare_process

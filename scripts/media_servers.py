@@ -65,8 +65,7 @@ def plain(kind: str, port: int) -> None:
 
 def engines() -> NoReturn:
     """Two workers of the default recogniser that never run out of speech."""
-    from asterisk_ai.cli.bench import caller_turn
-    from asterisk_ai.cli.caller_speech import speech_of
+    from asterisk_ai.cli.caller_speech import caller_turn, speech_of
     from asterisk_ai.providers.base import Hints
     from asterisk_ai.providers.pocketsphinx import PocketSphinx
 

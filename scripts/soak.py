@@ -33,9 +33,8 @@ from typing import Any, cast
 import yaml
 from host import Standstill, Stolen, watched
 
-from asterisk_ai.cli.bench import caller_turn
 from asterisk_ai.cli.bench_target import delay_configuration
-from asterisk_ai.cli.caller_speech import speech_of
+from asterisk_ai.cli.caller_speech import caller_turn, speech_of
 from asterisk_ai.cli.local_server import LocalServer, local_server
 from asterisk_ai.cli.serve import loop_factory, prepare_process
 from asterisk_ai.config import load

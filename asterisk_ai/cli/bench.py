@@ -16,23 +16,16 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from asterisk_ai.cli.bench_figures import Figures, figures
-from asterisk_ai.cli.bench_load import FRAME, RATE, Heard, Load, generate
+from asterisk_ai.cli.bench_load import Heard, Load, generate
 from asterisk_ai.cli.bench_target import Target, address, end_calls, loaded, register_calls
-from asterisk_ai.cli.caller_speech import speech_in, speech_of
+from asterisk_ai.cli.caller_speech import caller_turn, speech_in, speech_of
 from asterisk_ai.cli.process_use import ProcessUse
 from asterisk_ai.errors import AsteriskAIError
 
 MODES = ("echo", "playing", "conversation", "embedded")
 LIMIT_MS = 5.0
 MOST_CALLS = 5000
-_CYCLE_SECONDS = 9.0
-_NOISE = 12
-"""Amplitude of the line's noise under the caller's speech, about -70 dBov."""
-_AUDIBLE = 300
-"""Amplitude from which a sample of the caller's is speech."""
 
 
 _DESCRIPTION = f"""
@@ -171,10 +164,8 @@ def _cpus(text: str) -> tuple[int, ...]:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    speech, ends = _caller_turn(arguments) if arguments.mode in ("conversation", "embedded") else (b"", 0)
     with loaded(arguments) as target:
-        speech, ends = b"", 0
-        if arguments.mode in ("conversation", "embedded"):
-            speech, ends = _caller_turn(arguments)
         bench = Bench(target, arguments, speech, ends)
         try:
             if arguments.calls:
@@ -306,22 +297,3 @@ class Bench:
         )
         for line in [*result.problems, *(f"warning: {warning}" for warning in result.warnings)]:
             print(f"       {line}", flush=True)
-
-
-# ---- what the callers say ------------------------------------------------------------------
-
-
-def caller_turn(speech: bytes) -> tuple[bytes, int]:
-    """One turn of a caller: ``speech``, then the line's noise while the agent answers; and where the speech ends.
-
-    :raises ValueError: where nothing is loud enough to be heard.
-    """
-    samples = np.frombuffer(speech, "<i2")
-    loud = np.flatnonzero(np.abs(samples) > _AUDIBLE)
-    if not len(loud):
-        raise ValueError("there is no speech in it")
-    cycle = np.zeros(int(_CYCLE_SECONDS * RATE) + len(samples), np.int16)
-    cycle[: len(samples)] = samples
-    noise = np.random.default_rng(1).integers(-_NOISE, _NOISE + 1, len(cycle))
-    pcm = np.clip(cycle + noise, -32768, 32767).astype("<i2").tobytes()
-    return pcm[: len(pcm) // FRAME * FRAME], int(loud[-1]) * 2

@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 import soundfile
 
+from asterisk_ai.audio.formats import frame_bytes
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.cli.simulator import RATE
 from asterisk_ai.providers import catalog
+
+_FRAME = frame_bytes(RATE)
+_CYCLE_SECONDS = 9.0
+_NOISE = 12
+"""Amplitude of the line's noise under the caller's speech, about -70 dBov."""
+_AUDIBLE = 300
+"""Amplitude from which a sample of the caller's is speech."""
 
 
 async def speech_of(text: str, voice: str = "en-us") -> bytes:
@@ -30,3 +38,19 @@ def speech_in(path: str) -> bytes:
         raise OSError(f"{path}: {error}") from error
     resampler = Resampler(rate, RATE)
     return resampler.push(np.ascontiguousarray(samples[:, 0]).tobytes()) + resampler.flush()
+
+
+def caller_turn(speech: bytes) -> tuple[bytes, int]:
+    """One turn of a caller: ``speech``, then the line's noise while the agent answers; and where the speech ends.
+
+    :raises ValueError: where nothing is loud enough to be heard.
+    """
+    samples = np.frombuffer(speech, "<i2")
+    loud = np.flatnonzero(np.abs(samples) > _AUDIBLE)
+    if not len(loud):
+        raise ValueError("there is no speech in it")
+    cycle = np.zeros(int(_CYCLE_SECONDS * RATE) + len(samples), np.int16)
+    cycle[: len(samples)] = samples
+    noise = np.random.default_rng(1).integers(-_NOISE, _NOISE + 1, len(cycle))
+    pcm = np.clip(cycle + noise, -32768, 32767).astype("<i2").tobytes()
+    return pcm[: len(pcm) // _FRAME * _FRAME], int(loud[-1]) * 2
