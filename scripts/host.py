@@ -34,10 +34,11 @@ def _seconds() -> float:
 
 
 class Standstill:
-    """How long a CPU ran nothing at all. Not all that the host takes is told as stolen.
+    """How long a CPU ran nothing at all, whether the host tells that as stolen or not.
 
-    A process of real-time priority on each CPU wakes every :data:`WAKE_SECONDS`: it goes before all that is measured,
-    so that where it comes late nothing else ran either.
+    It does not see a CPU that is slow, or taken for many short times. A process of real-time priority on each CPU wakes
+    every :data:`WAKE_SECONDS`: it goes before all that is measured, so that where it comes late nothing else ran
+    either.
     """
 
     def __init__(self, longest: list[Any]) -> None:

@@ -6,9 +6,9 @@
 A third of the calls echo, a third hear a tone, a third hold a conversation with engines of a set delay. Every
 ten seconds the server's memory, descriptors, threads and tasks are written down. Ends with status 1 where one of
 them grew after the warm-up (the first quarter), where anything is left once all calls have gone, or where a
-frame was lost. "stolen" is the CPU time that a virtual machine's host gave to others, mean and worst of ten seconds in
-percent, "standstill_ms" the longest that a CPU ran nothing at all: more than 100 lose frames. Loopback only; bounded by
---minutes.
+frame was lost. "cpu" is what the server used, in percent of one core, "stolen" the CPU time that a virtual machine's
+host gave to others, in percent of all (both mean and worst of ten seconds), "standstill_ms" the longest that a CPU ran
+nothing at all: a server that had no CPU left loses frames that are not its own. Loopback only; bounded by --minutes.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from host import Standstill, Stolen, watched
 from asterisk_ai.cli.bench_target import delay_configuration
 from asterisk_ai.cli.caller_speech import caller_turn, speech_of
 from asterisk_ai.cli.local_server import LocalServer, local_server
+from asterisk_ai.cli.process_use import ProcessUse
 from asterisk_ai.cli.serve import loop_factory, prepare_process
 from asterisk_ai.config import load
 from asterisk_ai.protocol import audiosocket
@@ -116,6 +117,21 @@ class SoakCall(asyncio.Protocol):
         return max(0, min(self.missing) - 1) if self.got else 1
 
 
+class CpuUse:
+    """A process's, from the making of this on."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._used, self._at = ProcessUse.of(pid).cpu_seconds, time.monotonic()
+
+    def percent(self) -> float:
+        """Of one core, since the beginning or the last call of this."""
+        used, at = ProcessUse.of(self._pid).cpu_seconds, time.monotonic()
+        share = (used - self._used) / max(1e-9, at - self._at)
+        self._used, self._at = used, at
+        return round(100 * share, 1)
+
+
 class Soak:
     def __init__(
         self, server: LocalServer, speech: bytes, arguments: argparse.Namespace, standstill: Standstill
@@ -129,6 +145,7 @@ class Soak:
         self.until = time.monotonic() + arguments.minutes * 60
         self.samples: list[dict[str, float]] = []
         self.stolen = Stolen()
+        self.cpu = CpuUse(server.pid)
 
     async def run(self) -> None:
         idle = self.sample()
@@ -202,7 +219,9 @@ class Soak:
             "threads": len(list(process.joinpath("task").iterdir())),
             "tasks": health["tasks"],
             "calls": health["active_calls"],
-            "dropped": health["frames"]["dropped"] + health["frames"]["skipped"],
+            "dropped": health["frames"]["dropped"],
+            "skipped": health["frames"]["skipped"],
+            "cpu": self.cpu.percent(),
             "stolen": self.stolen.percent(),
             "standstill_ms": self.standstill.take_ms(),
         }
@@ -235,10 +254,14 @@ class Soak:
         ]
         if self.totals.lost or self.totals.failed or self.totals.early:
             problems.append(f"{self.totals.lost} frames lost, {self.totals.failed + self.totals.early} calls failed")
-        if after["dropped"]:  # its own count is exact, where the callers judge by the time
-            problems.append(f"the server dropped or skipped {after['dropped']:g} frames")
-        stolen = [sample["stolen"] for sample in self.samples]
-        told["stolen"] = [statistics.mean(stolen or [0.0]), max(stolen, default=0.0)]
+        # The server's own counts are exact, where the callers judge by the time.
+        if after["dropped"]:
+            problems.append(f"the server dropped {after['dropped']:g} frames: a caller took none")
+        if after["skipped"]:
+            problems.append(f"the server skipped {after['skipped']:g} frames: it came too late to send them")
+        for name in ("cpu", "stolen"):
+            values = [sample[name] for sample in self.samples]
+            told[name] = [round(statistics.mean(values or [0.0]), 2), max(values, default=0.0)]
         told["standstill_ms"] = max((sample["standstill_ms"] for sample in self.samples), default=0.0)
         told["problems"] = problems
         print(json.dumps(told, indent=1))
