@@ -423,6 +423,25 @@ def test_no_more_connections_than_allowed(run: Run) -> None:
     run(work())
 
 
+def test_a_burst_of_callers_is_let_in_however_long_a_turn_of_the_loop_takes(run: Run) -> None:
+    """Each turn may be 60 ms of other calls' audio; uvloop by itself lets one caller in a turn."""
+    callers = 160
+
+    async def work() -> None:
+        async with Served(max_connections=callers) as served:
+            # The loop stands still meanwhile: all of them wait to be accepted.
+            waiting = [socket.create_connection(("127.0.0.1", served.port), timeout=5) for _ in range(callers)]
+            turns = 0
+            while served.server.counters.connections < callers:
+                await asyncio.sleep(0)
+                turns += 1
+            for each in waiting:
+                each.close()
+        assert turns < callers / 4
+
+    run(work())
+
+
 @pytest.mark.parametrize(
     "bad", [b"\x10\x00\x00", b"\x10\x00\x01x", b"\x03\x00\x02ab", protocol.uuid_message(uuid.uuid4())]
 )

@@ -565,6 +565,27 @@ def test_stop_waits_then_cancels() -> None:
 
 
 @pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_burst_of_calls_waits_for_a_busy_loop_and_is_let_in(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """As where a server comes back and all its callers' dialplans ask at once."""
+    calls = 160
+
+    async def main() -> None:
+        async with serving(greet, max_connections=calls) as (server, port):
+            # The loop stands still meanwhile. A connection that the system has no room for would take a second.
+            waiting = [socket.create_connection(("127.0.0.1", port), timeout=0.9) for _ in range(calls)]
+            turns = 0
+            while server.counters.connections < calls:
+                await asyncio.sleep(0)
+                turns += 1
+            for each in waiting:
+                each.close()
+        assert turns < calls / 4
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(asyncio.wait_for(main(), 10))
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_nothing_is_left(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
     def fds() -> int:
         return len(os.listdir("/proc/self/fd"))

@@ -17,6 +17,7 @@ from asterisk_ai.audio.playout import PlayoutBuffer
 from asterisk_ai.errors import CallRefused, RemoteProtocolError
 from asterisk_ai.protocol import audiosocket
 from asterisk_ai.transport.clock import PlayoutClock
+from asterisk_ai.transport.listener import bound_port, listen
 
 logger = logging.getLogger(__name__)
 
@@ -450,19 +451,19 @@ class AudioSocketServer:
         self.max_connections = max_connections
         self.counters = AudioSocketCounters()
         self._connections: set[AudioSocketConnection] = set()
-        self._server: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._stopped = False
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the bound port. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: AudioSocketConnection(self), host, port, backlog=1024)
-        return int(self._server.sockets[0].getsockname()[1])
+        serve = functools.partial(asyncio.get_running_loop().create_server, lambda: AudioSocketConnection(self))
+        self._listeners = await listen(serve, host, port)
+        return bound_port(self._listeners)
 
     def stop_listening(self) -> None:
         """Take no new connections; those there are go on."""
-        if self._server is not None:
-            self._server.close()
+        for listener in self._listeners:
+            listener.close()
 
     async def stop(self) -> None:
         """Close everything."""
@@ -470,9 +471,9 @@ class AudioSocketServer:
         self._stopped = True
         for connection in tuple(self._connections):
             connection.abort("the server stops")
-        if self._server is not None:
-            await self._server.wait_closed()
-            self._server = None
+        for listener in self._listeners:
+            await listener.wait_closed()
+        self._listeners.clear()
         self.clock.close()
 
     def admit(self, connection: AudioSocketConnection) -> bool:

@@ -15,12 +15,14 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from panoramisk import fast_agi
 
 from asterisk_ai.errors import CallHungUp, RemoteProtocolError
 from asterisk_ai.protocol.agi import AgiReader, AgiReply, AgiRequest
 from asterisk_ai.transport.agi_session import READ_BYTES, AgiSession
+from asterisk_ai.transport.listener import bound_port, listen
 
 __all__ = ["AgiReply", "AgiRequest", "AgiSession", "FastAgiCounters", "FastAgiServer", "Handler"]
 
@@ -161,10 +163,9 @@ class FastAgiServer:
             self._connected(application, reader, writer)
 
         # panoramisk's handler is not given to start_server itself: over the limit, a connection must cost no task
-        server = await asyncio.start_server(connected, host, port, reuse_port=shared or None)
-        self._servers.append(server)
-        bound: int = server.sockets[0].getsockname()[1]
-        return bound
+        servers = await listen(partial(asyncio.start_server, connected, reuse_port=shared or None), host, port)
+        self._servers += servers
+        return bound_port(servers)
 
     async def stop(self, grace_seconds: float = 5.0) -> None:
         """Take no more connections, wait for the handlers, cancel those that are not done after the grace."""
