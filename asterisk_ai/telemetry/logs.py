@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import IO
 
@@ -103,28 +103,27 @@ class Aside(logging.Handler):
     def __init__(self, handler: logging.Handler) -> None:
         super().__init__()
         self._handler = handler
-        self._waiting: queue.Queue[logging.LogRecord | None] = queue.Queue(MAX_WAITING)
+        # Not Queue: its locks cost the one who logs more than the line does.
+        self._waiting: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
         self._lost = 0
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        record.msg, record.args = record.getMessage(), None  # what they refer to may be another's in a moment
-        try:
-            if self._lost:
-                text = f"{self._lost} lines of this log are lost: nobody took them"
-                self._waiting.put_nowait(logging.makeLogRecord({"name": __name__, "levelname": "WARNING", "msg": text}))
-                self._lost = 0
-            self._waiting.put_nowait(record)
-        except queue.Full:
+        if self._waiting.qsize() >= MAX_WAITING:
             self._lost += 1
+            return
+        if self._lost:
+            text = f"{self._lost} lines of this log are lost: nobody took them"
+            self._waiting.put(logging.makeLogRecord({"name": __name__, "levelname": "WARNING", "msg": text}))
+            self._lost = 0
+        record.msg, record.args = record.getMessage(), None  # what they refer to may be another's in a moment
+        self._waiting.put(record)
 
     def close(self) -> None:
         """Write what waits, and leave it where nobody takes it."""
-        if self._thread.is_alive():
-            with suppress(queue.Full):
-                self._waiting.put(None, timeout=CLOSE_SECONDS)
-            self._thread.join(CLOSE_SECONDS)
+        self._waiting.put(None)
+        self._thread.join(CLOSE_SECONDS)
         super().close()
 
     def _write(self) -> None:
