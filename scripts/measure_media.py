@@ -41,7 +41,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from host import Standstill, Stolen, watched
@@ -54,8 +54,9 @@ from asterisk_ai.cli.bench_target import delay_configuration
 from asterisk_ai.cli.caller_speech import caller_turn, speech_in, speech_of
 from asterisk_ai.cli.local_server import local_server
 from asterisk_ai.cli.process_use import ProcessUse
+from asterisk_ai.cli.running import health
 from asterisk_ai.cli.serve import prepare_process
-from asterisk_ai.config import load
+from asterisk_ai.config import Config, load
 
 HERE = Path(__file__).resolve().parent
 MAX_STOLEN = 1.0
@@ -100,6 +101,19 @@ class Promise:
         return self.measured <= self.limit
 
 
+class Server(NamedTuple):
+    """One to be measured. ``config``: of one of ours, which tells of itself."""
+
+    port: int
+    pid: int
+    config: Config | None = None
+
+    def unsent(self) -> int:
+        """Frames that it left out since it began, by its own count; of a server that tells nothing 0."""
+        state = health(self.config, 10.0) if self.config else None
+        return state["frames"]["skipped"] + state["frames"]["dropped"] if state else 0
+
+
 # ---- the load --------------------------------------------------------------------------------------
 
 
@@ -129,13 +143,13 @@ class OwnLoad:
     def __init__(self, cpu: int, seconds: int, speech: bytes) -> None:
         self._cpu, self._seconds, self._speech = cpu, seconds, speech
 
-    def __call__(self, mode: str, port: int, pid: int, calls: int, *, ramp: float) -> Run:
-        before = ProcessUse.of(pid)
+    def __call__(self, mode: str, server: Server, calls: int, *, ramp: float) -> Run:
+        before = ProcessUse.of(server.pid)
         work = Load(
-            [("127.0.0.1", port, str(uuid.uuid4())) for _ in range(calls)],
+            [("127.0.0.1", server.port, str(uuid.uuid4())) for _ in range(calls)],
             float(self._seconds),
             speech=b"" if mode == "echo" else self._speech,
-            server_pid=pid,
+            server_pid=server.pid,
             cpus=(self._cpu,),
         )
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
@@ -157,18 +171,25 @@ class Asload:
         self._timeout = 90 + seconds
         self._seeds = itertools.count(1)
 
-    def __call__(self, mode: str, port: int, pid: int, calls: int, *, ramp: float) -> Run:
-        command = [*self._command, "--port", str(port), "--calls", str(calls), "--pid", str(pid)]
+    def __call__(self, mode: str, server: Server, calls: int, *, ramp: float) -> Run:
+        command = [*self._command, "--port", str(server.port), "--calls", str(calls), "--pid", str(server.pid)]
         # The same seed makes the same UUIDs, and the load before may just be ending: its last calls would be BUSY.
         command += ["--seed", str(next(self._seeds))]
         command += ["--mode", "echo" if mode == "echo" else "play"]
         if mode == "talk":
             command += ["--in", str(self._speech), "--loop", "--ramp", str(ramp)]
+        unsent = server.unsent()
         done = subprocess.run(command, capture_output=True, text=True, timeout=self._timeout, check=True)
         told: dict[str, Any] = json.loads(done.stdout)
         late = {name: value / 1000 for name, value in (told.get("grid20_us") or told["lat_us"]).items()}
-        # A lost frame puts all later ones of its call 20 ms behind; less than that were under way at the window's end.
-        lost = told["lost"] if mode == "echo" else max(0, told["expected"] - told["got"]) * (late["max"] >= PTIME_MS)
+        if mode == "echo":
+            lost = told["lost"]
+        elif server.config:
+            # Frames that are missing when the window ends may be lost or under way; the server knows.
+            lost = server.unsent() - unsent
+        else:
+            # A lost frame puts all later ones of its call 20 ms behind.
+            lost = max(0, told["expected"] - told["got"]) * (late["max"] >= PTIME_MS)
         return Run(
             told["srv"]["cpu_ms_per_call_s"], told["srv"]["rss_per_call_kb"], late["p50"], late["p99"], late["p999"],
             late["max"], told.get("gaps40", 0), lost, told["closed_early"] + told["conn_fail"],
@@ -179,8 +200,8 @@ class Asload:
 
 
 @contextlib.contextmanager
-def ours(agent: str, prefix: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """This server with an agent; port and process."""
+def ours(agent: str, prefix: Sequence[str]) -> Iterator[Server]:
+    """This server with an agent."""
     changes: dict[str, dict[str, Any]] = {
         "audiosocket": {"require_registration": False, "max_connections": 5000},
         "server": {"max_calls": 5000, "max_lateness_ms": 1000},
@@ -190,13 +211,13 @@ def ours(agent: str, prefix: Sequence[str]) -> Iterator[tuple[int, int]]:
         file.write_text(yaml.safe_dump({**delay_configuration(0.2), "default_agent": agent}), "utf-8")
         config = load(str(file)) if agent else load("")
         with local_server(config, changes, prefix=prefix) as server:
-            yield server.config.audiosocket.port, server.pid
+            yield Server(server.config.audiosocket.port, server.pid, server.config)
 
 
 @contextlib.contextmanager
-def alone(pid: int, servers: Mapping[str, tuple[int, int]]) -> Iterator[None]:
+def alone(one: Server, servers: Mapping[str, Server]) -> Iterator[None]:
     """The other servers stand still meanwhile: the player in C wakes a thousand times a second without a call, too."""
-    others = [other for _, other in servers.values() if other != pid]
+    others = [other.pid for other in servers.values() if other != one]
     for other in others:
         os.kill(other, signal.SIGSTOP)
     try:
@@ -235,29 +256,28 @@ class Measurement:
             self._load = OwnLoad(arguments.load_cpu, arguments.seconds, speech)
 
     @contextlib.contextmanager
-    def _servers(self, mode: str, *, plain: bool) -> Iterator[dict[str, tuple[int, int]]]:
+    def _servers(self, mode: str, *, plain: bool) -> Iterator[dict[str, Server]]:
         c, other = free_port(), free_port()
         with contextlib.ExitStack() as stack:
             found = {"ours": stack.enter_context(ours(AGENTS[mode], self._pinned))}
             c_mode = ["echo"] if mode == "echo" else self._c_player
-            found["C"] = c, stack.enter_context(started([*self._pinned, self._c, str(c), *c_mode], c))
+            found["C"] = Server(c, stack.enter_context(started([*self._pinned, self._c, str(c), *c_mode], c)))
             if plain:
                 kind = "streams" if mode == "echo" else "tasks"
                 command = [*self._pinned, sys.executable, str(HERE / "media_servers.py"), kind, str(other)]
-                found[kind] = other, stack.enter_context(started(command, other))
+                found[kind] = Server(other, stack.enter_context(started(command, other)))
             yield found
 
     def _measure(
-        self, part: str, mode: str, servers: dict[str, tuple[int, int]], calls: int, *, ramp: float = TALK_RAMP
+        self, part: str, mode: str, servers: dict[str, Server], calls: int, *, ramp: float = TALK_RAMP
     ) -> dict[str, list[Run]]:
         runs: dict[str, list[Run]] = {}
         names = list(servers)
         for turn in range(self._arguments.rounds):
             # In turn from either end: a baseline that burns its core slows what comes next.
             for name in names if turn % 2 == 0 else reversed(names):
-                port, pid = servers[name]
-                run = partial(self._load, mode, port, pid, calls, ramp=ramp)
-                with alone(pid, servers):
+                run = partial(self._load, mode, servers[name], calls, ramp=ramp)
+                with alone(servers[name], servers):
                     runs.setdefault(name, []).append(undisturbed(run, self._standstill))
                 time.sleep(1)
         for name, each in runs.items():

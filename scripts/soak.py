@@ -22,8 +22,6 @@ import statistics
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -37,6 +35,7 @@ from asterisk_ai.cli.bench_target import delay_configuration
 from asterisk_ai.cli.caller_speech import caller_turn, speech_of
 from asterisk_ai.cli.local_server import LocalServer, local_server
 from asterisk_ai.cli.process_use import ProcessUse
+from asterisk_ai.cli.running import health
 from asterisk_ai.cli.serve import loop_factory, prepare_process
 from asterisk_ai.config import load
 from asterisk_ai.protocol import audiosocket
@@ -212,29 +211,21 @@ class Soak:
 
     def sample(self) -> dict[str, float]:
         process = Path(f"/proc/{self.server.pid}")
-        health = self.health()
+        state = health(self.server.config, 5.0)
+        if state is None:
+            raise OSError("the server tells nothing of itself any more")
         return {
             "memory_kb": float(process.joinpath("statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024,
             "descriptors": len(list(process.joinpath("fd").iterdir())),
             "threads": len(list(process.joinpath("task").iterdir())),
-            "tasks": health["tasks"],
-            "calls": health["active_calls"],
-            "dropped": health["frames"]["dropped"],
-            "skipped": health["frames"]["skipped"],
+            "tasks": state["tasks"],
+            "calls": state["active_calls"],
+            "dropped": state["frames"]["dropped"],
+            "skipped": state["frames"]["skipped"],
             "cpu": self.cpu.percent(),
             "stolen": self.stolen.percent(),
             "standstill_ms": self.standstill.take_ms(),
         }
-
-    def health(self) -> dict[str, Any]:
-        http = self.server.config.http
-        assert http is not None
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{http.port}/health", timeout=5) as reply:
-                return dict(json.load(reply))
-        except urllib.error.HTTPError as error:
-            with error:
-                return dict(json.load(error))
 
     def judge(self, idle: dict[str, float], after: dict[str, float]) -> None:
         quarter = max(1, len(self.samples) // 4)
