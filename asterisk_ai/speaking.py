@@ -337,7 +337,5 @@ class Speaker:
         if not heard:
             self._session.history.remove(record)
         self._store.save(self._session)
-        timings = " ".join(f"{name}={seconds * 1000:.0f}ms" for name, seconds in record.timings.items())
-        logger.info(
-            "playback %s %s", "interrupted" if interrupted else "finished", timings, extra={"transcript": heard}
-        )
+        timings = "".join(f" {name}={seconds * 1000:.0f}ms" for name, seconds in record.timings.items())
+        logger.info("playback %s%s", "interrupted" if interrupted else "finished", timings, extra={"transcript": heard})
