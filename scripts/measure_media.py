@@ -109,9 +109,11 @@ class Server(NamedTuple):
     config: Config | None = None
 
     def unsent(self) -> int:
-        """Frames that it left out since it began, by its own count; of a server that tells nothing 0."""
+        """Frames that one of ours left out since it began, by its own count. Raises OSError where it tells nothing."""
         state = health(self.config, 10.0) if self.config else None
-        return state["frames"]["skipped"] + state["frames"]["dropped"] if state else 0
+        if state is None:
+            raise OSError(f"the server on port {self.port} tells nothing of itself")
+        return int(state["frames"]["skipped"]) + int(state["frames"]["dropped"])
 
 
 # ---- the load --------------------------------------------------------------------------------------
@@ -178,18 +180,19 @@ class Asload:
         command += ["--mode", "echo" if mode == "echo" else "play"]
         if mode == "talk":
             command += ["--in", str(self._speech), "--loop", "--ramp", str(ramp)]
-        unsent = server.unsent()
+        unsent = server.unsent() if server.config else 0
         done = subprocess.run(command, capture_output=True, text=True, timeout=self._timeout, check=True)
         told: dict[str, Any] = json.loads(done.stdout)
         late = {name: value / 1000 for name, value in (told.get("grid20_us") or told["lat_us"]).items()}
+        missing = max(0, told["expected"] - told["got"]) if mode != "echo" else 0
         if mode == "echo":
             lost = told["lost"]
         elif server.config:
-            # Frames that are missing when the window ends may be lost or under way; the server knows.
-            lost = server.unsent() - unsent
+            # One frame a call that is missing when the window ends may be lost or under way; the server knows.
+            lost = max(server.unsent() - unsent, missing - calls)
         else:
             # A lost frame puts all later ones of its call 20 ms behind.
-            lost = max(0, told["expected"] - told["got"]) * (late["max"] >= PTIME_MS)
+            lost = missing * (late["max"] >= PTIME_MS)
         return Run(
             told["srv"]["cpu_ms_per_call_s"], told["srv"]["rss_per_call_kb"], late["p50"], late["p99"], late["p999"],
             late["max"], told.get("gaps40", 0), lost, told["closed_early"] + told["conn_fail"],

@@ -103,7 +103,7 @@ class Aside(logging.Handler):
     def __init__(self, handler: logging.Handler) -> None:
         super().__init__()
         self._handler = handler
-        # Not Queue: its locks cost the one who logs more than the line does.
+        # Not Queue, whose locks are Python's: the media loop is among those who log.
         self._waiting: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
         self._lost = 0
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
