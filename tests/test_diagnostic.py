@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -24,6 +25,7 @@ CONFIG = """
 audiosocket: {port: 0}
 fastagi: {port: 0}
 http: false
+server: {drain_seconds: 0.2}
 store: {backend: memory}
 pipelines: {delay: {stt: "asterisk_ai.providers.delay:DelaySpeechToText",
   llm: "asterisk_ai.providers.delay:DelayLanguageModel", tts: "asterisk_ai.providers.delay:DelayTextToSpeech"}}
@@ -58,11 +60,11 @@ async def connected(variables: dict[str, str]) -> tuple[asyncio.StreamReader, as
     return reader, writer
 
 
-async def frames(reader: asyncio.StreamReader, count: int) -> list[bytes]:
+async def frames(reader: asyncio.StreamReader, count: int, rate: int = 8000) -> list[bytes]:
     found = []
     for _ in range(count):
         header = await reader.readexactly(3)
-        assert header[0] == 0x10
+        assert header[0] == audiosocket.KIND_BY_RATE[rate]
         found.append(await reader.readexactly(int.from_bytes(header[1:], "big")))
     return found
 
@@ -94,6 +96,41 @@ def test_echo_of_another_frame_length() -> None:
         writer.write(audiosocket.audio_message(8000, b"\1\2" * 80))
         heard = [pcm for pcm in await frames(reader, 5) if any(pcm)]
         assert heard == [b"\1\2" * 80]
+        writer.close()
+
+    served(test)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+@pytest.mark.parametrize("cut", [0, 100])
+def test_what_comes_at_once_is_echoed_at_once(rate: int, cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a standstill of the server: its backlog would stay for good if each frame of it cost a write."""
+    writes: list[bytes] = []
+    write = os.write
+
+    def spy(fd: int, data: bytes) -> int:
+        if len(data) > 8 and any(data[3:]):  # no silence, no event's counter
+            writes.append(data)
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", spy)
+
+    async def test(server: Server) -> None:
+        reader, writer = await connected(await registered(server, f"?agent=echo&rate={rate}"))
+        await frames(reader, 1, rate)
+        spoken = [bytes([n]) * (rate // 25) for n in range(1, 8)]
+        messages = [audiosocket.audio_message(rate, pcm) for pcm in spoken]
+        wire = b"".join(messages)
+        writer.write(wire[: len(wire) - cut])
+        writes.clear()
+        heard: list[bytes] = []
+        while len(heard) < len(spoken) - (cut > 0):
+            heard += [pcm for pcm in await frames(reader, 1, rate) if any(pcm)]
+        assert writes == [b"".join(messages[:-1]) if cut else wire]
+        writer.write(wire[len(wire) - cut :])
+        while len(heard) < len(spoken):
+            heard += [pcm for pcm in await frames(reader, 1, rate) if any(pcm)]
+        assert heard == spoken
         writer.close()
 
     served(test)

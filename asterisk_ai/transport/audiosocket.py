@@ -89,6 +89,9 @@ class AudioSocketConnection(asyncio.Protocol):
         self._quiet_checks = 0  # since the last bytes came
         self._hear: Callable[[bytes], None] | None = None  # the handler's on_audio where the next may be a whole frame
         self._sent_now = False
+        # What send_now leaves to one write where a read has several frames: with a write for each, a thousand
+        # echoes never got rid of the backlog of a standstill of 100 ms.
+        self._held: list[bytes] | None = None
         self._behind = False  # the transport holds what the socket did not take
         self._buffer = PlayoutBuffer(frame_bytes(8000))
         self._silent = True  # the last frame was none of speech
@@ -122,14 +125,21 @@ class AudioSocketConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._quiet_checks = 0
-        if self._hear is not None:
-            if len(data) == audiosocket.FRAME_MESSAGE and data.startswith(audiosocket.FRAME_HEADER):
-                self._hear(data[audiosocket.HEADER_BYTES :])
-                return
-            if frames := self._reader.frames(data):
-                self._hear_all(frames)
-                return
-        self._receive(data)
+        if (
+            self._hear is not None
+            and len(data) == audiosocket.FRAME_MESSAGE
+            and data.startswith(audiosocket.FRAME_HEADER)
+        ):
+            self._hear(data[audiosocket.HEADER_BYTES :])
+            return
+        self._held = []
+        if self._hear is not None and (frames := self._reader.frames(data)):
+            self._hear_all(frames)
+        else:
+            self._receive(data)
+        held, self._held = self._held, None
+        if held and self._fd >= 0:
+            self._write(b"".join(held))
 
     def _hear_all(self, frames: list[bytes]) -> None:
         for pcm in frames:
@@ -285,7 +295,10 @@ class AudioSocketConnection(asyncio.Protocol):
             return
         self._sent_now = True
         header = self._header if len(pcm) == self._buffer.frame else audiosocket.audio_header(self.rate, len(pcm))
-        self._write(header + pcm)
+        if self._held is None:
+            self._write(header + pcm)
+        else:
+            self._held.append(header + pcm)
 
     def play_when_idle(self, frame: bytes) -> None:
         """Send ``frame`` (20 ms at :attr:`rate`) instead of silence while nothing is queued."""
