@@ -72,12 +72,12 @@ class Supervisor:
         self._check_fastagi()
         self._start_http()
         try:
+            for place in self._places:
+                await self._start(place)
+            self._signals()
+            await self._all_ready()
+            self._all_up = True
             async with asyncio.TaskGroup() as group:
-                for place in self._places:
-                    await self._start(place)
-                self._signals()
-                await self._all_ready()
-                self._all_up = True
                 keepers = [group.create_task(self._keep(place)) for place in self._places]
                 watching = group.create_task(self._watch())
                 logger.info("asterisk-ai %s is ready: %s", __version__, self._listening())

@@ -220,7 +220,8 @@ def test_a_worker_that_cannot_start_ends_the_whole_with_its_reason(tmp_path: Pat
         )  # fmt: skip
     assert done.returncode == 1
     assert "server.worker_ports: cannot listen" in done.stderr
-    assert "worker 0 did not start" in done.stderr
+    assert done.stderr.endswith("asterisk-ai: worker 0 did not start\n")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("key", ["fastagi", "http", "server.worker_ports"])
