@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from asterisk_ai.cli import main as cli
+from asterisk_ai.cli.local_server import local_server
+from asterisk_ai.config import load
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,3 +59,22 @@ def test_a_whole_call_offline(tmp_path: Path) -> None:
     assert f"caller: {words}" in done.stdout
     assert "agent: We are open Monday to Thursday from 9 to 5" in done.stdout
     assert (tmp_path / "asterisk-ai-call.wav").stat().st_size > 100_000
+
+
+def test_a_server_lost_in_the_call_is_no_success(tmp_path: Path) -> None:
+    with local_server(load(str(ROOT / "etc-asterisk" / "asterisk_ai.yaml"))) as served:
+        calling = subprocess.Popen(
+            [sys.executable, "-m", "asterisk_ai", "call", "--config", served.config.source, "--linger", "30"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert calling.stdout is not None
+        for line in calling.stdout:
+            if "agent: Hello" in line:
+                os.kill(served.pid, signal.SIGKILL)
+                break
+        told, _ = calling.communicate(timeout=30)
+    assert "then: server lost" in told
+    assert calling.returncode == 1

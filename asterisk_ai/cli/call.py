@@ -17,7 +17,7 @@ import soundfile
 from asterisk_ai.cli.caller_speech import speech_in, speech_of
 from asterisk_ai.cli.calls import turn_line
 from asterisk_ai.cli.local_server import local_server
-from asterisk_ai.cli.simulator import RATE, Caller, Line, Result, simulate
+from asterisk_ai.cli.simulator import RATE, SERVER_LOST, Caller, Line, Result, simulate
 from asterisk_ai.config import Config, load
 from asterisk_ai.errors import StoreError
 from asterisk_ai.session.model import CallSession
@@ -107,7 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(_summary(result, session, arguments.record if recorded else "")))
     else:
         _report(result, session, config, arguments.record if recorded else "")
-    return 0 if recorded and result.status == "OK" and all(r.seconds is not None for r in result.responses) else 1
+    ended_well = result.status == "OK" and result.next != SERVER_LOST
+    return 0 if recorded and ended_well and all(r.seconds is not None for r in result.responses) else 1
 
 
 async def _call(caller: Caller, live: _Live, config: Config, arguments: argparse.Namespace) -> Result:

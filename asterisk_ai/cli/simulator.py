@@ -23,6 +23,9 @@ HEARD_DBOV = -50.0
 TURN_SILENCE = 0.8
 """The agent's silence after which the caller speaks; pauses between its sentences are shorter."""
 
+SERVER_LOST = "server lost"
+""":attr:`Result.next` of a call that could not ask what comes next."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -50,6 +53,7 @@ class Result:
     status: str = ""
     """AI_STATUS, or UNREACHABLE."""
     next: str = ""
+    """AI_NEXT, or what ended the call."""
     variables: dict[str, str] = field(default_factory=dict)
     responses: list[Response] = field(default_factory=list)
     caller: bytearray = field(default_factory=bytearray)
@@ -260,7 +264,7 @@ async def simulate(
             result.next = "caller hung up"
             break
         if not await ask("call/next", result.call_id):
-            result.next = "server lost"
+            result.next = SERVER_LOST
             break
         result.next = result.variables.get("AI_NEXT", "")
     await ask("call/end", result.call_id)
