@@ -110,8 +110,8 @@ setup(
     entry_points={
         "console_scripts": [
             "asterisk-ai = asterisk_ai.cli.main:main",
-            "asterisk-ai-agi = asterisk_ai.cli.agi:main",
-            "asterisk-ai-eagi = asterisk_ai.cli.eagi:main",
+            "asterisk-ai-agi = asterisk_ai.agi.agi:main",
+            "asterisk-ai-eagi = asterisk_ai.agi.eagi:main",
         ],
     },
     cmdclass={"build_py": BuildWithShare},

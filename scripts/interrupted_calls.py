@@ -24,7 +24,7 @@ from pathlib import Path
 from interruptions import KINDS, Sound
 
 from asterisk_ai.audio.levels import dbov
-from asterisk_ai.cli.simulator import HEARD_DBOV, Caller, Line, simulate
+from asterisk_ai.simulator.asterisk import HEARD_DBOV, Caller, Line, simulate
 
 INTO_SPEECH = 1.0
 AFTER = 1.5

@@ -30,7 +30,7 @@ import numpy.typing as npt
 import soundfile
 
 from asterisk_ai.audio.resample import Resampler
-from asterisk_ai.providers.espeak import Espeak
+from asterisk_ai.providers.engines.espeak import Espeak
 
 RATE = 8000
 SHORT_PROMPTS = ("hello", "sorry", "vm-no", "one-moment-please", "vm-goodbye", "im-sorry", "cancelled")

@@ -34,7 +34,7 @@ import turn_encoder  # noqa: E402
 from openai_server import KEY  # noqa: E402
 
 from asterisk_ai.audio.wav import wav  # noqa: E402
-from asterisk_ai.providers.base import Hints, TurnRequest  # noqa: E402
+from asterisk_ai.providers.api import Hints, TurnRequest  # noqa: E402
 
 SETTLE_SECONDS = 0.3
 """What was fed is decoded while the caller pauses."""
@@ -102,7 +102,7 @@ async def first_sound(engine: Any) -> float:
 async def vosk(folder: Path, rounds: int) -> float:
     import vosk as library
 
-    from asterisk_ai.providers.vosk import Vosk
+    from asterisk_ai.providers.engines.vosk import Vosk
 
     model_folder = tiny_models.kaldi_model(folder / "kaldi")
     library.SetLogLevel(-1)
@@ -128,8 +128,8 @@ async def vosk(folder: Path, rounds: int) -> float:
 
 async def smart_turn(folder: Path, rounds: int) -> float:
     from asterisk_ai.audio.resample import Resampler
-    from asterisk_ai.providers.smart_turn import SmartTurn
-    from asterisk_ai.providers.smart_turn.engine import SmartTurnEngine
+    from asterisk_ai.providers.engines.smart_turn import SmartTurn
+    from asterisk_ai.providers.engines.smart_turn.engine import SmartTurnEngine
 
     settings = {"model": str(turn_encoder.turn_encoder(folder))}
     model, engine = SmartTurnEngine(settings), SmartTurn(settings)
@@ -167,7 +167,7 @@ async def gpt4all(folder: Path, rounds: int) -> float:
     from gpt4all import GPT4All
 
     from asterisk_ai.dialog.segments import Segmenter
-    from asterisk_ai.providers.gpt4all import Gpt4All
+    from asterisk_ai.providers.engines.gpt4all import Gpt4All
 
     file = tiny_models.gguf_model(folder)
     settings = {"model": str(file), "context": 512, "threads": 1, "max_tokens": 20, "temperature": 0.0}
@@ -198,7 +198,7 @@ async def gpt4all(folder: Path, rounds: int) -> float:
 async def piper(folder: Path, rounds: int) -> float:
     import piper as library
 
-    from asterisk_ai.providers.piper import Piper
+    from asterisk_ai.providers.engines.piper import Piper
 
     file = tiny_models.piper_voice(folder)
     voice = library.PiperVoice.load(file)
@@ -221,7 +221,7 @@ async def piper(folder: Path, rounds: int) -> float:
 async def openai(base_url: str, rounds: int) -> list[float]:
     import httpx
 
-    from asterisk_ai.providers.openai import OpenAIChat, OpenAISpeech, OpenAITranscription
+    from asterisk_ai.providers.vendors.openai import OpenAIChat, OpenAISpeech, OpenAITranscription
 
     settings = {"base_url": base_url, "api_key": KEY}
     chat, ears, voice = OpenAIChat(settings, {"name": "a"}), OpenAITranscription(settings), OpenAISpeech(settings)
@@ -270,7 +270,7 @@ async def deepgram(base_url: str, rounds: int) -> list[float]:
     import httpx
     from websockets.asyncio.client import connect
 
-    from asterisk_ai.providers.deepgram import DeepgramSpeechToText, DeepgramTextToSpeech
+    from asterisk_ai.providers.vendors.deepgram import DeepgramSpeechToText, DeepgramTextToSpeech
 
     settings = {"base_url": base_url, "api_key": KEY}
     ears, voice = DeepgramSpeechToText(settings), DeepgramTextToSpeech(settings)
@@ -319,7 +319,7 @@ async def wyoming(port: int, rounds: int) -> list[float]:
     from wyoming.client import AsyncTcpClient
     from wyoming.tts import Synthesize
 
-    from asterisk_ai.providers.wyoming import WyomingSpeechToText, WyomingTextToSpeech
+    from asterisk_ai.providers.vendors.wyoming import WyomingSpeechToText, WyomingTextToSpeech
 
     ears, voice = WyomingSpeechToText({"port": port}), WyomingTextToSpeech({"port": port})
     pcm = speech(16_000)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from asterisk_ai.session.sqlite import SqliteReader
+from asterisk_ai.session.backends.sqlite import SqliteReader
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "asterisk"))
 

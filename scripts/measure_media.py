@@ -48,15 +48,15 @@ from host import Standstill, Stolen, watched
 from media_servers import burning, compiled, started
 
 from asterisk_ai.audio.formats import PTIME_MS
-from asterisk_ai.cli.bench_figures import figures
-from asterisk_ai.cli.bench_load import Load, generate
-from asterisk_ai.cli.bench_target import delay_configuration
-from asterisk_ai.cli.caller_speech import caller_turn, speech_in, speech_of
-from asterisk_ai.cli.local_server import local_server
-from asterisk_ai.cli.process_use import ProcessUse
+from asterisk_ai.bench.figures import figures
+from asterisk_ai.bench.load import Load, generate
+from asterisk_ai.bench.process_use import ProcessUse
+from asterisk_ai.bench.target import delay_configuration
 from asterisk_ai.cli.running import health
 from asterisk_ai.cli.serve import prepare_process
 from asterisk_ai.config import Config, load
+from asterisk_ai.simulator.caller_speech import caller_turn, speech_in, speech_of
+from asterisk_ai.simulator.local_server import local_server
 
 HERE = Path(__file__).resolve().parent
 MAX_STOLEN = 1.0

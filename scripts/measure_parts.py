@@ -18,12 +18,12 @@ import numpy as np
 
 from asterisk_ai.audio.levels import dbov
 from asterisk_ai.audio.playout import PlayoutBuffer
-from asterisk_ai.audio.vad import EnergyVad
 from asterisk_ai.config import parse
 from asterisk_ai.protocol import audiosocket
-from asterisk_ai.server import Server
+from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession, new_call_id
-from asterisk_ai.transport.audiosocket import AudioSocketConnection
+from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
+from asterisk_ai.vad.energy import EnergyVad
 
 CONFIG = """
 http: false
@@ -33,9 +33,9 @@ audiosocket: {require_registration: false, max_connections: 5000}
 pipeline: delay
 pipelines:
   delay:
-    stt: "asterisk_ai.providers.delay:DelaySpeechToText"
-    llm: "asterisk_ai.providers.delay:DelayLanguageModel"
-    tts: "asterisk_ai.providers.delay:DelayTextToSpeech"
+    stt: "asterisk_ai.providers.engines.delay:DelaySpeechToText"
+    llm: "asterisk_ai.providers.engines.delay:DelayLanguageModel"
+    tts: "asterisk_ai.providers.engines.delay:DelayTextToSpeech"
 agents: {talk: {turn: {no_input_seconds: 600}}}
 """
 CALLS = 50

@@ -28,12 +28,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from asterisk_ai.providers.base import Hints
-from asterisk_ai.providers.pocketsphinx import PocketSphinx, scores
-from asterisk_ai.providers.pocketsphinx.engine import PocketSphinxEngine
-from asterisk_ai.providers.pocketsphinx.pauses import Pauses
-from asterisk_ai.providers.pocketsphinx.scores import Segment
-from asterisk_ai.providers.pocketsphinx.utterance import upsampled
+from asterisk_ai.providers.api import Hints
+from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx, scores
+from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
+from asterisk_ai.providers.engines.pocketsphinx.pauses import Pauses
+from asterisk_ai.providers.engines.pocketsphinx.scores import Segment
+from asterisk_ai.providers.engines.pocketsphinx.utterance import upsampled
 
 DIGITS = "zero one two three four five six seven eight nine".split()
 LONGEST_SECONDS = 8.0

@@ -32,10 +32,10 @@ import yaml
 from interrupted_calls import LONG, over_the_wire, quantiles, tell
 from interruptions import KINDS, battery, wording
 
-from asterisk_ai.cli.local_server import local_server
-from asterisk_ai.cli.simulator import RATE, Caller, Line, simulate
 from asterisk_ai.config import load
-from asterisk_ai.session.sqlite import SqliteReader
+from asterisk_ai.session.backends.sqlite import SqliteReader
+from asterisk_ai.simulator.asterisk import RATE, Caller, Line, simulate
+from asterisk_ai.simulator.local_server import local_server
 
 DELAY = 0.2
 
@@ -119,7 +119,7 @@ def share(calls: int, seconds: float = DELAY, *, over: float = 0.0) -> None:
 
 def delayed(seconds: float) -> dict[str, Any]:
     """Sections of a configuration whose engines each take so long, and nothing else."""
-    names = {kind: f"asterisk_ai.providers.delay:Delay{kind}" for kind in _KINDS}
+    names = {kind: f"asterisk_ai.providers.engines.delay:Delay{kind}" for kind in _KINDS}
     pipelines = {"delay": {"stt": names[_KINDS[0]], "llm": names[_KINDS[1]], "tts": names[_KINDS[2]]}}
     providers = {name: {"seconds": seconds} for name in names.values()}
     return {"pipeline": "delay", "pipelines": pipelines, "providers": providers, "vad": {"engine": "energy"}}

@@ -11,7 +11,7 @@ the speech; by a grammar of the prompts. ``--ends``: it also has each prompt wit
 was cut off is heard as such. ``--voices`` adds other people's voices in place of the noise.
 
 The detector is the one of calls as they are configured by default, the model being one tick of the clock behind
-(``--behind``); ``--vad asterisk_ai.audio.vad:EnergyVad`` is the level alone, or any ``CLASS(rate)`` like it.
+(``--behind``); ``--vad asterisk_ai.vad.energy:EnergyVad`` is the level alone, or any ``CLASS(rate)`` like it.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ import numpy as np
 from measure_recognition import Prompt, Samples, edits, grammar_of, load, wording_file
 
 from asterisk_ai.audio.levels import dbov
-from asterisk_ai.audio.speech import Finished, Floats, Run, SpeechMeter, SpeechVad
-from asterisk_ai.audio.vad import EnergyVad, Offset, Onset
-from asterisk_ai.call import PREROLL_SECONDS
-from asterisk_ai.dialog.state import TurnParams
-from asterisk_ai.providers.pocketsphinx.engine import PocketSphinxEngine
-from asterisk_ai.providers.pocketsphinx.pauses import levels, loud
-from asterisk_ai.providers.silero import SileroModel
+from asterisk_ai.call.staged.conversation import PREROLL_SECONDS
+from asterisk_ai.dialog.staged.state import TurnParams
+from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
+from asterisk_ai.providers.engines.pocketsphinx.pauses import levels, loud
+from asterisk_ai.vad.energy import EnergyVad, Offset, Onset
+from asterisk_ai.vad.silero import SileroModel
+from asterisk_ai.vad.speech import Finished, Floats, Run, SpeechMeter, SpeechVad
 
 RATE = 8000
 FRAME = 160
@@ -108,7 +108,7 @@ class Behind:
 
 
 class Line:
-    """What a call makes of a line, utterance by utterance, as :mod:`asterisk_ai.call` does."""
+    """What a call makes of a line, utterance by utterance, as :mod:`asterisk_ai.call.staged.conversation` does."""
 
     def __init__(self, options: Options) -> None:
         self.utterances: list[tuple[float, bytes]] = []

@@ -65,9 +65,9 @@ def plain(kind: str, port: int) -> None:
 
 def engines() -> NoReturn:
     """Two workers of the default recogniser that never run out of speech."""
-    from asterisk_ai.cli.caller_speech import caller_turn, speech_of
-    from asterisk_ai.providers.base import Hints
-    from asterisk_ai.providers.pocketsphinx import PocketSphinx
+    from asterisk_ai.providers.api import Hints
+    from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx
+    from asterisk_ai.simulator.caller_speech import caller_turn, speech_of
 
     async def one(engine: PocketSphinx, pcm: bytes) -> None:
         while True:

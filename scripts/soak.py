@@ -31,15 +31,15 @@ from typing import Any, cast
 import yaml
 from host import Standstill, Stolen, watched
 
-from asterisk_ai.cli.bench_target import delay_configuration
-from asterisk_ai.cli.caller_speech import caller_turn, speech_of
-from asterisk_ai.cli.local_server import LocalServer, local_server
-from asterisk_ai.cli.process_use import ProcessUse
+from asterisk_ai.bench.process_use import ProcessUse
+from asterisk_ai.bench.target import delay_configuration
 from asterisk_ai.cli.running import health
 from asterisk_ai.cli.serve import loop_factory, prepare_process
 from asterisk_ai.config import load
 from asterisk_ai.protocol import audiosocket
-from asterisk_ai.transport.agi_client import run_agi
+from asterisk_ai.simulator.agi_client import run_agi
+from asterisk_ai.simulator.caller_speech import caller_turn, speech_of
+from asterisk_ai.simulator.local_server import LocalServer, local_server
 from asterisk_ai.transport.clock import PlayoutClock
 
 AGENTS = ("echo", "milliwatt", "bench")

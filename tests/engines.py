@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from asterisk_ai.errors import ProviderUnavailable
-from asterisk_ai.providers.base import Hints, Readiness, Remember, ReplyPart, Say, Transcript, TurnRequest, ignore
+from asterisk_ai.providers.api import Hints, Readiness, Remember, ReplyPart, Say, Transcript, TurnRequest, ignore
 
 
 class ScriptedStream:

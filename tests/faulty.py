@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.base import Do, Hints, Readiness, Remember, ReplyPart, Say, Transcript, TurnRequest, ignore
+from asterisk_ai.providers.api import Do, Hints, Readiness, Remember, ReplyPart, Say, Transcript, TurnRequest, ignore
 
 
 class _Faulty:

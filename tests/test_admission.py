@@ -9,7 +9,7 @@ import pytest
 
 from asterisk_ai import config
 from asterisk_ai.errors import CallRefused
-from asterisk_ai.server import Server
+from asterisk_ai.server.server import Server
 from asterisk_ai.telemetry.lateness import PERIODS, Lateness
 from asterisk_ai.transport.clock import LAG_SLOTS, SLOT_SECONDS, PlayoutClock
 
@@ -86,8 +86,9 @@ def test_a_server_whose_clock_is_late_takes_no_new_call_and_says_so() -> None:
     text = """
 http: false
 store: {backend: memory}
-pipelines: {delay: {stt: "asterisk_ai.providers.delay:DelaySpeechToText",
-  llm: "asterisk_ai.providers.delay:DelayLanguageModel", tts: "asterisk_ai.providers.delay:DelayTextToSpeech"}}
+pipelines: {delay: {stt: "asterisk_ai.providers.engines.delay:DelaySpeechToText",
+  llm: "asterisk_ai.providers.engines.delay:DelayLanguageModel",
+  tts: "asterisk_ai.providers.engines.delay:DelayTextToSpeech"}}
 pipeline: delay
 agents: {a: {}}
 """

@@ -11,10 +11,10 @@ import numpy as np
 
 from asterisk_ai import config
 from asterisk_ai.audio.levels import dbov
-from asterisk_ai.cli.simulator import RATE, Caller, Line, Result, simulate
-from asterisk_ai.providers.base import Hints, Remember, ReplyPart, Say, Transcript, TurnRequest, ignore
-from asterisk_ai.server import Server
+from asterisk_ai.providers.api import Hints, Remember, ReplyPart, Say, Transcript, TurnRequest, ignore
+from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession
+from asterisk_ai.simulator.asterisk import RATE, Caller, Line, Result, simulate
 from tests.engines import RudeLanguageModel, ScriptedSpeechToText
 
 CONFIG = """

@@ -14,7 +14,7 @@ from asterisk_ai.audio.formats import duration, frame_bytes
 from asterisk_ai.audio.levels import SILENCE_DBOV, _measure, dbov, numpy_rms
 from asterisk_ai.audio.playout import PlayoutBuffer
 from asterisk_ai.audio.resample import Resampler
-from asterisk_ai.audio.vad import EnergyVad, Offset, Onset, VadParams
+from asterisk_ai.vad.energy import EnergyVad, Offset, Onset, VadParams
 
 FRAME = frame_bytes(8000)
 

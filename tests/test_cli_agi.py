@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from asterisk_ai.protocol.agi import split_command, works_on_dead_channel
-from asterisk_ai.transport.fastagi import AgiSession, FastAgiServer
+from asterisk_ai.transport.fastagi.server import AgiSession, FastAgiServer
 
 ENVIRONMENT = {
     "agi_request": "asterisk-ai-agi",

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from asterisk_ai.cli.bench_figures import Spread, figures
-from asterisk_ai.cli.bench_load import PERIOD_NS, Heard
+from asterisk_ai.bench.figures import Spread, figures
+from asterisk_ai.bench.load import PERIOD_NS, Heard
+from asterisk_ai.bench.process_use import ProcessUse
 from asterisk_ai.cli.main import main
-from asterisk_ai.cli.process_use import ProcessUse
 
 MS = 1_000_000
 START = 1_700_000_000_000_000_000

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from asterisk_ai.cli import main as cli
-from asterisk_ai.cli.local_server import local_server
 from asterisk_ai.config import load
+from asterisk_ai.simulator.local_server import local_server
 
 ROOT = Path(__file__).parents[1]
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asterisk_ai.cli.simulator import Caller, Line, Result, simulate
+from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """\

@@ -11,8 +11,8 @@ from test_http_tools import Shop
 from test_providers_fallback import records
 from test_realtime_calls import call, says, serving, turns
 
-from asterisk_ai.cli.simulator import Result
 from asterisk_ai.session.model import CallSession
+from asterisk_ai.simulator.asterisk import Result
 
 HOURS, SALES, ORDER = 400, 500, 700
 NINE = "We are open from nine to five."
@@ -105,7 +105,7 @@ def test_conversations(tmp_path: Path) -> None:
 
 
 def records_of(folder: Path) -> list[CallSession]:
-    from asterisk_ai.session.sqlite import SqliteReader
+    from asterisk_ai.session.backends.sqlite import SqliteReader
 
     reader = SqliteReader(folder / "sessions.db")
     try:

@@ -13,13 +13,13 @@ import pytest
 
 from asterisk_ai import config
 from asterisk_ai.audio.levels import dbov
-from asterisk_ai.call import Call
-from asterisk_ai.diagnostic import TONE_DBOV, TONE_HZ, MilliwattCall, tone_frame
+from asterisk_ai.call.diagnostic import TONE_DBOV, TONE_HZ, MilliwattCall, tone_frame
+from asterisk_ai.call.staged.conversation import Call
 from asterisk_ai.protocol import audiosocket
-from asterisk_ai.server import Server
+from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession, new_call_id
-from asterisk_ai.transport.agi_client import run_agi
-from asterisk_ai.transport.audiosocket import AudioSocketConnection
+from asterisk_ai.simulator.agi_client import run_agi
+from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 
 CONFIG = """
 audiosocket: {port: 0}
@@ -27,8 +27,9 @@ fastagi: {port: 0}
 http: false
 server: {drain_seconds: 0.2}
 store: {backend: memory}
-pipelines: {delay: {stt: "asterisk_ai.providers.delay:DelaySpeechToText",
-  llm: "asterisk_ai.providers.delay:DelayLanguageModel", tts: "asterisk_ai.providers.delay:DelayTextToSpeech"}}
+pipelines: {delay: {stt: "asterisk_ai.providers.engines.delay:DelaySpeechToText",
+  llm: "asterisk_ai.providers.engines.delay:DelayLanguageModel",
+  tts: "asterisk_ai.providers.engines.delay:DelayTextToSpeech"}}
 pipeline: delay
 agents: {a: {}}
 """

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asterisk_ai.dialog import realtime as turn
 from asterisk_ai.dialog.events import DigitDialled, HungUp, Leave, Timer, VoiceOffset, VoiceOnset
-from asterisk_ai.dialog.realtime import (
+from asterisk_ai.dialog.speech_to_speech import machine as turn
+from asterisk_ai.dialog.speech_to_speech.machine import (
     Answered,
     Answering,
     GiveUp,
@@ -26,7 +26,7 @@ from asterisk_ai.dialog.realtime import (
     Tell,
     Wanted,
 )
-from asterisk_ai.dialog.state import Phase, TurnParams
+from asterisk_ai.dialog.staged.state import Phase, TurnParams
 
 PARAMS = RealtimeParams(
     TurnParams(

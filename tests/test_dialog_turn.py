@@ -11,8 +11,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from asterisk_ai.dialog import turn
-from asterisk_ai.dialog.deadlines import deadline
 from asterisk_ai.dialog.events import (
     Action,
     Answer,
@@ -42,7 +40,9 @@ from asterisk_ai.dialog.events import (
     WordsFinal,
     WordsPartial,
 )
-from asterisk_ai.dialog.state import TRANSITIONS, Phase, TurnParams
+from asterisk_ai.dialog.staged import machine as turn
+from asterisk_ai.dialog.staged.deadlines import deadline
+from asterisk_ai.dialog.staged.state import TRANSITIONS, Phase, TurnParams
 
 PARAMS = TurnParams(no_input_prompts=("One?", "Two?"), no_input_closing="Bye.")
 

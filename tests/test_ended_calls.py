@@ -17,26 +17,26 @@ import yaml
 from test_realtime_calls import serving
 from uncollected import left, uncollected
 
-from asterisk_ai.audio.vad import EnergyVad
-from asterisk_ai.call import Call
-from asterisk_ai.cli.simulator import Caller, Line, simulate
-from asterisk_ai.server import Server
-from asterisk_ai.speaking import Speaker, _Reply
-from asterisk_ai.transport.audiosocket import AudioSocketConnection
-from asterisk_ai.utterance import Utterance
+from asterisk_ai.call.staged.conversation import Call
+from asterisk_ai.call.staged.recognition import Utterance
+from asterisk_ai.call.staged.speaker import Speaker, _Reply
+from asterisk_ai.server.server import Server
+from asterisk_ai.simulator.asterisk import Caller, Line, simulate
+from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
+from asterisk_ai.vad.energy import EnergyVad
 
 CONFIG = """
 default_agent: desk
 pipeline: delay
 pipelines:
   delay:
-    stt: "asterisk_ai.providers.delay:DelaySpeechToText"
-    llm: "asterisk_ai.providers.delay:DelayLanguageModel"
-    tts: "asterisk_ai.providers.delay:DelayTextToSpeech"
+    stt: "asterisk_ai.providers.engines.delay:DelaySpeechToText"
+    llm: "asterisk_ai.providers.engines.delay:DelayLanguageModel"
+    tts: "asterisk_ai.providers.engines.delay:DelayTextToSpeech"
 providers:
-  "asterisk_ai.providers.delay:DelaySpeechToText": {seconds: 0.05}
-  "asterisk_ai.providers.delay:DelayLanguageModel": {seconds: 0.05}
-  "asterisk_ai.providers.delay:DelayTextToSpeech": {seconds: 0.05, speaking: 1}
+  "asterisk_ai.providers.engines.delay:DelaySpeechToText": {seconds: 0.05}
+  "asterisk_ai.providers.engines.delay:DelayLanguageModel": {seconds: 0.05}
+  "asterisk_ai.providers.engines.delay:DelayTextToSpeech": {seconds: 0.05, speaking: 1}
 audiosocket: {port: 0}
 vad: {engine: VAD}
 fastagi: {port: 0}

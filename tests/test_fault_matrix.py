@@ -20,8 +20,8 @@ from openai_server import KEY, FakeOpenAI
 from test_providers_fallback import calls, records
 from wyoming_server import serving
 
-from asterisk_ai.cli.simulator import Result
 from asterisk_ai.session.model import CallSession
+from asterisk_ai.simulator.asterisk import Result
 
 LIMIT = 0.7  # less than the pause (0.8 s) after which the simulated caller takes the agent to have finished
 ENDPOINT = 0.3

@@ -16,17 +16,17 @@ import pytest
 import soundfile
 from engines import ScriptedSpeechToText, ScriptedStream
 
-from asterisk_ai.audio.speech import Finished, SpeechMeter
-from asterisk_ai.call import Call
+from asterisk_ai.call.staged.conversation import Call
 from asterisk_ai.config import parse
-from asterisk_ai.dialog.state import Phase
-from asterisk_ai.providers.base import Hints, Transcript, ignore
-from asterisk_ai.providers.pocketsphinx.engine import PocketSphinxEngine
-from asterisk_ai.providers.pocketsphinx.pauses import levels, loud
-from asterisk_ai.providers.silero import SileroModel
-from asterisk_ai.server import Server
+from asterisk_ai.dialog.staged.state import Phase
+from asterisk_ai.providers.api import Hints, Transcript, ignore
+from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
+from asterisk_ai.providers.engines.pocketsphinx.pauses import levels, loud
+from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession, new_call_id
-from asterisk_ai.transport.audiosocket import AudioSocketConnection
+from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
+from asterisk_ai.vad.silero import SileroModel
+from asterisk_ai.vad.speech import Finished, SpeechMeter
 
 SPEECH = {
     path.stem.replace("_", " "): path for path in sorted((Path(__file__).parent / "data" / "speech").glob("*_*.wav"))

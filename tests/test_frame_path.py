@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asterisk_ai.audio.levels import dbov
-from asterisk_ai.audio.vad import EnergyVad
 from asterisk_ai.protocol import audiosocket
+from asterisk_ai.vad.energy import EnergyVad
 
 frames = st.sampled_from([320, 2, 160, 318, 322, 640]).flatmap(lambda size: st.binary(min_size=size, max_size=size))
 messages = st.one_of(

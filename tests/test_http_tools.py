@@ -17,13 +17,13 @@ from test_providers_realtime import Talk, tone
 
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.providers.base import RealtimeRequest, ReplyPart, ResponseDone, Say, TurnRequest
-from asterisk_ai.providers.fallback import LanguageModelChain, Limits, Member, Trouble
-from asterisk_ai.providers.http_tools import BadToolCall, declared
+from asterisk_ai.providers.api import RealtimeRequest, ReplyPart, ResponseDone, Say, TurnRequest
+from asterisk_ai.providers.chain import LanguageModelChain, Limits, Member, Trouble
 from asterisk_ai.providers.ledger import Ledger
-from asterisk_ai.providers.openai import OpenAIChat
-from asterisk_ai.providers.openai.realtime import OpenAIRealtime
-from asterisk_ai.providers.tools import Toolbox
+from asterisk_ai.providers.tools.http import BadToolCall, declared
+from asterisk_ai.providers.tools.toolbox import Toolbox
+from asterisk_ai.providers.vendors.openai import OpenAIChat
+from asterisk_ai.providers.vendors.openai.realtime import OpenAIRealtime
 from asterisk_ai.session.model import CallSession
 
 

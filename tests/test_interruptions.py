@@ -13,11 +13,7 @@ import pytest
 from interruptions import Sound, recording, synthetic
 
 from asterisk_ai.audio.levels import dbov
-from asterisk_ai.audio.speech import Finished, SpeechMeter, SpeechVad
-from asterisk_ai.audio.vad import Offset, Onset
-from asterisk_ai.dialog import turn
 from asterisk_ai.dialog.backchannel import phrases
-from asterisk_ai.dialog.deadlines import deadline
 from asterisk_ai.dialog.events import (
     Action,
     CloseUtterance,
@@ -35,10 +31,14 @@ from asterisk_ai.dialog.events import (
     WordsFinal,
     WordsPartial,
 )
-from asterisk_ai.dialog.state import TurnParams
-from asterisk_ai.providers.pocketsphinx.engine import PocketSphinxEngine
-from asterisk_ai.providers.rules import Rules
-from asterisk_ai.providers.silero import SileroModel
+from asterisk_ai.dialog.staged import machine as turn
+from asterisk_ai.dialog.staged.deadlines import deadline
+from asterisk_ai.dialog.staged.state import TurnParams
+from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
+from asterisk_ai.providers.engines.rules import Rules
+from asterisk_ai.vad.energy import Offset, Onset
+from asterisk_ai.vad.silero import SileroModel
+from asterisk_ai.vad.speech import Finished, SpeechMeter, SpeechVad
 
 DATA = Path(__file__).parent / "data"
 FRAME, FRAME_BYTES = 0.02, 320

@@ -13,7 +13,7 @@ from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError, ModelError
 from asterisk_ai.models.choice import Found, Models
 from asterisk_ai.models.store import Selection, Store
-from asterisk_ai.providers.gpt4all import CHATML, FAMILIES, Gpt4All
+from asterisk_ai.providers.engines.gpt4all import CHATML, FAMILIES, Gpt4All
 
 KNOWN = {"stt": "vosk", "tts": "piper", "llm": "gpt4all"}
 

@@ -27,7 +27,7 @@ from asterisk_ai.cli.models_progress import Bars, size_text
 from asterisk_ai.config import load
 from asterisk_ai.errors import ModelError
 from asterisk_ai.models.store import Store, store_of
-from asterisk_ai.providers.base import Readiness
+from asterisk_ai.providers.api import Readiness
 
 VOICE = {"v.onnx": content(50_000), "v.onnx.json": b"{}"}
 ARCHIVE = {"format": "zip", "top_level": "m", "layout": "vosk"}

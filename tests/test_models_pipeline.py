@@ -22,7 +22,7 @@ import tiny_models
 from models_server import Server, document, entry, running, zipped
 from test_cli_provider import _free_port, tone, voices
 
-from asterisk_ai.cli.simulator import Caller, Line, Result, simulate
+from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
 
 ROOT = Path(__file__).parents[1]
 HOURS = 400

@@ -13,10 +13,10 @@ import pytest
 from asterisk_ai.config import load, share_path
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers import testing
-from asterisk_ai.providers.base import Hints, Readiness, TurnRequest
-from asterisk_ai.providers.espeak import Espeak
-from asterisk_ai.providers.pocketsphinx import PocketSphinx
-from asterisk_ai.providers.rules import Rules
+from asterisk_ai.providers.api import Hints, Readiness, TurnRequest
+from asterisk_ai.providers.engines.espeak import Espeak
+from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx
+from asterisk_ai.providers.engines.rules import Rules
 
 GRAMMAR = Hints("#JSGF V1.0;\ngrammar g;\npublic <g> = hello | goodbye;\n")
 

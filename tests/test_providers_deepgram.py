@@ -18,8 +18,8 @@ from test_providers_fallback import calls, records
 
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import testing
-from asterisk_ai.providers.base import Hints, Transcript, Word
-from asterisk_ai.providers.deepgram import DeepgramSpeechToText, DeepgramTextToSpeech, client
+from asterisk_ai.providers.api import Hints, Transcript, Word
+from asterisk_ai.providers.vendors.deepgram import DeepgramSpeechToText, DeepgramTextToSpeech, client
 
 
 @pytest.fixture

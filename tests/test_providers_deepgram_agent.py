@@ -16,7 +16,7 @@ from test_http_tools import Shop, tool
 
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import testing
-from asterisk_ai.providers.base import (
+from asterisk_ai.providers.api import (
     AgentAudio,
     AgentText,
     CallerText,
@@ -29,7 +29,7 @@ from asterisk_ai.providers.base import (
     SpeechStopped,
     ToolCall,
 )
-from asterisk_ai.providers.deepgram.agent import DeepgramAgent
+from asterisk_ai.providers.vendors.deepgram.agent import DeepgramAgent
 
 TOOLS: dict[str, Any] = {"hangup": True, "transfer": {"sales": "200@from-internal"}}
 AGENT = {"name": "reception", "prompt": "You are the receptionist.", "language": "en-GB", "tools": TOOLS}

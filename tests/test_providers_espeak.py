@@ -21,11 +21,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers import catalog, espeakng
-from asterisk_ai.providers.base import MarkedPcm, TextToSpeech
-from asterisk_ai.providers.espeak import MAX_TEXT, PIECE_BYTES, Espeak, speakable
-from asterisk_ai.providers.fallback import Limits, Member, TextToSpeechChain
-from asterisk_ai.providers.pocketsphinx.pronounce import Speller
+from asterisk_ai.providers import catalog
+from asterisk_ai.providers.api import MarkedPcm, TextToSpeech
+from asterisk_ai.providers.chain import Limits, Member, TextToSpeechChain
+from asterisk_ai.providers.engines import espeakng
+from asterisk_ai.providers.engines.espeak import MAX_TEXT, PIECE_BYTES, Espeak, speakable
+from asterisk_ai.providers.engines.pocketsphinx.pronounce import Speller
 
 HOURS = "We are open Monday to Thursday from 9 to 5, and Friday from 9 to 12. "
 
@@ -271,7 +272,7 @@ def test_a_long_path_of_the_data_is_shortened(tmp_path: Path) -> None:
     program = (
         "import asyncio, espeakng_loader, tempfile, os\n"
         f"assert espeakng_loader.get_data_path().startswith({str(deep)!r})\n"
-        "from asterisk_ai.providers.espeak import Espeak\n"
+        "from asterisk_ai.providers.engines.espeak import Espeak\n"
         "async def main():\n"
         "    engine = Espeak({}); await engine.start()\n"
         "    async with engine.open('hello') as pieces: print(sum([len(piece) async for piece in pieces]))\n"
@@ -301,7 +302,7 @@ def test_long_texts_are_cut() -> None:
 def test_the_catalog_imports_what_is_named() -> None:
     assert catalog.load("tts", "espeak") is Espeak
     assert catalog.load("llm", "rules").__name__ == "Rules"
-    assert catalog.load("tts", "asterisk_ai.providers.espeak:Espeak") is Espeak
+    assert catalog.load("tts", "asterisk_ai.providers.engines.espeak:Espeak") is Espeak
     assert "rules" in catalog.names("llm")
 
 
@@ -312,8 +313,8 @@ def test_the_catalog_imports_what_is_named() -> None:
         ("tts", "espaek", "did you mean 'espeak'"),
         ("tts", "zzz", "known: deepgram, espeak, openai, piper, wyoming"),
         ("tts", "no_such_package.x:Y", "cannot be imported: No module named 'no_such_package'"),
-        ("tts", "asterisk_ai.providers.espeak:Nothing", "has no class Nothing"),
-        ("tts", "asterisk_ai.providers.espeak:NAME", "has no class NAME"),
+        ("tts", "asterisk_ai.providers.engines.espeak:Nothing", "has no class Nothing"),
+        ("tts", "asterisk_ai.providers.engines.espeak:NAME", "has no class NAME"),
         ("tts", ".relative:Y", "package.module:Class"),
         ("tts", "a b:Y", "package.module:Class"),
     ],
@@ -364,8 +365,8 @@ def test_data_that_is_not_there_is_told_by_the_voice_and_by_the_speller(tmp_path
         "import asyncio, espeakng_loader\n"
         f"espeakng_loader.get_data_path = lambda: {str(tmp_path / 'none')!r}\n"
         "from asterisk_ai.errors import ProviderUnavailable\n"
-        "from asterisk_ai.providers.espeak import Espeak\n"
-        "from asterisk_ai.providers.pocketsphinx.pronounce import Speller\n"
+        "from asterisk_ai.providers.engines.espeak import Espeak\n"
+        "from asterisk_ai.providers.engines.pocketsphinx.pronounce import Speller\n"
         "assert Speller().phones('thermomix') == ''\n"
         "try:\n"
         "    asyncio.run(Espeak({}).start())\n"

@@ -15,11 +15,10 @@ import pytest
 from faulty import FaultyLanguageModel, FaultySpeechToText, FaultyTextToSpeech
 from uncollected import left, uncollected
 
-from asterisk_ai.cli.simulator import Caller, Line, Result, simulate
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.base import Do, Hints, ReplyPart, Say, TurnRequest
-from asterisk_ai.providers.fallback import (
+from asterisk_ai.providers.api import Do, Hints, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.chain import (
     Breaker,
     LanguageModelChain,
     Limits,
@@ -29,10 +28,11 @@ from asterisk_ai.providers.fallback import (
     Trouble,
     listening,
 )
-from asterisk_ai.providers.fallback.chain import Attempt, Chain
-from asterisk_ai.server import Server
+from asterisk_ai.providers.chain.chain import Attempt, Chain
+from asterisk_ai.server.server import Server
+from asterisk_ai.session.backends.sqlite import SqliteReader
 from asterisk_ai.session.model import CallSession
-from asterisk_ai.session.sqlite import SqliteReader
+from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
 
 LIMIT = 0.2
 WAYS = ("hang", "unavailable", "rejected", "raise", "oserror")

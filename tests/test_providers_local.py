@@ -12,15 +12,15 @@ import pytest
 import tiny_models
 from test_providers_fallback import calls, records
 
+from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.config import load, parse, share_path
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected
-from asterisk_ai.lineup import Engines, Lineup
 from asterisk_ai.providers import testing
-from asterisk_ai.providers.base import Hints, Message, ReplyPart, Say, Transcript, TurnRequest
-from asterisk_ai.providers.gpt4all import Gpt4All
-from asterisk_ai.providers.piper import Piper
-from asterisk_ai.providers.rules import Rules
-from asterisk_ai.providers.vosk import Vosk, words_of
+from asterisk_ai.providers.api import Hints, Message, ReplyPart, Say, Transcript, TurnRequest
+from asterisk_ai.providers.engines.gpt4all import Gpt4All
+from asterisk_ai.providers.engines.piper import Piper
+from asterisk_ai.providers.engines.rules import Rules
+from asterisk_ai.providers.engines.vosk import Vosk, words_of
 
 AGENT = {"name": "desk", "prompt": "You are brief.", "language": "en-US"}
 

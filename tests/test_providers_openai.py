@@ -15,8 +15,8 @@ from test_providers_fallback import calls, records
 
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import testing
-from asterisk_ai.providers.base import Do, Hints, Message, Remember, ReplyPart, Say, TurnRequest
-from asterisk_ai.providers.openai import OpenAIChat, OpenAISpeech, OpenAITranscription
+from asterisk_ai.providers.api import Do, Hints, Message, Remember, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.vendors.openai import OpenAIChat, OpenAISpeech, OpenAITranscription
 
 TOOLS = {
     "hangup": True,

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from faulty import FaultyLanguageModel, FaultySpeechToText, FaultyTextToSpeech
 
-from asterisk_ai.providers.base import Hints, TurnRequest
-from asterisk_ai.providers.fallback import LanguageModelChain, Limits, Member, SpeechToTextChain, TextToSpeechChain
+from asterisk_ai.providers.api import Hints, TurnRequest
+from asterisk_ai.providers.chain import LanguageModelChain, Limits, Member, SpeechToTextChain, TextToSpeechChain
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 0.005

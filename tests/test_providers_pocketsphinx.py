@@ -18,13 +18,13 @@ import pytest
 import soxr
 
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.base import Hints, Transcript
-from asterisk_ai.providers.pocketsphinx import PocketSphinx
-from asterisk_ai.providers.pocketsphinx.decoders import MOST_PAIRS
-from asterisk_ai.providers.pocketsphinx.jsgf import lowered, words_of
-from asterisk_ai.providers.pocketsphinx.pauses import Pauses
-from asterisk_ai.providers.pocketsphinx.pronounce import Speller, arpabet
-from asterisk_ai.providers.pocketsphinx.scores import distance
+from asterisk_ai.providers.api import Hints, Transcript
+from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx
+from asterisk_ai.providers.engines.pocketsphinx.decoders import MOST_PAIRS
+from asterisk_ai.providers.engines.pocketsphinx.jsgf import lowered, words_of
+from asterisk_ai.providers.engines.pocketsphinx.pauses import Pauses
+from asterisk_ai.providers.engines.pocketsphinx.pronounce import Speller, arpabet
+from asterisk_ai.providers.engines.pocketsphinx.scores import distance
 
 PHRASES = (
     "what are your opening hours",

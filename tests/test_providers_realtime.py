@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from asterisk_ai.audio.g711 import decode_mu_law, encode_mu_law
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import testing
-from asterisk_ai.providers.base import (
+from asterisk_ai.providers.api import (
     AgentAudio,
     AgentText,
     CallerText,
@@ -32,8 +32,8 @@ from asterisk_ai.providers.base import (
     SpeechStopped,
     ToolCall,
 )
-from asterisk_ai.providers.openai.realtime import OpenAIRealtime
-from asterisk_ai.providers.openai.realtime_session import OpenAIRealtimeSession
+from asterisk_ai.providers.vendors.openai.realtime import OpenAIRealtime
+from asterisk_ai.providers.vendors.openai.realtime_session import OpenAIRealtimeSession
 
 AGENT = {
     "name": "reception",

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from asterisk_ai import config
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.providers.base import Do, Remember, ReplyPart, Say, TurnRequest
-from asterisk_ai.providers.rules import Rules
-from asterisk_ai.providers.rules import hours as opening
-from asterisk_ai.providers.rules.grammar import parse
+from asterisk_ai.providers.api import Do, Remember, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.engines.rules import Rules
+from asterisk_ai.providers.engines.rules import hours as opening
+from asterisk_ai.providers.engines.rules.grammar import parse
 
 SAMPLE = config.parse((config.share_path("etc-asterisk") / "asterisk_ai.yaml").read_text())
 MONDAY = datetime(2026, 3, 2, 11, tzinfo=UTC)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected
-from asterisk_ai.lineup import Engines, Lineup
-from asterisk_ai.providers.smart_turn import MAX_WAITING, SmartTurn
-from asterisk_ai.providers.smart_turn.features import BANDS, FRAMES, RATE, _filters, features
+from asterisk_ai.providers.engines.smart_turn import MAX_WAITING, SmartTurn
+from asterisk_ai.providers.engines.smart_turn.features import BANDS, FRAMES, RATE, _filters, features
 from tests.tiny_models import turn_model
 
 
@@ -148,8 +148,8 @@ agents: {{a: {{rules: {{intents: {{hours: {{say: opening hours, answer: "Nine."}
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:
-    from asterisk_ai.providers.silero import model_path
-    from asterisk_ai.providers.smart_turn.engine import SmartTurnEngine
+    from asterisk_ai.providers.engines.smart_turn.engine import SmartTurnEngine
+    from asterisk_ai.vad.silero import model_path
 
     with pytest.raises(ProviderRejected, match="cannot use"):
         SmartTurnEngine({"model": str(model_path())})

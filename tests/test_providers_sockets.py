@@ -15,13 +15,13 @@ from realtime_server import FakeRealtime
 from websockets.protocol import State
 
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers import sockets
-from asterisk_ai.providers.base import AgentAudio, RealtimeRequest
-from asterisk_ai.providers.deepgram import agent
-from asterisk_ai.providers.deepgram.agent import DeepgramAgent
-from asterisk_ai.providers.openai import realtime
-from asterisk_ai.providers.openai.realtime import OpenAIRealtime
-from asterisk_ai.providers.sockets import Keep
+from asterisk_ai.providers.api import AgentAudio, RealtimeRequest
+from asterisk_ai.providers.net import websocket as sockets
+from asterisk_ai.providers.net.websocket import Keep
+from asterisk_ai.providers.vendors.deepgram import agent
+from asterisk_ai.providers.vendors.deepgram.agent import DeepgramAgent
+from asterisk_ai.providers.vendors.openai import realtime
+from asterisk_ai.providers.vendors.openai.realtime import OpenAIRealtime
 
 VENDORS = ("openai", "deepgram")
 REQUEST = RealtimeRequest(8000, "Hello.")

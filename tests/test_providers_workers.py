@@ -19,8 +19,8 @@ import pytest
 import uvloop
 
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.base import Hints
-from asterisk_ai.providers.pocketsphinx import PocketSphinx
+from asterisk_ai.providers.api import Hints
+from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx
 from asterisk_ai.providers.workers import WorkerPool, wire
 
 HERE = Path(__file__).parent
@@ -288,7 +288,7 @@ def test_full_workers_refuse_at_once_and_take_more_when_one_is_done(run: Run) ->
 
 
 def test_the_call_is_told_that_a_recogniser_is_full(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asterisk_ai.providers.pocketsphinx.WorkerPool", partial(WorkerPool, max_requests=1))
+    monkeypatch.setattr("asterisk_ai.providers.engines.pocketsphinx.WorkerPool", partial(WorkerPool, max_requests=1))
 
     async def main() -> None:
         engine = PocketSphinx()

@@ -13,8 +13,8 @@ from wyoming_server import serving
 
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import testing
-from asterisk_ai.providers.base import Hints
-from asterisk_ai.providers.wyoming import WyomingSpeechToText, WyomingTextToSpeech
+from asterisk_ai.providers.api import Hints
+from asterisk_ai.providers.vendors.wyoming import WyomingSpeechToText, WyomingTextToSpeech
 
 
 @pytest.fixture

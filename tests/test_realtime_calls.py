@@ -16,17 +16,17 @@ from test_providers_fallback import records
 from test_providers_realtime import HOURS, SALES, tone
 from uncollected import left, uncollected
 
-from asterisk_ai import realtime_call
-from asterisk_ai.call import Call
-from asterisk_ai.cli.simulator import Caller, Line, Result, simulate
+from asterisk_ai.call.speech_to_speech import conversation as realtime_call
+from asterisk_ai.call.speech_to_speech.conversation import RealtimeCall
+from asterisk_ai.call.speech_to_speech.speech import RealtimeSpeech
+from asterisk_ai.call.staged.conversation import Call
 from asterisk_ai.config import parse
-from asterisk_ai.playback.files import FileSink
-from asterisk_ai.realtime_call import RealtimeCall
-from asterisk_ai.realtime_speech import RealtimeSpeech
-from asterisk_ai.server import Server
+from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import MemoryBackend, SessionStore
-from asterisk_ai.transport.audiosocket import AudioSocketConnection
+from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
+from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
+from asterisk_ai.transport.file_player import FileSink
 
 BYE, NUMBER, LEAVE = 600, 700, 800
 NINE = "We are open from nine to five."

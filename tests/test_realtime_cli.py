@@ -13,9 +13,9 @@ import pytest
 from aside import aside
 from realtime_server import KEY, FakeRealtime
 
+from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.lineup import Engines, Lineup
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """\

@@ -24,11 +24,11 @@ import numpy as np
 import pytest
 
 from asterisk_ai.audio.levels import dbov
-from asterisk_ai.cli.simulator import Caller, Line, Result, simulate
 from asterisk_ai.protocol import audiosocket
+from asterisk_ai.session.backends.sqlite import SqliteReader
 from asterisk_ai.session.model import CallSession
-from asterisk_ai.session.sqlite import SqliteReader
-from asterisk_ai.transport.agi_client import AgiOutcome, run_agi
+from asterisk_ai.simulator.agi_client import AgiOutcome, run_agi
+from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
 
 ROOT = Path(__file__).parents[1]
 HOURS, SALES, BYE, ACCOUNT, RAISE, NOISE, QUEUE, BROKEN, PLAY = 400, 500, 600, 700, 800, 900, 1000, 1100, 1200
@@ -212,9 +212,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     yield served
     served.close()
     assert "Traceback" not in served.log
-    calls = [line for line in served.log.splitlines() if " asterisk_ai.call " in line]
+    calls = [line for line in served.log.splitlines() if " asterisk_ai.call." in line]
     assert calls
-    assert [line for line in calls if " asterisk_ai.call [" not in line] == [], "every line names its call"
+    unnamed = [line for line in calls if not re.search(r" asterisk_ai\.call\.[\w.]+ \[", line)]
+    assert unnamed == [], "every line names its call"
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from asterisk_ai.errors import CallRefused, StoreError
+from asterisk_ai.session.backends.sqlite import SqliteBackend, SqliteReader
 from asterisk_ai.session.model import CallSession, TurnRecord, new_call_id
-from asterisk_ai.session.sqlite import SqliteBackend, SqliteReader
 from asterisk_ai.session.store import Backend, MemoryBackend, SessionStore
 
 
@@ -316,7 +316,7 @@ _WRITER = """
 import sys, time
 from pathlib import Path
 from asterisk_ai.session.model import CallSession, TurnRecord
-from asterisk_ai.session.sqlite import SqliteBackend
+from asterisk_ai.session.backends.sqlite import SqliteBackend
 from asterisk_ai.session.store import SessionStore
 
 store = SessionStore(SqliteBackend(Path(sys.argv[1])))
@@ -355,7 +355,7 @@ _FULL_DISK = """
 import resource, sys, time
 from pathlib import Path
 from asterisk_ai.session.model import CallSession
-from asterisk_ai.session.sqlite import SqliteBackend
+from asterisk_ai.session.backends.sqlite import SqliteBackend
 from asterisk_ai.session.store import SessionStore
 
 path = Path(sys.argv[1])

@@ -17,18 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asterisk_ai.audio.levels import dbov
-from asterisk_ai.audio.speech import CHUNK, CONTEXT, MANY, Finished, Floats, SpeechMeter, SpeechParams, SpeechVad
-from asterisk_ai.audio.vad import EnergyVad, Offset, Onset
-from asterisk_ai.call import Call
+from asterisk_ai.call.speech_to_speech.conversation import RealtimeCall
+from asterisk_ai.call.staged.conversation import Call
 from asterisk_ai.config import parse
 from asterisk_ai.config.schema import VadConfig
 from asterisk_ai.errors import ProviderRejected
-from asterisk_ai.hearing import Hearing
-from asterisk_ai.providers import silero
-from asterisk_ai.realtime_call import RealtimeCall
-from asterisk_ai.server import Server
+from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession, new_call_id
-from asterisk_ai.transport.audiosocket import AudioSocketConnection
+from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
+from asterisk_ai.vad import silero
+from asterisk_ai.vad.energy import EnergyVad, Offset, Onset
+from asterisk_ai.vad.service import Hearing
+from asterisk_ai.vad.speech import CHUNK, CONTEXT, MANY, Finished, Floats, SpeechMeter, SpeechParams, SpeechVad
 
 SPEECH = sorted((Path(__file__).parent / "data" / "speech").glob("*.wav"))
 FRAME = 0.02

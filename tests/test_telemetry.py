@@ -228,7 +228,7 @@ def stream() -> Iterator[io.StringIO]:
 
 def test_lines_carry_the_call_and_not_what_was_said(stream: io.StringIO) -> None:
     logs.configure(level="info", stream=stream)
-    log = logging.getLogger("asterisk_ai.call")
+    log = logging.getLogger("asterisk_ai.call.staged.conversation")
 
     async def call(call_id: str) -> None:
         with logs.call_scope(call_id):
@@ -245,9 +245,9 @@ def test_lines_carry_the_call_and_not_what_was_said(stream: io.StringIO) -> None
     logging.getLogger("other").warning("shown")
     lines = stream.getvalue().splitlines()
     assert [line.split(" ", 2)[2] for line in lines] == [
-        "INFO asterisk_ai.call [id-1] turn milliseconds=12",
-        "INFO asterisk_ai.call [id-2] turn milliseconds=12",
-        "INFO asterisk_ai.call no call",
+        "INFO asterisk_ai.call.staged.conversation [id-1] turn milliseconds=12",
+        "INFO asterisk_ai.call.staged.conversation [id-2] turn milliseconds=12",
+        "INFO asterisk_ai.call.staged.conversation no call",
         "WARNING other shown",
     ]
 

@@ -19,8 +19,8 @@ import uvloop
 from asterisk_ai.audio.formats import frame_bytes
 from asterisk_ai.errors import CallRefused
 from asterisk_ai.protocol import audiosocket as protocol
-from asterisk_ai.transport import audiosocket as module
-from asterisk_ai.transport.audiosocket import AudioSocketConnection, AudioSocketServer
+from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection, AudioSocketServer
+from asterisk_ai.transport.audiosocket.connection import connection as module
 from asterisk_ai.transport.clock import MAX_CATCH_UP, PlayoutClock
 
 FRAME = 3 + 320

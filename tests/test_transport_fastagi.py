@@ -19,8 +19,8 @@ from panoramisk import fast_agi
 
 from asterisk_ai.errors import CallHungUp, LocalProtocolError, RemoteProtocolError
 from asterisk_ai.protocol.agi import split_command
-from asterisk_ai.transport.agi_client import AgiOutcome, run_agi
-from asterisk_ai.transport.fastagi import AgiSession, FastAgiServer, Handler
+from asterisk_ai.simulator.agi_client import AgiOutcome, run_agi
+from asterisk_ai.transport.fastagi.server import AgiSession, FastAgiServer, Handler
 
 HEADER = b"agi_network: yes\nagi_network_script: go?agent=x\nagi_arg_1: one\n\n"
 

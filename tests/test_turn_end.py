@@ -15,12 +15,12 @@ import pytest
 
 from asterisk_ai import config
 from asterisk_ai.audio.levels import dbov
-from asterisk_ai.cli.simulator import RATE, Caller, Line, simulate
-from asterisk_ai.providers.base import Hints, ReplyPart, Say, Transcript, TurnRequest, ignore
-from asterisk_ai.providers.smart_turn import SmartTurn
-from asterisk_ai.providers.smart_turn.features import BANDS, FRAMES, _filters
-from asterisk_ai.server import Server
+from asterisk_ai.providers.api import Hints, ReplyPart, Say, Transcript, TurnRequest, ignore
+from asterisk_ai.providers.engines.smart_turn import SmartTurn
+from asterisk_ai.providers.engines.smart_turn.features import BANDS, FRAMES, _filters
+from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession
+from asterisk_ai.simulator.asterisk import RATE, Caller, Line, simulate
 from tests.engines import RudeLanguageModel, ToneSpeechToText, ToneStream
 from tests.tiny_models import turn_model
 
@@ -36,14 +36,14 @@ store: {{backend: memory}}
 server: {{max_lateness_ms: 0}}
 vad: {{engine: energy}}  # the caller is a tone
 providers:
-  "asterisk_ai.providers.delay:DelayTextToSpeech": {{seconds: 0.05, speaking: 1}}
+  "asterisk_ai.providers.engines.delay:DelayTextToSpeech": {{seconds: 0.05, speaking: 1}}
   smart-turn: {{model: MODEL}}
   tests.test_turn_end:Tones: {{words: {{"{LOW}": my number is, "{HIGH}": nothing else}}}}
 pipelines:
   words: &words
     stt: "tests.test_turn_end:Tones"
     llm: "tests.test_turn_end:Short"
-    tts: "asterisk_ai.providers.delay:DelayTextToSpeech"
+    tts: "asterisk_ai.providers.engines.delay:DelayTextToSpeech"
   sound: {{<<: *words, turn: smart-turn}}
 pipeline: words
 default_agent: words

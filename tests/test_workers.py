@@ -21,20 +21,21 @@ import pytest
 
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.place import ALONE, Place
 from asterisk_ai.protocol import audiosocket
+from asterisk_ai.server.supervisor import _sums, _worst
+from asterisk_ai.server.worker import ALONE, Place
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import MemoryBackend, SessionStore
-from asterisk_ai.supervisor import _sums, _worst
+from asterisk_ai.simulator.agi_client import run_agi
 from asterisk_ai.telemetry.merged import MergedMetrics
 from asterisk_ai.telemetry.metrics import Metrics
-from asterisk_ai.transport.agi_client import run_agi
 
 CONFIG = """
 default_agent: a
 pipeline: delay
-pipelines: {{delay: {{stt: "asterisk_ai.providers.delay:DelaySpeechToText",
-  llm: "asterisk_ai.providers.delay:DelayLanguageModel", tts: "asterisk_ai.providers.delay:DelayTextToSpeech"}}}}
+pipelines: {{delay: {{stt: "asterisk_ai.providers.engines.delay:DelaySpeechToText",
+  llm: "asterisk_ai.providers.engines.delay:DelayLanguageModel",
+  tts: "asterisk_ai.providers.engines.delay:DelayTextToSpeech"}}}}
 fastagi: {{port: {0}}}
 audiosocket: {{port: {1}}}
 http: {{port: {2}}}

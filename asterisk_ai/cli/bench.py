@@ -16,12 +16,12 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from asterisk_ai.cli.bench_figures import Figures, figures
-from asterisk_ai.cli.bench_load import Heard, Load, generate
-from asterisk_ai.cli.bench_target import Target, address, end_calls, loaded, register_calls
-from asterisk_ai.cli.caller_speech import caller_turn, speech_in, speech_of
-from asterisk_ai.cli.process_use import ProcessUse
+from asterisk_ai.bench.figures import Figures, figures
+from asterisk_ai.bench.load import Heard, Load, generate
+from asterisk_ai.bench.process_use import ProcessUse
+from asterisk_ai.bench.target import Target, address, end_calls, loaded, register_calls
 from asterisk_ai.errors import AsteriskAIError
+from asterisk_ai.simulator.caller_speech import caller_turn, speech_in, speech_of
 
 MODES = ("echo", "playing", "conversation", "embedded")
 LIMIT_MS = 5.0

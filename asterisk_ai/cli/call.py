@@ -14,14 +14,14 @@ from typing import Any
 
 import soundfile
 
-from asterisk_ai.cli.caller_speech import speech_in, speech_of
 from asterisk_ai.cli.calls import turn_line
-from asterisk_ai.cli.local_server import local_server
-from asterisk_ai.cli.simulator import RATE, SERVER_LOST, Caller, Line, Result, simulate
 from asterisk_ai.config import Config, load
 from asterisk_ai.errors import StoreError
+from asterisk_ai.session.backends.sqlite import SqliteReader
 from asterisk_ai.session.model import CallSession
-from asterisk_ai.session.sqlite import SqliteReader
+from asterisk_ai.simulator.asterisk import RATE, SERVER_LOST, Caller, Line, Result, simulate
+from asterisk_ai.simulator.caller_speech import speech_in, speech_of
+from asterisk_ai.simulator.local_server import local_server
 
 DEMO = (
     ("say", "what are your opening hours"),

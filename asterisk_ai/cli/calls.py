@@ -9,8 +9,8 @@ from typing import Any
 
 from asterisk_ai.config import load
 from asterisk_ai.errors import ConfigError
+from asterisk_ai.session.backends.sqlite import SqliteReader
 from asterisk_ai.session.model import CallSession, TurnRecord
-from asterisk_ai.session.sqlite import SqliteReader
 
 
 def add_parser(commands: Any) -> None:

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from asterisk_ai import __version__
-from asterisk_ai.agent import Agent, SpokenAgent
+from asterisk_ai.agents.agent import Agent, SpokenAgent
+from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.cli.dialplan import Finding, inspect, print_findings
 from asterisk_ai.cli.provider_trial import quiet
 from asterisk_ai.cli.running import health
 from asterisk_ai.config import Config, load
 from asterisk_ai.config.loader import ConfigErrors
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError
-from asterisk_ai.hearing import load_model
-from asterisk_ai.lineup import Engines, Lineup
 from asterisk_ai.models.choice import load_registry
 from asterisk_ai.models.store import store_of
+from asterisk_ai.vad.service import load_model
 
 
 def add_parser(commands: Any) -> None:

@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from asterisk_ai.agent import Agent, SpokenAgent
+from asterisk_ai.agents.agent import Agent, SpokenAgent
+from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.cli import running
 from asterisk_ai.cli.dialplan import Finding, print_findings
 from asterisk_ai.cli.provider_trial import quiet, rehearse, trial
 from asterisk_ai.config import AgentConfig, Config, Names, PipelineConfig, edit, find, parse, share_path
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ProviderError
-from asterisk_ai.lineup import Engines, Lineup
 from asterisk_ai.providers import catalog
 
 STAGES = ("realtime", "stt", "llm", "tts")

@@ -11,11 +11,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from asterisk_ai.agent import Agent
+from asterisk_ai.agents.agent import Agent
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.cli.dialplan import Finding
 from asterisk_ai.errors import ProviderUnavailable
-from asterisk_ai.providers.base import (
+from asterisk_ai.providers.api import (
     AgentAudio,
     AgentText,
     Do,

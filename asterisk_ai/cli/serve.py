@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from asterisk_ai.config import load, service_manager
-from asterisk_ai.place import ALONE, Place
-from asterisk_ai.server import Server
-from asterisk_ai.supervisor import Supervisor
+from asterisk_ai.server.server import Server
+from asterisk_ai.server.supervisor import Supervisor
+from asterisk_ai.server.worker import ALONE, Place
 from asterisk_ai.telemetry import logs
 
 

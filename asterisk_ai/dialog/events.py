@@ -115,7 +115,7 @@ class ReplyFailed:
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """The time that :func:`~asterisk_ai.dialog.deadlines.deadline` asked for has come.
+    """The time that :func:`~asterisk_ai.dialog.staged.deadlines.deadline` asked for has come.
 
     ``voiced_until``: end of the caller's last voiced frame, which runs ahead of :class:`VoiceOffset`.
     """

@@ -16,34 +16,34 @@ KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "stt": MappingProxyType(
             {
-                "pocketsphinx": "asterisk_ai.providers.pocketsphinx:PocketSphinx",
-                "vosk": "asterisk_ai.providers.vosk:Vosk",
-                "openai": "asterisk_ai.providers.openai:OpenAITranscription",
-                "deepgram": "asterisk_ai.providers.deepgram:DeepgramSpeechToText",
-                "wyoming": "asterisk_ai.providers.wyoming:WyomingSpeechToText",
+                "pocketsphinx": "asterisk_ai.providers.engines.pocketsphinx:PocketSphinx",
+                "vosk": "asterisk_ai.providers.engines.vosk:Vosk",
+                "openai": "asterisk_ai.providers.vendors.openai:OpenAITranscription",
+                "deepgram": "asterisk_ai.providers.vendors.deepgram:DeepgramSpeechToText",
+                "wyoming": "asterisk_ai.providers.vendors.wyoming:WyomingSpeechToText",
             }
         ),
         "llm": MappingProxyType(
             {
-                "gpt4all": "asterisk_ai.providers.gpt4all:Gpt4All",
-                "rules": "asterisk_ai.providers.rules:Rules",
-                "openai": "asterisk_ai.providers.openai:OpenAIChat",
+                "gpt4all": "asterisk_ai.providers.engines.gpt4all:Gpt4All",
+                "rules": "asterisk_ai.providers.engines.rules:Rules",
+                "openai": "asterisk_ai.providers.vendors.openai:OpenAIChat",
             }
         ),
-        "turn": MappingProxyType({"smart-turn": "asterisk_ai.providers.smart_turn:SmartTurn"}),
+        "turn": MappingProxyType({"smart-turn": "asterisk_ai.providers.engines.smart_turn:SmartTurn"}),
         "tts": MappingProxyType(
             {
-                "piper": "asterisk_ai.providers.piper:Piper",
-                "espeak": "asterisk_ai.providers.espeak:Espeak",
-                "openai": "asterisk_ai.providers.openai:OpenAISpeech",
-                "deepgram": "asterisk_ai.providers.deepgram:DeepgramTextToSpeech",
-                "wyoming": "asterisk_ai.providers.wyoming:WyomingTextToSpeech",
+                "piper": "asterisk_ai.providers.engines.piper:Piper",
+                "espeak": "asterisk_ai.providers.engines.espeak:Espeak",
+                "openai": "asterisk_ai.providers.vendors.openai:OpenAISpeech",
+                "deepgram": "asterisk_ai.providers.vendors.deepgram:DeepgramTextToSpeech",
+                "wyoming": "asterisk_ai.providers.vendors.wyoming:WyomingTextToSpeech",
             }
         ),
         "realtime": MappingProxyType(
             {
-                "deepgram": "asterisk_ai.providers.deepgram.agent:DeepgramAgent",
-                "openai_realtime": "asterisk_ai.providers.openai.realtime:OpenAIRealtime",
+                "deepgram": "asterisk_ai.providers.vendors.deepgram.agent:DeepgramAgent",
+                "openai_realtime": "asterisk_ai.providers.vendors.openai.realtime:OpenAIRealtime",
             }
         ),
     }

@@ -17,7 +17,7 @@ from programs import install
 from rig import Asterisk, until
 
 from asterisk_ai.errors import CallHungUp, RemoteProtocolError
-from asterisk_ai.transport.fastagi import AgiSession, FastAgiServer, Handler
+from asterisk_ai.transport.fastagi.server import AgiSession, FastAgiServer, Handler
 
 DIALPLAN = """
 [agi-test]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from asterisk_ai.providers.base import Hints, LanguageModel, RealtimeAgent, SpeechToText, TextToSpeech, TurnRequest
+from asterisk_ai.providers.api import Hints, LanguageModel, RealtimeAgent, SpeechToText, TextToSpeech, TurnRequest
 from asterisk_ai.providers.testing.kinds import LanguageModelTrial, SpeechToTextTrial, TextToSpeechTrial
 from asterisk_ai.providers.testing.life import (
     ABORT_SECONDS,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from asterisk_ai.errors import ProviderRejected
-from asterisk_ai.providers.base import Do, Hints, Message, Remember, Say, Transcript, TurnRequest
+from asterisk_ai.providers.api import Do, Hints, Message, Remember, Say, Transcript, TurnRequest
 from asterisk_ai.providers.testing.life import (
     ACTIONS,
     LAG_SECONDS,

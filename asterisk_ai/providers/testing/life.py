@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any
 
 from asterisk_ai.errors import AsteriskAIError, ProviderError, ProviderUnavailable
-from asterisk_ai.providers.base import Readiness
+from asterisk_ai.providers.api import Readiness
 
 LAG_SECONDS = 0.1
 """How long an engine may hold up the event loop: other calls' audio waits meanwhile."""
@@ -22,7 +22,7 @@ _ATTEMPTS = 3  # on a machine with other work a pause of the loop can be the mac
 
 
 class NotConforming(AssertionError):
-    """The engine breaks promises of :mod:`asterisk_ai.providers.base`; ``problems`` names each."""
+    """The engine breaks promises of :mod:`asterisk_ai.providers.api`; ``problems`` names each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))

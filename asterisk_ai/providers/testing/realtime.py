@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.base import (
+from asterisk_ai.providers.api import (
     AgentAudio,
     AgentText,
     CallerText,

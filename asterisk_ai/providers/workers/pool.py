@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.base import Readiness
+from asterisk_ai.providers.api import Readiness
 from asterisk_ai.providers.workers import wire
 from asterisk_ai.providers.workers.wire import Kind
 

@@ -1,0 +1,35 @@
+"""Who talks: an agent's configuration with the engines that serve it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asterisk_ai.config.schema import AgentConfig
+from asterisk_ai.providers.api import LanguageModel, SpeechToText, TextToSpeech, TurnEnd
+from asterisk_ai.providers.chain import RealtimeChain
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """Shared by its calls."""
+
+    config: AgentConfig
+    stt: SpeechToText
+    llm: LanguageModel
+    tts: TextToSpeech
+    turn_end: TurnEnd | None = None
+    """None: the words alone tell whether a turn is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenAgent:
+    """One whose conversations are held by services of speech to speech. Shared by its calls.
+
+    :param seconds: that a service may keep the caller waiting.
+    :param otherwise: who goes on with a call where all services have failed; None for the dialplan's fallback.
+    """
+
+    config: AgentConfig
+    chain: RealtimeChain
+    seconds: float
+    otherwise: Agent | None = None

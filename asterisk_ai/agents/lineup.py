@@ -1,0 +1,333 @@
+"""Agents with the engines that serve them, as one configuration names them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from asterisk_ai.agents.agent import Agent, SpokenAgent
+from asterisk_ai.config import AgentConfig, Config, PipelineConfig
+from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError, ProviderUnavailable
+from asterisk_ai.models.choice import Found, Models
+from asterisk_ai.providers import catalog
+from asterisk_ai.providers.api import Readiness
+from asterisk_ai.providers.chain import (
+    Breaker,
+    LanguageModelChain,
+    Limits,
+    Listener,
+    Member,
+    RealtimeChain,
+    SpeechToTextChain,
+    TextToSpeechChain,
+    Trouble,
+)
+from asterisk_ai.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """What every engine has in common, whatever its kind."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def readiness(self) -> Readiness: ...
+
+
+@dataclass(slots=True)
+class _Shared:
+    """An engine and how many line-ups use it."""
+
+    engine: Any
+    breaker: Breaker
+    resource: str = ""
+    """The key of what it shares with the engines of other agents."""
+    check: Callable[[], object] | None = None
+    """Raises ModelError while its model is not there. May read all of it."""
+    users: int = 0
+    started: bool = False
+    problem: str = ""
+    """Why it could not be started."""
+    curable: bool = False
+    """Whether another start may go better."""
+
+    def readiness(self) -> Readiness:
+        if self.problem:
+            return Readiness(False, self.problem)
+        state: Readiness = self.engine.readiness()
+        return state
+
+
+@dataclass(slots=True)
+class _Resource:
+    """What engines of several agents share: the process that holds their model."""
+
+    pool: Any
+    users: int = 0
+
+
+class Engines:
+    """Every engine that some line-up uses, by kind, name and settings: equal ones are made once."""
+
+    def __init__(self) -> None:
+        self._shared: dict[str, _Shared] = {}
+        self._resources: dict[str, _Resource] = {}
+
+    def take(
+        self,
+        kind: str,
+        name: str,
+        settings: Mapping[str, Any],
+        agent: Mapping[str, Any] | None,
+        breaker: Breaker | None = None,
+        *,
+        check: Callable[[], object] | None = None,
+    ) -> str:
+        """Make or share an engine; returns its key. Raises ConfigError.
+
+        ``settings.engine`` names the engine's class where ``name`` is the administrator's own.
+        """
+        key = json.dumps([kind, name, settings, agent], sort_keys=True, default=str)
+        shared = self._shared.get(key)
+        if shared is None:
+            own = {item: value for item, value in settings.items() if item != "engine"}
+            engine_class = catalog.load(kind, str(settings.get("engine") or name))
+            try:
+                engine, resource = self._make(engine_class, name, own, agent)
+            except AsteriskAIError:
+                raise
+            except Exception as error:  # anybody's engine may be named: it must not end a server that reloads
+                raise ConfigError(f"the {kind} engine {name!r} cannot be made: {error!r}") from error
+            shared = self._shared[key] = _Shared(engine, breaker or Breaker(), resource, check)
+        shared.users += 1
+        return key
+
+    def _make(
+        self, engine_class: Any, name: str, own: Mapping[str, Any], agent: Mapping[str, Any] | None
+    ) -> tuple[Any, str]:
+        if agent is None:
+            return engine_class(own), ""
+        if not hasattr(engine_class, "resource"):
+            return engine_class(own, agent), ""
+        key = json.dumps([name, own], sort_keys=True, default=str)
+        resource = self._resources.get(key) or _Resource(engine_class.resource(own))
+        engine = engine_class(own, agent, resource.pool)
+        resource.users += 1
+        self._resources[key] = resource
+        return engine, key
+
+    async def _let_go(self, shared: _Shared, *, stop: bool) -> None:
+        """The last line-up that used the engine is gone."""
+        if stop:
+            await _stop(shared.engine)
+        pool = self._unshare(shared)
+        if pool is not None:
+            await _stop(pool)
+
+    def _unshare(self, shared: _Shared) -> Any:
+        """What the engine shared, where it was the last one to do so."""
+        resource = self._resources.get(shared.resource)
+        if resource is None:
+            return None
+        resource.users -= 1
+        if resource.users:
+            return None
+        del self._resources[shared.resource]
+        return resource.pool
+
+    def member(self, name: str, key: str) -> Member:
+        """The engine as a part of a chain."""
+        shared = self._shared[key]
+        return Member(name, shared.engine, shared.breaker, shared.readiness)
+
+    def readiness(self, key: str) -> Readiness:
+        """The engine's own, or that it has failed too often lately."""
+        shared = self._shared[key]
+        state, left_alone = shared.readiness(), shared.breaker.problem()
+        return Readiness(False, left_alone) if state.ready and left_alone else state
+
+    async def start(self, keys: Iterable[str]) -> None:
+        """Start those that are not running. One that cannot start is reported as not ready, the rest go on."""
+        for key in keys:
+            shared = self._shared[key]
+            if shared.started and not shared.problem:
+                continue
+            problem, shared.started, shared.curable = "", True, False
+            try:
+                if shared.check is not None:
+                    await asyncio.to_thread(shared.check)
+                await shared.engine.start()
+            except (ProviderError, ModelError, OSError) as error:
+                problem = str(error)
+                shared.curable = isinstance(error, (ProviderUnavailable, ModelError, OSError))
+                if problem != shared.problem:  # trying again must not fill the log
+                    logger.error("%s", error)
+            except Exception as error:  # as above
+                logger.exception("an engine failed to start")
+                problem = repr(error)
+            shared.problem = problem  # until it is known, it is what it was
+
+    async def mend(self, keys: Iterable[str]) -> None:
+        """Start again what could not be started for a reason that may have passed."""
+        await self.start([key for key in keys if self._shared[key].curable])
+
+    async def give_back(self, keys: Iterable[str]) -> None:
+        """Stop those that nobody uses any more."""
+        for key in keys:
+            shared = self._shared[key]
+            shared.users -= 1
+            if shared.users == 0:
+                del self._shared[key]
+                await self._let_go(shared, stop=shared.started)
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Undo :meth:`take` for a line-up that did not come about: what was made for it alone never started."""
+        for key in keys:
+            shared = self._shared[key]
+            shared.users -= 1
+            if shared.users == 0:
+                del self._shared[key]
+                self._unshare(shared)
+
+
+async def _stop(engine: Engine) -> None:
+    try:
+        await engine.stop()
+    except Exception:  # as above; the others are still to be stopped
+        logger.exception("an engine failed to stop")
+
+
+class Lineup:
+    """The agents of one configuration. A call keeps the line-up that it began with to its end."""
+
+    def __init__(self, config: Config, engines: Engines, metrics: Metrics | None = None) -> None:
+        """Raises ConfigError with the key's path where an agent's engines cannot be made."""
+        self.config = config
+        self.agents: dict[str, Agent | SpokenAgent] = {}
+        self._engines = engines
+        self._listener = _counting(metrics) if metrics is not None else None
+        self._keys: dict[str, str] = {}  # "stt/pocketsphinx", "stt/vosk/de" or "llm/rules/AGENT" to the engine's key
+        self._models = Models(config)
+        self._first = config.agents.get(config.default_agent) or next(iter(config.agents.values()))
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        try:
+            for name in config.agents:
+                self.agents[name] = self._agent(name)
+        except AsteriskAIError:
+            engines.drop(self._keys.values())
+            raise
+
+    def _agent(self, name: str) -> Agent | SpokenAgent:
+        agent = self.config.agents[name]
+        pipeline = self.config.pipeline_of(agent)
+        limit = min(agent.turn.max_call_seconds, self.config.server.max_call_seconds)
+        agent = replace(agent, turn=replace(agent.turn, max_call_seconds=limit))
+
+        def members(kind: str, engines: Iterable[str]) -> list[Member]:
+            own = agent.as_mapping() if kind in ("llm", "realtime") else None  # what decides belongs to its agent
+            return [self._member(kind, engine, own, pipeline, agent.language) for engine in engines]
+
+        if not pipeline.realtime:
+            return self._of_stages(agent, pipeline, members)
+        chain = RealtimeChain(members("realtime", pipeline.realtime), Limits(pipeline.realtime_seconds), self._listener)
+        otherwise = self._of_stages(agent, pipeline, members) if pipeline.stt else None
+        return SpokenAgent(agent, chain, pipeline.realtime_seconds, otherwise)
+
+    def _of_stages(
+        self, agent: AgentConfig, pipeline: PipelineConfig, members: Callable[[str, Iterable[str]], list[Member]]
+    ) -> Agent:
+        stt, llm, tts = members("stt", pipeline.stt), members("llm", pipeline.llm), members("tts", pipeline.tts)
+        listener, switching = self._listener, pipeline.switching
+        return Agent(
+            agent,
+            SpeechToTextChain(stt, Limits(pipeline.stt_seconds), listener),
+            LanguageModelChain(llm, Limits(pipeline.llm_seconds), listener, switching=switching),
+            TextToSpeechChain(tts, Limits(pipeline.tts_seconds), listener),
+            members("turn", [pipeline.turn])[0].engine if pipeline.turn else None,
+        )
+
+    def _member(
+        self, kind: str, name: str, own: Mapping[str, Any] | None, pipeline: PipelineConfig, language: str
+    ) -> Member:
+        try:
+            found = self._found(name, language)
+            label = f"{kind}/{name}" + (f"/{own['name']}" if own else "")
+            if found.by_language and language != self._first.language:
+                label += f"/{language}"
+            if label not in self._keys:
+                breaker = Breaker(failures=pipeline.breaker_failures, open_seconds=pipeline.breaker_seconds)
+                self._keys[label] = self._engines.take(kind, name, found.settings, own, breaker, check=found.check)
+        except ConfigError as error:
+            raise self.config.located(error) from error
+        return self._engines.member(name, self._keys[label])
+
+    def _found(self, name: str, language: str) -> Found:
+        """The engine's settings, its model among them."""
+        settings = self.config.settings(name)
+        return self._models.find(str(settings.get("engine") or name), settings, language)
+
+    async def start(self) -> None:
+        await self._engines.start(self._keys.values())
+
+    async def mend(self) -> None:
+        """Start again what could not be started for a reason that may have passed."""
+        await self._engines.mend(self._keys.values())
+
+    async def retire(self) -> None:
+        """Wait for the last call of this line-up, then give the engines back."""
+        await self._idle.wait()
+        await self._engines.give_back(self._keys.values())
+
+    async def close(self) -> None:
+        """Give the engines back now; calls that still run lose them."""
+        await self._engines.give_back(self._keys.values())
+
+    def enter(self) -> None:
+        """A call begins."""
+        self._calls += 1
+        self._idle.clear()
+
+    def leave(self) -> None:
+        """A call has ended."""
+        self._calls -= 1
+        if not self._calls:
+            self._idle.set()
+
+    def readiness(self) -> dict[str, Readiness]:
+        """Every engine's, by ``kind/name``."""
+        return {label: self._engines.readiness(key) for label, key in self._keys.items()}
+
+    def problems(self) -> list[str]:
+        """Why some agent's calls cannot be served: a stage of it has no engine that is ready. Empty where all can."""
+        found: dict[str, None] = {}
+        for agent in self.agents.values():
+            if isinstance(agent, SpokenAgent):
+                state = agent.chain.readiness()
+                stages = None if state.ready else agent.otherwise
+                if not state.ready and stages is None:
+                    found[state.reason] = None
+            else:
+                stages = agent
+            for chain in (stages.stt, stages.llm, stages.tts) if stages else ():
+                state = chain.readiness()
+                if not state.ready:
+                    found[state.reason] = None
+        return list(found)
+
+
+def _counting(metrics: Metrics) -> Listener:
+    def count(trouble: Trouble) -> None:
+        metrics.provider_failures.labels(trouble.stage, trouble.engine, trouble.kind).inc()
+        if trouble.next:
+            metrics.provider_switches.labels(trouble.stage, trouble.engine, trouble.next).inc()
+
+    return count

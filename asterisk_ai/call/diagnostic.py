@@ -1,0 +1,93 @@
+"""Agents for those who look for a media fault or measure: no engines, nothing is recognised or said.
+
+``echo`` sends the caller's audio back as it comes, ``milliwatt`` plays a 1 kHz
+tone without end. They are chosen like any agent: ``call/start?agent=echo``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+import numpy as np
+
+from asterisk_ai.audio.formats import PTIME_MS
+from asterisk_ai.config.schema import DIAGNOSTIC_AGENTS
+from asterisk_ai.session.model import CallSession
+from asterisk_ai.telemetry.logs import call_scope
+
+logger = logging.getLogger(__name__)
+
+TONE_HZ = 1000
+TONE_DBOV = -10.0
+"""Level of the tone, RMS; ITU-T's digital milliwatt is at -3 dBov, which is unpleasant to listen to."""
+
+
+class Line(Protocol):
+    """What a diagnostic agent needs of a connection."""
+
+    def send_now(self, pcm: bytes) -> None:
+        """Send at once, past the clock."""
+
+    def play_when_idle(self, frame: bytes) -> None:
+        """One frame to be sent instead of silence."""
+
+    def hear_rarely(self) -> None:
+        """The caller's audio may come several frames at a time."""
+
+
+class DiagnosticCall:
+    """A ``MediaHandler`` that does nothing, for the length of a call."""
+
+    def __init__(self, session: CallSession, line: Line) -> None:
+        self.session = session
+        self.rate = session.rate
+        self.close_reason = ""
+        self._line = line
+        self._closed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Returns when the connection is gone."""
+        with call_scope(self.session.call_id):
+            await self._closed.wait()
+            logger.info("diagnostic call cleaned up: %s", self.close_reason)
+
+    def on_begin(self, rate: int) -> None:
+        self.rate = rate
+
+    def on_audio(self, pcm: bytes) -> None: ...
+
+    def on_digit(self, digit: str) -> None: ...
+
+    def on_closed(self, reason: str) -> None:
+        self.close_reason = reason
+        self._closed.set()
+
+
+class EchoCall(DiagnosticCall):
+    """Hears itself."""
+
+    def on_audio(self, pcm: bytes) -> None:
+        self._line.send_now(pcm)
+
+
+class MilliwattCall(DiagnosticCall):
+    """Hears a tone."""
+
+    def on_begin(self, rate: int) -> None:
+        super().on_begin(rate)
+        self._line.play_when_idle(tone_frame(rate))
+        self._line.hear_rarely()
+
+
+def tone_frame(rate: int) -> bytes:
+    """20 ms of the tone: a whole number of its periods, so that frames join without a click."""
+    samples = np.arange(rate * PTIME_MS // 1000)
+    amplitude = 32768 * 10 ** (TONE_DBOV / 20) * np.sqrt(2)
+    tone = np.round(amplitude * np.sin(2 * np.pi * TONE_HZ * samples / rate)).astype("<i2")
+    return bytes(tone.tobytes())
+
+
+AGENTS: dict[str, type[DiagnosticCall]] = dict(zip(DIAGNOSTIC_AGENTS, (EchoCall, MilliwattCall), strict=True))
+"""By the name that the dialplan asks for; a configured agent of the same name goes first."""

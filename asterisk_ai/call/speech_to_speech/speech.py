@@ -1,0 +1,213 @@
+"""The agent's voice where a service makes it: its audio to the line, and what of it was heard."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from asterisk_ai.audio.formats import SAMPLE_BYTES
+from asterisk_ai.audio.resample import Resampler
+from asterisk_ai.call.staged.synthesis import SECONDS_PER_LETTER, Sink
+from asterisk_ai.dialog.heard import Spoken, heard_text
+from asterisk_ai.session.model import CallSession, TurnRecord
+from asterisk_ai.session.store import SessionStore
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING_SECONDS = 300.0
+"""Speech that may wait to be played: services make it faster than it is played. What comes beyond is dropped."""
+
+
+FIRST_PIECE_SECONDS = 1.0
+"""Of an answer that is played as files. Each next one is twice as long: speech is made faster than it is played."""
+
+
+@dataclass(slots=True)
+class _Piece:
+    """One message of the agent's: its words, and its audio so far in samples at the line's rate."""
+
+    item: str
+    text: str = ""
+    samples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Where the agent was cut off: ``item`` is empty where none of its audio had come."""
+
+    item: str = ""
+    played_ms: int = 0
+
+
+def _nobody() -> None: ...
+
+
+class RealtimeSpeech:
+    """Queues what comes, has it played, keeps account of it. :meth:`run` must run beside it."""
+
+    def __init__(self, session: CallSession, sink: Sink, store: SessionStore, *, played: Callable[[], None]) -> None:
+        """``played`` is called when all of an answer was played."""
+        self._session = session
+        self._sink = sink
+        self._store = store
+        self._played = played
+        self._rate = sink.rate  # of what comes
+        self._resampler = Resampler(sink.rate, sink.rate)
+        self._waiting: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._pieces: list[_Piece] = []
+        self._base = sink.played
+        self._made = True  # nothing more is coming for now
+        self._record: TurnRecord | None = None
+        self._end_piece = getattr(sink, "end_piece", None)
+        self._in_piece, self._piece_seconds = 0, FIRST_PIECE_SECONDS
+
+    def begin(self, rate: int) -> None:
+        """A service has the call; its audio is at ``rate``."""
+        self._rate = rate
+        self._resampler = Resampler(rate, self._sink.rate)
+
+    def release(self) -> None:
+        """The call is over: nobody is told of anything any more."""
+        self._played = _nobody
+
+    # ---- in ---------------------------------------------------------------------
+
+    def making(self) -> None:
+        """More is to come: the answer has not ended when what came was played."""
+        self._made = False
+
+    def audio(self, item: str, pcm: bytes) -> bool:
+        """Queue audio; True where it is the first of the agent's turn."""
+        first = self._record is None
+        if first:
+            self._record = TurnRecord("agent", "", time.time())
+            self._session.history.append(self._record)
+            logger.info("playback started")
+        self._piece(item).samples += self._queue(self._resampler.push(pcm))
+        return first
+
+    def text(self, item: str, words: str) -> None:
+        self._piece(item).text += words
+
+    def made(self) -> None:
+        """All of the answer has come."""
+        tail = self._resampler.flush()
+        self._resampler = Resampler(self._rate, self._sink.rate)
+        if self._pieces:
+            self._pieces[-1].samples += self._queue(tail)
+        self._made = True
+        self._wake.set()
+
+    def _piece(self, item: str) -> _Piece:
+        for piece in reversed(self._pieces):
+            if piece.item == item:
+                return piece
+        self._pieces.append(_Piece(item))
+        return self._pieces[-1]
+
+    def _queue(self, pcm: bytes) -> int:
+        if not pcm or self.seconds() >= MAX_WAITING_SECONDS:
+            return 0
+        self._waiting.append(pcm)
+        self._wake.set()
+        return len(pcm) // SAMPLE_BYTES
+
+    # ---- out ----------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Play what comes, for the length of the call."""
+        while True:
+            self._wake.clear()
+            while self._waiting:
+                pcm = self._waiting.popleft()
+                await self._sink.send(pcm)
+                await self._cut(len(pcm) // SAMPLE_BYTES)
+            if self._made and self._record is not None:
+                if self._end_piece is not None:
+                    await self._end_piece()
+                self._in_piece, self._piece_seconds = 0, FIRST_PIECE_SECONDS
+                await self._sink.drained()
+                if self._finished():
+                    self._account(interrupted=False)
+                    self._played()
+            await self._wake.wait()
+
+    async def _cut(self, samples: int) -> None:
+        """Where audio is played as files: begin before all of the answer is there."""
+        self._in_piece += samples
+        if self._end_piece is not None and self._in_piece >= self._piece_seconds * self._sink.rate:
+            self._in_piece, self._piece_seconds = 0, 2 * self._piece_seconds
+            await self._end_piece()
+
+    def _finished(self) -> bool:
+        """Whether all was played; not where it was stopped, or the call is gone before that."""
+        made = self._made and not self._waiting and self._record is not None
+        return made and self._sink.played - self._base >= sum(piece.samples for piece in self._pieces)
+
+    @property
+    def record(self) -> TurnRecord | None:
+        """Of what is being said."""
+        return self._record
+
+    def seconds(self) -> float:
+        """That wait to be played."""
+        samples = sum(piece.samples for piece in self._pieces) - (self._sink.played - self._base)
+        return max(0.0, samples / self._sink.rate)
+
+    def hold(self) -> None:
+        self._sink.pause()
+
+    def go_on(self) -> None:
+        self._sink.resume()
+
+    def stop(self) -> Stopped:
+        """Silence, now. Says where the agent was cut off."""
+        stopped = self._position()
+        self._waiting.clear()
+        self._account(interrupted=True)
+        self._sink.clear()
+        self._resampler = Resampler(self._rate, self._sink.rate)
+        self._made = True
+        return stopped
+
+    def _position(self) -> Stopped:
+        played = self._sink.played - self._base
+        for piece in self._pieces:
+            if piece.samples and played < piece.samples:
+                return Stopped(piece.item, max(0, played) * 1000 // self._sink.rate)
+            played -= piece.samples
+        if self._pieces and not self._made:  # all that came was played, and more of it was to come
+            last = self._pieces[-1]
+            return Stopped(last.item, last.samples * 1000 // self._sink.rate)
+        return Stopped()
+
+    def _heard(self) -> str:
+        played = self._sink.played - self._base
+        spoken = [Spoken(piece.text.strip(), self._length(piece)) for piece in self._pieces if piece.samples]
+        return heard_text(spoken, played)
+
+    def _length(self, piece: _Piece) -> int:
+        """Words come ahead of their audio: what of a message has not come yet is guessed."""
+        if self._made or piece is not self._pieces[-1]:
+            return piece.samples
+        return max(piece.samples, int(len(piece.text) * SECONDS_PER_LETTER * self._sink.rate))
+
+    def _account(self, *, interrupted: bool) -> None:
+        """A turn boundary: keep what was heard."""
+        record, self._record = self._record, None
+        heard = self._heard()
+        self._pieces = []
+        self._base = self._sink.played
+        if record is None:
+            return
+        record.text, record.interrupted = heard, interrupted
+        if not heard:
+            self._session.history.remove(record)
+        self._store.save(self._session)
+        timings = "".join(f" {name}={seconds * 1000:.0f}ms" for name, seconds in record.timings.items())
+        logger.info("playback %s%s", "interrupted" if interrupted else "finished", timings, extra={"transcript": heard})

@@ -1,0 +1,73 @@
+"""The caller's speech on its way to a recogniser."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from asterisk_ai.audio.formats import duration
+from asterisk_ai.audio.resample import Resampler
+from asterisk_ai.providers.api import SpeechToTextStream
+
+RECENT_SECONDS = 8.0
+"""What is kept for a look at how the turn sounds."""
+MAX_UTTERANCE_BYTES = 2 * 1024 * 1024
+"""What an utterance may hold while the recogniser is opened; the oldest is dropped beyond."""
+
+
+class Utterance:
+    """The caller's speech on its way to the recogniser, which may still be opening."""
+
+    def __init__(self, number: int, rate: int, stt_rates: tuple[int, ...], *, recent: float) -> None:
+        """``recent``: seconds of it that :meth:`recent` gives; 8 s are 128 KB, which not every call needs."""
+        self.number = number
+        self.rate = rate if rate in stt_rates else stt_rates[0]
+        self.task: asyncio.Task[None] | None = None
+        self.closed = asyncio.Event()
+        self.seconds = 0.0
+        self._source_rate = rate
+        self._resampler = Resampler(rate, self.rate)
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._stream: SpeechToTextStream | None = None
+        self._recent_limit = recent
+        self._recent: deque[bytes] = deque()
+        self._recent_seconds = 0.0
+
+    def feed(self, pcm: bytes) -> None:
+        seconds = duration(len(pcm), self._source_rate)
+        self.seconds += seconds
+        if self._recent_limit:
+            self._recent.append(pcm)
+            self._recent_seconds += seconds
+            while self._recent_seconds > self._recent_limit:
+                self._recent_seconds -= duration(len(self._recent.popleft()), self._source_rate)
+        self._pass(self._resampler.push(pcm))
+
+    def recent(self) -> bytes:
+        """The last of it, as it came from the caller."""
+        return b"".join(self._recent)
+
+    def attach(self, stream: SpeechToTextStream) -> None:
+        """The recogniser is open: it gets what has waited, and the rest as it comes."""
+        self._stream = stream
+        while self._waiting:
+            stream.feed(self._waiting.popleft())
+
+    def close(self) -> None:
+        self._pass(self._resampler.flush())
+        self.closed.set()
+
+    def _pass(self, pcm: bytes) -> None:
+        if self._stream is not None:
+            if pcm:
+                self._stream.feed(pcm)
+            return
+        self._waiting.append(pcm)
+        self._waiting_bytes += len(pcm)
+        while self._waiting_bytes > MAX_UTTERANCE_BYTES:
+            self._waiting_bytes -= len(self._waiting.popleft())
+
+    def release(self) -> None:
+        """Recognition is over. Its stream and its task know this utterance: neither is to keep the other."""
+        self._stream = self.task = None

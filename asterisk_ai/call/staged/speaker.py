@@ -1,0 +1,341 @@
+"""The agent's side of a call: one reply at a time, made, spoken, and kept account of as it was heard."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from asterisk_ai.agents.agent import Agent
+from asterisk_ai.call.staged.synthesis import PlaybackManager
+from asterisk_ai.dialog.events import (
+    Answer,
+    Draft,
+    DropDraft,
+    Event,
+    Leave,
+    PauseReply,
+    ReplyEnded,
+    ReplyFailed,
+    ResumeReply,
+    Speak,
+    SpeakFiller,
+    SpeakingStarted,
+    SpeechAction,
+    StopReply,
+)
+from asterisk_ai.dialog.segments import sentences
+from asterisk_ai.errors import ProviderError
+from asterisk_ai.providers.api import Do, Message, Remember, Say, TurnRequest
+from asterisk_ai.providers.ledger import Ledger
+from asterisk_ai.session.model import CallSession, TurnRecord
+from asterisk_ai.session.store import SessionStore
+from asterisk_ai.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+@dataclass(slots=True, eq=False)
+class _Reply:
+    """A reply being made: ``number`` is the turn machine's, 0 while it is a draft for words that may yet change."""
+
+    number: int = 0
+    text: str = ""
+    answers: bool = True
+    """It answers the caller; it is not a fixed prompt."""
+    certain: asyncio.Event = field(default_factory=asyncio.Event)
+    """Nothing is heard, remembered or done before it is set."""
+    begun: bool = False
+    """The language model's first part has come."""
+    failed: bool = False
+    task: asyncio.Task[None] | None = None
+
+    def cancel(self) -> None:
+        task, self.task = self.task, None  # which keeps where it was cancelled, and with that this
+        if task is not None:
+            task.cancel()
+
+
+class Speaker:
+    """Carries out what the turn machine wants said. All but its tasks is synchronous."""
+
+    def __init__(
+        self,
+        session: CallSession,
+        agent: Agent,
+        playback: PlaybackManager,
+        store: SessionStore,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float],
+        step: Callable[[Event], None],
+        spawn: Spawn,
+        interruptible: Callable[[], bool],
+    ) -> None:
+        """``step`` takes the machine's events; ``interruptible`` tells whether what is said now may be interrupted."""
+        self._session = session
+        self._agent = agent
+        self._playback = playback
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self._step = step
+        self._spawn = spawn
+        self._interruptible = interruptible
+        self._ledger = Ledger(session.done, lambda: store.save(session))
+        self._reply: _Reply | None = None
+        self._draft: _Reply | None = None
+        self._fillers: list[asyncio.Task[None]] = []
+        self._voice = asyncio.Lock()  # one piece of speech is queued at a time
+        self._record: TurnRecord | None = None
+        self._timings: dict[str, float] = {}
+        self._turn_ended_at = 0.0
+        self._memory_before: dict[str, Any] | None = None
+        self._interrupted_at = 0.0
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What is at work."""
+        replies = [reply.task for reply in (self._reply, self._draft) if reply is not None]
+        return [task for task in (*replies, *self._fillers) if task is not None]
+
+    def release(self) -> None:
+        """The call is over and all tasks are: let go of it. Nothing may be said any more."""
+        self._reply = self._draft = None
+        self._fillers.clear()
+        del self._step, self._spawn, self._interruptible
+
+    # ---- timings ------------------------------------------------------------------
+
+    def turn_ended(self, at: float) -> None:
+        """The endpoint is decided: the caller's last sound was ``at``, and a turn's timings begin there."""
+        self._turn_ended_at = at
+        self._timings = {}
+        self.note("endpoint")
+
+    def note(self, name: str) -> None:
+        """A part of the turn is over now."""
+        self._timings[name] = round(self._clock() - self._turn_ended_at, 4)
+
+    # ---- what the machine wants ---------------------------------------------------
+
+    def carry_out(self, action: SpeechAction) -> None:
+        match action:
+            case Draft():
+                self._begin_draft(action.text)
+            case DropDraft():
+                self._drop_draft()
+            case Answer():
+                self._answer(action)
+            case Speak():
+                self._speak(action)
+            case SpeakFiller():
+                self._fillers.append(self._spawn(self._say_filler(action.text)))
+            case PauseReply():
+                self._playback.pause()
+                self._interrupted_at = self._clock()
+                logger.info("holding what is said: the caller makes sound")
+            case ResumeReply():
+                self._resume(action.outcome)
+            case StopReply():
+                self._stop(action.outcome)
+
+    def _begin_draft(self, text: str) -> None:
+        """Begin to make the answer to ``text``; :meth:`_answer` takes it up or drops it."""
+        self._drop_draft()
+        logger.info("answering ahead of the turn's end", extra={"transcript": text})
+        self._draft = self._begin(self._request(text))
+
+    def _drop_draft(self) -> None:
+        """The caller goes on: nothing of the draft was heard, so it never was."""
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            draft.cancel()
+
+    def _answer(self, action: Answer) -> None:
+        """Ask the language model and speak what it says."""
+        request = self._request(action.text, understood=action.understood, dialled=action.dialled)
+        record = TurnRecord("caller", action.text, time.time(), understood=action.understood, dialled=action.dialled)
+        self._session.history.append(record)
+        self._store.save(self._session)
+        if action.dialled:
+            self._turn_ended_at = self._clock()
+            self._timings = {}
+        logger.info(
+            "caller %s",
+            "dialled" if action.dialled else "understood" if action.understood else "not understood",
+            extra={"transcript": action.text},
+        )
+        draft, self._draft = self._draft, None
+        usable = draft is not None and draft.text == action.text and action.understood and not action.dialled
+        if draft is None or not usable or draft.failed:
+            self._draft = draft
+            self._drop_draft()
+            draft = self._begin(request)
+        if draft.begun:
+            self.note("first_token")
+        self._record, self._memory_before = None, self._session.memory
+        self._take_up(draft, action.reply)
+
+    def _speak(self, action: Speak) -> None:
+        """Speak a fixed prompt."""
+        self._drop_draft()
+        self._timings = {}
+        self._record = None
+        reply = _Reply(text=action.text, answers=False)
+        self._playback.begin()
+        reply.task = self._spawn(self._say_prompt(reply, action))
+        self._take_up(reply, action.reply)
+
+    def _resume(self, outcome: str) -> None:
+        """It was no interruption."""
+        self._playback.resume()
+        self._metrics.barge_in.labels(outcome).inc()
+        logger.info("no interruption: %s; on after %.0f ms", outcome, (self._clock() - self._interrupted_at) * 1000)
+
+    def _stop(self, outcome: str) -> None:
+        """Silence, now, and no more of this reply."""
+        self._account(self._playback.stop(), interrupted=True)
+        for filler in self._fillers:
+            filler.cancel()
+        self._fillers.clear()
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            reply.cancel()
+        self._forget_unsaid()
+        if outcome in ("barge_in", "digit"):
+            self._metrics.barge_in.labels(outcome).inc()
+            logger.info("the agent was interrupted: %s", outcome)
+
+    # ---- a reply ------------------------------------------------------------------
+
+    def _request(self, text: str, *, understood: bool = True, dialled: bool = False) -> TurnRequest:
+        session = self._session
+        history = [Message(record.role, record.text) for record in session.history]
+        return TurnRequest(
+            text, understood, dialled, history, dict(session.memory), session.caller, ledger=self._ledger
+        )
+
+    def _begin(self, request: TurnRequest) -> _Reply:
+        self._playback.begin()
+        reply = _Reply(text=request.text)
+        reply.task = self._spawn(self._generate(reply, replace(request, certain=reply.certain.wait)))
+        return reply
+
+    def _take_up(self, reply: _Reply, number: int) -> None:
+        self._reply = reply
+        reply.number = number
+        reply.certain.set()
+
+    async def _say_prompt(self, reply: _Reply, action: Speak) -> None:
+        try:
+            await self._say(reply, action.text, action.interruptible)
+            await self._finish(reply, action.then)
+        except ProviderError as error:
+            self._failed(reply, error)
+
+    async def _generate(self, reply: _Reply, request: TurnRequest) -> None:
+        then: Leave | None = None
+        said = False
+        try:
+            async with self._agent.llm.reply(request) as parts:
+                async for part in parts:
+                    if not reply.begun:
+                        reply.begun = True
+                        if reply.number:
+                            self.note("first_token")
+                    match part:
+                        case Say():
+                            said = True
+                            await self._say(reply, part.text, part.interruptible)
+                        case Do():
+                            then = Leave(part.kind, part.arguments)
+                        case Remember():
+                            # At once: the caller may answer a question before it has been asked to the end.
+                            await reply.certain.wait()
+                            self._session.memory = dict(part.memory)
+            await reply.certain.wait()
+            if then is not None and then.kind == "hangup" and not said:
+                await self._say(reply, self._agent.config.closing, False)
+            await self._finish(reply, then)
+        except ProviderError as error:
+            self._failed(reply, error)
+
+    async def _say(self, reply: _Reply, text: str, interruptible: bool) -> None:
+        if not interruptible:
+            await reply.certain.wait()
+        if interruptible != self._interruptible():
+            # The rule holds for what is heard now, not for what is queued behind it.
+            await self._playback.finished()
+        for sentence in sentences(text):
+            async with self._voice:
+                await self._playback.say(sentence, partial(self._audible, reply, interruptible))
+
+    async def _say_filler(self, text: str) -> None:
+        """A filler that cannot be made is none: the answer itself is still to come."""
+        try:
+            async with self._voice:
+                await self._playback.say(text)
+        except ProviderError as error:
+            logger.warning("the filler failed: %s", error)
+
+    async def _audible(self, reply: _Reply, interruptible: bool) -> None:
+        """The first audio of a piece is there; the caller hears it as soon as this returns."""
+        await reply.certain.wait()
+        if self._record is None:
+            self._record = TurnRecord("agent", "", time.time())
+            self._session.history.append(self._record)
+            if self._timings or reply.answers:
+                self.note("first_audio")
+                self._record.timings = self._timings
+                self._playback.on_first_frame(partial(self._first_frame, self._timings))
+            self._memory_before = None
+            logger.info("playback started")
+        self._step(SpeakingStarted(reply.number, interruptible))
+
+    def _first_frame(self, timings: dict[str, float]) -> None:
+        """The answer's first frame is on the wire: the turn is over, in the caller's ear."""
+        timings["first_frame"] = round(self._clock() - self._turn_ended_at, 4)
+        self._metrics.observe_turn(timings)
+
+    # ---- its end ------------------------------------------------------------------
+
+    async def _finish(self, reply: _Reply, then: Leave | None) -> None:
+        if not await self._playback.finished():
+            return  # the caller has hung up: what follows was never reached, and the rest is for HungUp
+        self._account(self._playback.heard(), interrupted=False)
+        self._reply = self._memory_before = None
+        self._step(ReplyEnded(reply.number, then))
+
+    def _failed(self, reply: _Reply, error: ProviderError) -> None:
+        logger.warning("the reply failed: %s", error)
+        reply.failed = True
+        if reply is not self._reply:
+            return  # a draft: answering tries again; or it failed at being stopped, and another reply may be playing
+        self._account(self._playback.stop(), interrupted=True)
+        self._reply = None
+        self._forget_unsaid()
+        self._step(ReplyFailed(reply.number))
+
+    def _forget_unsaid(self) -> None:
+        """Nothing of the reply was heard, so it was never said."""
+        if self._memory_before is not None:
+            self._session.memory, self._memory_before = self._memory_before, None
+
+    def _account(self, heard: str, *, interrupted: bool) -> None:
+        """A turn boundary: keep what was heard."""
+        record, self._record = self._record, None
+        if record is None:
+            return
+        record.text, record.interrupted = heard, interrupted
+        if not heard:
+            self._session.history.remove(record)
+        self._store.save(self._session)
+        timings = "".join(f" {name}={seconds * 1000:.0f}ms" for name, seconds in record.timings.items())
+        logger.info("playback %s%s", "interrupted" if interrupted else "finished", timings, extra={"transcript": heard})

@@ -1,0 +1,317 @@
+"""The chains of the three stages, each an engine of its kind."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from asterisk_ai.audio.formats import SAMPLE_BYTES
+from asterisk_ai.audio.resample import Resampler
+from asterisk_ai.dialog.heard import Spoken, heard_text
+from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
+from asterisk_ai.providers.api import (
+    Do,
+    Hints,
+    MarkedPcm,
+    Remember,
+    ReplyPart,
+    Say,
+    SpeechToTextStream,
+    Transcript,
+    TurnRequest,
+)
+from asterisk_ai.providers.chain.chain import Attempt, Chain, Limits, Listener, Member
+
+Item = TypeVar("Item")
+KEPT_BYTES = 2 * 1024 * 1024
+"""Audio of one utterance kept to be played to the next engine; the oldest is dropped beyond."""
+SECONDS_PER_LETTER = 0.065
+SILENT_SWITCH_SECONDS = 0.5
+"""A switch that was quicker than this needs no word about it."""
+
+
+class SpeechToTextChain(Chain):
+    """Recognisers in line. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
+
+    stage = "stt"
+
+    @property
+    def sample_rates(self) -> Sequence[int]:
+        """Those of the engine that would serve now; the others get it resampled."""
+        rates: Sequence[int] = self.first().engine.sample_rates
+        return rates
+
+    async def check_grammar(self, hints: Hints) -> None:
+        """See whether every engine that can check grammars takes this one. Raises ProviderRejected."""
+        for member in self.members:
+            check = getattr(member.engine, "check_grammar", None)
+            if check is not None and member.usable():
+                await check(hints)
+
+    @asynccontextmanager
+    async def open(self, *, rate: int, hints: Hints, **more: Any) -> AsyncIterator[SpeechToTextStream]:
+        """Open a stream on the first engine that can; the words come from the first that gives them.
+
+        :raises ProviderUnavailable, ProviderRejected: from here or from ``finish``: all have failed.
+        """
+        stream = _Utterance(self, rate, {"hints": hints, **more})
+        try:
+            await stream.begin()
+            yield stream
+        finally:
+            await stream.close()
+
+
+class _Utterance:
+    """One utterance on its way to one engine after the other."""
+
+    def __init__(self, chain: SpeechToTextChain, rate: int, options: Mapping[str, Any]) -> None:
+        self._rate, self._options = rate, options
+        self._attempts: Iterator[Attempt] = chain.attempts()
+        self._attempt: Attempt | None = None
+        self._stack = AsyncExitStack()
+        self._stream: SpeechToTextStream | None = None
+        self._resampler: Resampler | None = None
+        self._kept: deque[bytes] = deque()
+        self._kept_bytes = 0
+
+    async def begin(self) -> None:
+        """Open the next engine in line that opens. Raises ProviderError where none does."""
+        while True:
+            await self._leave()
+            self._attempt = attempt = next(self._attempts, None)
+            if attempt is None:
+                raise ProviderUnavailable("stt", "no engine is left")
+            async with attempt.limit():
+                rates = list(attempt.member.engine.sample_rates)
+                rate = self._rate if self._rate in rates else rates[0]
+                self._resampler = Resampler(self._rate, rate) if rate != self._rate else None
+                opening = attempt.member.engine.open(rate=rate, **self._options)
+                self._stream = await self._stack.enter_async_context(opening)
+            for pcm in self._kept:
+                self._pass(pcm)
+            if attempt.failure is None:
+                return
+
+    def feed(self, pcm: bytes) -> None:
+        self._kept.append(pcm)
+        self._kept_bytes += len(pcm)
+        while self._kept_bytes > KEPT_BYTES:
+            self._kept_bytes -= len(self._kept.popleft())
+        self._pass(pcm)
+
+    def _pass(self, pcm: bytes) -> None:
+        if self._stream is None or self._attempt is None:
+            return
+        try:
+            if line := self._resampler.push(pcm) if self._resampler else pcm:
+                self._stream.feed(line)
+        except Exception as error:  # noqa: BLE001 - anybody's engine; broke() logs it
+            self._attempt.broke(error)
+            self._stream = None
+
+    async def finish(self) -> Transcript:
+        while True:
+            attempt, stream = self._attempt, self._stream
+            if attempt is None:
+                raise ProviderUnavailable("stt", "the stream was left")
+            words: Transcript | None = None
+            if stream is not None:
+                async with attempt.limit():
+                    if self._resampler is not None and (tail := self._resampler.flush()):
+                        stream.feed(tail)
+                    words = await stream.finish()
+            if attempt.failure is None and words is not None:
+                attempt.served = True
+                return words
+            await self.begin()
+
+    async def _leave(self) -> None:
+        stack, self._stack, self._stream = self._stack, AsyncExitStack(), None
+        if self._attempt is not None:
+            await self._attempt.close(stack)
+
+    async def close(self) -> None:
+        await self._leave()
+        close = getattr(self._attempts, "close", None)
+        if close is not None:
+            close()
+
+
+class LanguageModelChain(Chain):
+    """Language models in line. Satisfies :class:`~asterisk_ai.providers.api.LanguageModel`.
+
+    :param switching: said where an engine has kept the caller waiting and the next is asked; empty for nothing.
+    """
+
+    stage = "llm"
+
+    def __init__(
+        self, members: Sequence[Member], limits: Limits, listener: Listener | None = None, *, switching: str = ""
+    ) -> None:
+        super().__init__(members, limits, listener)
+        self._switching = switching
+
+    @property
+    def uses_tools(self) -> bool:
+        """Whether one of them does. An engine that does not say so does not."""
+        return any(getattr(member.engine, "uses_tools", False) for member in self.members)
+
+    def hints(self, memory: Mapping[str, Any]) -> Hints:
+        hints: Hints = self.first().engine.hints(memory)
+        return hints
+
+    def digits_wanted(self, memory: Mapping[str, Any]) -> int:
+        return int(self.first().engine.digits_wanted(memory))
+
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
+        return bool(self.first().engine.complete(text, memory))
+
+    @asynccontextmanager
+    async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:
+        """The parts of the first engine that answers. An action that was given is never given again."""
+        async with aclosing(self._parts(request)) as parts:
+            yield parts
+
+    async def _parts(self, request: TurnRequest) -> AsyncGenerator[ReplyPart, None]:
+        waited, said = 0.0, False
+        for attempt in self.attempts():
+            if self._switching and (said or waited >= SILENT_SWITCH_SECONDS):
+                yield Say(self._switching)
+                waited = 0.0
+            asked = replace(request, more_time=attempt.more_time)
+            async with aclosing(self._one(attempt, asked)) as parts:
+                async for part in parts:
+                    attempt.served = True
+                    yield part
+                    said = said or isinstance(part, Say)
+                    if isinstance(part, Remember):
+                        request = replace(request, memory=part.memory)  # what was done for the caller stays done
+                    if isinstance(part, Do):
+                        return  # the reply's end: whatever the engine does now, nobody is asked again
+            if attempt.failure is None:
+                attempt.served = True
+                return
+            waited += attempt.elapsed
+
+    @staticmethod
+    async def _one(attempt: Attempt, request: TurnRequest) -> AsyncGenerator[ReplyPart, None]:
+        stack = AsyncExitStack()
+        parts: AsyncIterator[ReplyPart] | None = None
+        answered = False
+        try:
+            async with attempt.limit():
+                parts = await stack.enter_async_context(attempt.member.engine.reply(request))
+            while attempt.failure is None:
+                part: ReplyPart | None = None
+                async with attempt.limit():
+                    part = await _next(parts)
+                if part is None:
+                    break
+                answered = answered or isinstance(part, (Say, Do))
+                yield part
+            if attempt.failure is None and not answered:
+                attempt.failure = ProviderUnavailable(attempt.member.name, "gave no answer")
+        finally:
+            await attempt.close(stack)
+
+
+class TextToSpeechChain(Chain):
+    """Synthesisers in line. Satisfies :class:`~asterisk_ai.providers.api.TextToSpeech`."""
+
+    stage = "tts"
+
+    @property
+    def sample_rate(self) -> int:
+        """That of the engine that would serve now; what others speak is resampled to it."""
+        return int(self.first().engine.sample_rate)
+
+    @asynccontextmanager
+    async def open(
+        self, text: str, *, voice: str = "", speed: float = 1.0, **more: Any
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Speak ``text``; where an engine fails in the middle, the next one speaks the words that were not spoken."""
+        options = {"voice": voice, "speed": speed, **more}
+        async with aclosing(self._pieces(text, options, self.sample_rate)) as pieces:
+            yield pieces
+
+    async def _pieces(self, text: str, options: Mapping[str, Any], rate: int) -> AsyncGenerator[bytes, None]:
+        rest, before = text, 0
+        for attempt in self.attempts():
+            spoken = 0
+            async with aclosing(self._one(attempt, rest, options, rate)) as pieces:
+                async for pcm in pieces:
+                    attempt.served = True
+                    spoken += len(pcm) // SAMPLE_BYTES
+                    yield MarkedPcm(pcm, before + pcm.words) if before and isinstance(pcm, MarkedPcm) else pcm
+            if attempt.failure is None:
+                attempt.served = True
+                return
+            rest = _unspoken(rest, spoken, rate)
+            before = len(text.split()) - len(rest.split())
+
+    @staticmethod
+    async def _one(attempt: Attempt, text: str, options: Mapping[str, Any], rate: int) -> AsyncGenerator[bytes, None]:
+        engine, name = attempt.member.engine, attempt.member.name
+        stack = AsyncExitStack()
+        pieces: AsyncIterator[bytes] | None = None
+        audible = not any(char.isalnum() for char in text)
+        try:
+            resampler, words = Resampler(rate, rate), 0
+            async with attempt.limit():
+                resampler = Resampler(int(engine.sample_rate), rate)
+                pieces = await _opened(stack, engine, text, options)
+            while attempt.failure is None:
+                pcm: bytes | None = None
+                async with attempt.limit():
+                    pcm = await _next(pieces)
+                if pcm is None:
+                    break
+                audible = audible or bool(pcm)
+                words = pcm.words if isinstance(pcm, MarkedPcm) else words
+                if line := resampler.push(pcm):
+                    yield MarkedPcm(line, words) if words else line
+                    words = 0
+            if attempt.failure is None and not audible:
+                attempt.failure = ProviderUnavailable(name, "made no audio")
+            if tail := resampler.flush():
+                yield tail
+        finally:
+            await attempt.close(stack)
+
+
+class RealtimeChain(Chain):
+    """Engines of speech to speech in line. Whoever has the call goes along :meth:`~.Chain.attempts` itself.
+
+    What was said is with the call, and the engines hold no part of it that another could take over.
+    """
+
+    stage = "realtime"
+
+
+async def _next(items: AsyncIterator[Item] | None) -> Item | None:
+    """The next one, None at the end, or where there is nothing because it could not be opened."""
+    return None if items is None else await anext(items, None)
+
+
+async def _opened(stack: AsyncExitStack, engine: Any, text: str, options: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    """Open the engine with the agent's voice, or with its own where it has no such voice."""
+    try:
+        pieces: AsyncIterator[bytes] = await stack.enter_async_context(engine.open(text, **options))
+    except ProviderRejected:
+        if not options["voice"]:
+            raise
+        pieces = await stack.enter_async_context(engine.open(text, **{**options, "voice": ""}))
+    return pieces
+
+
+def _unspoken(text: str, samples: int, rate: int) -> str:
+    """The words of ``text`` that ``samples`` of audio do not hold, by the usual pace."""
+    if not samples:
+        return text
+    whole = int(len(text) * SECONDS_PER_LETTER * rate)
+    words = len(heard_text([Spoken(text, max(whole, samples + 1))], samples).split())
+    return " ".join(text.split()[words:])

@@ -1,0 +1,119 @@
+"""Engines that only take their time: what is left of a call's cost and delay is the server's own.
+
+For ``asterisk-ai bench`` and for measuring by hand. In the configuration::
+
+    pipelines:
+      delay:
+        stt: "asterisk_ai.providers.engines.delay:DelaySpeechToText"
+        llm: "asterisk_ai.providers.engines.delay:DelayLanguageModel"
+        tts: "asterisk_ai.providers.engines.delay:DelayTextToSpeech"
+    providers:
+      "asterisk_ai.providers.engines.delay:DelaySpeechToText": {seconds: 0.2}
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+
+from asterisk_ai.errors import ConfigError
+from asterisk_ai.providers.api import Hints, Readiness, ReplyPart, Say, Transcript, TurnRequest, ignore
+
+_RATE = 8000
+_PIECE_SECONDS = 0.2
+
+
+class _Delay:
+    """What the three have in common. Setting: ``seconds`` until the engine has its (first) result."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._seconds = _number(settings, "seconds", 0.2)
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def readiness(self) -> Readiness:
+        return Readiness(True)
+
+
+class _DelayStream:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def feed(self, pcm: bytes) -> None: ...
+
+    async def finish(self) -> Transcript:
+        await asyncio.sleep(self._seconds)
+        return Transcript("something")
+
+
+class DelaySpeechToText(_Delay):
+    """Understands the same thing in every utterance, ``seconds`` after its end."""
+
+    sample_rates: Sequence[int] = (8000, 16000)
+
+    @asynccontextmanager
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[_DelayStream]:
+        yield _DelayStream(self._seconds)
+
+
+class DelayLanguageModel(_Delay):
+    """Gives the same answer to everything, after ``seconds``."""
+
+    uses_tools = False
+
+    def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
+        super().__init__(settings)
+
+    @asynccontextmanager
+    async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:
+        yield self._parts()
+
+    async def _parts(self) -> AsyncIterator[ReplyPart]:
+        await asyncio.sleep(self._seconds)
+        yield Say("An answer.")
+
+    def hints(self, memory: Mapping[str, Any]) -> Hints:
+        return Hints()
+
+    def digits_wanted(self, memory: Mapping[str, Any]) -> int:
+        return 0
+
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
+        return True
+
+
+class DelayTextToSpeech(_Delay):
+    """Hums for ``speaking`` seconds whatever the text is, from ``seconds`` on."""
+
+    sample_rate = _RATE
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        super().__init__(settings)
+        self._pieces = max(1, round(_number(settings, "speaking", 3.0) / _PIECE_SECONDS))
+        samples = np.arange(int(_RATE * _PIECE_SECONDS))
+        self._piece: bytes = (3000 * np.sin(2 * np.pi * 200 * samples / _RATE)).astype("<i2").tobytes()
+
+    @asynccontextmanager
+    async def open(self, text: str, *, voice: str = "", speed: float = 1.0) -> AsyncIterator[AsyncIterator[bytes]]:
+        yield self._audio(bool(text))
+
+    async def _audio(self, anything: bool) -> AsyncIterator[bytes]:
+        if anything:
+            await asyncio.sleep(self._seconds)
+            for _ in range(self._pieces):
+                yield self._piece
+
+
+def _number(settings: Mapping[str, Any], key: str, default: float) -> float:
+    value = settings.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 600:
+        raise ConfigError(f"must be seconds from 0 to 600, not {value!r}", path=key)
+    return float(value)

@@ -1,0 +1,159 @@
+"""A language model on this machine with gpt4all, in a worker process that loads the model once for all calls.
+
+Settings: ``model`` (a .gguf file, or a model's name that `asterisk-ai models
+fetch` got), ``context`` (tokens, 2048), ``threads`` (0: the library's
+choice), ``max_tokens`` (of an answer, 120), ``temperature`` (0.3),
+``template`` (``system``, ``user``, ``assistant``, each with ``{}`` for the
+text, and ``answer``, what an answer begins with; where left out, that of the
+model's family by the file's name, else ChatML),
+``stop`` (texts that end an answer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from asterisk_ai.dialog.segments import Segmenter
+from asterisk_ai.errors import ConfigError, ProviderUnavailable
+from asterisk_ai.providers.api import Hints, Readiness, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.workers import WorkerPool, producing
+
+NAME = "gpt4all"
+ENGINE = "asterisk_ai.providers.engines.gpt4all.engine:Gpt4AllEngine"
+SECONDS = 60.0
+MAX_HISTORY = 20
+MAX_REQUESTS = 8
+"""Answers that are made or wait, one after the other: a caller who is the ninth would wait for half a minute."""
+MAX_TURN = 1000
+"""Characters of one turn that the model is shown: two minutes of speech."""
+CHATML = {
+    "system": "<|im_start|>system\n{}<|im_end|>\n",
+    "user": "<|im_start|>user\n{}<|im_end|>\n",
+    "assistant": "<|im_start|>assistant\n{}<|im_end|>\n",
+    "answer": "<|im_start|>assistant\n",
+}
+FAMILIES: Mapping[str, Mapping[str, str]] = {
+    "phi-3": {
+        "system": "<|system|>\n{}<|end|>\n",
+        "user": "<|user|>\n{}<|end|>\n",
+        "assistant": "<|assistant|>\n{}<|end|>\n",
+        "answer": "<|assistant|>\n",
+    },
+    "llama-3": {
+        "system": "<|start_header_id|>system<|end_header_id|>\n\n{}<|eot_id|>",
+        "user": "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>",
+        "assistant": "<|start_header_id|>assistant<|end_header_id|>\n\n{}<|eot_id|>",
+        "answer": "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    },
+}
+"""Templates by a part of the file's name. Source: the models' cards (microsoft/Phi-3-mini-4k-instruct, meta-llama)."""
+_KNOWN: dict[str, Any] = {
+    "model": "", "context": 2048, "threads": 0, "max_tokens": 120, "temperature": 0.3, "template": {}, "stop": [],
+}  # fmt: skip
+_RULES = "You are on the telephone. Answer in one or two short sentences, without lists or markup."
+
+
+class Gpt4All:
+    """The ``gpt4all`` engine of one agent; agents with equal settings share the process with the model.
+
+    Satisfies :class:`~asterisk_ai.providers.api.LanguageModel`. It has no tools: what it may do, rules do better.
+    """
+
+    uses_tools = False
+
+    def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any], pool: WorkerPool | None = None) -> None:
+        for key in settings:
+            if key not in _KNOWN:
+                raise ConfigError(f"unknown key; known: {', '.join(_KNOWN)}", path=f"providers.{NAME}.{key}")
+        own = {**_KNOWN, **settings}
+        if not own["model"]:
+            raise ConfigError(
+                "name a model: a .gguf file, or one of `asterisk-ai models list`", path=f"providers.{NAME}.model"
+            )
+        for key, low, high in (("context", 64, 1_000_000), ("threads", 0, 256), ("max_tokens", 1, 4096)):
+            if type(own[key]) is not int or not low <= own[key] <= high:
+                raise ConfigError(f"must be a whole number from {low} to {high}", path=f"providers.{NAME}.{key}")
+        self._template = {**_family(str(own["model"])), **own["template"]}
+        for key, text in self._template.items():
+            if key not in CHATML or not isinstance(text, str) or (key != "answer" and "{}" not in text):
+                raise ConfigError(f"expected {', '.join(CHATML)}, each with {{}}", path=f"providers.{NAME}.template")
+        marks = [text.partition("{}")[2].strip() for key, text in self._template.items() if key != "answer"]
+        self._stop = [str(text) for text in own["stop"]] + sorted({mark for mark in marks if mark} | {"<|im_start|>"})
+        self._limits = {"max_tokens": own["max_tokens"], "temperature": float(own["temperature"])}
+        self._context = own["context"]
+        self._prompt = "\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
+        self._hints = Hints("", str(agent.get("language") or "en-US"))
+        self._shared = pool is not None
+        self._pool = pool or self.resource(settings)
+
+    @staticmethod
+    def resource(settings: Mapping[str, Any]) -> WorkerPool:
+        """The process with the model, to be shared by the engines of all agents; its owner stops it."""
+        own = {**_KNOWN, **settings}
+        setup = {"model": str(own["model"]), "context": own["context"], "threads": own["threads"]}
+        return WorkerPool(NAME, ENGINE, setup, start_seconds=180.0, max_requests=MAX_REQUESTS)
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        return self._pool.pids
+
+    async def start(self) -> None:
+        """Load the model. Raises ProviderRejected where it is none."""
+        await self._pool.start()
+
+    async def stop(self) -> None:
+        if not self._shared:
+            await self._pool.stop()
+
+    def readiness(self) -> Readiness:
+        return self._pool.readiness()
+
+    def hints(self, memory: Mapping[str, Any]) -> Hints:
+        return self._hints
+
+    def digits_wanted(self, memory: Mapping[str, Any]) -> int:
+        return 0
+
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
+        return False
+
+    @asynccontextmanager
+    async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:
+        """The answer in pieces to speak. Leaving ends the generation at its next token."""
+        options = {"prompt": self._written(request), "stop": self._stop, **self._limits}
+        async with producing(self._pool, NAME, options, SECONDS) as messages:
+            yield self._parts(messages)
+
+    def _written(self, request: TurnRequest) -> str:
+        """The conversation in the model's own form; the oldest turns go where the context is short."""
+        fill = self._template
+        asked = f"(dialled {request.text})" if request.dialled else request.text if request.understood else "(unclear)"
+        turns = [(turn.role, turn.text) for turn in request.history[-MAX_HISTORY:]] + [("caller", asked or "(unclear)")]
+        room = 3 * (self._context - int(self._limits["max_tokens"]))  # characters: a token is three or more
+        while len(turns) > 1 and sum(len(text) + 40 for _, text in turns) + len(self._prompt) > room:
+            turns.pop(0)
+        written = fill["system"].replace("{}", self._prompt)
+        for role, text in turns:
+            plain = text.replace("<|", "< |")[:MAX_TURN]  # a caller's words must not end their turn
+            written += fill["assistant" if role == "agent" else "user"].replace("{}", plain)
+        return str(written + fill["answer"])
+
+    async def _parts(self, messages: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[ReplyPart]:
+        segments, said = Segmenter(), False
+        async for message in messages:
+            for piece in segments.push(message["text"]):
+                said = True
+                yield Say(piece)
+        for piece in segments.flush():
+            said = True
+            yield Say(piece)
+        if not said:
+            raise ProviderUnavailable(NAME, "gave no answer")
+
+
+def _family(model: str) -> Mapping[str, str]:
+    name = Path(model).name.lower()
+    return next((template for part, template in FAMILIES.items() if part in name), CHATML)

@@ -1,0 +1,110 @@
+"""Text to speech with piper: neural voices on the CPU, one sentence after the other, in worker processes.
+
+Settings: ``model`` (an .onnx voice, its .json beside it; or a model's name
+that `asterisk-ai models fetch` got), ``speaker`` (a name or number of a voice
+with several), ``speed`` (1.0), ``workers`` (processes, 1), ``threads`` (each, 1).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from asterisk_ai.errors import ConfigError, ProviderRejected
+from asterisk_ai.providers.api import Readiness
+from asterisk_ai.providers.workers import WorkerPool, producing
+
+NAME = "piper"
+ENGINE = "asterisk_ai.providers.engines.piper.engine:PiperEngine"
+MAX_TEXT = 5000
+PIECE_SECONDS = 0.5
+SECONDS = 20.0
+_KNOWN = {"model": "", "speaker": "", "speed": 1.0, "workers": 1, "threads": 1}
+
+
+class Piper:
+    """The ``piper`` engine. Satisfies :class:`~asterisk_ai.providers.api.TextToSpeech`."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        for key in settings:
+            if key not in _KNOWN:
+                raise ConfigError(f"unknown key; known: {', '.join(_KNOWN)}", path=f"providers.{NAME}.{key}")
+        own = {**_KNOWN, **settings}
+        if not own["model"]:
+            raise ConfigError(
+                "name a voice: a file, or a model of `asterisk-ai models list`", path=f"providers.{NAME}.model"
+            )
+        for key, low, high in (("workers", 1, 64), ("threads", 1, 64), ("speed", 0.3, 3)):
+            if isinstance(own[key], bool) or not isinstance(own[key], (int, float)) or not low <= own[key] <= high:
+                raise ConfigError(f"must be between {low} and {high}", path=f"providers.{NAME}.{key}")
+        self._model = Path(str(own["model"]))
+        self._rate = 22_050
+        self._speakers: dict[str, int] = {}
+        self._speaker, self._speed = str(own["speaker"]), float(own["speed"])
+        setup = {"model": str(self._model), "threads": own["threads"]}
+        self._pool = WorkerPool(NAME, ENGINE, setup, workers=int(own["workers"]))
+
+    @property
+    def sample_rate(self) -> int:
+        """The voice's, known once it was started."""
+        return self._rate
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        return self._pool.pids
+
+    async def start(self) -> None:
+        """Start the workers, which load the voice. Raises ProviderRejected where it is none."""
+        await self._pool.start()
+        about = await self._pool.ask({})
+        self._rate, self._speakers = int(about["rate"]), dict(about["speakers"])
+        self._speaker_id(self._speaker)
+
+    async def stop(self) -> None:
+        await self._pool.stop()
+
+    def readiness(self) -> Readiness:
+        return self._pool.readiness()
+
+    def _speaker_id(self, name: str) -> int | None:
+        if not name:
+            return None
+        if name in self._speakers:
+            return self._speakers[name]
+        if name.isascii() and name.isdigit() and int(name) in self._speakers.values():
+            return int(name)
+        raise ProviderRejected(NAME, f"the voice has no speaker {name!r}")
+
+    @asynccontextmanager
+    async def open(self, text: str, *, voice: str = "", speed: float = 1.0) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Speak ``text``; ``voice`` is one of the voice's speakers. Leaving ends the work after its sentence.
+
+        :raises ProviderUnavailable: no worker; :raises ProviderRejected: no such speaker.
+        """
+        text = " ".join("".join(char if char.isprintable() else " " for char in text[:MAX_TEXT]).split())
+        speaker = self._speaker_id(voice or self._speaker)
+        options = {"text": text.replace("[[", " "), "speaker": speaker, "speed": self._speed * speed}
+        async with producing(self._pool, NAME, options, SECONDS) as messages:
+            yield self._pieces(messages)
+
+    async def _pieces(self, messages: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[bytes]:
+        size = int(PIECE_SECONDS * self._rate) * 2
+        async for message in messages:
+            pcm = base64.b64decode(message["pcm"])
+            for start in range(0, len(pcm), size):
+                yield pcm[start : start + size]
+
+
+def voice_config(model: Path) -> dict[str, Any]:
+    """The voice's .json. Raises ProviderRejected."""
+    try:
+        found = json.loads(model.with_name(model.name + ".json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ProviderRejected(NAME, f"the voice cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise ProviderRejected(NAME, f"{model.name}.json holds no voice")
+    return found

@@ -1,0 +1,132 @@
+"""Speech to text with pocketsphinx, whose wheel carries a US English model: nothing to download, no key.
+
+Each utterance is decoded against the JSGF grammar in the hints, while it is
+being said; what is outside of it is refused rather than forced into it (see
+``scores.py``). The work is done in worker processes, because pocketsphinx
+holds the interpreter lock for the whole of each call: a second of speech is
+about 0.2 s of work, and up to eight utterances at a time in a worker are
+decoded as they are said (20 MB each, kept), the others at their end.
+
+Settings: ``workers`` (processes, default 1) and ``rejection``: ``normal``,
+``strict`` (refuses more, of the caller's right words too) or ``off``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from asterisk_ai.errors import ConfigError, ProviderRejected
+from asterisk_ai.providers.api import Hints, Readiness, Transcript, ignore
+from asterisk_ai.providers.workers import WorkerPool, WorkerStream
+
+NAME = "pocketsphinx"
+ENGINE = "asterisk_ai.providers.engines.pocketsphinx.engine:PocketSphinxEngine"
+SAMPLE_RATES = (8000, 16000)
+SETTINGS = ("workers", "rejection")
+REJECTIONS = ("normal", "strict", "off")
+MAX_WORKERS = 64
+CHECK_SECONDS = 30.0
+
+
+class PocketSphinxStream:
+    """One utterance, decoded while it is fed, so that one which ends with a pause is answered at once."""
+
+    def __init__(self, stream: WorkerStream) -> None:
+        self._stream = stream
+        self._dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """Bytes of audio dropped for want of room, the worker's own share once :meth:`finish` returned."""
+        return self._stream.dropped + self._dropped
+
+    def feed(self, pcm: bytes) -> None:
+        """Hand over audio. Never blocks, never raises; the oldest is dropped where the worker lags."""
+        self._stream.feed(pcm)
+
+    async def finish(self) -> Transcript:
+        """The words, once all that was fed is decoded.
+
+        :raises ProviderUnavailable: the worker died; :raises ProviderRejected: the grammar cannot be used.
+        """
+        result = await self._stream.finish()
+        self._dropped = int(result["dropped"])
+        return _transcript(result)
+
+
+class PocketSphinx:
+    """The recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
+
+    def __init__(self, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
+        for key in settings:
+            if key not in SETTINGS:
+                raise ConfigError(f"unknown key; known: {', '.join(SETTINGS)}", path=f"providers.{NAME}.{key}")
+        workers = settings.get("workers", 1)
+        if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= MAX_WORKERS:
+            raise ConfigError(f"must be a whole number from 1 to {MAX_WORKERS}", path=f"providers.{NAME}.workers")
+        rejection = settings.get("rejection", "normal")
+        rejection = "off" if rejection is False else rejection  # YAML reads a bare `off` as false
+        if rejection not in REJECTIONS:
+            raise ConfigError(f"must be one of {', '.join(REJECTIONS)}", path=f"providers.{NAME}.rejection")
+        self._pool = WorkerPool(NAME, ENGINE, {"rejection": rejection}, workers=workers)
+
+    @property
+    def sample_rates(self) -> Sequence[int]:
+        """8 kHz first: the telephone's audio is brought to the model's 16 kHz in the worker."""
+        return SAMPLE_RATES
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        """The worker processes, for diagnosis."""
+        return self._pool.pids
+
+    async def start(self) -> None:
+        """Start the workers; returns when each has loaded its model (below a second on most machines)."""
+        await self._pool.start()
+
+    async def stop(self) -> None:
+        await self._pool.stop()
+
+    def readiness(self) -> Readiness:
+        return self._pool.readiness()
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[PocketSphinxStream]:
+        """Open a stream for one utterance. What is wrong with the grammar is told by ``finish``.
+
+        ``partial`` gets the words so far some 120 ms into each pause, and while the caller speaks where they are
+        new and stay the same for 0.2 s. They may be the beginning of a sentence of the grammar; what ``finish``
+        accepts is always a whole one.
+
+        :raises ProviderRejected: not English, or another rate than ``sample_rates``.
+        :raises ProviderUnavailable: no worker is ready.
+        """
+        _check(hints)
+        if rate not in SAMPLE_RATES:
+            raise ProviderRejected(NAME, f"takes audio of {' or '.join(map(str, SAMPLE_RATES))} Hz, not {rate}")
+        options = {"rate": rate, "grammar": hints.grammar}
+        async with self._pool.open(options, lambda result: partial(_transcript(result))) as stream:
+            yield PocketSphinxStream(stream)
+
+    async def check_grammar(self, hints: Hints) -> None:
+        """See whether a grammar can be used, pronunciations and all. The workers must be started.
+
+        :raises ProviderRejected: it cannot; the message names the word or says what else is wrong.
+        """
+        _check(hints)
+        await self._pool.ask({"grammar": hints.grammar}, CHECK_SECONDS)
+
+
+def _transcript(result: Mapping[str, Any]) -> Transcript:
+    return Transcript(str(result["text"]), bool(result["accepted"]), float(result["confidence"]))
+
+
+def _check(hints: Hints) -> None:
+    language = hints.language.lower().replace("_", "-")
+    if language != "en" and not language.startswith("en-"):
+        raise ProviderRejected(NAME, f"understands English only, not {hints.language}")

@@ -1,0 +1,419 @@
+"""The ``rules:`` mapping of an agent, checked: what is here can be carried out without a missing name.
+
+Every mistake is a :class:`~asterisk_ai.errors.ConfigError` with the key's path.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from asterisk_ai.errors import ConfigError
+from asterisk_ai.providers.engines.rules import hours as opening
+from asterisk_ai.providers.engines.rules.grammar import DIGITS, Grammar, Phrase, SlotGrammar, parse, slot_names, words
+
+YES = ("yes", "yeah", "yes please", "sure", "correct", "that's right", "that is right", "okay")
+NO = ("no", "nope", "no thanks", "no thank you", "wrong", "that's wrong", "that is wrong")
+CALLER = ("number", "name", "channel", "dialled")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+REFERENCE = re.compile(r"\{([^{}]*)\}")
+_RESERVED = ("caller", "hours")
+# Kind of action to its arguments; the first is required, and the second follows an @ in the short form.
+_ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "hangup": (),
+    "fallback": (),
+    "transfer": ("exten", "context", "priority"),
+    "queue": ("queue",),
+    "voicemail": ("mailbox", "context"),
+    "play": ("file",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What the dialplan is to do. ``arguments`` are templates."""
+
+    kind: str
+    arguments: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the agent says, and then does."""
+
+    answer: str = ""
+    do: Action | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Something to be learned from the caller."""
+
+    grammar: SlotGrammar
+    say: tuple[Phrase, ...]
+    ask: str = ""
+    again: str = ""
+    confirm: str = ""
+    keep: bool = False
+    fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Something the caller may want. ``needs`` are the slots to be asked for, in order."""
+
+    say: tuple[Phrase, ...]
+    needs: tuple[str, ...]
+    confirm: str
+    outcome: Outcome
+    if_open: Outcome | None = None
+    if_closed: Outcome | None = None
+    if_no: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """``say`` one after the other; then ``offer`` (a yes/no question) and ``handoff`` (an intent)."""
+
+    say: tuple[str, ...] = ("Sorry, I did not understand. Please say that again.",)
+    offer: str = ""
+    handoff: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    intents: Mapping[str, Intent]
+    slots: Mapping[str, Slot]
+    menu: Mapping[str, str]
+    unknown: Unknown
+    declined: str
+    hours: opening.Hours | None
+    yes: tuple[Phrase, ...]
+    no: tuple[Phrase, ...]
+    digits: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A value of the YAML and its path, with readers that check it."""
+
+    data: Any
+    path: str
+
+    def fail(self, message: str, below: str = "") -> NoReturn:
+        raise ConfigError(message, path=f"{self.path}.{below}" if below else self.path)
+
+    def keys(self, *known: str) -> dict[str, _Node]:
+        """A mapping with no keys but these."""
+        nodes = self.entries()
+        for key in nodes:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                self.fail("unknown key" + (f"; did you mean {near[0]!r}?" if near else ""), key)
+        return nodes
+
+    def entries(self) -> dict[str, _Node]:
+        if self.data is None:
+            return {}
+        if not isinstance(self.data, Mapping):
+            self.fail("expected a mapping of keys")
+        return {str(key): _Node(value, f"{self.path}.{key}") for key, value in self.data.items() if value is not None}
+
+    def text(self) -> str:
+        if isinstance(self.data, bool) or not isinstance(self.data, (str, int)):
+            self.fail("expected text (a text with [ ], { } or ': ' in it needs quotes)")
+        return " ".join(str(self.data).split())
+
+    def lines(self) -> list[str]:
+        """A list of texts, or one text of several lines."""
+        if isinstance(self.data, list):
+            return [_Node(item, f"{self.path}[{n}]").text() for n, item in enumerate(self.data)]
+        if isinstance(self.data, str):
+            return [" ".join(line.split()) for line in self.data.splitlines() if line.strip()]
+        return [self.text()]
+
+    def phrases(self, slots: Iterable[str] = ()) -> tuple[Phrase, ...]:
+        known, found = list(slots), []
+        for line in self.lines():
+            try:
+                phrase = parse(line)
+            except ValueError as error:
+                self.fail(f"the phrase {line!r}: {error}")
+            for name in slot_names(phrase):
+                if name not in known:
+                    self.fail(f"the phrase {line!r}: there is no slot {name!r} (slots: {', '.join(known) or 'none'})")
+            found.append(phrase)
+        if not found:
+            self.fail("expected at least one phrase")
+        return tuple(found)
+
+    def flag(self) -> bool:
+        if self.data not in (True, False, "yes", "no", "on", "off"):
+            self.fail("expected true or false")
+        return self.data in (True, "yes", "on")
+
+    def whole(self, low: int, high: int) -> int:
+        if isinstance(self.data, bool) or not isinstance(self.data, int) or not low <= self.data <= high:
+            self.fail(f"expected a whole number from {low} to {high}")
+        return self.data
+
+
+def load(data: Any, path: str) -> RuleSet:
+    """Check the rules of one agent, whose key path is ``path``. Raises ConfigError."""
+    top = _Node(data, path)
+    keys = top.keys("intents", "slots", "dtmf", "unknown", "declined", "hours", "yes_no", "digit_words")
+    digits = _digit_words(keys["digit_words"]) if "digit_words" in keys else DIGITS
+    spoken = keys["yes_no"].keys("yes", "no") if "yes_no" in keys else {}
+    yes = spoken["yes"].phrases() if "yes" in spoken else tuple(map(parse, YES))
+    no = spoken["no"].phrases() if "no" in spoken else tuple(map(parse, NO))
+    hours = _hours(keys["hours"]) if "hours" in keys else None
+    slots = {}
+    for name, node in keys["slots"].entries().items() if "slots" in keys else ():
+        if not _NAME.fullmatch(name) or name in _RESERVED:
+            node.fail("a slot's name is letters, digits and '_', and not 'caller' or 'hours'")
+        slots[name] = _slot(name, node, yes, no)
+    templates = _Templates(slots, hours is not None)
+    for name, slot in slots.items():
+        for key in ("ask", "again", "confirm"):
+            templates.check(getattr(slot, key), f"{path}.slots.{name}.{key}", {name} if key == "confirm" else set())
+    if "intents" not in keys or not keys["intents"].entries():
+        top.fail("an agent that answers by rules needs at least one intent", "intents")
+    intents = {name: _intent(node, slots, templates) for name, node in keys["intents"].entries().items()}
+    unknown = _unknown(keys["unknown"], intents, templates) if "unknown" in keys else Unknown()
+    menu = _menu(keys["dtmf"], intents) if "dtmf" in keys else {}
+    declined = keys["declined"].text() if "declined" in keys else "All right. What else can I do for you?"
+    templates.check(declined, f"{path}.declined", set())
+    rules = RuleSet(intents, slots, menu, unknown, declined, hours, yes, no, digits)
+    _check_reachable(rules, path)
+    return rules
+
+
+def _digit_words(node: _Node) -> Mapping[str, tuple[str, ...]]:
+    keys = node.keys(*DIGITS)
+    spoken = {digit: tuple(" ".join(words(line)) for line in keys[digit].lines()) for digit in DIGITS if digit in keys}
+    for digit in DIGITS:
+        if digit not in spoken or any(len(name.split()) != 1 for name in spoken[digit]):
+            node.fail("expected one word or several ways of saying it, each one word", digit)
+    return spoken
+
+
+def _hours(node: _Node) -> opening.Hours:
+    keys = node.keys("timezone", "open", "closed")
+    if "open" not in keys:
+        node.fail("missing: the days and times, e.g. mon-fri: 9:00-17:00", "open")
+    key = "timezone"
+    try:
+        zone = opening.parse_zone(keys[key].text() if key in keys else "")
+        key = "open"
+        spans = {day: re.split(r"\s*,\s*", ",".join(item.lines())) for day, item in keys[key].entries().items()}
+        week = opening.parse_week(spans)
+        key = "closed"
+        closed = frozenset(map(opening.parse_date, keys[key].lines())) if key in keys else frozenset[str]()
+    except ValueError as error:
+        node.fail(str(error), key)
+    return opening.Hours(week, closed, zone)
+
+
+def _slot(name: str, node: _Node, yes: tuple[Phrase, ...], no: tuple[Phrase, ...]) -> Slot:
+    keys = node.keys("digits", "values", "yes_no", "say", "ask", "again", "confirm", "keep")
+    if sum(key in keys for key in ("digits", "values", "yes_no")) != 1:
+        node.fail("needs exactly one of digits, values, yes_no")
+    fields: Mapping[str, Mapping[str, str]] = {}
+    if "digits" in keys:
+        grammar = _digits(keys["digits"])
+    elif "values" in keys:
+        grammar, fields = _values(keys["values"])
+    else:
+        keys["yes_no"].flag()
+        grammar, fields = SlotGrammar({"yes": yes, "no": no}), {"yes": {"name": "yes"}, "no": {"name": "no"}}
+    say = keys["say"].phrases([name]) if "say" in keys else ()
+    if any(name not in slot_names(phrase) for phrase in say):
+        keys["say"].fail(f"each phrase needs {{{name}}} in it")
+    texts = {key: keys[key].text() if key in keys else "" for key in ("ask", "again", "confirm")}
+    keep = "keep" in keys and keys["keep"].flag()
+    return Slot(grammar, (parse(f"{{{name}}}"), *say), keep=keep, fields=fields, **texts)
+
+
+def _digits(node: _Node) -> SlotGrammar:
+    if not isinstance(node.data, Mapping):
+        length = node.whole(1, 20)
+        return SlotGrammar({}, length, length)
+    keys = node.keys("min", "max")
+    if "max" not in keys:
+        node.fail("missing", "max")
+    low, high = keys["min"].whole(1, 20) if "min" in keys else 1, keys["max"].whole(1, 20)
+    if low > high:
+        node.fail("min is more than max")
+    return SlotGrammar({}, low, high)
+
+
+def _values(node: _Node) -> tuple[SlotGrammar, Mapping[str, Mapping[str, str]]]:
+    """``sales: [sales, the sales team]`` or ``sales: {say: ..., exten: "200", ...}``."""
+    grammar: dict[str, tuple[Phrase, ...]] = {}
+    fields: dict[str, dict[str, str]] = {}
+    taken: dict[str, str] = {}
+    for value, item in node.entries().items():
+        more = item.entries() if isinstance(item.data, Mapping) else {"say": item}
+        say = more.pop("say", _Node(value.replace("_", " "), item.path))
+        grammar[value] = say.phrases()
+        for phrase in map(str, grammar[value]):
+            if taken.setdefault(phrase, value) != value:
+                say.fail(f"{taken[phrase]!r} has the same phrase")
+        fields[value] = {"name": value.replace("_", " "), **{key: entry.text() for key, entry in more.items()}}
+    if not grammar:
+        node.fail("expected at least one value")
+    keys = [entry["dtmf"] for entry in fields.values() if "dtmf" in entry]
+    if len(set(keys)) < len(keys) or any(not re.fullmatch("[0-9*]", key) for key in keys):
+        node.fail("dtmf must be one key, and another one for each value")
+    return SlotGrammar(grammar), fields
+
+
+class _Templates:
+    """Checks ``{references}`` in texts."""
+
+    def __init__(self, slots: Mapping[str, Slot], has_hours: bool) -> None:
+        self._slots, self.has_hours = slots, has_hours
+
+    def check(self, text: str, path: str, allowed: set[str], *, action: bool = False) -> None:
+        """:param allowed: the slots that are filled by then. :param action: no speech, so nothing the caller chose."""
+        if "{" in REFERENCE.sub("", text) or "}" in REFERENCE.sub("", text):
+            raise ConfigError("a bracket { or } without its other half", path=path)
+        for inner in REFERENCE.findall(text):
+            problem = self._problem(inner, allowed, action)
+            if problem:
+                raise ConfigError(f"{{{inner}}}: {problem}", path=path)
+
+    def _problem(self, inner: str, allowed: set[str], action: bool) -> str:
+        reference, _, spec = inner.partition(":")
+        name, _, attribute = reference.partition(".")
+        if spec not in ("", "digits", "number"):
+            return "after ':' write digits or number"
+        if name == "caller":
+            known = ("number", "dialled") if action else CALLER
+            return "" if attribute in known else f"known here: {', '.join('caller.' + key for key in known)}"
+        if name == "hours":
+            if not self.has_hours:
+                return "there is no 'hours' in the rules"
+            return "" if attribute in ("until", "next", "today") else "known: hours.until, hours.next, hours.today"
+        if name not in self._slots:
+            return f"there is no slot {name!r} (slots: {', '.join(self._slots) or 'none'})"
+        if name not in allowed:
+            return f"{name} may not be known when this is said"
+        fields = self._slots[name].fields
+        lacking = [value for value, more in fields.items() if attribute and attribute not in more]
+        if attribute and (lacking or not fields):
+            return f"the value {lacking[0]!r} has no {attribute!r}" if lacking else "digits have no fields"
+        return ""
+
+
+def _intent(node: _Node, slots: Mapping[str, Slot], templates: _Templates) -> Intent:
+    keys = node.keys("say", "ask", "confirm", "answer", "do", "if_open", "if_closed", "if_no")
+    say = keys["say"].phrases(slots) if "say" in keys else ()
+    asked = keys["ask"].lines() if "ask" in keys else []
+    for name in asked:
+        if name not in slots:
+            keys["ask"].fail(f"there is no slot {name!r} (slots: {', '.join(slots) or 'none'})")
+    used = [ref.partition(":")[0].partition(".")[0] for ref in REFERENCE.findall(_all_text(node.data))]
+    needs = tuple(dict.fromkeys([*asked, *(name for name in used if name in slots)]))
+    for name in needs:
+        if not slots[name].ask and not (say and all(name in slot_names(phrase) for phrase in say)):
+            node.fail(f"has to ask for {name!r} where the caller has not said it: give the slot an 'ask' text")
+    outcomes = {}
+    for key in ("if_open", "if_closed", "if_no"):
+        if key in keys:
+            more = keys[key].keys("answer", "do")
+            outcomes[key] = _outcome(more, keys[key].path, set(needs), templates)
+    if ("if_open" in keys or "if_closed" in keys) and not templates.has_hours:
+        node.fail("if_open and if_closed need 'hours' in the rules")
+    if "if_no" in keys and "confirm" not in keys:
+        node.fail("if_no needs 'confirm', the question that is answered", "if_no")
+    confirm = keys["confirm"].text() if "confirm" in keys else ""
+    templates.check(confirm, f"{node.path}.confirm", set(needs))
+    outcome = _outcome(keys, node.path, set(needs), templates)
+    if outcome == Outcome() and not (needs or {"if_open", "if_closed"} <= outcomes.keys()):
+        node.fail("does nothing: give it an 'answer' or a 'do'")
+    return Intent(say, needs, confirm, outcome, **outcomes)
+
+
+def _all_text(data: Any) -> str:
+    """The texts in which an intent uses slots (its phrases are no such texts)."""
+    if isinstance(data, Mapping):
+        return " ".join(_all_text(value) for key, value in data.items() if key not in ("say", "ask"))
+    return str(data) if isinstance(data, str) else ""
+
+
+def _outcome(keys: Mapping[str, _Node], path: str, filled: set[str], templates: _Templates) -> Outcome:
+    answer = keys["answer"].text() if "answer" in keys else ""
+    templates.check(answer, f"{path}.answer", filled)
+    return Outcome(answer, _action(keys["do"], filled, templates) if "do" in keys else None)
+
+
+def _action(node: _Node, filled: set[str], templates: _Templates) -> Action:
+    """``hangup``, ``{transfer: "200@from-internal"}`` or ``{transfer: {exten: "200", context: from-internal}}``."""
+    entries = node.entries() if isinstance(node.data, Mapping) else {node.text(): _Node({}, node.path)}
+    if len(entries) != 1:
+        node.fail("expected one action")
+    kind, arguments = next(iter(entries.items()))
+    if kind not in _ACTIONS:
+        node.fail(f"there is no action {kind!r}; known: {', '.join(_ACTIONS)}")
+    names = _ACTIONS[kind]
+    if isinstance(arguments.data, Mapping):
+        given = {key: item.text() for key, item in arguments.keys(*names).items()}
+    elif not names:
+        node.fail(f"{kind} takes no arguments")
+    else:
+        first, _, second = arguments.text().partition("@")
+        given = {names[0]: first} | ({names[1]: second} if second and len(names) > 1 else {})
+        if second and len(names) == 1:
+            arguments.fail(f"{kind} takes only one argument, no @")
+    if names and not given.get(names[0]):
+        node.fail(f"{kind} needs {names[0]!r}, e.g. {{{kind}: {{{names[0]}: ...}}}}")
+    for key, text in given.items():
+        templates.check(text, f"{arguments.path}.{key}", filled, action=True)
+        if not text.isprintable():
+            arguments.fail("holds a control character", key)
+    return Action(kind, given)
+
+
+def _unknown(node: _Node, intents: Mapping[str, Intent], templates: _Templates) -> Unknown:
+    keys = node.keys("say", "offer", "handoff")
+    say = tuple(keys["say"].lines()) if "say" in keys else Unknown().say
+    offer, handoff = (keys[key].text() if key in keys else "" for key in ("offer", "handoff"))
+    for text in (*say, offer):
+        templates.check(text, node.path, set())
+    if handoff and handoff not in intents:
+        node.fail(f"there is no intent {handoff!r}", "handoff")
+    if offer and not handoff:
+        node.fail("missing: the intent that is carried out when the caller says yes", "handoff")
+    return Unknown(say or Unknown().say, offer, handoff)
+
+
+def _menu(node: _Node, intents: Mapping[str, Intent]) -> Mapping[str, str]:
+    menu = {}
+    for key, item in node.entries().items():
+        if not re.fullmatch(r"[0-9*A-D]{1,8}", key):
+            item.fail("a menu's key is one or more of 0 to 9 and * (# ends what is dialled)")
+        menu[key] = item.text()
+        if menu[key] not in intents:
+            item.fail(f"there is no intent {menu[key]!r}")
+    for key in menu:
+        if any(other != key and other.startswith(key) for other in menu):
+            node.fail(f"{key} begins a longer key too")
+    return menu
+
+
+def _check_reachable(rules: RuleSet, path: str) -> None:
+    """Every intent can be said or dialled, and no phrase stands for two of them."""
+    grammar = Grammar({name: slot.grammar for name, slot in rules.slots.items()}, rules.digits)
+    taken: dict[str, str] = {}
+    for name, intent in rules.intents.items():
+        if not intent.say and name not in rules.menu.values() and name != rules.unknown.handoff:
+            raise ConfigError("cannot be reached: it has no 'say' and no key in dtmf", path=f"{path}.intents.{name}")
+        for phrase in intent.say:
+            text = grammar.pattern(phrase).pattern
+            if taken.setdefault(text, name) != name:
+                message = f"the intent {taken[text]!r} has the same phrase"
+                raise ConfigError(message, path=f"{path}.intents.{name}.say")

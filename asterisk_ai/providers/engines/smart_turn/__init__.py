@@ -1,0 +1,67 @@
+"""The end of a turn by how it sounds: the smart-turn v3 model, by onnxruntime, in worker processes.
+
+It tells from the last 8 s of what a caller said whether they have finished,
+whatever the language, and takes some 10 to 100 ms of a core for it.
+
+Settings: ``model`` (a file, or its name as `asterisk-ai models fetch` got
+it), ``workers`` (processes, 1). Source: pipecat-ai/smart-turn, ``inference.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from asterisk_ai.errors import ConfigError
+from asterisk_ai.providers.api import Readiness
+from asterisk_ai.providers.workers import WorkerPool
+
+NAME = "smart-turn"
+ENGINE = "asterisk_ai.providers.engines.smart_turn.engine:SmartTurnEngine"
+SECONDS = 10.0
+"""A worker that says nothing for so long is taken to hang: far more than all that may wait for it takes."""
+MAX_WAITING = 8
+"""Pauses that one worker has at once: later answers would come after the turns' ends have been decided otherwise."""
+_LONGEST_BYTES = 2 * 192_000 * 8  # 8 s at AudioSocket's highest rate
+_KNOWN: Mapping[str, Any] = {"model": "", "workers": 1}
+
+
+class SmartTurn:
+    """The ``smart-turn`` engine. Satisfies :class:`~asterisk_ai.providers.api.TurnEnd`."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        for key in settings:
+            if key not in _KNOWN:
+                raise ConfigError(f"unknown key; known: {', '.join(_KNOWN)}", path=f"providers.{NAME}.{key}")
+        own = {**_KNOWN, **settings}
+        if not own["model"]:
+            raise ConfigError(
+                "name a model, such as smart-turn-v3.1-cpu (`asterisk-ai models fetch smart-turn-v3.1-cpu`)",
+                path=f"providers.{NAME}.model",
+            )
+        if type(own["workers"]) is not int or not 1 <= own["workers"] <= 64:
+            raise ConfigError("must be a whole number from 1 to 64", path=f"providers.{NAME}.workers")
+        self._pool = WorkerPool(
+            NAME,
+            ENGINE,
+            {"model": str(own["model"])},
+            workers=own["workers"],
+            backlog_bytes=_LONGEST_BYTES,
+            max_requests=MAX_WAITING,
+        )
+
+    async def start(self) -> None:
+        """Load the model. Raises ProviderRejected where it is missing or another one."""
+        await self._pool.start()
+
+    async def stop(self) -> None:
+        await self._pool.stop()
+
+    def readiness(self) -> Readiness:
+        return self._pool.readiness()
+
+    async def likelihood(self, pcm: bytes, rate: int) -> float:
+        """Probability that the turn is over. Raises ProviderError, at once where too many pauses wait already."""
+        async with self._pool.open({"rate": rate}, lambda news: None) as stream:
+            stream.feed(pcm)
+            return float((await stream.finish(SECONDS))["probability"])

@@ -1,0 +1,106 @@
+"""Speech to text with vosk (Kaldi): partial and final words while the caller speaks, in worker processes.
+
+The audio is always brought to 16 kHz: the small models refuse 8 kHz. Where
+the hints hold a grammar, its words are all that is listened for, and what is
+none of them makes the utterance not accepted.
+
+Settings: ``model`` (a model's folder, or its name as `asterisk-ai models
+fetch` got it), ``workers`` (processes, 1; each loads the model once for all
+calls), ``grammar`` (true; false listens to every word of the model).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+from asterisk_ai.errors import ConfigError, ProviderRejected
+from asterisk_ai.providers.api import Hints, Readiness, Transcript, Word, ignore
+from asterisk_ai.providers.workers import WorkerPool, WorkerStream
+
+NAME = "vosk"
+ENGINE = "asterisk_ai.providers.engines.vosk.engine:VoskEngine"
+SAMPLE_RATES = (8000, 16_000)
+SECONDS = 10.0
+_KNOWN: Mapping[str, Any] = {"model": "", "workers": 1, "grammar": True}
+_NO_WORDS = re.compile(
+    r"^.*?;|//[^\n]*|/\*.*?\*/|\{[^}]*\}|/[^/\s]*/|<[^>]*>|\bgrammar\s+[\w.]+\s*;|\bpublic\b", re.DOTALL
+)
+_WORD = re.compile(r"[^\W\d_][\w'-]*")
+
+
+class VoskStream:
+    """One utterance."""
+
+    def __init__(self, stream: WorkerStream) -> None:
+        self._stream = stream
+
+    def feed(self, pcm: bytes) -> None:
+        """Hand over audio. Never blocks, never raises; the oldest is dropped where the worker lags."""
+        self._stream.feed(pcm)
+
+    async def finish(self) -> Transcript:
+        """The words, once all that was fed is decoded. Raises ProviderError."""
+        return _transcript(await self._stream.finish(SECONDS))
+
+
+class Vosk:
+    """The ``vosk`` engine. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        for key in settings:
+            if key not in _KNOWN:
+                raise ConfigError(f"unknown key; known: {', '.join(_KNOWN)}", path=f"providers.{NAME}.{key}")
+        own = {**_KNOWN, **settings}
+        if not own["model"]:
+            raise ConfigError(
+                "name a model: a folder, or one of `asterisk-ai models list`", path=f"providers.{NAME}.model"
+            )
+        if type(own["workers"]) is not int or not 1 <= own["workers"] <= 64:
+            raise ConfigError("must be a whole number from 1 to 64", path=f"providers.{NAME}.workers")
+        if type(own["grammar"]) is not bool:
+            raise ConfigError("expected true or false", path=f"providers.{NAME}.grammar")
+        self._grammar: bool = own["grammar"]
+        self._pool = WorkerPool(NAME, ENGINE, {"model": str(own["model"])}, workers=own["workers"], start_seconds=180.0)
+
+    @property
+    def sample_rates(self) -> Sequence[int]:
+        return SAMPLE_RATES
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        return self._pool.pids
+
+    async def start(self) -> None:
+        """Load the model. Raises ProviderRejected where it is none."""
+        await self._pool.start()
+
+    async def stop(self) -> None:
+        await self._pool.stop()
+
+    def readiness(self) -> Readiness:
+        return self._pool.readiness()
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[VoskStream]:
+        """Open a stream for one utterance. Raises ProviderUnavailable where no worker is ready."""
+        if rate not in SAMPLE_RATES:
+            raise ProviderRejected(NAME, f"takes audio of {' or '.join(map(str, SAMPLE_RATES))} Hz, not {rate}")
+        options = {"rate": rate, "words": words_of(hints.grammar) if self._grammar else []}
+        async with self._pool.open(options, lambda news: partial(_transcript(news))) as stream:
+            yield VoskStream(stream)
+
+
+def words_of(grammar: str) -> list[str]:
+    """Every word that a JSGF grammar holds, in order; rules, tags and weights are none."""
+    body = _NO_WORDS.sub(" ", grammar)
+    return sorted({word.lower() for word in _WORD.findall(body)})
+
+
+def _transcript(result: Mapping[str, Any]) -> Transcript:
+    words = tuple(Word(item["word"], item["start"], item["end"]) for item in result.get("words", ()))
+    return Transcript(str(result["text"]), bool(result["accepted"]), float(result["confidence"]), words)

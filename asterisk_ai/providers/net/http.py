@@ -1,0 +1,219 @@
+"""Requests to one vendor over HTTP: a connection that is opened before it is needed and kept, two errors, limits.
+
+What several vendors' engines have in common; needs the ``remote`` extra.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import email.utils
+import functools
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import httpx
+
+from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable, RemoteProtocolError
+from asterisk_ai.providers.api import Readiness
+
+KEEP_SECONDS = 25.0
+"""How often an idle connection is used, so that the next caller need not wait for TCP and TLS."""
+BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
+LIMITED_SECONDS = 2.0
+"""For a 429 without Retry-After."""
+LONGEST_LIMITED_SECONDS = 600.0
+MAX_ERROR = 300
+
+
+class RateLimit:
+    """Until when a service asked to be left alone."""
+
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._clock = name, clock
+        self._until = 0.0
+
+    def problem(self) -> str:
+        """Empty where the service may be asked."""
+        wait = self._until - self._clock()
+        return f"the service asked to be left alone for {wait:.0f} s more" if wait > 0 else ""
+
+    def check(self) -> None:
+        """Raises ProviderUnavailable while the service wants to be left alone: asking would make it longer."""
+        if problem := self.problem():
+            raise ProviderUnavailable(self._name, problem)
+
+    def refused(self, status: int, retry_after: str, body: bytes) -> ProviderError:
+        """The error that an answer of 300 or more stands for; a 429 is heeded from here on.
+
+        :param retry_after: that header, empty where there is none.
+        """
+        text = message(body[: 16 * MAX_ERROR])
+        if status == 429:
+            wait = seconds_of(retry_after)
+            self._until = self._clock() + wait
+            return ProviderUnavailable(self._name, f"rate limit, to be tried again in {wait:.0f} s: {text}")
+        if status >= 500 or status in (408, 409, 425):
+            return ProviderUnavailable(self._name, f"answered {status}: {text}")
+        return ProviderRejected(self._name, f"answered {status}: {text}")
+
+
+class HttpService:
+    """``start`` opens the connection, a task keeps it open and knows how the service is.
+
+    :param name: of the engine, for errors.
+    :param seconds: each wait for the answer and its pieces; ``connect_seconds``: for the connection.
+    :param probe: what is asked to see how the service is: cheap, and it needs the key. A service that has no such
+        list is there, too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        base_url: str,
+        headers: Mapping[str, str],
+        seconds: float = 10.0,
+        connect_seconds: float = 3.0,
+        proxy: str | None = None,
+        probe: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._base_url, self._headers, self._proxy = base_url, dict(headers), proxy
+        self._seconds, self._connect_seconds = seconds, connect_seconds
+        self._path = probe
+        self.limit = RateLimit(name, clock)
+        """Of all requests to the service, those by other ways included."""
+        self._http: httpx.AsyncClient | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._reason = "not started"
+
+    async def start(self) -> None:
+        """Open the connection. A service that is not there is no error: it is tried again, and readiness says so."""
+        if self._http is not None:
+            return
+        wait = self._connect_seconds
+        secure = await secure_context(self._base_url)
+        self._http = httpx.AsyncClient(
+            base_url=self._base_url,
+            headers=self._headers,
+            timeout=httpx.Timeout(self._seconds, connect=wait, pool=wait),
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=2 * KEEP_SECONDS),
+            proxy=self._proxy,
+            trust_env=False,
+            verify=secure or False,
+        )
+        await self._probe()
+        self._keeper = asyncio.create_task(self._keep(), name=f"{self._name} keeper")
+
+    async def stop(self) -> None:
+        """Close everything; open streams fail."""
+        keeper, self._keeper = self._keeper, None
+        http, self._http = self._http, None
+        self._reason = "stopped"
+        if keeper is not None:
+            keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeper
+        if http is not None:
+            await http.aclose()
+
+    def readiness(self) -> Readiness:
+        problem = self._reason or self.limit.problem()
+        return Readiness(not problem, problem)
+
+    def check(self) -> None:
+        """Raise ProviderUnavailable where no request may be sent now."""
+        if self._http is None:
+            raise ProviderUnavailable(self._name, self._reason)
+        self.limit.check()
+
+    async def _keep(self) -> None:
+        failed = 0
+        while True:
+            await asyncio.sleep(
+                BACKOFF_SECONDS[min(failed, len(BACKOFF_SECONDS) - 1)] if self._reason else KEEP_SECONDS
+            )
+            await self._probe()
+            failed = failed + 1 if self._reason else 0
+
+    async def _probe(self) -> None:
+        if self._http is None:
+            return
+        try:
+            response = await self._http.get(self._path, timeout=self._connect_seconds)
+        except (httpx.HTTPError, OSError) as error:
+            self._reason = told(error)
+        else:
+            self._reason = f"refused the key ({response.status_code})" if response.status_code in (401, 403) else ""
+            if response.status_code >= 500:
+                self._reason = f"answered {response.status_code}"
+
+    @contextlib.asynccontextmanager
+    async def post(self, path: str, **body: Any) -> AsyncIterator[httpx.Response]:
+        """Send a request; the answer's head has come and is well when this is entered. Raises ProviderError.
+
+        What goes wrong while the body is read inside is a ProviderError as well.
+        """
+        self.check()
+        assert self._http is not None  # noqa: S101 - for the type checker
+        try:
+            async with self._http.stream("POST", path, **body) as response:
+                if response.status_code >= 300:
+                    answer = await response.aread()
+                    raise self.limit.refused(response.status_code, response.headers.get("retry-after", ""), answer)
+                yield response
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            raise ProviderUnavailable(self._name, told(error)) from error
+        except RemoteProtocolError as error:
+            raise ProviderUnavailable(self._name, f"sent {error}") from error
+        except RuntimeError as error:
+            if self._http is not None:  # httpx says so where the client was closed meanwhile
+                raise
+            raise ProviderUnavailable(self._name, self._reason) from error
+
+
+@functools.cache
+def _context() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+async def secure_context(url: str) -> ssl.SSLContext | None:
+    """For TLS, where ``url`` wants it: one for all. Reading the certificates takes 20 ms and more: not on the loop."""
+    if not url.startswith(("https:", "wss:")):
+        return None
+    return await asyncio.to_thread(_context)
+
+
+def told(error: Exception) -> str:
+    """A network failure in words."""
+    if isinstance(error, httpx.TimeoutException):
+        return "no connection in time" if isinstance(error, httpx.ConnectTimeout) else "no answer in time"
+    return f"{type(error).__name__}: {error}"[:MAX_ERROR] if str(error) else type(error).__name__
+
+
+def message(body: bytes) -> str:
+    """What an error's body says, on one line; never what it does not say."""
+    try:
+        found = json.loads(body)
+        error = found.get("error") or found.get("err_msg") or found.get("message") or ""
+        text = str(error.get("message", "")) if isinstance(error, dict) else str(error)
+    except (ValueError, AttributeError):
+        text = body.decode("utf-8", "replace")
+    return " ".join(text.split())[:MAX_ERROR]
+
+
+def seconds_of(text: str) -> float:
+    """Of Retry-After: it is a number or a date. Source: RFC 9110, 10.2.3."""
+    try:
+        wait = float(text)
+    except ValueError:
+        try:
+            wait = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+        except (TypeError, ValueError):
+            wait = LIMITED_SECONDS
+    return min(max(wait, 0.0), LONGEST_LIMITED_SECONDS)

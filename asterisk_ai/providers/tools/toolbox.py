@@ -1,0 +1,235 @@
+"""What a language model may do, told to it as functions with JSON schemas, and its calls checked against them.
+
+The administrator names every destination, so that the model chooses among
+names and never makes up an extension::
+
+    agents:
+      reception:
+        prompt: "You are the receptionist of Example Company. ..."
+        tools:
+          hangup: true
+          transfer: {sales: 200@from-internal, support: 300@from-internal}
+          queue: {operator: reception}
+          voicemail: {sales: 200@default}
+          digits: true            # ask for digits: the caller dials them
+          http: {}                # requests, see asterisk_ai.providers.tools.http
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from asterisk_ai.errors import ConfigError
+from asterisk_ai.providers.api import Do, Remember
+from asterisk_ai.providers.ledger import Ledger
+from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool, declared
+
+__all__ = ["BadToolCall", "Request", "Requests", "Tool", "Toolbox"]
+
+MAX_DIGITS = 20
+_ARGUMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"transfer": ("exten", "context"), "queue": ("queue",), "voicemail": ("mailbox", "context")}
+)
+_WORDS = {
+    "hangup": "End the call. Say goodbye first.",
+    "transfer": "Connect the caller to somebody. Say so first.",
+    "queue": "Put the caller into a waiting queue, to be served by a person. Say so first.",
+    "voicemail": "Let the caller leave a message. Say so first.",
+    "digits": "Let the caller dial digits on the telephone's keys. Ask for them first.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One function. ``choices`` are the names that its argument may have, with what they stand for."""
+
+    name: str
+    choices: Mapping[str, Mapping[str, str]]
+
+    def schema(self) -> dict[str, Any]:
+        """As the OpenAI HTTP API takes it."""
+        properties: dict[str, Any] = {}
+        if self.choices:
+            properties["to"] = {"type": "string", "enum": sorted(self.choices)}
+        elif self.name == "digits":
+            properties["count"] = {"type": "integer", "minimum": 1, "maximum": MAX_DIGITS}
+        parameters = {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+        return {
+            "type": "function",
+            "function": {"name": self.name, "description": _WORDS[self.name], "parameters": parameters},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request that the model wants sent."""
+
+    tool: HttpTool
+    request: HttpRequest
+    calls: Any
+
+    @property
+    def say(self) -> str:
+        """What the caller hears meanwhile; empty for nothing."""
+        return self.tool.say
+
+    @property
+    def seconds(self) -> float:
+        """How long it may take."""
+        return self.tool.seconds
+
+    async def result(self, ledger: Ledger, certain: Callable[[], Awaitable[object]]) -> str:
+        """Send it: what came of it, for the model. See :meth:`~asterisk_ai.providers.tools.calls.HttpCalls.send`."""
+        result: str = await self.calls.send(self.tool, self.request, ledger, certain)
+        return result
+
+
+class Toolbox:
+    """The tools of one agent.
+
+    :param tools: the ``tools`` mapping of the agent.
+    :param path: its key's path, for errors.
+    :raises ConfigError: an unknown tool or a destination that cannot be one.
+    """
+
+    def __init__(self, tools: Mapping[str, Any], path: str) -> None:
+        self._tools: dict[str, Tool] = {}
+        self._http: dict[str, HttpTool] = {}
+        self._calls: Any = None
+        for name, value in tools.items():
+            if name == "http":
+                self._declare(value or {}, f"{path}.http")
+                continue
+            if name not in _WORDS:
+                raise ConfigError(f"there is no tool {name!r}; known: {', '.join((*_WORDS, 'http'))}", path=path)
+            if value is False or value is None:
+                continue
+            choices = {} if name not in _ARGUMENTS else _choices(name, value, f"{path}.{name}")
+            if name not in _ARGUMENTS and value is not True:
+                raise ConfigError("expected true or false", path=f"{path}.{name}")
+            self._tools[name] = Tool(name, choices)
+
+    def _declare(self, tools: object, path: str) -> None:
+        self._http = declared(tools, path)
+        for name in self._http:
+            if name in _WORDS:
+                raise ConfigError("is the name of another tool", path=f"{path}.{name}")
+        if self._http:
+            try:
+                from asterisk_ai.providers.tools.calls import HttpCalls
+            except ImportError as error:
+                raise ConfigError(f"{error} (mend it with: pip install 'asterisk-ai[remote]')", path=path) from error
+            self._calls = HttpCalls()
+
+    async def start(self) -> None:
+        """To be called with the engine's."""
+        if self._calls is not None:
+            await self._calls.start()
+
+    async def stop(self) -> None:
+        """As :meth:`start`."""
+        if self._calls is not None:
+            await self._calls.stop()
+
+    def schemas(self) -> list[dict[str, Any]]:
+        own = [tool.schema() for tool in self._tools.values()]
+        return own + [tool.schema() for tool in self._http.values()]
+
+    def is_request(self, name: str) -> bool:
+        """Whether the function's result is for the model; else :meth:`carry_out` makes an action of it."""
+        return name in self._http
+
+    def request(self, name: str, arguments: str, caller: Mapping[str, str]) -> Request:
+        """A request, ready to be sent. Raises BadToolCall."""
+        tool = self._http[name]
+        return Request(tool, tool.request(_parsed(name, arguments), caller), self._calls)
+
+    def carry_out(self, name: str, arguments: str) -> Do | Remember:
+        """The action of one call. ``arguments`` is the JSON text that the model made. Raises BadToolCall."""
+        tool = self._tools.get(name)
+        if tool is None:
+            raise BadToolCall(f"there is no function {name[:50]!r}")
+        given = _parsed(name, arguments)
+        wanted = {"to"} if tool.choices else {"count"} if name == "digits" else set()
+        if set(given) != wanted:
+            raise BadToolCall(f"{name} takes {', '.join(wanted) or 'no arguments'}")
+        if name == "digits":
+            count = given["count"]
+            if type(count) is not int or not 1 <= count <= MAX_DIGITS:
+                raise BadToolCall(f"digits: count is a whole number from 1 to {MAX_DIGITS}")
+            return Remember({"digits": count})
+        if not tool.choices:
+            return Do(name)
+        chosen = given["to"]
+        if not isinstance(chosen, str) or chosen not in tool.choices:
+            raise BadToolCall(f"{name}: to is one of {', '.join(sorted(tool.choices))}")
+        return Do(name, tool.choices[chosen])
+
+
+def _choices(name: str, value: Any, path: str) -> dict[str, Mapping[str, str]]:
+    if isinstance(value, (list, tuple)):
+        value = {str(item): item for item in value}
+    if not isinstance(value, Mapping) or not value:
+        raise ConfigError("expected names with their destinations, e.g. {sales: 200@from-internal}", path=path)
+    keys = _ARGUMENTS[name]
+    found: dict[str, Mapping[str, str]] = {}
+    for choice, target in value.items():
+        text = str(target)
+        if not text or not text.isprintable():
+            raise ConfigError("expected a destination", path=f"{path}.{choice}")
+        first, at, second = text.partition("@") if len(keys) > 1 else (text, "", "")
+        found[str(choice)] = {keys[0]: first} | ({keys[1]: second} if at else {})
+    return found
+
+
+class Requests:
+    """The requests of one conversation by speech to speech, beside which the conversation goes on."""
+
+    def __init__(self, tools: Toolbox, caller: Mapping[str, str], ledger: Ledger) -> None:
+        self._tools, self._caller, self._ledger = tools, caller, ledger
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, name: str, arguments: str, done: Callable[[str], None]) -> str:
+        """Send one; ``done`` is called with what came of it. Returns what the caller hears meanwhile.
+
+        Raises BadToolCall.
+        """
+        request = self._tools.request(name, arguments, self._caller)
+
+        async def send() -> None:
+            done(await request.result(self._ledger, _at_once))
+
+        task = asyncio.create_task(send(), name=f"tool {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return request.say
+
+    async def close(self) -> None:
+        """The conversation is over; what changes something goes on to its end by itself."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _at_once() -> None: ...
+
+
+def _parsed(name: str, arguments: str) -> dict[str, Any]:
+    """The arguments as the model wrote them. Raises BadToolCall."""
+    try:
+        given = json.loads(arguments or "{}")
+    except (ValueError, RecursionError):
+        raise BadToolCall(f"{name}: the arguments are not JSON") from None
+    if not isinstance(given, dict):
+        raise BadToolCall(f"{name}: the arguments are not an object")
+    return given

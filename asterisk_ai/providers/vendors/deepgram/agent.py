@@ -1,0 +1,194 @@
+"""Deepgram's voice agent: it hears, decides and speaks over one WebSocket a call.
+
+::
+
+    providers:
+      deepgram:
+        api_key: ${DEEPGRAM_API_KEY}
+        agent:
+          spare: false                    # true: connected before a caller comes, which the vendor charges for
+          think: {type: open_ai, model: gpt-4o-mini, temperature: 0.3}
+          listen: {type: deepgram, model: nova-3}
+          speak: {type: deepgram, model: aura-2-thalia-en}     # its model: the agent's `voice` where that is set
+
+With ``spare`` the next call's connection is open before it comes. That is off unless it is asked for: the vendor
+charges for the time that a connection is open (so it is reported; the price list was not at hand), around the clock
+then, and counts it among those that are open at once (15 on the smallest plan, https://developers.deepgram.com/
+reference/api-rate-limits).
+
+Audio goes both ways as linear16 at the line's rate. Source: https://developers.deepgram.com/docs/voice-agent-message-flow
+and .../configure-voice-agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
+from asterisk_ai.providers.api import Readiness, RealtimeRequest
+from asterisk_ai.providers.net.http import HttpService
+from asterisk_ai.providers.net.websocket import Keep, Sockets
+from asterisk_ai.providers.tools.toolbox import Toolbox
+from asterisk_ai.providers.vendors.deepgram.agent_session import DeepgramAgentSession
+from asterisk_ai.providers.vendors.deepgram.client import MAX_MESSAGE, NAME, Settings, broken
+
+URL = "wss://agent.deepgram.com/v1/agent/converse"
+RATES = (8_000, 16_000, 24_000, 48_000)
+PING_SECONDS = 2.0
+"""A service that stands still is found within twice this: it answers no ping."""
+KEEP = Keep(seconds=4.0, oldest=8.0)
+"""Nothing but ``Settings`` may come first, which say who calls: so a connection that waits cannot be kept by
+``KeepAlive``, and is replaced when one would be due (every 8 s). Source: /docs/agent-keep-alive."""
+_OWN: Mapping[str, Any] = {
+    "url": URL,
+    "listen": {"type": "deepgram", "model": "nova-3"},
+    "think": {"type": "open_ai", "model": "gpt-4o-mini"},
+    "speak": {"type": "deepgram", "model": "aura-2-thalia-en"},
+    "spare": False,
+    "extra": {},
+}
+_RULES = (
+    "You are on the telephone. Answer in one or two short sentences. If you did not understand the caller, say so and "
+    "ask again."
+)
+
+
+class DeepgramAgent:
+    """The ``deepgram`` engine of speech to speech of one agent.
+
+    Satisfies :class:`~asterisk_ai.providers.api.RealtimeAgent`.
+    """
+
+    sample_rates = RATES
+
+    def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
+        self._settings = Settings(settings, "agent", _OWN)
+        own = self._settings.own
+        if not own["url"].startswith(("ws://", "wss://")):
+            raise ConfigError("expected ws:// or wss://", path=f"providers.{NAME}.agent.url")
+        self._prompt = "\n\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
+        self._voice = str(agent.get("voice") or "")
+        self._language = str(agent.get("language") or "en-US")
+        self._tools = Toolbox(agent.get("tools") or {}, f"agents.{agent.get('name') or '?'}.tools")
+        self._service = HttpService(
+            NAME,
+            base_url=self._settings.base_url,
+            headers=self._settings.headers,
+            seconds=self._settings.seconds,
+            connect_seconds=self._settings.connect_seconds,
+            proxy=self._settings.proxy,
+            probe="projects",
+        )
+        self._sockets = Sockets(
+            NAME,
+            own["url"],
+            keep=KEEP if own["spare"] else None,
+            headers=self._settings.headers,
+            max_message=MAX_MESSAGE,
+            connect_seconds=self._settings.connect_seconds,
+            proxy=self._settings.proxy,
+            ping_seconds=PING_SECONDS,
+            limit=self._service.limit,
+        )
+
+    async def start(self) -> None:
+        """Find out how the service is, and keep doing so; each call has a connection of its own."""
+        await self._tools.start()
+        await asyncio.gather(self._service.start(), self._sockets.start())
+
+    async def stop(self) -> None:
+        await self._sockets.stop()
+        await self._service.stop()
+        await self._tools.stop()
+
+    def readiness(self) -> Readiness:
+        state = self._service.readiness()
+        return self._sockets.readiness() if state.ready else state
+
+    @asynccontextmanager
+    async def open(self, request: RealtimeRequest) -> AsyncIterator[DeepgramAgentSession]:
+        """Connect, and have the agent as it is to be. Raises ProviderUnavailable, ProviderRejected."""
+        if request.rate not in RATES:
+            raise ProviderRejected(NAME, f"has no audio at {request.rate} Hz")
+        self._service.check()
+        connection = await self._sockets.begin(partial(self._set_up, request))
+        try:
+            session = DeepgramAgentSession(connection, request, self._tools)
+            tasks = [
+                asyncio.create_task(session.write(), name=f"{NAME} writer"),
+                asyncio.create_task(session.read(), name=f"{NAME} reader"),
+            ]
+            try:
+                yield session
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await session.close()
+        finally:
+            self._sockets.leave(connection)
+
+    async def _set_up(self, request: RealtimeRequest, connection: ClientConnection) -> None:
+        """Nothing may be sent before ``Welcome``, and nothing but ``Settings`` before ``SettingsApplied``."""
+        try:
+            async with asyncio.timeout(self._settings.seconds):
+                await _until(connection, "Welcome")
+                await connection.send(json.dumps(self._wanted(request)))
+                await _until(connection, "SettingsApplied")
+        except TimeoutError as error:
+            raise ProviderUnavailable(NAME, "no session in time") from error
+        except ConnectionClosed as error:
+            raise broken(error) from error
+
+    def _wanted(self, request: RealtimeRequest) -> dict[str, Any]:
+        own = self._settings.own
+        caller = ", ".join(
+            f"{key} {value}" for key, value in request.caller.items() if value and key in ("number", "name")
+        )
+        prompt = f"{self._prompt}\n\nSpeak {self._language} unless the caller wants otherwise."
+        think: dict[str, Any] = {
+            "provider": own["think"],
+            "prompt": prompt + (f"\n\nThe caller: {caller}." if caller else ""),
+        }
+        if functions := [schema["function"] for schema in self._tools.schemas()]:
+            think["functions"] = functions
+        sound = {"encoding": "linear16", "sample_rate": request.rate}
+        agent: dict[str, Any] = {
+            "listen": {"provider": {"language": self._language.partition("-")[0], **own["listen"]}},
+            "think": think,
+            "speak": {"provider": {**own["speak"], **({"model": self._voice} if self._voice else {})}},
+        }
+        if request.greeting:
+            agent["greeting"] = request.greeting
+        if request.history:
+            roles = {"caller": "user", "agent": "assistant"}
+            turns = [
+                {"type": "History", "role": roles.get(turn.role, "user"), "content": turn.text}
+                for turn in request.history
+            ]
+            agent["context"] = {"messages": turns}
+        audio = {"input": sound, "output": {**sound, "container": "none"}}
+        return {"type": "Settings", "audio": audio, "agent": agent, **own["extra"]}
+
+
+async def _until(connection: ClientConnection, kind: str) -> None:
+    """Wait for that message. Raises ProviderError where it is refused."""
+    while True:
+        try:
+            found = json.loads(await connection.recv())
+            told = found["type"]
+        except (ValueError, TypeError, LookupError) as error:
+            raise ProviderUnavailable(NAME, "sent a message that makes no sense") from error
+        if told == kind:
+            return
+        if told == "Error":
+            text = " ".join(str(found.get("description", "")).split())[:300]
+            raise ProviderRejected(NAME, f"no session: {text} ({found.get('code')})")

@@ -1,0 +1,194 @@
+"""Chat completions as a language model: streamed, cut into sentences, with the agent's tools."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from asterisk_ai.dialog.segments import Segmenter
+from asterisk_ai.providers.api import Do, Hints, Readiness, Remember, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.tools.http import BadToolCall
+from asterisk_ai.providers.tools.toolbox import Toolbox
+from asterisk_ai.providers.vendors.openai.client import NAME, Client, Settings, events
+
+MAX_ROUNDS = 5
+"""How often the model is asked again in one turn, because what it called was wrong or gave it something to say."""
+MAX_HISTORY = 60
+MAX_TOOL_TEXT = 20_000
+_MARKUP = re.compile(r"[*_`#>|]+|\[([^\]]*)\]\([^)]*\)")
+_RULES = (
+    "You are on the telephone. What you write is spoken: answer in one or two short sentences, without lists, "
+    "markup, emoji or web addresses. If you did not understand the caller, say so and ask again."
+)
+
+
+class OpenAIChat:
+    """The ``openai`` language model of one agent. Satisfies :class:`~asterisk_ai.providers.api.LanguageModel`.
+
+    :param agent: ``prompt``, ``language`` and ``tools`` of the agent.
+    """
+
+    uses_tools = True
+
+    def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
+        known = {"model": "gpt-4o-mini", "temperature": 0.3, "max_tokens": 300, "extra": None}
+        self._settings = Settings(settings, "chat", known)
+        self._client = Client(self._settings)
+        self._prompt = "\n\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
+        self._hints = Hints("", str(agent.get("language") or "en-US"))
+        self._tools = Toolbox(agent.get("tools") or {}, f"agents.{agent.get('name') or '?'}.tools")
+
+    async def start(self) -> None:
+        await self._tools.start()
+        await self._client.start()
+
+    async def stop(self) -> None:
+        await self._client.stop()
+        await self._tools.stop()
+
+    def readiness(self) -> Readiness:
+        return self._client.readiness()
+
+    def hints(self, memory: Mapping[str, Any]) -> Hints:
+        return self._hints
+
+    def digits_wanted(self, memory: Mapping[str, Any]) -> int:
+        wanted = memory.get("digits", 0)
+        return wanted if type(wanted) is int and wanted > 0 else 0
+
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
+        return False  # free speech: nobody knows before the pause
+
+    @asynccontextmanager
+    async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:
+        yield self._parts(request)
+
+    async def _parts(self, request: TurnRequest) -> AsyncIterator[ReplyPart]:
+        if request.memory.get("digits"):
+            yield Remember({key: value for key, value in request.memory.items() if key != "digits"})
+        messages = self._messages(request)
+        for _ in range(MAX_ROUNDS):
+            calls: list[dict[str, str]] = []
+            said: list[str] = []
+            async for sentence in self._stream(messages, calls):
+                said.append(sentence)
+                yield Say(sentence)
+            told: dict[str, str] = {}
+            async for part in self._act(calls, request, told):
+                yield part
+                if isinstance(part, Do):
+                    return  # a call ends with its first action: whatever else was called is not done
+            if not told:
+                return
+            messages += _after(said, calls, told)
+
+    def _messages(self, request: TurnRequest) -> list[dict[str, Any]]:
+        caller = ", ".join(
+            f"{key} {value}" for key, value in request.caller.items() if value and key in ("number", "name")
+        )
+        system = self._prompt + (f"\n\nThe caller: {caller}." if caller else "")
+        roles = {"caller": "user", "agent": "assistant"}
+        history = [
+            {"role": roles.get(turn.role, "user"), "content": turn.text} for turn in request.history[-MAX_HISTORY:]
+        ]
+        if request.dialled:
+            text = f"(dialled on the keys: {request.text})"
+        else:
+            text = request.text if request.understood and request.text else "(could not be understood)"
+        return [{"role": "system", "content": system}, *history, {"role": "user", "content": text}]
+
+    async def _stream(self, messages: list[dict[str, Any]], calls: list[dict[str, str]]) -> AsyncIterator[str]:
+        """One completion: its text in pieces to speak, its function calls into ``calls`` once it has ended well."""
+        own = self._settings.own
+        body: dict[str, Any] = {key: own[key] for key in ("model", "temperature", "max_tokens")}
+        body |= {"messages": messages, "stream": True, **(own["extra"] or {})}
+        if schemas := self._tools.schemas():
+            body["tools"] = schemas
+        segments = Segmenter()
+        building: dict[int, dict[str, str]] = {}
+        async with self._client.post("chat/completions", json=body) as response:
+            async for event in events(response):
+                delta = _delta(event)
+                _collect(delta.get("tool_calls"), building)
+                content = delta.get("content")
+                if not isinstance(content, str) or not content:
+                    continue
+                for piece in filter(None, map(_speakable, segments.push(content))):
+                    yield piece
+        for piece in filter(None, map(_speakable, segments.flush())):
+            yield piece
+        calls += [building[index] for index in sorted(building)]
+
+    async def _act(
+        self, calls: list[dict[str, str]], request: TurnRequest, told: dict[str, str]
+    ) -> AsyncIterator[ReplyPart]:
+        """What the calls stand for, in their order; into ``told`` what the model is to know of them."""
+        asking = any(self._tools.is_request(call["name"]) for call in calls)
+        for call in calls:
+            try:
+                if self._tools.is_request(call["name"]):
+                    async for part in self._send(call, request, told):
+                        yield part
+                    continue
+                part = self._tools.carry_out(call["name"], call["arguments"])
+            except BadToolCall as error:
+                told[call["id"]] = f"error: {error}"
+                continue
+            if isinstance(part, Do) and asking:
+                told[call["id"]] = "not done: tell the caller what came of the other function, then call this again"
+                continue
+            yield Remember({**request.memory, **part.memory}) if isinstance(part, Remember) else part
+
+    async def _send(self, call: dict[str, str], request: TurnRequest, told: dict[str, str]) -> AsyncIterator[ReplyPart]:
+        """A request is on its way while the caller hears that it is."""
+        wanted = self._tools.request(call["name"], call["arguments"], request.caller)
+        sending = asyncio.create_task(
+            wanted.result(request.ledger, request.certain), name=f"{NAME} tool {call['name']}"
+        )
+        try:
+            if wanted.say:
+                yield Say(wanted.say)
+            request.more_time(wanted.seconds)
+            told[call["id"]] = await sending
+        finally:
+            sending.cancel()  # where the caller went on; what changes something goes on by itself
+
+
+def _delta(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = event.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else {}
+    delta = choice.get("delta") if isinstance(choice, Mapping) else None
+    return delta if isinstance(delta, Mapping) else {}
+
+
+def _collect(pieces: object, building: dict[int, dict[str, str]]) -> None:
+    """Function calls come in pieces: the name first, the arguments bit by bit, told apart by their index."""
+    for piece in pieces if isinstance(pieces, list) else ():
+        if not isinstance(piece, Mapping):
+            continue
+        index = piece.get("index", len(building))
+        call = building.setdefault(index if isinstance(index, int) else 0, {"id": "", "name": "", "arguments": ""})
+        function = piece.get("function") or {}
+        call["id"] = call["id"] or str(piece.get("id") or f"call_{index}")
+        call["name"] = call["name"] or str(function.get("name") or "")
+        call["arguments"] = (call["arguments"] + str(function.get("arguments") or ""))[:MAX_TOOL_TEXT]
+
+
+def _speakable(text: str) -> str:
+    """Without the markup that models cannot leave."""
+    return " ".join(_MARKUP.sub(r"\1", text).split())
+
+
+def _after(said: list[str], calls: list[dict[str, str]], results: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The conversation as the model knows it, with what came of its calls."""
+    made = [
+        {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}}
+        for call in calls
+    ]
+    answers = [
+        {"role": "tool", "tool_call_id": call["id"], "content": results.get(call["id"], "done")} for call in calls
+    ]
+    return [{"role": "assistant", "content": " ".join(said) or None, "tool_calls": made}, *answers]

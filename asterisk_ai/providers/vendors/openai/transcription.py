@@ -1,0 +1,82 @@
+"""Transcription as a recogniser: the utterance is sent when it has ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from asterisk_ai.audio.wav import wav
+from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
+from asterisk_ai.providers.api import Hints, Readiness, Transcript, ignore
+from asterisk_ai.providers.vendors.openai.client import NAME, Client, Settings
+
+RATES = (16_000, 8_000, 24_000, 48_000)
+MAX_SECONDS = 120
+SHORTEST_SECONDS = 0.1
+"""The service refuses less; it is no word either."""
+MAX_ANSWER = 1 << 20
+
+
+class OpenAITranscription:
+    """The ``openai`` recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = Settings(settings, "transcription", {"model": "gpt-4o-mini-transcribe", "prompt": ""})
+        self._client = Client(self._settings)
+
+    @property
+    def sample_rates(self) -> Sequence[int]:
+        return RATES
+
+    async def start(self) -> None:
+        await self._client.start()
+
+    async def stop(self) -> None:
+        await self._client.stop()
+
+    def readiness(self) -> Readiness:
+        return self._client.readiness()
+
+    @asynccontextmanager
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[_Utterance]:
+        if rate not in RATES:
+            raise ProviderRejected(NAME, f"takes audio of {', '.join(map(str, RATES))} Hz, not {rate}")
+        yield _Utterance(self._client, self._settings.own, rate, hints.language)
+
+
+class _Utterance:
+    def __init__(self, client: Client, own: Mapping[str, Any], rate: int, language: str) -> None:
+        self._client, self._own, self._rate, self._language = client, own, rate, language
+        self._pcm = bytearray()
+
+    def feed(self, pcm: bytes) -> None:
+        self._pcm += pcm
+        surplus = len(self._pcm) - 2 * MAX_SECONDS * self._rate
+        if surplus > 0:
+            del self._pcm[: surplus + (surplus & 1)]
+
+    async def finish(self) -> Transcript:
+        if len(self._pcm) < 2 * SHORTEST_SECONDS * self._rate:
+            return Transcript("", accepted=False, confidence=0.0)
+        form = {"model": self._own["model"], "language": self._language.partition("-")[0], "response_format": "json"}
+        if self._own["prompt"]:
+            form["prompt"] = self._own["prompt"]
+        files = {"file": ("speech.wav", wav(bytes(self._pcm), self._rate), "audio/wav")}
+        async with self._client.post("audio/transcriptions", data=form, files=files) as response:
+            body = bytearray()
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > MAX_ANSWER:
+                    raise ProviderUnavailable(NAME, "sent an answer without end")
+        try:
+            text = json.loads(body)["text"]
+        except (ValueError, KeyError, TypeError):
+            raise ProviderUnavailable(NAME, "sent a transcription that is none") from None
+        if not isinstance(text, str):
+            raise ProviderUnavailable(NAME, "sent a transcription that is none")
+        words = " ".join(text.split())
+        return Transcript(words, accepted=bool(words))

@@ -1,0 +1,279 @@
+"""Several worker processes on one host (``server.workers``): started, watched, told of signals, asked how they are.
+
+The calls' way does not lead through here. Every worker listens on the public
+FastAGI port, so the system shares new calls out; ``call/start`` then gives the
+dialplan the addresses of the worker that has the call. A worker that dies is
+started again on the same ports and takes back its own calls from the store,
+while the others feel nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asterisk_ai import __version__
+from asterisk_ai.config import Config, ServiceManager
+from asterisk_ai.errors import AsteriskAIError
+from asterisk_ai.server.worker import Place, taken
+from asterisk_ai.session.backends.sqlite import SqliteBackend
+from asterisk_ai.telemetry.http import HttpServer
+from asterisk_ai.telemetry.merged import MergedMetrics
+from asterisk_ai.telemetry.sd_notify import Notifier
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS = 120.0
+"""Models may have to be loaded."""
+BACKOFF_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Pauses before a worker that keeps dying is started again."""
+SETTLED_SECONDS = 60.0
+"""A worker that lived for so long begins again with the shortest pause."""
+LOOK_SECONDS = 2.0
+STUCK_LOOKS = 5
+"""A worker whose event loop stands still for so many looks is killed."""
+_ASK_SECONDS = 0.8
+
+
+class Supervisor:
+    """Everything ``asterisk-ai serve`` runs in the parent process where ``server.workers`` is more than 1."""
+
+    def __init__(self, config: Config, manager: ServiceManager | None = None) -> None:
+        self.config = config
+        self._places = [Place(index, config.server.workers) for index in range(config.server.workers)]
+        self._manager = manager or ServiceManager()
+        self._notifier = Notifier(self._manager.notify_socket)
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._up: set[int] = set()  # workers that have answered since they were started
+        self._all_up = False
+        self._restarts = 0
+        self._stopping = asyncio.Event()
+        self._started = time.monotonic()
+        self._http: HttpServer | None = None
+
+    # ---- life -----------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises AsteriskAIError where a worker cannot be started at all."""
+        if self.config.store.backend == "sqlite":  # its tables are made once, not by all workers at the same time
+            backend = SqliteBackend(self.config.store_path(), keep_days=self.config.store.keep_days)
+            backend.start()
+            backend.stop()
+        self._check_fastagi()
+        self._start_http()
+        try:
+            for place in self._places:
+                await self._start(place)
+            self._signals()
+            await self._all_ready()
+            self._all_up = True
+            async with asyncio.TaskGroup() as group:
+                keepers = [group.create_task(self._keep(place)) for place in self._places]
+                watching = group.create_task(self._watch())
+                logger.info("asterisk-ai %s is ready: %s", __version__, self._listening())
+                self._notifier.ready(self._listening())
+                await asyncio.wait(keepers)
+                watching.cancel()
+        finally:
+            for process in self._processes.values():
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+            if self._http is not None:
+                self._http.stop()
+            logger.info("asterisk-ai has stopped")
+
+    def _start_http(self) -> None:
+        if self.config.http is not None:
+            metrics = MergedMetrics(lambda: [self._ask(place, "/metrics") for place in self._places])
+            self._http = HttpServer(
+                self.config.http.host, self.config.http.port, health=self.health, ready=self.ready, metrics=metrics
+            )
+            try:
+                self._http.start()
+            except OSError as error:
+                raise taken("http", (self.config.http.host, self.config.http.port), error) from error
+
+    def _check_fastagi(self) -> None:
+        """The workers share this port with each other, and would with a stranger's: its calls, and ours, at random."""
+        address = self.config.fastagi.host, self.config.fastagi.port
+        try:
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            socket.create_server(address, family=family).close()
+        except OSError as error:
+            raise taken("fastagi", address, error) from error
+
+    def _listening(self) -> str:
+        http = f", HTTP {self.config.http.host}:{self._http.port}" if self.config.http and self._http else ""
+        return f"{len(self._places)} workers, FastAGI {self.config.fastagi.host}:{self.config.fastagi.port}{http}"
+
+    async def _start(self, place: Place) -> None:
+        # systemd's business is ours. A worker whose standard input ends has lost its parent and ends as well.
+        theirs = {name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
+        self._up.discard(place.index)
+        self._processes[place.index] = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "asterisk_ai", "serve", "--config", self.config.source),
+            *("--worker", f"{place.index}/{place.workers}"),
+            stdin=asyncio.subprocess.PIPE,
+            env=theirs,
+            start_new_session=True,  # Ctrl-C is told to the workers by us, and once
+        )
+
+    async def _all_ready(self) -> None:
+        until = time.monotonic() + START_SECONDS
+        for place in self._places:
+            while not self._stopping.is_set():
+                if self._processes[place.index].returncode is not None:
+                    raise AsteriskAIError(f"worker {place.index} did not start")
+                if time.monotonic() > until:
+                    raise AsteriskAIError(f"worker {place.index} was not ready within {START_SECONDS:g} s")
+                answer = await asyncio.to_thread(self._ask_json, place, "/health")
+                if answer.get("pid") == self._processes[place.index].pid:  # another server's would be wrong
+                    self._up.add(place.index)
+                    break
+                await asyncio.sleep(0.05)
+
+    async def _keep(self, place: Place) -> None:
+        """Start the worker again whenever it ends, until we stop."""
+        failures = 0
+        while True:
+            began = time.monotonic()
+            status = await self._processes[place.index].wait()
+            if self._stopping.is_set():
+                return
+            failures = 1 if time.monotonic() - began > SETTLED_SECONDS else failures + 1
+            pause = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1]
+            what = f"signal {-status}" if status < 0 else f"status {status}"
+            logger.error("worker %d ended (%s), starts again in %g s", place.index, what, pause)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
+                    return
+            except TimeoutError:
+                self._restarts += 1
+                await self._start(place)
+
+    async def _watch(self) -> None:
+        """Tell systemd that we live, and end workers that do not."""
+        stuck = dict.fromkeys((place.index for place in self._places), 0)
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self._manager.watchdog_seconds:
+                self._notifier.watchdog()
+            for place in self._places:
+                answer = await asyncio.to_thread(self._ask_json, place, "/health")
+                stuck[place.index] = stuck[place.index] + 1 if answer.get("stuck") else 0
+                if answer:
+                    self._up.add(place.index)
+                process = self._processes[place.index]
+                if stuck[place.index] >= STUCK_LOOKS and process.returncode is None:
+                    logger.error("worker %d stands still: killed", place.index)
+                    stuck[place.index] = 0
+                    process.kill()
+
+    # ---- signals ------------------------------------------------------------------
+
+    def _signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def stop(self) -> None:
+        """Let the workers drain and end; a second time: end now."""
+        if not self._stopping.is_set():
+            self._notifier.stopping("draining")
+        self._stopping.set()
+        for process in self._processes.values():
+            if process.returncode is None:
+                process.terminate()
+
+    def _reload(self) -> None:
+        """SIGHUP ends a process that does not expect it; a worker that just starts reads the file anyway."""
+        for index in self._up:
+            if self._processes[index].returncode is None:
+                self._processes[index].send_signal(signal.SIGHUP)
+
+    # ---- how they are, asked from other threads ------------------------------------------
+
+    def _ask(self, place: Place, path: str) -> str | None:
+        """A worker's answer, well or not; None where there is none."""
+        try:
+            url = f"http://127.0.0.1:{place.http_port(self.config)}{path}"
+            with urllib.request.urlopen(url, timeout=_ASK_SECONDS) as reply:
+                return str(reply.read().decode("utf-8"))
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read().decode("utf-8")
+        except (OSError, ValueError):
+            return None
+
+    def _ask_json(self, place: Place, path: str) -> dict[str, Any]:
+        try:
+            answer = json.loads(self._ask(place, path) or "{}")
+        except ValueError:
+            return {}
+        return answer if isinstance(answer, dict) else {}
+
+    def health(self) -> tuple[bool, Mapping[str, Any]]:
+        """For /health: all workers' in one; each by itself under ``workers``."""
+        workers = [self._ask_json(place, "/health") for place in self._places]
+        problems = []
+        for place, worker in zip(self._places, workers, strict=True):
+            found = worker.get("problems", []) if worker else ["is not running"]
+            problems += [f"worker {place.index}: {problem}" for problem in found]
+        answering = [worker for worker in workers if worker]
+        first = answering[0] if answering else {}
+        draining = self._stopping.is_set()
+        return not problems, {
+            "status": "unhealthy" if problems else "draining" if draining else "healthy",
+            "problems": problems,
+            **{key: sum(w.get(key, 0) for w in answering) for key in ("active_calls", "talking", "max_calls")},
+            "providers": _worst([worker.get("providers", {}) for worker in answering]),
+            "active_pipeline": first.get("active_pipeline", self.config.pipeline),
+            "conversation": _sums([worker.get("conversation", {}) for worker in answering]),
+            "frames": _sums([worker.get("frames", {}) for worker in answering]),
+            "workers": workers,
+            "restarts": self._restarts,
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "pid": os.getpid(),
+            "version": __version__,
+        }
+
+    def ready(self) -> tuple[bool, Mapping[str, Any]]:
+        """For /ready: whether any worker takes a new call now, once all have been started."""
+        if not self._all_up:
+            return False, {"ready": False, "reason": "starting"}
+        answers = [self._ask_json(place, "/ready") for place in self._places]
+        ready = any(answer.get("ready") for answer in answers) and not self._stopping.is_set()
+        reasons = sorted({str(answer.get("reason", "is not running")) for answer in answers} - {""})
+        return ready, {"ready": ready, "reason": "" if ready else ", ".join(reasons)}
+
+
+def _sums(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Counts added up; of the clocks' lags the worst."""
+    found = {}
+    for key in parts[0] if parts else {}:
+        values = [part.get(key, 0) for part in parts]
+        found[key] = max(values) if key == "clock_lag_p99_ms" else sum(values)
+    return found
+
+
+def _worst(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each engine's readiness; not ready where one worker's is not."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        for name, state in part.items():
+            if name not in found or not state.get("ready"):
+                found[name] = state
+    return found

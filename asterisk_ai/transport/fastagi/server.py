@@ -1,0 +1,222 @@
+"""FastAGI server: panoramisk's application, its defects fenced off with our codec.
+
+Asterisk connects, names a route and its arguments, and carries out the
+commands of the route's handler, one at a time, until the handler returns.
+What panoramisk 1.4 does well is used as it is: the table of routes, and
+sending one command and waiting for its reply past ``100 Trying``. Each
+override names the defect it is there for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from panoramisk import fast_agi
+
+from asterisk_ai.errors import CallHungUp, RemoteProtocolError
+from asterisk_ai.protocol.agi import AgiReader, AgiReply, AgiRequest
+from asterisk_ai.transport.fastagi.session import READ_BYTES, AgiSession
+from asterisk_ai.transport.listener import bound_port, listen
+
+__all__ = ["AgiReply", "AgiRequest", "AgiSession", "FastAgiCounters", "FastAgiServer", "Handler"]
+
+log = logging.getLogger(__name__)
+
+_CLOSE_SECONDS = 1.0
+
+Handler = Callable[[AgiSession], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class FastAgiCounters:
+    """What the server counted since its start."""
+
+    connections: int = 0
+    refused: int = 0
+    protocol_errors: int = 0
+    unknown_routes: int = 0
+    failed_handlers: int = 0
+
+
+class _Application(fast_agi.Application):  # type: ignore[misc]
+    """panoramisk's table of routes, with a handler of our own for a connection."""
+
+    def __init__(self, counters: FastAgiCounters, header_seconds: float, command_seconds: float) -> None:
+        # Its own get_event_loop() makes a loop where none runs, or raises, depending on the Python
+        super().__init__(loop=asyncio.get_running_loop())
+        self._counters = counters
+        self._header_seconds = header_seconds
+        self._command_seconds = command_seconds
+
+    def add_route(self, path: str, endpoint: Handler) -> None:
+        """Overrides panoramisk's, which wraps what is no ``async def`` (a bound partial, a callable object) with
+        ``asyncio.coroutine``, gone since Python 3.11."""
+
+        async def route(session: AgiSession) -> None:
+            await endpoint(session)
+
+        super().add_route(path.strip("/"), route)
+
+    async def handler(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, from its environment to its end.
+
+        Overrides panoramisk's, which loops without a pause over the end of the stream, sets no limit to the
+        environment's size and time, looks the route up with its query, and swallows cancellation.
+        """
+        try:
+            incoming = AgiReader()
+            async with asyncio.timeout(self._header_seconds):
+                request = await self._read_request(incoming, reader)
+        except TimeoutError:
+            self._counters.protocol_errors += 1
+            log.warning("FastAGI: no whole environment within %g s", self._header_seconds)
+            return
+        except (RemoteProtocolError, OSError) as error:
+            self._counters.protocol_errors += 1
+            log.warning("FastAGI: %s", error)
+            return
+        route = self._route.get(request.script)
+        if route is None:
+            self._counters.unknown_routes += 1
+            log.warning("FastAGI: no route %r", request.script[:100])
+            return
+        session = AgiSession(
+            self, request, incoming=incoming, reader=reader, writer=writer, command_seconds=self._command_seconds
+        )
+        async with asyncio.TaskGroup() as group:
+            listening = group.create_task(session.listen())
+            await self._run(route, session)
+            listening.cancel()
+
+    @staticmethod
+    async def _read_request(incoming: AgiReader, reader: asyncio.StreamReader) -> AgiRequest:
+        while not isinstance(event := incoming.next_event(), AgiRequest):
+            data = await reader.read(READ_BYTES)
+            incoming.receive_data(data)
+            if not data:
+                incoming.receive_eof()
+        return event
+
+    async def _run(self, route: Handler, session: AgiSession) -> None:
+        """The edge of a call: whatever the handler raises ends here, and with it only this connection."""
+        script = session.request.script
+        try:
+            await route(session)
+        except CallHungUp as error:
+            log.info("FastAGI %s: %s", script, error)
+        except RemoteProtocolError as error:
+            self._counters.protocol_errors += 1
+            log.warning("FastAGI %s: %s", script, error)
+        except Exception:
+            self._counters.failed_handlers += 1
+            log.exception("FastAGI %s: the handler failed", script)
+
+
+class FastAgiServer:
+    """Serves AGI conversations to Asterisk.
+
+    :param routes: handlers by script path, such as ``call/start``. The query is not part of the path.
+    :param header_seconds: limit for the whole environment.
+    :param command_seconds: limit for a reply, unless the command has its own.
+    :param max_connections: further ones are closed at once and counted. Asterisk takes that for a script that did
+        nothing (AGISTATUS is SUCCESS), so a dialplan must look at the variables that a route sets.
+    """
+
+    def __init__(
+        self,
+        routes: Mapping[str, Handler],
+        *,
+        header_seconds: float,
+        command_seconds: float,
+        max_connections: int,
+    ) -> None:
+        self._routes = dict(routes)
+        self._header_seconds = header_seconds
+        self._command_seconds = command_seconds
+        self._max_connections = max_connections
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[asyncio.Task[None]] = set()
+        self.counters = FastAgiCounters()
+
+    @property
+    def active(self) -> int:
+        """Connections that are served now."""
+        return len(self._connections)
+
+    async def start(self, host: str, port: int, *, shared: bool = False) -> int:
+        """Listen; ``port`` 0 takes any free one. Returns the port. May be called again, for another address.
+
+        :param shared: other processes may listen there as well, and the system shares the connections out.
+        :raises OSError: where the address cannot be bound.
+        """
+        application = _Application(self.counters, self._header_seconds, self._command_seconds)
+        for path, handler in self._routes.items():
+            application.add_route(path, handler)
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._connected(application, reader, writer)
+
+        # panoramisk's handler is not given to start_server itself: over the limit, a connection must cost no task
+        servers = await listen(partial(asyncio.start_server, connected, reuse_port=shared or None), host, port)
+        self._servers += servers
+        return bound_port(servers)
+
+    async def stop(self, grace_seconds: float = 5.0) -> None:
+        """Take no more connections, wait for the handlers, cancel those that are not done after the grace."""
+        if not self._servers:
+            return
+        for server in self._servers:
+            server.close()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=grace_seconds)
+        for task in list(self._connections):
+            task.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=grace_seconds + _CLOSE_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                for server in self._servers:
+                    await server.wait_closed()
+        self._servers.clear()
+
+    def _connected(self, application: _Application, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.counters.connections += 1
+        if len(self._connections) >= self._max_connections:
+            self.counters.refused += 1
+            log.warning("FastAGI: refused, %d connections are open", len(self._connections))
+            writer.transport.abort()
+            return
+        _keep_alive(writer)
+        task = asyncio.get_running_loop().create_task(_serve(application, reader, writer))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+
+async def _serve(application: _Application, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        await application.handler(reader, writer)
+    finally:
+        writer.close()
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await writer.wait_closed()
+        except OSError:  # TimeoutError is one
+            pass
+        finally:
+            writer.transport.abort()  # a peer that reads nothing would keep what is unsent, and the socket
+
+
+def _keep_alive(writer: asyncio.StreamWriter) -> None:
+    """Notice a PBX that vanished without a word within two minutes, also in a command without a time limit."""
+    sock: socket.socket = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):  # gone already: reading will say so
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
