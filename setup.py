@@ -99,6 +99,7 @@ setup(
             "pytest>=8.2",
             "pytest-cov>=5.0",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "ruff>=0.6",
             "trustme>=1.1",
             "types-PyYAML",

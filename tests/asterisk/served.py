@@ -61,7 +61,7 @@ class Served:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(self.file)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": str(TESTS)},  # so that a test's own engines can be named
+                env={**os.environ, "PYTHONPATH": str(TESTS / "fakes")},  # so that a test's own engines can be named
                 start_new_session=True, preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls one C function
             )  # fmt: skip
         if wait:

@@ -17,7 +17,7 @@ from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIG = """\
 default_agent: reception
 pipeline: offline

@@ -45,7 +45,7 @@ store: {backend: memory}
 server: {max_lateness_ms: 0}
 agents: {desk: {greeting: "Hi.", turn: {endpoint_ms: 200, barge_in_ms: 120, no_input_seconds: 60}}}
 """
-DATA = Path(__file__).with_name("data")
+DATA = Path(__file__).parents[1] / "data"
 TONE = (8000 * np.sin(2 * np.pi * 300 * np.arange(4000) / 8000)).astype("<i2").tobytes()
 # Ends in the middle of a word, as the whistle does: who hangs up then has a recognition under way.
 SPEECH = soundfile.read(DATA / "speech" / "i_would_like_to_speak_to_an_operator.wav", dtype="int16")[0]

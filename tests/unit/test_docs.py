@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOC = ROOT / "docs" / "writing-a-provider.rst"
 _BLOCK = re.compile(r"\.\. code-block:: python\n   :name: (\S+)\n\n((?:(?:    .*)?\n)+)")
 

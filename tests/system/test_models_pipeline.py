@@ -24,7 +24,7 @@ from test_cli_provider import _free_port, tone, voices
 
 from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HOURS = 400
 """Hz of the tone that the recogniser takes for "hours", and in which the voice hums: it understands itself."""
 CONFIG = """\

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.engines import RudeLanguageModel, ToneSpeechToText, ToneStream
+from tests.tiny_models import turn_model
 
 from asterisk_ai import config
 from asterisk_ai.audio.levels import dbov
@@ -21,8 +23,6 @@ from asterisk_ai.providers.engines.smart_turn.features import BANDS, FRAMES, _fi
 from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.simulator.asterisk import RATE, Caller, Line, simulate
-from tests.engines import RudeLanguageModel, ToneSpeechToText, ToneStream
-from tests.tiny_models import turn_model
 
 LOW, HIGH = 300, 1200
 """Hz of a caller who sounds as if they had finished, with words that want more; and of one the other way about."""

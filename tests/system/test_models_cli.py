@@ -386,7 +386,7 @@ def test_engine_without_its_model(
     assert re.search(rf"FAIL +engine tts/{engine}: {re.escape(told)}", capsys.readouterr().out)
     server = subprocess.Popen(
         [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(settings)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)}, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "fakes")}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         assert told in health(port, server)

@@ -114,7 +114,7 @@ async def agi(
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, *arguments,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        preexec_fn=give_audio, close_fds=audio is None, cwd=Path(__file__).parent.parent,
+        preexec_fn=give_audio, close_fds=audio is None, cwd=Path(__file__).parents[2],
         env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
     )  # fmt: skip
     pbx = Pbx(process)
@@ -203,7 +203,7 @@ def test_the_address_comes_from_the_configuration(tmp_path: Path) -> None:
 
         async with serving(start=route) as (_, where):
             file = tmp_path / "asterisk_ai.yaml"
-            sample = (Path(__file__).parent.parent / "etc-asterisk" / "asterisk_ai.yaml").read_text()
+            sample = (Path(__file__).parents[2] / "etc-asterisk" / "asterisk_ai.yaml").read_text()
             for text, status in (
                 (
                     re.sub(

@@ -14,7 +14,7 @@ from asterisk_ai.cli import main as cli
 from asterisk_ai.config import load
 from asterisk_ai.simulator.local_server import local_server
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from asterisk_ai.vad.silero import SileroModel
 from asterisk_ai.vad.speech import Finished, SpeechMeter
 
 SPEECH = {
-    path.stem.replace("_", " "): path for path in sorted((Path(__file__).parent / "data" / "speech").glob("*_*.wav"))
+    path.stem.replace("_", " "): path for path in sorted((Path(__file__).parents[1] / "data" / "speech").glob("*_*.wav"))
 }
 ENDS = sorted({" ".join(words[start:]) for words in map(str.split, SPEECH) for start in range(len(words))})
 GRAMMAR = f"#JSGF V1.0;\ngrammar ends;\npublic <said> = {' | '.join(ENDS)};\n"

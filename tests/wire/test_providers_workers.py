@@ -23,7 +23,7 @@ from asterisk_ai.providers.api import Hints
 from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx
 from asterisk_ai.providers.workers import WorkerPool, wire
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "fakes"
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIG = """\
 # The administrator's own words stay where they are.
 default_agent: reception

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
+from tests.engines import RudeLanguageModel, ScriptedSpeechToText
 
 from asterisk_ai import config
 from asterisk_ai.audio.levels import dbov
@@ -15,7 +16,6 @@ from asterisk_ai.providers.api import Hints, Remember, ReplyPart, Say, Transcrip
 from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.simulator.asterisk import RATE, Caller, Line, Result, simulate
-from tests.engines import RudeLanguageModel, ScriptedSpeechToText
 
 CONFIG = """
 audiosocket: {port: 0}

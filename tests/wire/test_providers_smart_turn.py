@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.tiny_models import turn_model
 
 from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected
 from asterisk_ai.providers.engines.smart_turn import MAX_WAITING, SmartTurn
 from asterisk_ai.providers.engines.smart_turn.features import BANDS, FRAMES, RATE, _filters, features
-from tests.tiny_models import turn_model
 
 
 def model(folder: Path) -> Path:

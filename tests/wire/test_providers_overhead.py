@@ -16,7 +16,7 @@ from faulty import FaultyLanguageModel, FaultySpeechToText, FaultyTextToSpeech
 from asterisk_ai.providers.api import Hints, TurnRequest
 from asterisk_ai.providers.chain import LanguageModelChain, Limits, Member, SpeechToTextChain, TextToSpeechChain
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LIMIT = 0.005
 ROUNDS = 30
 

@@ -68,7 +68,7 @@ async def hear(engine: PocketSphinx, pcm: bytes, hints: Hints = HINTS, rate: int
 
 def recorded(phrase: str, folder: str = "speech") -> bytes:
     """A phrase as espeak-ng once said it: it never says anything twice in the same way."""
-    path = Path(__file__).parent / "data" / folder / f"{phrase.replace(' ', '_')}.wav"
+    path = Path(__file__).parents[1] / "data" / folder / f"{phrase.replace(' ', '_')}.wav"
     with wave.open(str(path)) as file:
         return file.readframes(file.getnframes())
 

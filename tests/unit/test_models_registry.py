@@ -21,7 +21,7 @@ SHARE = share_path("models")
 DOCUMENT = json.loads((SHARE / "registry.json").read_text())
 SCHEMA = json.loads((SHARE / "registry.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-FACTS = {fact["id"]: fact for fact in json.loads((Path(__file__).parent / "data" / "model_facts.json").read_text())}
+FACTS = {fact["id"]: fact for fact in json.loads((Path(__file__).parents[1] / "data" / "model_facts.json").read_text())}
 LOADED = registry.load(SHARE / "registry.json")
 
 

@@ -30,7 +30,7 @@ from asterisk_ai.session.model import CallSession
 from asterisk_ai.simulator.agi_client import AgiOutcome, run_agi
 from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HOURS, SALES, BYE, ACCOUNT, RAISE, NOISE, QUEUE, BROKEN, PLAY = 400, 500, 600, 700, 800, 900, 1000, 1100, 1200
 LONG = "This greeting is long enough to be interrupted by a caller who knows what to ask for and has no time at all."
 CONFIG = f"""

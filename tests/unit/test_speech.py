@@ -30,7 +30,7 @@ from asterisk_ai.vad.energy import EnergyVad, Offset, Onset
 from asterisk_ai.vad.service import Hearing
 from asterisk_ai.vad.speech import CHUNK, CONTEXT, MANY, Finished, Floats, SpeechMeter, SpeechParams, SpeechVad
 
-SPEECH = sorted((Path(__file__).parent / "data" / "speech").glob("*.wav"))
+SPEECH = sorted((Path(__file__).parents[1] / "data" / "speech").glob("*.wav"))
 FRAME = 0.02
 
 

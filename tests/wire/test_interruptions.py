@@ -40,7 +40,7 @@ from asterisk_ai.vad.energy import Offset, Onset
 from asterisk_ai.vad.silero import SileroModel
 from asterisk_ai.vad.speech import Finished, SpeechMeter, SpeechVad
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 FRAME, FRAME_BYTES = 0.02, 320
 INTENTS = {
     "hours": {"say": "what are your opening hours", "answer": "Nine to five."},
