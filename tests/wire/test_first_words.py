@@ -28,9 +28,8 @@ from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.vad.silero import SileroModel
 from asterisk_ai.vad.speech import Finished, SpeechMeter
 
-SPEECH = {
-    path.stem.replace("_", " "): path for path in sorted((Path(__file__).parents[1] / "data" / "speech").glob("*_*.wav"))
-}
+RECORDINGS = Path(__file__).parents[1] / "data" / "speech"
+SPEECH = {path.stem.replace("_", " "): path for path in sorted(RECORDINGS.glob("*_*.wav"))}
 ENDS = sorted({" ".join(words[start:]) for words in map(str.split, SPEECH) for start in range(len(words))})
 GRAMMAR = f"#JSGF V1.0;\ngrammar ends;\npublic <said> = {' | '.join(ENDS)};\n"
 """Each without its first words too, so that a word that was cut off is heard as that."""

@@ -714,7 +714,8 @@ def test_killed_at_any_step(tmp_path: Path, form: str, before: str) -> None:
         (mirror / name).write_bytes(data)
     what = [entry("voice", files, mirror.as_uri(), **more), {name: data.hex()[:64] for name, data in good.items()}]
     (tmp_path / "what.json").write_text(json.dumps(what))
-    code = [sys.executable, "-c", textwrap.dedent(KILL_EVERYWHERE), str(tmp_path), str(Path(__file__).parents[1] / "fakes"), before]
+    fakes = str(Path(__file__).parents[1] / "fakes")
+    code = [sys.executable, "-c", textwrap.dedent(KILL_EVERYWHERE), str(tmp_path), fakes, before]
     done = subprocess.run(code, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 20
