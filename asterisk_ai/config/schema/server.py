@@ -1,0 +1,127 @@
+"""The listeners, the limits, and where the server keeps and tells things."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from asterisk_ai.config.schema.types import AnyPort, Count, Range, Seconds
+
+WORKER_PORTS_EACH = 3
+"""AudioSocket, FastAGI and HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSocketConfig:
+    """Where Asterisk sends the caller's audio: ``AudioSocket(${AI_CALL_ID},${AI_AUDIOSOCKET})``."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on. AudioSocket has no password: mind the firewall where it is not loopback."""
+    port: AnyPort = 9092
+    """The port; 0 takes any free one."""
+    advertise: str = ""
+    """``host:port`` as Asterisk reaches us, where that is not ``host`` and ``port``."""
+    require_registration: bool = True
+    """Refuse UUIDs that ``call/start`` has not given out; false lets a bare ``AudioSocket()`` in."""
+    handshake_seconds: Seconds = 5.0
+    """A connection that has not told its UUID by then is closed."""
+    idle_seconds: Seconds = 10.0
+    """No audio for so long: the channel is gone."""
+    max_connections: Count = 200
+    """More connections than this are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class FastAGIConfig:
+    """Where ``AGI(agi://...)`` goes. FreePBX has a FastAGI server of its own on 4573."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on."""
+    port: AnyPort = 4574
+    """The port; 0 takes any free one."""
+    header_seconds: Seconds = 5.0
+    """A connection that has not sent its whole request by then is closed."""
+    max_connections: Count = 200
+    """More connections than this are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """``/health``, ``/live``, ``/ready`` and ``/metrics``. ``http: false`` switches it off."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on."""
+    port: AnyPort = 9093
+    """The port; 0 takes any free one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Limits of each worker process, and how many there are."""
+
+    max_calls: Count = 100
+    """More calls than this get ``AI_STATUS=FULL``, and the dialplan's fallback."""
+    drain_seconds: Annotated[float, Range(0, 86_400)] = 30.0
+    """When the server is stopped, calls in progress may go on for so long."""
+    max_call_seconds: Annotated[float, Range(1, 604_800)] = 3600.0
+    """A call that lasts longer is ended."""
+    workers: Annotated[int, Range(1, 64)] = 1
+    """Processes that carry calls, one a core; every limit is each worker's own."""
+    max_lateness_ms: Annotated[float, Range(0, 1000)] = 20.0
+    """No new calls (``FULL``) while one of a hundred audio frames leaves later than that; 0 for no such limit."""
+    worker_ports: Annotated[int, Range(1, 65535 - WORKER_PORTS_EACH * 64)] = 9100
+    """With several workers: the first of three ports a worker (AudioSocket, FastAGI, and HTTP on loopback)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """The calls, and what was said in them. They survive the server: a caller goes on where it was."""
+
+    backend: Literal["sqlite", "memory"] = "sqlite"
+    """``memory`` leaves nothing behind when the server ends."""
+    path: str = ""
+    """The SQLite file; empty for ``sessions.db`` in ``/var/lib/asterisk-ai``, or in the user's state directory."""
+    keep_days: Annotated[int, Range(0, 36_500)] = 30
+    """Records of ended calls are deleted after so many days."""
+
+
+@dataclass(frozen=True, slots=True)
+class VadConfig:
+    """What tells a caller's speech from noise, music and coughs."""
+
+    engine: Literal["silero", "energy"] = "silero"
+    """``silero`` is a small model behind a gate that silence does not pass; ``energy`` goes by the level alone."""
+    threshold: Annotated[float, Range(0.1, 0.99)] = 0.7
+    """The model's probability of speech from which speech begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackConfig:
+    """Replies that Asterisk plays as files (EAGI)."""
+
+    spool: str = ""
+    """The folder of those files; empty for one beside the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsConfig:
+    """Models for the local engines, fetched by ``asterisk-ai models fetch``."""
+
+    directory: str = ""
+    """Where they are kept; empty for ``/var/lib/asterisk-ai/models``, or the user's state directory."""
+    mirror: str = ""
+    """A URL (http, https, file) or a folder with ``MODEL/FILE`` below it, used instead of the internet."""
+    registries: tuple[str, ...] = ()
+    """JSON files of your own, in the shape of ``models/registry.schema.json``, added to the packaged one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """What the log says, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines that are written."""
+    transcripts: bool = False
+    """True puts what callers say and dial into the log."""
+    format: Literal["text", "json"] = "text"
+    """``json``: one object a line."""
