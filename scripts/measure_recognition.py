@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from asterisk_ai.providers.api import Hints
 from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx, scores
+from asterisk_ai.providers.engines.pocketsphinx.decoders import Grammar
 from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
 from asterisk_ai.providers.engines.pocketsphinx.pauses import Pauses
 from asterisk_ai.providers.engines.pocketsphinx.scores import Segment
@@ -126,8 +127,9 @@ def line(audio: Samples) -> bytes:
     return upsampled(pcm[start:end].tobytes(), 8000)
 
 
-def grammar_of(sentences: set[str]) -> str:
-    return "#JSGF V1.0;\ngrammar measured;\npublic <sentence> = " + " | ".join(sorted(sentences)) + ";\n"
+def grammar_of(sentences: set[str]) -> Grammar:
+    hints = Hints.of(*sorted(sentences))
+    return Grammar(hints.grammar, tuple(sorted(hints.words)))
 
 
 class Bench:
@@ -142,7 +144,7 @@ class Bench:
     def _pronounced(self, prompt: Prompt) -> bool:
         return all(self.engine.pronunciation(word) for word in prompt.words.split())
 
-    def trial(self, prompt: Prompt, grammar: str, *, wanted: bool) -> Trial:
+    def trial(self, prompt: Prompt, grammar: Grammar, *, wanted: bool) -> Trial:
         if prompt.name not in self._free:
             pcm = line(telephone(prompt.audio, ulaw=self._options.ulaw, gain_db=self._options.gain))
             self._free[prompt.name] = pcm, self.engine.heard(pcm)
@@ -221,7 +223,7 @@ async def latency(bench: Bench) -> None:
     some = [p for p in bench.prompts if 1.7 <= len(p.audio) / 8000 <= 2.3 and len(p.words.split()) > 1][:12]
     engine = PocketSphinx()
     await engine.start()
-    hints = Hints(grammar_of({prompt.words for prompt in bench.prompts[:120]} | {p.words for p in some}))
+    hints = Hints.of(*sorted({prompt.words for prompt in bench.prompts[:120]} | {p.words for p in some}))
     await engine.check_grammar(hints)
     for pause_ms in (600, 0):
         took = []

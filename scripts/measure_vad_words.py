@@ -35,6 +35,7 @@ from measure_recognition import Prompt, Samples, edits, grammar_of, load, wordin
 from asterisk_ai.audio.levels import dbov
 from asterisk_ai.call.staged.conversation import PREROLL_SECONDS
 from asterisk_ai.dialog.staged.state import TurnParams
+from asterisk_ai.providers.engines.pocketsphinx.decoders import Grammar
 from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
 from asterisk_ai.providers.engines.pocketsphinx.pauses import levels, loud
 from asterisk_ai.vad.energy import EnergyVad, Offset, Onset
@@ -72,7 +73,7 @@ class Trial:
     sounds: tuple[float, float]
     """Its first sound and its last, in seconds: within 28 dB of its loudest, which the recogniser takes for speech."""
     pcm: bytes
-    grammar: str
+    grammar: Grammar
 
 
 @dataclass(frozen=True)
@@ -169,11 +170,11 @@ def recogniser(side: str) -> PocketSphinxEngine:
     return PocketSphinxEngine({"rejection": "normal"})
 
 
-def words(side: str, grammar: str, utterances: list[bytes]) -> str:
+def words(side: str, grammar: Grammar, utterances: list[bytes]) -> str:
     """What was understood, whether it would be accepted or not."""
     heard = []
     for pcm in utterances:
-        stream = recogniser(side).open({"rate": RATE, "grammar": grammar})
+        stream = recogniser(side).open({"rate": RATE, "grammar": grammar.jsgf, "words": grammar.words})
         for start in range(0, len(pcm), FRAME * 2):
             stream.feed(pcm[start : start + FRAME * 2])
             while stream.ahead():

@@ -29,7 +29,7 @@ from asterisk_ai.providers.api import (
 
 _LINE_RATE = 8000
 
-_GRAMMAR = "#JSGF V1.0;\ngrammar trial;\npublic <trial> = hello | goodbye;\n"
+_HINTS = Hints.of("hello", "goodbye")
 
 
 def quiet() -> None:
@@ -44,7 +44,7 @@ async def trial(stage: str, engine: Any) -> str:
 
 async def _listens(engine: Any) -> str:
     rate = engine.sample_rates[0]
-    async with engine.open(rate=rate, hints=Hints(_GRAMMAR)) as stream:
+    async with engine.open(rate=rate, hints=_HINTS) as stream:
         for _ in range(50):
             stream.feed(bytes(rate // 50 * 2))
         words = await stream.finish()

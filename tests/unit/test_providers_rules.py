@@ -20,7 +20,7 @@ from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers.api import Do, Remember, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.engines.rules import Rules
 from asterisk_ai.providers.engines.rules import hours as opening
-from asterisk_ai.providers.engines.rules.grammar import parse
+from asterisk_ai.providers.grammar import parse
 
 SAMPLE = config.parse((config.share_path("etc-asterisk") / "asterisk_ai.yaml").read_text())
 MONDAY = datetime(2026, 3, 2, 11, tzinfo=UTC)

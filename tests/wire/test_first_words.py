@@ -31,7 +31,7 @@ from asterisk_ai.vad.speech import Finished, SpeechMeter
 RECORDINGS = Path(__file__).parents[1] / "data" / "speech"
 SPEECH = {path.stem.replace("_", " "): path for path in sorted(RECORDINGS.glob("*_*.wav"))}
 ENDS = sorted({" ".join(words[start:]) for words in map(str.split, SPEECH) for start in range(len(words))})
-GRAMMAR = f"#JSGF V1.0;\ngrammar ends;\npublic <said> = {' | '.join(ENDS)};\n"
+EXPECTED = Hints.of(*ENDS)
 """Each without its first words too, so that a word that was cut off is heard as that."""
 CONFIG = """
 http: false
@@ -133,7 +133,7 @@ def test_the_recogniser_is_given_the_first_word(
     before = first_sound(SPEECH[words]) - (len(pcm) - len(utterance))
     assert before / 16000 >= 0.1, "seconds; a consonant may be weaker than what is called the first sound here"
     if not noisy:  # in the noise not all of them are understood, however much of them there is
-        stream = recogniser.open({"rate": 8000, "grammar": GRAMMAR})
+        stream = recogniser.open({"rate": 8000, "grammar": EXPECTED.grammar, "words": sorted(EXPECTED.words)})
         stream.feed(utterance)
         assert stream.finish()["text"] == words
         stream.close()

@@ -86,7 +86,8 @@ class Rehearsal:
         self.done: list[tuple[float, Action]] = []
         self._params = TurnParams()
         self._rules = Rules({}, {"name": "desk", "language": "en-US", "rules": {"intents": INTENTS}})
-        self._grammar = self._rules.hints({}).widened(phrases("en-US")).grammar
+        expected = self._rules.hints({}).widened(phrases("en-US"))
+        self._expected = {"grammar": expected.grammar, "words": sorted(expected.words)}
         self._recogniser = recogniser
         self._meter = SpeechMeter(Finished(model))
         self._vad = SpeechVad(8000, self._meter, self._voice)
@@ -143,7 +144,7 @@ class Rehearsal:
             match action:
                 case OpenUtterance():
                     self._number = action.utterance
-                    self._utterance = self._recogniser.open({"rate": 8000, "grammar": self._grammar})
+                    self._utterance = self._recogniser.open({"rate": 8000, **self._expected})
                     for before in self._preroll:
                         self._utterance.feed(before)
                     self._preroll.clear()

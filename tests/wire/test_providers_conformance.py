@@ -18,7 +18,7 @@ from asterisk_ai.providers.engines.espeak import Espeak
 from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx
 from asterisk_ai.providers.engines.rules import Rules
 
-GRAMMAR = Hints("#JSGF V1.0;\ngrammar g;\npublic <g> = hello | goodbye;\n")
+GRAMMAR = Hints.of("hello", "goodbye")
 
 
 def rules() -> Rules:

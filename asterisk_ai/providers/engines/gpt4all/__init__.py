@@ -85,7 +85,7 @@ class Gpt4All:
         self._limits = {"max_tokens": own["max_tokens"], "temperature": float(own["temperature"])}
         self._context = own["context"]
         self._prompt = "\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
-        self._hints = Hints("", str(agent.get("language") or "en-US"))
+        self._hints = Hints(language=str(agent.get("language") or "en-US"))
         self._shared = pool is not None
         self._pool = pool or self.resource(settings)
 

@@ -109,7 +109,7 @@ class PocketSphinx:
         _check(hints)
         if rate not in SAMPLE_RATES:
             raise ProviderRejected(NAME, f"takes audio of {' or '.join(map(str, SAMPLE_RATES))} Hz, not {rate}")
-        options = {"rate": rate, "grammar": hints.grammar}
+        options = {"rate": rate, **_expected(hints)}
         async with self._pool.open(options, lambda result: partial(_transcript(result))) as stream:
             yield PocketSphinxStream(stream)
 
@@ -119,11 +119,15 @@ class PocketSphinx:
         :raises ProviderRejected: it cannot; the message names the word or says what else is wrong.
         """
         _check(hints)
-        await self._pool.ask({"grammar": hints.grammar}, CHECK_SECONDS)
+        await self._pool.ask(_expected(hints), CHECK_SECONDS)
 
 
 def _transcript(result: Mapping[str, Any]) -> Transcript:
     return Transcript(str(result["text"]), bool(result["accepted"]), float(result["confidence"]))
+
+
+def _expected(hints: Hints) -> dict[str, Any]:
+    return {"grammar": "" if hints.free else hints.grammar, "words": [] if hints.free else sorted(hints.words)}
 
 
 def _check(hints: Hints) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pocketsphinx
@@ -39,6 +39,14 @@ GRAMMARS = 16
 """Compiled ones that a decoder keeps; the least recently used goes first."""
 MOST_PAIRS = 8
 """Utterances that are decoded while they are said; a core is busy with six. More wait for their end."""
+
+
+class Grammar(NamedTuple):
+    """What may be said: a JSGF grammar, and its words."""
+
+    jsgf: str
+    words: tuple[str, ...]
+
 
 Pronunciations = Callable[[str], Iterable[tuple[str, str]]]
 

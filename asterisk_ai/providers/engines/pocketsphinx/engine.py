@@ -10,8 +10,16 @@ import pocketsphinx
 
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.engines.pocketsphinx import scores
-from asterisk_ai.providers.engines.pocketsphinx.decoders import FRAME_BYTES, LOOK_BYTES, NAME, Level, Mean, Pair, Pairs
-from asterisk_ai.providers.engines.pocketsphinx.jsgf import lowered, undefined, words_of
+from asterisk_ai.providers.engines.pocketsphinx.decoders import (
+    FRAME_BYTES,
+    LOOK_BYTES,
+    NAME,
+    Grammar,
+    Level,
+    Mean,
+    Pair,
+    Pairs,
+)
 from asterisk_ai.providers.engines.pocketsphinx.pauses import levels, loud
 from asterisk_ai.providers.engines.pocketsphinx.pronounce import Speller
 from asterisk_ai.providers.engines.pocketsphinx.scores import Segment
@@ -38,34 +46,35 @@ class PocketSphinxEngine:
             raise ProviderUnavailable(NAME, f"cannot load its model: {error}") from error
         self._free: pocketsphinx.Decoder | None = None
         self._speller: Speller | None = None
-        self._good: OrderedDict[str, tuple[str, list[str]]] = OrderedDict()
+        self._good: OrderedDict[Grammar, None] = OrderedDict()
 
     def open(self, options: Mapping[str, Any]) -> Utterance | FreeUtterance:
         """A stream; a grammar that cannot be used is refused here."""
         if not options["grammar"]:
             return FreeUtterance(options["rate"], self.free)
-        self._check(options["grammar"])
-        return Utterance(self, options["rate"], options["grammar"])
+        grammar = Grammar(options["grammar"], tuple(options["words"]))
+        self._check(grammar)
+        return Utterance(self, options["rate"], grammar)
 
     def ask(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         """Check a grammar: nothing to tell where it can be used."""
         if question["grammar"]:
-            self._check(question["grammar"])
+            self._check(Grammar(question["grammar"], tuple(question["words"])))
         return {}
 
-    def take(self, grammar: str) -> Pair | None:
+    def take(self, grammar: Grammar) -> Pair | None:
         """Decoders for one utterance, to be given back by ``pair.busy = False``; None where all are busy."""
-        return self._pairs.take(self._check(grammar)[0])
+        return self._pairs.take(grammar.jsgf)
 
-    def prepare(self, pair: Pair, grammar: str) -> None:
+    def prepare(self, pair: Pair, grammar: Grammar) -> None:
         """Make the next utterance of these decoders one of this grammar."""
-        pair.use(*self._check(grammar))
+        pair.use(*grammar)
 
     def mean(self, pcm: bytes) -> Mean:
         """The cepstral mean that the beginning of an utterance lets expect."""
         return self._level.mean(pcm)
 
-    def match(self, grammar: str, pcm: bytes) -> tuple[str, list[Segment]]:
+    def match(self, grammar: Grammar, pcm: bytes) -> tuple[str, list[Segment]]:
         """The sentence of the grammar nearest to a whole utterance; empty where none is near enough to be followed."""
         self.prepare(self.spare, grammar)
         return self.spare.grammar.run(pcm, self.mean(pcm[:LOOK_BYTES]))
@@ -102,27 +111,17 @@ class PocketSphinxEngine:
             yield f"{word}({number})", phones
             number += 1
 
-    def _check(self, grammar: str) -> tuple[str, list[str]]:
-        """The grammar as the decoders take it, and its words.
+    def _check(self, grammar: Grammar) -> None:
+        """See whether it can be used.
 
         :raises ProviderRejected: it cannot be compiled, or a word of it cannot be pronounced.
         """
-        known = self._good.get(grammar)
-        if known is not None:
-            self._good.move_to_end(grammar)
-            return known
-        text = lowered(grammar)
-        absent = undefined(text)
-        if absent:
-            raise ProviderRejected(NAME, f"the grammar has no rule {', '.join(absent)}")
-        words = sorted(words_of(text))
-        for word in words:
-            if not self.pronunciation(word):
-                raise ProviderRejected(
-                    NAME, f"the grammar's word {word!r} cannot be pronounced; spell it as it is spoken"
-                )
-        self.spare.use(text, words)
-        self._good[grammar] = text, words
+        if grammar not in self._good:
+            for word in grammar.words:
+                if not self.pronunciation(word):
+                    raise ProviderRejected(NAME, f"the word {word!r} cannot be pronounced; spell it as it is spoken")
+            self.spare.use(*grammar)
+            self._good[grammar] = None
+        self._good.move_to_end(grammar)
         while len(self._good) > GRAMMARS:
             self._good.popitem(last=False)
-        return text, words

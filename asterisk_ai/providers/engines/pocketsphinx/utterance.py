@@ -20,6 +20,7 @@ from asterisk_ai.providers.engines.pocketsphinx.decoders import (
     MODEL_RATE,
     NAME,
     PIECE_BYTES,
+    Grammar,
     Mean,
     Pair,
     Search,
@@ -121,7 +122,7 @@ class Decoding:
 class Utterance:
     """One for which there is a grammar."""
 
-    def __init__(self, engine: PocketSphinxEngine, rate: int, grammar: str) -> None:
+    def __init__(self, engine: PocketSphinxEngine, rate: int, grammar: Grammar) -> None:
         self._engine = engine
         self._grammar = grammar
         self._collected = Collected(rate)

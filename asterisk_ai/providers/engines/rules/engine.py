@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from asterisk_ai.providers.api import Do, Hints, Readiness, Remember, ReplyPart, Say, TurnRequest
-from asterisk_ai.providers.engines.rules.grammar import Grammar, Phrase, example, vocabulary
 from asterisk_ai.providers.engines.rules.schema import REFERENCE, Action, Intent, Outcome, Slot, load
+from asterisk_ai.providers.grammar import Expected, Grammar, Phrase, example, vocabulary
 
 # Said around an answer by callers of recognisers that take free speech.
 _FILLERS = ("um", "uh", "er", "well", "hello", "hi", "please", "thanks", "thank you")
@@ -72,7 +72,8 @@ class Rules:
         self._hints: dict[tuple[str, bool], Hints] = {}
         for slot in ("", *rules.slots):
             for confirm in (False, True):
-                self._hints[slot, confirm] = Hints(self._grammar.jsgf(self._sayable(slot, confirm)), self._language)
+                phrases = tuple(self._sayable(slot, confirm))
+                self._hints[slot, confirm] = Hints(Expected(phrases, self._grammar.slots, rules.digits), self._language)
 
     async def start(self) -> None:
         """Nothing to load."""

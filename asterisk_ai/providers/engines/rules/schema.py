@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers.engines.rules import hours as opening
-from asterisk_ai.providers.engines.rules.grammar import DIGITS, Grammar, Phrase, SlotGrammar, parse, slot_names, words
+from asterisk_ai.providers.grammar import DIGITS, Grammar, Phrase, SlotGrammar, parse, slot_names, words
 
 YES = ("yes", "yeah", "yes please", "sure", "correct", "that's right", "that is right", "okay")
 NO = ("no", "nope", "no thanks", "no thank you", "wrong", "that's wrong", "that is wrong")

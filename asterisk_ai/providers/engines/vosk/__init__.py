@@ -12,7 +12,6 @@ calls), ``grammar`` (true; false listens to every word of the model).
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,10 +24,6 @@ ENGINE = "asterisk_ai.providers.engines.vosk.engine:VoskEngine"
 SAMPLE_RATES = (8000, 16_000)
 SECONDS = 10.0
 _KNOWN: Mapping[str, Any] = {"model": "", "workers": 1, "grammar": True}
-_NO_WORDS = re.compile(
-    r"^.*?;|//[^\n]*|/\*.*?\*/|\{[^}]*\}|/[^/\s]*/|<[^>]*>|\bgrammar\s+[\w.]+\s*;|\bpublic\b", re.DOTALL
-)
-_WORD = re.compile(r"[^\W\d_][\w'-]*")
 
 
 class VoskStream:
@@ -90,15 +85,9 @@ class Vosk:
         """Open a stream for one utterance. Raises ProviderUnavailable where no worker is ready."""
         if rate not in SAMPLE_RATES:
             raise ProviderRejected(NAME, f"takes audio of {' or '.join(map(str, SAMPLE_RATES))} Hz, not {rate}")
-        options = {"rate": rate, "words": words_of(hints.grammar) if self._grammar else []}
+        options = {"rate": rate, "words": sorted(hints.words) if self._grammar and not hints.free else []}
         async with self._pool.open(options, lambda news: partial(_transcript(news))) as stream:
             yield VoskStream(stream)
-
-
-def words_of(grammar: str) -> list[str]:
-    """Every word that a JSGF grammar holds, in order; rules, tags and weights are none."""
-    body = _NO_WORDS.sub(" ", grammar)
-    return sorted({word.lower() for word in _WORD.findall(body)})
 
 
 def _transcript(result: Mapping[str, Any]) -> Transcript:

@@ -38,7 +38,7 @@ class OpenAIChat:
         self._settings = Settings(settings, "chat", known)
         self._client = Client(self._settings)
         self._prompt = "\n\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
-        self._hints = Hints("", str(agent.get("language") or "en-US"))
+        self._hints = Hints(language=str(agent.get("language") or "en-US"))
         self._tools = Toolbox(agent.get("tools") or {}, f"agents.{agent.get('name') or '?'}.tools")
 
     async def start(self) -> None:

@@ -1,14 +1,16 @@
-"""Phrases of the rules: read once, then used as a recogniser's grammar (JSGF) and, backwards, to match its words.
+"""Phrases that callers may say: read once, then a recogniser's grammar (JSGF), sentences, words, and a matcher.
 
-Both come from one tree, so what the grammar accepts the matcher understands.
+All come from one tree, so what the grammar accepts the matcher understands.
 A phrase is words with ``[optional ones]``, ``(one|of these)`` and ``{slots}``.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 DIGITS: Mapping[str, tuple[str, ...]] = {
     "0": ("zero", "oh"),
@@ -26,6 +28,10 @@ _CURLY = "\N{RIGHT SINGLE QUOTATION MARK}"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _TOKEN = re.compile(r"\s*(?:([^\W_]+(?:'[^\W_]+)*)|\{([^{}]*)\}|([\[\]()|])|[.,;:!?\"“”-]|(\S))")
 MAX_WORDS = 200
+MAX_SENTENCES = 1000
+"""That :attr:`Expected.sentences` holds at most."""
+MAX_VARIANTS = 64
+"""Ways to say one phrase that are told apart in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +166,23 @@ def example(phrase: Phrase) -> str:
     return " ".join(filter(None, parts))
 
 
+def sentences(phrase: Phrase, slots: Mapping[str, SlotGrammar]) -> Iterator[str]:
+    """Every way to say the phrase; none where it holds spoken digits, whose ways are too many."""
+    ways: list[list[str]] = []
+    for item in phrase:
+        match item:
+            case Word(text):
+                ways.append([text])
+            case SlotReference(name):
+                values = slots[name].values.values()
+                ways.append([said for phrases in values for other in phrases for said in sentences(other, slots)])
+            case Choice(options, optional):
+                some = [said for option in options for said in sentences(option, slots)]
+                ways.append([*some, ""] if optional else some)
+    for parts in itertools.product(*ways):
+        yield " ".join(filter(None, parts))
+
+
 def to_regex(phrase: Phrase, slots: Mapping[str, str]) -> str:
     """A pattern for words that are each preceded by a space; ``slots`` gives the pattern of each slot."""
     parts = []
@@ -232,12 +255,52 @@ class Grammar:
         groups = found.groupdict().items()
         return {name: self.slots[name].value(said, self.digits) for name, said in groups if said is not None}
 
-    def jsgf(self, phrases: Sequence[Phrase]) -> str:
-        """A whole grammar of these phrases. Equal phrases in equal order give equal text."""
-        used = list(dict.fromkeys(name for phrase in phrases for name in slot_names(phrase)))
-        expansions = dict.fromkeys(to_jsgf(phrase) for phrase in phrases)
+
+@dataclass(frozen=True)
+class Expected:
+    """Phrases that may be said now, and what fills their slots. Each form of them is made when it is first asked for.
+
+    Equal phrases in equal order give equal text, whoever made them.
+    """
+
+    phrases: tuple[Phrase, ...] = ()
+    slots: Mapping[str, SlotGrammar] = field(default_factory=dict)
+    digits: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: DIGITS)
+
+    def widened(self, phrases: Iterable[str]) -> Expected:
+        """With some more phrases, whose slots must be known."""
+        return replace(self, phrases=(*self.phrases, *map(parse, phrases)))
+
+    @cached_property
+    def _used(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for phrase in self.phrases for name in slot_names(phrase)))
+
+    @cached_property
+    def _counts(self) -> bool:
+        """Whether digits are expected."""
+        return any(not self.slots[name].values for name in self._used)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        values = (self.slots[name].values.values() for name in self._used)
+        inside = (phrase for named in values for phrases in named for phrase in phrases)
+        spoken = (word for names in self.digits.values() for word in names) if self._counts else ()
+        return frozenset(spoken).union(*map(vocabulary, (*self.phrases, *inside)))
+
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """Everything that can be said but what holds spoken digits, within bounds; what comes first counts most."""
+        found = (itertools.islice(sentences(phrase, self.slots), MAX_VARIANTS) for phrase in self.phrases)
+        return tuple(itertools.islice(dict.fromkeys(itertools.chain.from_iterable(found)), MAX_SENTENCES))
+
+    @cached_property
+    def jsgf(self) -> str:
+        """A whole grammar; empty where nothing is expected."""
+        if not self.phrases:
+            return ""
+        expansions = dict.fromkeys(map(to_jsgf, self.phrases))
         rules = ["#JSGF V1.0;", "grammar rules;", "public <utterance> = " + "\n  | ".join(expansions) + ";"]
-        rules += [f"<slot_{name}> = {self.slots[name].jsgf()};" for name in used]
-        if any(not self.slots[name].values for name in used):
+        rules += [f"<slot_{name}> = {self.slots[name].jsgf()};" for name in self._used]
+        if self._counts:
             rules.append("<digit> = " + " | ".join(word for spoken in self.digits.values() for word in spoken) + ";")
         return "\n".join(rules) + "\n"

@@ -1,0 +1,36 @@
+"""What engines of every kind have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether an engine can serve a call now; ``reason`` says in plain words why not."""
+
+    ready: bool
+    reason: str = ""
+
+
+class Engine(Protocol):
+    """Whatever its kind, an engine is started once and serves many calls. Who has nothing to load inherits this."""
+
+    async def start(self) -> None:
+        """Load models, start workers, connect; returns when ready. Raises ProviderError where that cannot be."""
+
+    async def stop(self) -> None:
+        """Free everything; open streams fail with ProviderUnavailable."""
+
+    def readiness(self) -> Readiness:
+        """Whether a call can be served now. Cheap: asked for every call."""
+        return Readiness(True)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of the conversation as it was heard: role is ``caller`` or ``agent``."""
+
+    role: str
+    text: str

@@ -1,0 +1,102 @@
+"""The language model: what the caller did, and the parts of the answer."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from asterisk_ai.providers.api.common import Engine, Message
+from asterisk_ai.providers.api.stt import Hints
+from asterisk_ai.providers.ledger import Ledger
+
+
+async def _at_once() -> None: ...
+
+
+def _no_limit(seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """What the caller did, for the language model to answer.
+
+    :param text: the words, digits as dialled ("1234") where ``dialled``; empty where nothing was understood.
+    :param understood: False where the recogniser refused the speech or found no words in it.
+    :param history: earlier turns as heard, oldest first.
+    :param memory: what the model remembered with :class:`Remember`; empty on the first turn.
+    :param caller: ``number``, ``name``, ``channel``, ``dialled`` as the dialplan told them.
+    :param certain: to be awaited before anything is done that cannot be undone, such as an HTTP request that
+        changes something: the answer may be made ahead, while the caller might still go on speaking, and then it
+        is given up. Parts that are yielded wait by themselves.
+    :param ledger: what must not be done twice in the call, whoever answers.
+    :param more_time: to be told how many seconds the next part may take longer, because somebody else's service is
+        asked meanwhile: that is not held against the engine.
+    """
+
+    text: str
+    understood: bool = True
+    dialled: bool = False
+    history: Sequence[Message] = ()
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    caller: Mapping[str, str] = field(default_factory=dict)
+    certain: Callable[[], Awaitable[object]] = field(default=_at_once, compare=False, repr=False)
+    ledger: Ledger = field(default_factory=Ledger, compare=False, repr=False)
+    more_time: Callable[[float], None] = field(default=_no_limit, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Text to be spoken, in order. ``interruptible`` False for legal notices."""
+
+    text: str
+    interruptible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """An action for the dialplan, carried out after all that is said before it.
+
+    ``kind`` is hangup, transfer, queue, voicemail, play or fallback; ``arguments``
+    holds ``context``/``exten``/``priority``, ``queue``, ``mailbox`` or ``file``.
+    """
+
+    kind: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Replaces the model's memory on the session. JSON values only."""
+
+    memory: Mapping[str, Any]
+
+
+ReplyPart = Say | Do | Remember
+
+
+class LanguageModel(Engine, Protocol):
+    """Decides what the agent says and does. One instance an agent, shared by its calls."""
+
+    @property
+    def uses_tools(self) -> bool:
+        """Whether it offers the agent's ``tools`` to its model. Where not, ``asterisk-ai check`` tells who has some."""
+        return False
+
+    @abstractmethod
+    def reply(self, request: TurnRequest) -> AbstractAsyncContextManager[AsyncIterator[ReplyPart]]:
+        """Open the answer to one turn; parts come in the order they are to be carried out."""
+
+    def hints(self, memory: Mapping[str, Any]) -> Hints:
+        """What the caller may say next, given the memory: anything. Pure and cheap (called each turn)."""
+        return Hints()
+
+    def digits_wanted(self, memory: Mapping[str, Any]) -> int:
+        """How many dialled digits make an answer now; 0 where it is open (ended by # or a pause)."""
+        return 0
+
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
+        """Whether ``text`` is a whole answer that need not go on. Pure and cheap: called at each pause."""
+        return False
