@@ -7,6 +7,7 @@
 # make provider-reload                        the running server reads its configuration again
 # make provider=NAME provider-switch-remote HOST=pbx    the same over ssh
 # make logs, server-clear-logs, test-health   the server's log, emptying it (LOGFILE=...), how it is
+# make docs    the documentation into build/docs (a warning is an error)
 # make dist    wheel and sdist into dist/
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ SSH ?= ssh
 UNIT ?= asterisk-ai
 HEALTH ?= http://127.0.0.1:9093/health
 
-.PHONY: run test serve lint dist check-dist asterisk clean model-setup \
+.PHONY: run test serve lint dist docs check-dist asterisk clean model-setup \
 	provider-switch provider-reload provider-switch-remote logs server-clear-logs test-health
 .DEFAULT_GOAL := run
 
@@ -79,6 +80,9 @@ lint: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
+
+docs: $(TEST_STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 dist: $(TEST_STAMP)
 	rm -rf build dist

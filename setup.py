@@ -87,6 +87,7 @@ setup(
         "remote": ["httpx>=0.27", "websockets>=15", "wyoming>=1.5"],
         "test": [
             "build>=1.2",
+            "furo>=2024.8",
             "gguf>=0.10",
             "gpt4all>=2.8",
             "httpx>=0.27",
@@ -101,6 +102,7 @@ setup(
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
             "ruff>=0.6",
+            "sphinx>=7.4",
             "trustme>=1.1",
             "types-PyYAML",
             "vosk>=0.3.45",

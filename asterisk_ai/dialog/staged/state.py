@@ -68,19 +68,25 @@ class TurnParams:
     no_input_prompts: tuple[str, ...] = ("Are you still there?", "I did not hear anything. How can I help you?")
     """Said in turn; after the last one has gone unanswered the agent closes."""
     no_input_closing: str = "I cannot hear you, so I will end this call. Goodbye."
+    """Said before the call is ended because nobody answers."""
     digit_timeout_ms: float = 2500.0
     """Pause that ends dialled digits where their number is open (# ends them at once)."""
     filler_ms: float = 0.0
     """Waiting time after which the agent says ``filler_prompt``, and again after each further one; 0: never."""
     filler_prompt: str = "One moment."
+    """What is said while an answer takes long."""
     answer_seconds: float = 15.0
     """How long words or an answer may take before the agent says that it has a problem."""
     trouble_prompt: str = "I am sorry, I have a technical problem. Please say that again."
+    """Said when an answer could not be made."""
     max_troubles: int = 2
     """This many troubles in a row and the caller goes to the dialplan's fallback."""
     resume_prompt: str = "Sorry, we were cut off. Please go on."
+    """Said when a call comes back after the server was lost."""
     max_call_seconds: float = 3600.0
+    """A conversation that lasts longer is closed."""
     max_call_closing: str = "I have to end this call now. Goodbye."
+    """Said before such a conversation is closed."""
 
 
 @dataclass(frozen=True, slots=True)
