@@ -28,11 +28,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from asterisk_ai.audio.pauses import Pauses
 from asterisk_ai.providers.api import Hints
 from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx, scores
 from asterisk_ai.providers.engines.pocketsphinx.decoders import Grammar
 from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
-from asterisk_ai.providers.engines.pocketsphinx.pauses import Pauses
 from asterisk_ai.providers.engines.pocketsphinx.scores import Segment
 from asterisk_ai.providers.engines.pocketsphinx.utterance import upsampled
 

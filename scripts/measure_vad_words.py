@@ -33,11 +33,11 @@ import numpy as np
 from measure_recognition import Prompt, Samples, edits, grammar_of, load, wording_file
 
 from asterisk_ai.audio.levels import dbov
+from asterisk_ai.audio.pauses import levels, loud
 from asterisk_ai.call.staged.conversation import PREROLL_SECONDS
 from asterisk_ai.dialog.staged.state import TurnParams
 from asterisk_ai.providers.engines.pocketsphinx.decoders import Grammar
 from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
-from asterisk_ai.providers.engines.pocketsphinx.pauses import levels, loud
 from asterisk_ai.vad.energy import EnergyVad, Offset, Onset
 from asterisk_ai.vad.silero import SileroModel
 from asterisk_ai.vad.speech import Finished, Floats, Run, SpeechMeter, SpeechVad

@@ -16,12 +16,12 @@ import pytest
 import soundfile
 from engines import ScriptedSpeechToText, ScriptedStream
 
+from asterisk_ai.audio.pauses import levels, loud
 from asterisk_ai.call.staged.conversation import Call
 from asterisk_ai.config import parse
 from asterisk_ai.dialog.staged.state import Phase
 from asterisk_ai.providers.api import Hints, Transcript, ignore
 from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
-from asterisk_ai.providers.engines.pocketsphinx.pauses import levels, loud
 from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession, new_call_id
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import soxr
 
+from asterisk_ai.audio.pauses import Pauses
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import Hints, Transcript
 from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx
 from asterisk_ai.providers.engines.pocketsphinx.decoders import MOST_PAIRS
-from asterisk_ai.providers.engines.pocketsphinx.pauses import Pauses
 from asterisk_ai.providers.engines.pocketsphinx.pronounce import Speller, arpabet
 from asterisk_ai.providers.engines.pocketsphinx.scores import distance
 

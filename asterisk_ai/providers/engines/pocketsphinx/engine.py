@@ -8,6 +8,7 @@ from typing import Any
 
 import pocketsphinx
 
+from asterisk_ai.audio.pauses import levels, loud
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.engines.pocketsphinx import scores
 from asterisk_ai.providers.engines.pocketsphinx.decoders import (
@@ -20,7 +21,6 @@ from asterisk_ai.providers.engines.pocketsphinx.decoders import (
     Pair,
     Pairs,
 )
-from asterisk_ai.providers.engines.pocketsphinx.pauses import levels, loud
 from asterisk_ai.providers.engines.pocketsphinx.pronounce import Speller
 from asterisk_ai.providers.engines.pocketsphinx.scores import Segment
 from asterisk_ai.providers.engines.pocketsphinx.utterance import FreeUtterance, Utterance

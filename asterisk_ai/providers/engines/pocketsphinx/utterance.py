@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pocketsphinx
 import soxr
 
+from asterisk_ai.audio.pauses import Collected, levels, loud
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.engines.pocketsphinx import scores
@@ -25,7 +26,6 @@ from asterisk_ai.providers.engines.pocketsphinx.decoders import (
     Pair,
     Search,
 )
-from asterisk_ai.providers.engines.pocketsphinx.pauses import Pauses, levels, loud
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,33 +42,6 @@ where the caller goes on."""
 GLANCE_FRAMES = 20
 """How often the words are looked at while the caller speaks, in frames of 10 ms; the same twice is told."""
 Result = dict[str, Any]
-
-
-class Collected:
-    """The audio of an utterance, by samples from its beginning, and where its pauses are."""
-
-    def __init__(self, rate: int) -> None:
-        self.rate = rate
-        self.pauses = Pauses(rate)
-        self.dropped = 0
-        """Bytes of it that are no longer there."""
-        self._audio = bytearray()
-
-    def feed(self, data: bytes) -> None:
-        data = data[: len(data) & ~1]
-        self._audio += data
-        surplus = len(self._audio) - MAX_SECONDS * self.rate * 2
-        if surplus > 0:
-            del self._audio[:surplus]
-            self.dropped += surplus
-        self.pauses.feed(data)
-
-    def part(self, start: int, end: int) -> bytes:
-        """What there still is of the samples from ``start`` to ``end``."""
-        return bytes(self._audio[max(0, start * 2 - self.dropped) : max(0, end * 2 - self.dropped)])
-
-    def clear(self) -> None:
-        self._audio.clear()
 
 
 class Decoding:
@@ -125,7 +98,7 @@ class Utterance:
     def __init__(self, engine: PocketSphinxEngine, rate: int, grammar: Grammar) -> None:
         self._engine = engine
         self._grammar = grammar
-        self._collected = Collected(rate)
+        self._collected = Collected(rate, MAX_SECONDS)
         self._decoding: Decoding | None = None
         self._start = self._at = 0
         self._resampler = Resampler(rate, MODEL_RATE)
@@ -285,7 +258,7 @@ class FreeUtterance:
     """One without a grammar: decoded whole by the one decoder there is for such, ahead at each pause."""
 
     def __init__(self, rate: int, decoder: Callable[[], pocketsphinx.Decoder]) -> None:
-        self._collected = Collected(rate)
+        self._collected = Collected(rate, MAX_SECONDS)
         self._decoder = decoder
         self._ahead_from = 0
         self._result: Result | None = None

@@ -62,6 +62,35 @@ class Pauses:
         return loud(np.array(self._levels))
 
 
+class Collected:
+    """The audio of an utterance, by samples from its beginning, and where its pauses are."""
+
+    def __init__(self, rate: int, seconds: float) -> None:
+        """``seconds`` of it are kept; the oldest is dropped."""
+        self.rate = rate
+        self._limit = int(seconds * rate) * 2
+        self.pauses = Pauses(rate)
+        self.dropped = 0
+        """Bytes of it that are no longer there."""
+        self._audio = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        data = data[: len(data) & ~1]
+        self._audio += data
+        surplus = len(self._audio) - self._limit
+        if surplus > 0:
+            del self._audio[:surplus]
+            self.dropped += surplus
+        self.pauses.feed(data)
+
+    def part(self, start: int, end: int) -> bytes:
+        """What there still is of the samples from ``start`` to ``end``."""
+        return bytes(self._audio[max(0, start * 2 - self.dropped) : max(0, end * 2 - self.dropped)])
+
+    def clear(self) -> None:
+        self._audio.clear()
+
+
 def levels(pcm: bytes, size: int) -> npt.NDArray[np.float64]:
     """The level in dBov of each whole frame of ``size`` samples."""
     samples = np.frombuffer(pcm, np.int16)
