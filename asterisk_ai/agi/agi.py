@@ -22,7 +22,8 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from asterisk_ai import config
-from asterisk_ai.agi.relay import Agi, MakeRelay, Relay, relay_call, tell_dialplan
+from asterisk_ai.agi.asterisk import Asterisk
+from asterisk_ai.agi.relay import MakeRelay, Relay, relay_call, tell_dialplan
 from asterisk_ai.errors import CallHungUp, ConfigError, RemoteProtocolError
 
 _WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -103,7 +104,7 @@ def run(parser: Parser, job: Callable[[argparse.Namespace], Job], argv: Sequence
         print(parser.format_help(), file=sys.stderr)
         return 0 if "--help" in argv or "-h" in argv else 2
     try:
-        agi = Agi()
+        asterisk = Asterisk()
     except CallHungUp:
         return 0
     except RemoteProtocolError as error:
@@ -114,9 +115,9 @@ def run(parser: Parser, job: Callable[[argparse.Namespace], Job], argv: Sequence
         todo = job(options)
         host, port = address(options)
     except UsageError as error:
-        tell_dialplan(agi, f"{parser.prog}: {error}", {"AI_STATUS": "ERROR"})
+        tell_dialplan(asterisk, f"{parser.prog}: {error}", {"AI_STATUS": "ERROR"})
         return 0
-    relay_call(agi, (host, port), todo.script, todo.arguments, unavailable=todo.unavailable or {}, make=make_relay)
+    relay_call(asterisk, (host, port), todo.script, todo.arguments, unavailable=todo.unavailable or {}, make=make_relay)
     return 0
 
 

@@ -21,8 +21,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from asterisk_ai.agi.agi import Job, Parser, UsageError, agent_query, run
-from asterisk_ai.agi.relay import Agi, Relay, ServerLost, connect
-from asterisk_ai.protocol.agi import split_command
+from asterisk_ai.agi.asterisk import Asterisk
+from asterisk_ai.agi.relay import Relay, ServerLost, connect
+from asterisk_ai.protocol.agi.commands import split_command
 from asterisk_ai.protocol.audiosocket import audio_message, uuid_message
 
 AUDIO_FD = 3
@@ -121,8 +122,8 @@ class AudioPump:
 class EagiRelay(Relay):
     """The relay, with the caller's audio beside it."""
 
-    def __init__(self, agi: Agi, server: socket.socket, fd: int = AUDIO_FD) -> None:
-        super().__init__(agi, server)
+    def __init__(self, asterisk: Asterisk, server: socket.socket, fd: int = AUDIO_FD) -> None:
+        super().__init__(asterisk, server)
         self.pump = AudioPump(self.selector, fd)
         self._announced: dict[str, str] = {}
 

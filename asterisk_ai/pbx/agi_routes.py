@@ -16,7 +16,7 @@ from asterisk_ai.protocol.audiosocket import KIND_BY_RATE
 from asterisk_ai.session.model import OUTCOMES, CallSession, new_call_id
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.metrics import Metrics
-from asterisk_ai.transport.fastagi.server import AgiSession, Handler
+from asterisk_ai.transport.fastagi.session import AgiSession, Handler
 from asterisk_ai.transport.file_player import FileSink
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asterisk_ai.errors import LocalProtocolError, RemoteProtocolError
-from asterisk_ai.protocol.agi import MAX_ARGUMENTS, MAX_LINE, LineBuffer, split_command, works_on_dead_channel
+from asterisk_ai.protocol.agi.commands import MAX_ARGUMENTS, MAX_LINE, split_command, works_on_dead_channel
+from asterisk_ai.protocol.agi.reader import LineBuffer
 
 #: Asterisk's own limit for the TCP connection, seconds.
 CONNECT_SECONDS = 2.0

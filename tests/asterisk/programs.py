@@ -11,12 +11,12 @@ from rig import Asterisk
 _SCRIPT = """#!/usr/bin/perl
 chdir '/'; chroot '{folder}' or die; chdir '..' for 1..32; chroot '.' or die;
 $ENV{{PYTHONPATH}} = '{package}';
-exec '{python}', '-c', 'import sys; from asterisk_ai.cli.{program} import main; sys.exit(main())', {options} @ARGV;
+exec '{python}', '-c', 'import sys; from asterisk_ai.agi.{program} import main; sys.exit(main())', {options} @ARGV;
 """
 
 
 def install(asterisk: Asterisk, name: str, program: str, *options: str) -> None:
-    """Make ``AGI(name,...)`` run ``asterisk_ai.cli.<program>`` with ``options`` before its arguments."""
+    """Make ``AGI(name,...)`` run ``asterisk_ai.agi.<program>`` with ``options`` before its arguments."""
     script = asterisk.outside / "lib" / name
     script.write_text(
         _SCRIPT.format(

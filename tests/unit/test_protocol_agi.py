@@ -9,8 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asterisk_ai.errors import LocalProtocolError, RemoteProtocolError
-from asterisk_ai.protocol.agi import (
+from asterisk_ai.protocol.agi.commands import (
     MAX_LINE,
+    command_line,
+    set_variable_line,
+    split_command,
+    works_on_dead_channel,
+)
+from asterisk_ai.protocol.agi.reader import (
     AgiClosed,
     AgiEvent,
     AgiHangUp,
@@ -18,10 +24,6 @@ from asterisk_ai.protocol.agi import (
     AgiReply,
     AgiRequest,
     LineBuffer,
-    command_line,
-    set_variable_line,
-    split_command,
-    works_on_dead_channel,
 )
 
 ENVIRONMENT = (

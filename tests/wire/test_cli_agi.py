@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import re
 import signal
 import struct
 import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asterisk import agi as pyst2
 
-from asterisk_ai.protocol.agi import split_command, works_on_dead_channel
+from asterisk_ai.protocol.agi.commands import split_command, works_on_dead_channel
 from asterisk_ai.transport.fastagi.server import AgiSession, FastAgiServer
 
 ENVIRONMENT = {
@@ -110,7 +112,7 @@ async def agi(
         if audio is not None:
             os.dup2(audio, 3)
 
-    code = f"import sys; from asterisk_ai.cli.{program} import main; sys.exit(main())"
+    code = f"import sys; from asterisk_ai.agi.{program} import main; sys.exit(main())"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, *arguments,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -513,3 +515,51 @@ def test_eagi_program_under_plain_agi() -> None:
             assert "EAGI()" in pbx.verbose[0]
 
     run(main())
+
+
+# -- the defects of pyst2 0.5.1: each test shows plain pyst2 fail, the tests above show ours pass -----------------
+
+
+@contextlib.contextmanager
+def plain_pyst2(text: str) -> Iterator[tuple[pyst2.AGI, io.StringIO, io.StringIO]]:
+    """pyst2 on Asterisk's ``text``, with what it writes to stdout and stderr."""
+    before = signal.getsignal(signal.SIGHUP)
+    out, errors = io.StringIO(), io.StringIO()
+    try:
+        yield pyst2.AGI(io.StringIO(text), out, errors), out, errors
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_defect_the_callers_number_on_stderr() -> None:
+    with plain_pyst2("agi_callerid: 5550123\n\n") as (_, _, errors):
+        assert "5550123" in errors.getvalue()
+
+
+def test_defect_the_end_of_the_stream_is_the_environments_end() -> None:
+    with plain_pyst2("agi_callerid: 5550123\n") as (agi, _, _):
+        assert agi.env == {"agi_callerid": "5550123"}
+
+
+@pytest.mark.parametrize("reply", ["HANGUP\n", ""])
+def test_defect_a_hang_up_is_no_reply(reply: str) -> None:
+    with plain_pyst2(f"agi_request: x\n\n{reply}") as (agi, _, _), pytest.raises(ValueError, match="invalid literal"):
+        agi.execute("NOOP")
+
+
+def test_defect_minus_one_is_an_error() -> None:
+    with plain_pyst2("agi_request: x\n\n200 result=-1\n") as (agi, _, _), pytest.raises(pyst2.AGIAppError):
+        agi.execute("STREAM FILE", "not-there", '""')
+
+
+def test_defect_nothing_is_escaped() -> None:
+    with plain_pyst2("agi_request: x\n\n200 result=1\n200 result=1\n") as (agi, out, _):
+        agi.set_variable("A", 'x" "y')
+        assert split_command(out.getvalue().strip())[2:] != ["A", 'x" "y']
+
+
+def test_defect_no_command_after_sighup() -> None:
+    with plain_pyst2("agi_request: x\n\n200 result=1\n") as (agi, _, _):
+        os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(pyst2.AGISIGHUPHangup):
+            agi.execute("SET VARIABLE", "A", "b")

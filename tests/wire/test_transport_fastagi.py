@@ -18,7 +18,7 @@ import uvloop
 from panoramisk import fast_agi
 
 from asterisk_ai.errors import CallHungUp, LocalProtocolError, RemoteProtocolError
-from asterisk_ai.protocol.agi import split_command
+from asterisk_ai.protocol.agi.commands import split_command
 from asterisk_ai.simulator.agi_client import AgiOutcome, run_agi
 from asterisk_ai.transport.fastagi.server import AgiSession, FastAgiServer, Handler
 
@@ -370,7 +370,7 @@ def test_callers_data_cannot_break_out() -> None:
                 with pytest.raises(LocalProtocolError):
                     await session.set_variable("V", bad)
             with pytest.raises(LocalProtocolError):
-                await session.send_command("NOOP\nSET VARIABLE X y")
+                await session.command("NOOP\nSET VARIABLE X y")
             with pytest.raises(LocalProtocolError):
                 await session.command("NOOP", "x" * 9000)
 
@@ -739,7 +739,7 @@ def test_defect_line_breaks_in_commands() -> None:
 
         async def send(session: AgiSession) -> None:
             with pytest.raises(LocalProtocolError):
-                await session.send_command(evil)
+                await session.command(evil)
 
         async with plain(plain_send) as port, connected(port, HEADER) as (reader, writer):
             assert [await reader.readline(), await reader.readline()][1].startswith(b"SET VARIABLE B")

@@ -1,11 +1,4 @@
-"""FastAGI server: panoramisk's application, its defects fenced off with our codec.
-
-Asterisk connects, names a route and its arguments, and carries out the
-commands of the route's handler, one at a time, until the handler returns.
-What panoramisk 1.4 does well is used as it is: the table of routes, and
-sending one command and waiting for its reply past ``100 Trying``. Each
-override names the defect it is there for.
-"""
+"""FastAGI server: Asterisk connects, names a route and its arguments, and carries out the route's commands."""
 
 from __future__ import annotations
 
@@ -13,24 +6,21 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from panoramisk import fast_agi
-
 from asterisk_ai.errors import CallHungUp, RemoteProtocolError
-from asterisk_ai.protocol.agi import AgiReader, AgiReply, AgiRequest
-from asterisk_ai.transport.fastagi.session import READ_BYTES, AgiSession
+from asterisk_ai.protocol.agi.reader import AgiReader, AgiReply, AgiRequest
+from asterisk_ai.transport.fastagi.application import Application
+from asterisk_ai.transport.fastagi.session import READ_BYTES, AgiSession, Handler
 from asterisk_ai.transport.listener import bound_port, listen
 
 __all__ = ["AgiReply", "AgiRequest", "AgiSession", "FastAgiCounters", "FastAgiServer", "Handler"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 1.0
-
-Handler = Callable[[AgiSession], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -42,80 +32,6 @@ class FastAgiCounters:
     protocol_errors: int = 0
     unknown_routes: int = 0
     failed_handlers: int = 0
-
-
-class _Application(fast_agi.Application):  # type: ignore[misc]
-    """panoramisk's table of routes, with a handler of our own for a connection."""
-
-    def __init__(self, counters: FastAgiCounters, header_seconds: float, command_seconds: float) -> None:
-        # Its own get_event_loop() makes a loop where none runs, or raises, depending on the Python
-        super().__init__(loop=asyncio.get_running_loop())
-        self._counters = counters
-        self._header_seconds = header_seconds
-        self._command_seconds = command_seconds
-
-    def add_route(self, path: str, endpoint: Handler) -> None:
-        """Overrides panoramisk's, which wraps what is no ``async def`` (a bound partial, a callable object) with
-        ``asyncio.coroutine``, gone since Python 3.11."""
-
-        async def route(session: AgiSession) -> None:
-            await endpoint(session)
-
-        super().add_route(path.strip("/"), route)
-
-    async def handler(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, from its environment to its end.
-
-        Overrides panoramisk's, which loops without a pause over the end of the stream, sets no limit to the
-        environment's size and time, looks the route up with its query, and swallows cancellation.
-        """
-        try:
-            incoming = AgiReader()
-            async with asyncio.timeout(self._header_seconds):
-                request = await self._read_request(incoming, reader)
-        except TimeoutError:
-            self._counters.protocol_errors += 1
-            log.warning("FastAGI: no whole environment within %g s", self._header_seconds)
-            return
-        except (RemoteProtocolError, OSError) as error:
-            self._counters.protocol_errors += 1
-            log.warning("FastAGI: %s", error)
-            return
-        route = self._route.get(request.script)
-        if route is None:
-            self._counters.unknown_routes += 1
-            log.warning("FastAGI: no route %r", request.script[:100])
-            return
-        session = AgiSession(
-            self, request, incoming=incoming, reader=reader, writer=writer, command_seconds=self._command_seconds
-        )
-        async with asyncio.TaskGroup() as group:
-            listening = group.create_task(session.listen())
-            await self._run(route, session)
-            listening.cancel()
-
-    @staticmethod
-    async def _read_request(incoming: AgiReader, reader: asyncio.StreamReader) -> AgiRequest:
-        while not isinstance(event := incoming.next_event(), AgiRequest):
-            data = await reader.read(READ_BYTES)
-            incoming.receive_data(data)
-            if not data:
-                incoming.receive_eof()
-        return event
-
-    async def _run(self, route: Handler, session: AgiSession) -> None:
-        """The edge of a call: whatever the handler raises ends here, and with it only this connection."""
-        script = session.request.script
-        try:
-            await route(session)
-        except CallHungUp as error:
-            log.info("FastAGI %s: %s", script, error)
-        except RemoteProtocolError as error:
-            self._counters.protocol_errors += 1
-            log.warning("FastAGI %s: %s", script, error)
-        except Exception:
-            self._counters.failed_handlers += 1
-            log.exception("FastAGI %s: the handler failed", script)
 
 
 class FastAgiServer:
@@ -155,14 +71,12 @@ class FastAgiServer:
         :param shared: other processes may listen there as well, and the system shares the connections out.
         :raises OSError: where the address cannot be bound.
         """
-        application = _Application(self.counters, self._header_seconds, self._command_seconds)
-        for path, handler in self._routes.items():
-            application.add_route(path, handler)
+        application = Application(self._routes, self._run)
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self._connected(application, reader, writer)
 
-        # panoramisk's handler is not given to start_server itself: over the limit, a connection must cost no task
+        # No coroutine is given to start_server: over the limit, a connection must cost no task
         servers = await listen(partial(asyncio.start_server, connected, reuse_port=shared or None), host, port)
         self._servers += servers
         return bound_port(servers)
@@ -185,31 +99,78 @@ class FastAgiServer:
                     await server.wait_closed()
         self._servers.clear()
 
-    def _connected(self, application: _Application, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _connected(self, application: Application, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.counters.connections += 1
         if len(self._connections) >= self._max_connections:
             self.counters.refused += 1
-            log.warning("FastAGI: refused, %d connections are open", len(self._connections))
+            logger.warning("FastAGI: refused, %d connections are open", len(self._connections))
             writer.transport.abort()
             return
         _keep_alive(writer)
-        task = asyncio.get_running_loop().create_task(_serve(application, reader, writer))
+        task = asyncio.get_running_loop().create_task(self._serve(application, reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
-
-async def _serve(application: _Application, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        await application.handler(reader, writer)
-    finally:
-        writer.close()
+    async def _serve(
+        self, application: Application, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await writer.wait_closed()
-        except OSError:  # TimeoutError is one
-            pass
+            session = await self._session(reader, writer)
+            if session is not None and not await application.handle(session, writer):
+                self.counters.unknown_routes += 1
+                logger.warning("FastAGI: no route %r", session.request.script[:100])
         finally:
-            writer.transport.abort()  # a peer that reads nothing would keep what is unsent, and the socket
+            await _close(writer)
+
+    async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> AgiSession | None:
+        """Read the environment; None where there is none."""
+        incoming = AgiReader()
+        try:
+            async with asyncio.timeout(self._header_seconds):
+                while not isinstance(request := incoming.next_event(), AgiRequest):
+                    data = await reader.read(READ_BYTES)
+                    incoming.receive_data(data)
+                    if not data:
+                        incoming.receive_eof()
+        except TimeoutError:
+            self.counters.protocol_errors += 1
+            logger.warning("FastAGI: no whole environment within %g s", self._header_seconds)
+            return None
+        except (RemoteProtocolError, OSError) as error:
+            self.counters.protocol_errors += 1
+            logger.warning("FastAGI: %s", error)
+            return None
+        return AgiSession(
+            request, incoming=incoming, reader=reader, writer=writer, command_seconds=self._command_seconds
+        )
+
+    async def _run(self, handler: Handler, session: AgiSession) -> None:
+        """The edge of a call: whatever the handler raises ends here, and with it only this connection."""
+        script = session.request.script
+        async with asyncio.TaskGroup() as group:
+            listening = group.create_task(session.listen())
+            try:
+                await handler(session)
+            except CallHungUp as error:
+                logger.info("FastAGI %s: %s", script, error)
+            except RemoteProtocolError as error:
+                self.counters.protocol_errors += 1
+                logger.warning("FastAGI %s: %s", script, error)
+            except Exception:
+                self.counters.failed_handlers += 1
+                logger.exception("FastAGI %s: the handler failed", script)
+            listening.cancel()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await writer.wait_closed()
+    except OSError:  # TimeoutError is one
+        pass
+    finally:
+        writer.transport.abort()  # a peer that reads nothing would keep what is unsent, and the socket
 
 
 def _keep_alive(writer: asyncio.StreamWriter) -> None:

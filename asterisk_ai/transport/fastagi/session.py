@@ -1,43 +1,37 @@
-"""One AGI conversation as a route's handler sees it: panoramisk's request, its defects fenced off with our codec."""
+"""One AGI conversation as a route's handler sees it."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
-from typing import Any
+from collections.abc import Awaitable, Callable
 
-from panoramisk import fast_agi
-
-from asterisk_ai.errors import AsteriskAIError, CallHungUp, LocalProtocolError, RemoteProtocolError
-from asterisk_ai.protocol.agi import (
-    AgiClosed,
-    AgiHangUp,
-    AgiReader,
-    AgiReply,
-    AgiRequest,
+from asterisk_ai.errors import AsteriskAIError, CallHungUp, RemoteProtocolError
+from asterisk_ai.protocol.agi.commands import (
     command_line,
     set_variable_line,
     variable_name,
     works_on_dead_channel,
 )
+from asterisk_ai.protocol.agi.reader import AgiClosed, AgiHangUp, AgiReader, AgiReply, AgiRequest
+from asterisk_ai.protocol.agi.sequence import CommandSequence
 
 READ_BYTES = 65536
-#: Asterisk reads through a buffer and waits on the socket: the second of two commands that it reads at once is stuck
-#: until more comes (seen on 22.10.1). Nothing is sent sooner than this behind a command without its reply.
-_APART_SECONDS = 0.1
 
 
-class AgiSession(fast_agi.Request):  # type: ignore[misc]
+class AgiSession:
     """One AGI conversation. Its commands may be called from one task at a time or several; they go one by one.
 
     Cancelling a command leaves a whole session, and stops what Asterisk stops for a further command: STREAM FILE, GET
     OPTION, WAIT FOR DIGIT and GET DATA end at once, EXEC and RECORD FILE go on and hold up the next command.
+
+    :ivar send: sends a line and returns when :meth:`reply_is_there` does; set by the application.
     """
+
+    send: Callable[[str], Awaitable[object]]
 
     def __init__(
         self,
-        application: fast_agi.Application,
         request: AgiRequest,
         *,
         incoming: AgiReader,
@@ -45,16 +39,14 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
         writer: asyncio.StreamWriter,
         command_seconds: float,
     ) -> None:
-        super().__init__(application, request.environment, reader, writer)
         self.request = request
         self._incoming = incoming
+        self._reader = reader
+        self._writer = writer
         self._command_seconds = command_seconds
         self._one_command = asyncio.Lock()
-        self._replies: deque[AgiReply] = deque()
-        self._owed = 0
-        self._sent_at = 0.0
-        self._marker = ""
-        self._stale = 0
+        self._sequence = CommandSequence()
+        self._reply: AgiReply | None = None
         self._news = asyncio.Event()
         self._hung_up = asyncio.Event()
         self._broken: AsteriskAIError | None = None
@@ -62,7 +54,7 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
     @property
     def local_host(self) -> str:
         """The address of ours that Asterisk connected to, in brackets where it is IPv6; empty where it is unknown."""
-        name = self.writer.get_extra_info("sockname")
+        name = self._writer.get_extra_info("sockname")
         host = str(name[0]) if name else ""
         return f"[{host}]" if ":" in host else host
 
@@ -117,17 +109,15 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
             self._check(command)
             try:
                 async with asyncio.timeout(limit):
-                    await self._in_step()
-                    answer = await self.send_command(line.decode().removesuffix("\n"))
+                    reply = await self._exchange(line)
             except asyncio.CancelledError:
-                self._abandon()
+                self._give_up()
                 raise
             except TimeoutError:
                 waited = "in time" if limit is None else f"within {limit:g} s"
                 raise self.fail(RemoteProtocolError(f"no reply to {command} {waited}")) from None
             except OSError as error:
                 raise self.fail(CallHungUp(f"the connection broke: {error}")) from None
-        reply: AgiReply = answer["reply"]
         if reply.code == 511:
             self._hung_up.set()
             raise CallHungUp(f"{command} on a dead channel")
@@ -139,59 +129,37 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
         if self.hung_up and not works_on_dead_channel(command):
             raise CallHungUp(f"{command} after the hang-up")
 
-    def _abandon(self) -> None:
-        """Nobody waits for the command in flight any more: stop it, and find the place after its reply.
-
-        A further command stops STREAM FILE and its like, which then have no reply at all; others have theirs, and it
-        may be on its way now. So the further command is one whose reply is known by its text.
-        """
-        if not self._owed or self._replies or self._broken is not None:
-            self._owed = 0
-            self._replies.clear()
-            return
-        self._stale, self._owed = self._owed, 0
-        self._marker = f"in-step-{secrets.token_hex(8)}"
-        loop = asyncio.get_running_loop()
-        loop.call_at(max(loop.time(), self._sent_at + _APART_SECONDS), self._write_marker)
-
-    def _write_marker(self) -> None:
-        if self._broken is None and not self.writer.is_closing():
-            self.writer.write(command_line("GET FULL VARIABLE", self._marker))
-
-    async def _in_step(self) -> None:
-        """Wait until nothing is left of a command that was cancelled."""
-        while self._marker:
+    async def _exchange(self, line: bytes) -> AgiReply:
+        while not self._sequence.in_step:
             await self._wait_for_news()
+        self._reply = None
+        self._sequence.sent(asyncio.get_running_loop().time())
+        await self.send(line.decode().removesuffix("\n"))
+        return await self.reply_is_there()
+
+    def _give_up(self) -> None:
+        """Nobody waits for the command in flight any more: stop it, and find the place after its reply."""
+        marker = self._sequence.give_up(secrets.token_hex(8))
+        if marker is not None:
+            line, at = marker
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(loop.time(), at), self._write_marker, line)
+
+    def _write_marker(self, line: bytes) -> None:
+        if self._broken is None and not self._writer.is_closing():
+            self._writer.write(line)
+
+    async def reply_is_there(self) -> AgiReply:
+        """Wait for the reply to the command that was sent last."""
+        while self._reply is None:
+            await self._wait_for_news()
+        return self._reply
 
     async def _wait_for_news(self) -> None:
         if self._broken is not None:
             raise self._broken
         self._news.clear()
         await self._news.wait()
-
-    async def send_command(self, command: str) -> dict[str, Any]:
-        """Send a line that is quoted already; :meth:`command` is what a handler wants.
-
-        Overrides panoramisk's, which sends CR and LF in a command, so that one can be smuggled in.
-        """
-        if any(char in command for char in "\r\n\0"):
-            raise LocalProtocolError("CR, LF or NUL in a command")
-        self._owed = 1
-        self._sent_at = asyncio.get_running_loop().time()
-        answer: dict[str, Any] = await super().send_command(command)
-        return answer
-
-    async def _read_result(self) -> dict[str, Any]:
-        """The reply to the last command, in panoramisk's shape, with ours beside it.
-
-        Overrides panoramisk's, which takes ``HANGUP`` for the reply and is off by one from then on, reads two
-        lines of a usage whatever its length, and raises ValueError at the end of the connection.
-        """
-        while not self._replies:
-            await self._wait_for_news()
-        reply = self._replies.popleft()
-        self._owed = 0
-        return {"status_code": reply.code, "result": (reply.result, reply.data), "reply": reply}
 
     async def listen(self) -> None:
         """Take in what Asterisk sends, until the connection's end. It runs beside the handler, so that a hang-up
@@ -200,7 +168,7 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
             while self._broken is None:
                 self._take_events()
                 if self._broken is None:
-                    data = await self.reader.read(READ_BYTES)
+                    data = await self._reader.read(READ_BYTES)
                     self._incoming.receive_data(data)
                     if not data:
                         self._incoming.receive_eof()
@@ -213,7 +181,8 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
         while (event := self._incoming.next_event()) is not None:
             match event:
                 case AgiReply():
-                    self._take_reply(event)
+                    if self._sequence.received(event):
+                        self._reply = event
                     self._news.set()
                 case AgiHangUp():
                     self._hung_up.set()
@@ -222,19 +191,12 @@ class AgiSession(fast_agi.Request):  # type: ignore[misc]
                 case AgiRequest():
                     raise RemoteProtocolError("a second environment")
 
-    def _take_reply(self, reply: AgiReply) -> None:
-        if self._marker and reply.data == self._marker:
-            self._marker, self._stale = "", 0
-        elif self._stale:
-            self._stale -= 1
-        elif len(self._replies) < self._owed:
-            self._replies.append(reply)
-        else:
-            raise RemoteProtocolError("a reply to no command")
-
     def fail(self, error: AsteriskAIError) -> AsteriskAIError:
         """No command works any more. Returns why: the first reason stays."""
         self._broken = self._broken or error
         self._hung_up.set()
         self._news.set()
         return self._broken
+
+
+Handler = Callable[[AgiSession], Awaitable[None]]
