@@ -26,7 +26,6 @@ from asterisk_ai.agi.asterisk import Asterisk
 from asterisk_ai.agi.relay import MakeRelay, Relay, relay_call, tell_dialplan
 from asterisk_ai.errors import CallHungUp, ConfigError, RemoteProtocolError
 
-_WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _UNAVAILABLE = {"AI_STATUS": "UNAVAILABLE"}
 
 
@@ -133,4 +132,4 @@ def address(options: argparse.Namespace) -> tuple[str, int]:
             print(f"asterisk-ai: {error}; trying {fastagi.host}:{fastagi.port}", file=sys.stderr)
         host = fastagi.host if host is None else host
         port = fastagi.port if port is None else port
-    return _WILDCARDS.get(host, host), port
+    return config.reachable(host), port

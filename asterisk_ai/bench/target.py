@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from asterisk_ai.config import Config, load
+from asterisk_ai.config import Config, host_port, load, reachable
 from asterisk_ai.errors import AsteriskAIError
 from asterisk_ai.simulator.agi_client import run_agi
 from asterisk_ai.simulator.local_server import local_server
@@ -85,7 +85,7 @@ def _server_pid(config: Config) -> int:
     if config.http is None:
         return 0
     host = config.http.host
-    url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{config.http.port}/health"
+    url = f"http://{host_port(reachable(host), config.http.port)}/health"
     try:
         with urllib.request.urlopen(url, timeout=2) as reply:
             health = json.load(reply)
@@ -145,5 +145,4 @@ def address(text: str) -> tuple[str, int]:
 
 
 def _fastagi(target: Target) -> tuple[str, int]:
-    host = target.config.fastagi.host
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), target.config.fastagi.port
+    return reachable(target.config.fastagi.host), target.config.fastagi.port

@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from asterisk_ai.config import Config
+from asterisk_ai.config import Config, host_port, reachable
 from asterisk_ai.errors import AsteriskAIError
 
 UNIT = "asterisk-ai.service"
@@ -27,9 +27,9 @@ def health(config: Config, timeout: float = 2.0) -> dict[str, Any] | None:
     """The running server's /health; None where there is none, or ``http`` is switched off."""
     if config.http is None or not config.http.port:
         return None
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.http.host, config.http.host)
+    where = host_port(reachable(config.http.host), config.http.port)
     try:
-        with urllib.request.urlopen(f"http://{host}:{config.http.port}/health", timeout=timeout) as answer:
+        with urllib.request.urlopen(f"http://{where}/health", timeout=timeout) as answer:
             body = answer.read()
     except urllib.error.HTTPError as error:
         body = error.read()

@@ -67,8 +67,7 @@ def _working(server: Server) -> None:
     def orphaned() -> None:
         if not os.read(sys.stdin.fileno(), 1):
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-            server.stop()
-            server.stop()  # at once: the next server has our ports and our calls
+            server.stop(at_once=True)  # the next server needs our ports and our calls
 
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), orphaned)
 

@@ -8,7 +8,7 @@ engines = config.pipeline_of(agent)  # PipelineConfig(stt, llm, tts)
 from __future__ import annotations
 
 from asterisk_ai.config.loader import ConfigErrors, load, parse, rewritten
-from asterisk_ai.config.network import Proxies, proxies
+from asterisk_ai.config.network import Proxies, host_port, proxies, reachable
 from asterisk_ai.config.paths import ServiceManager, find, service_manager, share_path, state_directory
 from asterisk_ai.config.schema import (
     AgentConfig,
@@ -44,9 +44,11 @@ __all__ = [
     "ServiceManager",
     "StoreConfig",
     "find",
+    "host_port",
     "load",
     "parse",
     "proxies",
+    "reachable",
     "rewritten",
     "service_manager",
     "share_path",

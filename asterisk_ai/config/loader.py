@@ -35,6 +35,9 @@ class ConfigErrors(ConfigError):
         super().__init__(first.message, path=first.path, line=first.line, file=first.file)
         self.problems = tuple(problems)
 
+    def __reduce__(self) -> tuple[type[ConfigErrors], tuple[tuple[ConfigError, ...]]]:
+        return ConfigErrors, (self.problems,)  # from the process that reads a file for a running server
+
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
 

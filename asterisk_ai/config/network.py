@@ -29,3 +29,19 @@ def proxies() -> Proxies:
     """Read http_proxy, https_proxy, all_proxy and no_proxy, in small letters or in capitals."""
     found = urllib.request.getproxies_environment()
     return Proxies({scheme: url for scheme, url in found.items() if scheme != "no"}, found.get("no", ""))
+
+
+_WILDCARDS = ("", "0.0.0.0", "::")
+
+
+def reachable(host: str) -> str:
+    """The address at which a program on this machine reaches a listener on ``host``.
+
+    Every wildcard takes IPv4: on ``::`` we listen for both (:mod:`asterisk_ai.transport.listener`).
+    """
+    return "127.0.0.1" if host in _WILDCARDS else host
+
+
+def host_port(host: str, port: int) -> str:
+    """``host:port`` as the dialplan and URLs write it: an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -10,6 +10,7 @@ while the others feel nothing.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import os
@@ -19,14 +20,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from asterisk_ai import __version__
 from asterisk_ai.config import Config, ServiceManager
 from asterisk_ai.errors import AsteriskAIError
 from asterisk_ai.server.worker import Place, taken
-from asterisk_ai.session.backends.sqlite import SqliteBackend
+from asterisk_ai.session.backends import open_backend
+from asterisk_ai.telemetry.health import Health
 from asterisk_ai.telemetry.http import HttpServer
 from asterisk_ai.telemetry.merged import MergedMetrics
 from asterisk_ai.telemetry.sd_notify import Notifier
@@ -65,10 +67,9 @@ class Supervisor:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises AsteriskAIError where a worker cannot be started at all."""
-        if self.config.store.backend == "sqlite":  # its tables are made once, not by all workers at the same time
-            backend = SqliteBackend(self.config.store_path(), keep_days=self.config.store.keep_days)
-            backend.start()
-            backend.stop()
+        backend = open_backend(self.config)  # its tables are made once, not by all workers at the same time
+        backend.start()
+        backend.stop()
         self._check_fastagi()
         self._start_http()
         try:
@@ -187,7 +188,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGUSR1, self._reload, signal.SIGUSR1)
 
     def stop(self) -> None:
         """Let the workers drain and end; a second time: end now."""
@@ -198,11 +200,11 @@ class Supervisor:
             if process.returncode is None:
                 process.terminate()
 
-    def _reload(self) -> None:
-        """SIGHUP ends a process that does not expect it; a worker that just starts reads the file anyway."""
+    def _reload(self, number: signal.Signals) -> None:
+        """It ends a process that does not expect it; a worker that just starts reads the file anyway."""
         for index in self._up:
             if self._processes[index].returncode is None:
-                self._processes[index].send_signal(signal.SIGHUP)
+                self._processes[index].send_signal(number)
 
     # ---- how they are, asked from other threads ------------------------------------------
 
@@ -232,23 +234,15 @@ class Supervisor:
         for place, worker in zip(self._places, workers, strict=True):
             found = worker.get("problems", []) if worker else ["is not running"]
             problems += [f"worker {place.index}: {problem}" for problem in found]
-        answering = [worker for worker in workers if worker]
-        first = answering[0] if answering else {}
-        draining = self._stopping.is_set()
-        return not problems, {
-            "status": "unhealthy" if problems else "draining" if draining else "healthy",
-            "problems": problems,
-            **{key: sum(w.get(key, 0) for w in answering) for key in ("active_calls", "talking", "max_calls")},
-            "providers": _worst([worker.get("providers", {}) for worker in answering]),
-            "active_pipeline": first.get("active_pipeline", self.config.pipeline),
-            "conversation": _sums([worker.get("conversation", {}) for worker in answering]),
-            "frames": _sums([worker.get("frames", {}) for worker in answering]),
-            "workers": workers,
-            "restarts": self._restarts,
-            "uptime_seconds": round(time.monotonic() - self._started, 1),
-            "pid": os.getpid(),
-            "version": __version__,
-        }
+        health = dataclasses.replace(
+            Health.merge(Health.from_json(worker) for worker in workers if worker),
+            problems=problems,
+            draining=self._stopping.is_set(),
+            uptime_seconds=round(time.monotonic() - self._started, 1),
+            pid=os.getpid(),
+            version=__version__,
+        )
+        return health.well, {**health.as_json(), "workers": workers, "restarts": self._restarts}
 
     def ready(self) -> tuple[bool, Mapping[str, Any]]:
         """For /ready: whether any worker takes a new call now, once all have been started."""
@@ -258,22 +252,3 @@ class Supervisor:
         ready = any(answer.get("ready") for answer in answers) and not self._stopping.is_set()
         reasons = sorted({str(answer.get("reason", "is not running")) for answer in answers} - {""})
         return ready, {"ready": ready, "reason": "" if ready else ", ".join(reasons)}
-
-
-def _sums(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Counts added up; of the clocks' lags the worst."""
-    found = {}
-    for key in parts[0] if parts else {}:
-        values = [part.get(key, 0) for part in parts]
-        found[key] = max(values) if key == "clock_lag_p99_ms" else sum(values)
-    return found
-
-
-def _worst(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Each engine's readiness; not ready where one worker's is not."""
-    found: dict[str, Any] = {}
-    for part in parts:
-        for name, state in part.items():
-            if name not in found or not state.get("ready"):
-                found[name] = state
-    return found

@@ -54,6 +54,8 @@ class CallSession:
     """When audio last began; 0 before the first time."""
     detached_at: float = 0.0
     """When audio last ended; 0 while it flows or has never flowed."""
+    seconds: float = 0.0
+    """How long the call had lasted when it was last written, by a clock that nobody sets."""
     ended_at: float = 0.0
     outcome: str = ""
     connects: int = 0
@@ -82,6 +84,11 @@ class CallSession:
     @property
     def ended(self) -> bool:
         return self.ended_at > 0
+
+    @property
+    def lasted(self) -> float:
+        """Seconds from the registration to the end, or to the last time it was written."""
+        return self.seconds or max(0.0, self.ended_at - self.started_at)  # records of earlier versions have no seconds
 
     def to_json(self) -> str:
         record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_STORED}
@@ -117,7 +124,7 @@ class CallSession:
             raise StoreError(f"a call record cannot be read: {error}") from error
 
 
-_TIMES = ("started_at", "connected_at", "detached_at", "ended_at")
+_TIMES = ("started_at", "connected_at", "detached_at", "seconds", "ended_at")
 _KINDS: dict[str, type[Any]] = {
     "call_id": str,
     "agent": str,

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from asterisk_ai.errors import CallRefused
 from asterisk_ai.session.model import CallSession
 
 logger = logging.getLogger(__name__)
+
+MAX_ABSENCE_SECONDS = 3600.0
+"""A call whose server was away for longer than this has surely ended: so much is the date trusted."""
 
 
 class Backend(Protocol):
@@ -36,58 +40,47 @@ class Backend(Protocol):
         """Write what waits and close."""
 
 
-class MemoryBackend:
-    """Keeps the last ``keep`` ended calls until the process ends."""
+@dataclass(slots=True)
+class _Live:
+    """A call that has not ended. Times are those of a clock that nobody sets."""
 
-    def __init__(self, keep: int = 1000) -> None:
-        self._records: dict[str, CallSession] = {}
-        self._keep = keep
-
-    def start(self) -> list[CallSession]:
-        return []
-
-    def write(self, session: CallSession) -> None:
-        if session.ended:
-            self._records[session.call_id] = session
-            if len(self._records) > self._keep:
-                del self._records[next(iter(self._records))]
-
-    def find(self, call_id: str) -> CallSession | None:
-        return self._records.get(call_id)
-
-    def recent(self, limit: int) -> list[CallSession]:
-        return list(self._records.values())[: -limit - 1 : -1]
-
-    def problem(self) -> str:
-        return ""
-
-    def stop(self) -> None:
-        self._records.clear()
+    session: CallSession
+    began: float
+    idle_since: float
 
 
 class SessionStore:
     """All sessions of this server: those that have not ended in memory, every one in the backend.
 
-    Of ``workers`` processes over one backend, this is the one numbered ``worker``; each has its own calls.
+    Of ``workers`` processes over one backend, this is the one numbered ``worker``; each has its own calls. How long
+    things last is told by ``clock``, which goes on evenly when the computer's date is set.
     """
 
-    def __init__(self, backend: Backend, *, worker: int = 0, workers: int = 1) -> None:
+    def __init__(
+        self, backend: Backend, *, worker: int = 0, workers: int = 1, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._backend = backend
         self._worker, self._workers = worker, workers
-        self._live: dict[str, CallSession] = {}
+        self._clock = clock
+        self._live: dict[str, _Live] = {}
         self._claimed: dict[str, asyncio.Event] = {}  # set when the claim ends
 
     def start(self) -> None:
         """Open the backend and take over the calls that a lost server left. Raises StoreError."""
-        now = time.time()
         for session in self._backend.start():
             if session.worker % self._workers != self._worker:  # there may have been more of us
                 continue
-            # Whoever held it is gone; the dialplan has until the reaper's limit to come back.
-            session.detached_at = now
-            self._live[session.call_id] = session
+            self._take_back(session)
         if self._live:
             logger.info("%d calls of an earlier server may come back", len(self._live))
+
+    def _take_back(self, session: CallSession) -> None:
+        """Whoever held it is gone; the dialplan has until the reaper's limit to come back."""
+        session.detached_at, now = time.time(), self._clock()
+        lasted = session.detached_at - session.started_at
+        if not session.seconds <= lasted <= session.seconds + MAX_ABSENCE_SECONDS:
+            lasted = session.seconds  # the date was set in between
+        self._live[session.call_id] = _Live(session, now - lasted, now)
 
     def stop(self) -> None:
         self._backend.stop()
@@ -97,34 +90,37 @@ class SessionStore:
         if session.call_id in self._live:
             raise CallRefused("DUPLICATE", f"call {session.call_id} is registered already")
         session.worker = self._worker
-        self._live[session.call_id] = session
-        self._backend.write(session)
+        now = self._clock()
+        self._live[session.call_id] = _Live(session, now, now)
+        self.save(session)
 
     def get(self, call_id: str) -> CallSession | None:
         """A call that has not ended."""
-        return self._live.get(call_id)
+        live = self._live.get(call_id)
+        return live.session if live else None
 
     def find(self, call_id: str) -> CallSession | None:
         """A call that has not ended, or an earlier one's record (which may read a disk)."""
-        return self._live.get(call_id) or self._backend.find(call_id)
+        return self.get(call_id) or self._backend.find(call_id)
 
     def reopen(self, session: CallSession) -> None:
         """Take back a call that was given up as lost."""
-        session.ended_at, session.outcome, session.detached_at = 0.0, "", time.time()
-        self._live[session.call_id] = session
-        self._backend.write(session)
+        session.ended_at, session.outcome = 0.0, ""
+        self._take_back(session)
+        self.save(session)
 
     def claim(self, call_id: str) -> CallSession:
         """Give the call's audio to one connection. Raises CallRefused: UNKNOWN or BUSY."""
-        session = self._live.get(call_id)
-        if session is None:
+        live = self._live.get(call_id)
+        if live is None:
             raise CallRefused("UNKNOWN", f"call {call_id} is not registered")
         if call_id in self._claimed:
             raise CallRefused("BUSY", f"call {call_id} has a connection already")
         self._claimed[call_id] = asyncio.Event()
+        session = live.session
         session.connects += 1
         session.connected_at, session.detached_at = time.time(), 0.0
-        self._backend.write(session)
+        self.save(session)
         return session
 
     def release(self, session: CallSession) -> None:
@@ -132,24 +128,38 @@ class SessionStore:
         claim = self._claimed.pop(session.call_id, None)
         if claim is not None:
             claim.set()
-        session.detached_at = time.time()
         session.gating.clear()
-        self._backend.write(session)
+        self.waiting(session)
+
+    def waiting(self, session: CallSession) -> None:
+        """From now on the call is with the dialplan, and its coming back is waited for."""
+        session.detached_at = time.time()
+        live = self._live.get(session.call_id)
+        if live is not None:  # it may have been ended meanwhile
+            live.idle_since = self._clock()
+        self.save(session)
 
     def save(self, session: CallSession) -> None:
         """A turn boundary: keep what has been said and heard."""
+        live = self._live.get(session.call_id)
+        if live is not None:
+            session.seconds = round(self._clock() - live.began, 3)
         self._backend.write(session)
 
     def end(self, session: CallSession, outcome: str) -> None:
         """Close the record. The first outcome stands."""
         if not session.ended:
             session.ended_at, session.outcome = time.time(), outcome
+        self.save(session)
         self._live.pop(session.call_id, None)
-        self._backend.write(session)
 
     def is_claimed(self, session: CallSession) -> bool:
         """Whether audio flows."""
         return session.call_id in self._claimed
+
+    def idle_seconds(self, session: CallSession) -> float:
+        """How long the call has been without audio, from its registration or from the end of its last connection."""
+        return self._clock() - self._live[session.call_id].idle_since
 
     async def released(self, session: CallSession) -> None:
         """Wait until no connection has the call."""
@@ -158,9 +168,9 @@ class SessionStore:
             await claim.wait()
 
     @property
-    def live(self) -> Iterable[CallSession]:
+    def live(self) -> Sequence[CallSession]:
         """The calls that have not ended."""
-        return tuple(self._live.values())
+        return tuple(live.session for live in tuple(self._live.values()))
 
     @property
     def count(self) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from asterisk_ai.errors import LocalProtocolError
-
 PERIODS = 6
 FEW_CALLS = 10
 """So few calls cannot be what makes the clock late: refusing one more would help nobody."""
@@ -23,10 +21,14 @@ class Lateness:
         self.too_late = False
         self._periods: deque[Sequence[int]] = deque(maxlen=PERIODS)
 
+    def problem(self) -> str:
+        """Why no more calls should come; empty where they may."""
+        return f"audio leaves {self.p99_ms:.0f} ms late: this machine can do no more" if self.too_late else ""
+
     def add(self, lags: Sequence[int], *, calls: int, limit_ms: float) -> None:
         """One period: how many slots were 0, 1, 2, ... ms late; and how many calls there were."""
         if self._periods and len(lags) != len(self._periods[0]):
-            raise LocalProtocolError("periods of different lengths")
+            raise ValueError("periods of different lengths")
         self._periods.append(lags)
         counts = [sum(column) for column in zip(*self._periods, strict=True)]
         beyond = sum(counts) / 100

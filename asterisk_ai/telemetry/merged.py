@@ -10,8 +10,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-_WORST = frozenset(("ai_agent_clock_lag_p99_seconds",))
-"""What is not added up: the worst worker's counts."""
 _NOT_MERGED = "_created"
 
 
@@ -38,7 +36,7 @@ class MergedMetrics(Collector):
                 for sample in family.samples:
                     key = (sample.name, tuple(sorted(sample.labels.items())))
                     before = sums.get(key, 0.0)
-                    sums[key] = max(before, sample.value) if family.name in _WORST else before + sample.value
+                    sums[key] = max(before, sample.value) if _is_level(family) else before + sample.value
         for name, family in families.items():
             merged = Metric(name, family.documentation, family.type)
             for (sample_name, labels), value in values[name].items():
@@ -49,3 +47,8 @@ class MergedMetrics(Collector):
     def render(self) -> bytes:
         """All of them in Prometheus's text format."""
         return generate_latest(self._registry)
+
+
+def _is_level(family: Metric) -> bool:
+    """Whether the worst process's value counts, as for a delay; numbers of things are added up."""
+    return family.type == "gauge" and family.name.endswith(("_seconds", "_ratio"))

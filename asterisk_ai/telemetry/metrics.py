@@ -98,6 +98,11 @@ class Metrics:
                 self.turn_part.labels(part).observe(max(0.0, timings[part] - before))
                 before = timings[part]
 
+    def barge_ins(self) -> int:
+        """How many callers have interrupted the agent."""
+        counted = [sample for family in self.barge_in.labels("barge_in").collect() for sample in family.samples]
+        return int(sum(sample.value for sample in counted if sample.name.endswith("_total")))
+
     def render(self) -> bytes:
         """All of them in Prometheus's text format."""
         return generate_latest(self.registry)

@@ -22,8 +22,9 @@ from asterisk_ai.call.speech_to_speech.speech import RealtimeSpeech
 from asterisk_ai.call.staged.conversation import Call
 from asterisk_ai.config import parse
 from asterisk_ai.server.server import Server
+from asterisk_ai.session.backends.memory import MemoryBackend
 from asterisk_ai.session.model import CallSession
-from asterisk_ai.session.store import MemoryBackend, SessionStore
+from asterisk_ai.session.store import SessionStore
 from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.transport.file_player import FileSink

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ import pytest
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.protocol import audiosocket
-from asterisk_ai.server.supervisor import _sums, _worst
 from asterisk_ai.server.worker import ALONE, Place
+from asterisk_ai.session.backends.memory import MemoryBackend
 from asterisk_ai.session.model import CallSession
-from asterisk_ai.session.store import MemoryBackend, SessionStore
+from asterisk_ai.session.store import SessionStore
 from asterisk_ai.simulator.agi_client import run_agi
+from asterisk_ai.telemetry.health import Health
 from asterisk_ai.telemetry.merged import MergedMetrics
 from asterisk_ai.telemetry.metrics import Metrics
 
@@ -305,9 +307,16 @@ def test_metrics_are_added_up_and_the_worst_clock_counts() -> None:
         assert line in merged, merged
 
 
-def test_the_worst_of_the_engines_is_told() -> None:
+def test_the_healths_of_several_processes_become_one() -> None:
     good, bad = {"ready": True, "reason": ""}, {"ready": False, "reason": "no model"}
-    assert _worst([{"stt/x": good}, {"stt/x": bad}]) == {"stt/x": bad}
-    assert _sums([{"late": 1}, {"late": 2}]) == {"late": 3}
-    assert _sums([{"late": 1, "clock_lag_p99_ms": 3.0}, {"late": 2, "clock_lag_p99_ms": 2.0}])["clock_lag_p99_ms"] == 3
-    assert _sums([]) == {}
+    one = Health(active_calls=1, max_calls=10, reloads=2, providers={"stt/x": good}, config="/etc/a.yaml")
+    other = Health(active_calls=2, max_calls=10, reloads=1, providers={"stt/x": bad}, reload_problem="no")
+    one = replace(one, frames={"late": 1, "clock_lag_p99_ms": 3.0})
+    other = replace(other, frames={"late": 2, "clock_lag_p99_ms": 2.0}, problems=["ill"])
+    both = Health.merge(Health.from_json(json.loads(json.dumps(part.as_json()))) for part in (one, other))
+    assert (both.active_calls, both.max_calls, both.config) == (3, 20, "/etc/a.yaml")
+    assert (both.reloads, both.reload_problem) == (1, "no"), "done when all have done it"
+    assert both.providers == {"stt/x": bad}
+    assert both.frames == {"late": 3, "clock_lag_p99_ms": 3.0}
+    assert (both.well, both.as_json()["status"]) == (False, "unhealthy")
+    assert Health.merge([]) == Health()

@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 
 from asterisk_ai.errors import CallRefused, StoreError
+from asterisk_ai.session.backends.memory import MemoryBackend
 from asterisk_ai.session.backends.sqlite import SqliteBackend, SqliteReader
 from asterisk_ai.session.model import CallSession, TurnRecord, new_call_id
-from asterisk_ai.session.store import Backend, MemoryBackend, SessionStore
+from asterisk_ai.session.store import Backend, SessionStore
 
 
 def session(**fields: object) -> CallSession:

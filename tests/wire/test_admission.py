@@ -95,12 +95,12 @@ agents: {a: {}}
 
     async def body() -> None:
         server = Server(config.parse(text, environ={}))
-        assert server._admit("") == "a"
+        assert server.registry.admit("") == "a"
         server._lateness.add(lags(m0=10, m50=10), calls=100, limit_ms=server.config.server.max_lateness_ms)
         with pytest.raises(CallRefused, match="50 ms late") as refused:
-            server._admit("")
+            server.registry.admit("")
         assert refused.value.reason == "FULL"
-        assert server.ready()[1]["reason"] == "full"
-        assert server.health()[1]["frames"]["clock_lag_p99_ms"] == 50.0
+        assert server.status.ready()[1]["reason"] == "full"
+        assert server.status.health()[1]["frames"]["clock_lag_p99_ms"] == 50.0
 
     asyncio.run(body())

@@ -140,7 +140,7 @@ def served(folder: Path, body: Callable[[Server, Any], Awaitable[None]]) -> None
         async with asyncio.TaskGroup() as group:
             group.create_task(server.run(lambda _: ready.set()))
             await ready.wait()
-            engine = server._lineup.agents["sound"].turn_end
+            engine = server.in_use.lineup.agents["sound"].turn_end
             assert isinstance(engine, SmartTurn)
             try:
                 await body(server, engine)

@@ -1,0 +1,17 @@
+"""Where sessions are kept: one module for each ``store.backend``."""
+
+from __future__ import annotations
+
+from asterisk_ai.config import Config
+from asterisk_ai.session.backends.memory import MemoryBackend
+from asterisk_ai.session.backends.sqlite import SqliteBackend
+from asterisk_ai.session.store import Backend
+
+
+def open_backend(config: Config) -> Backend:
+    """The backend that the configuration names; :meth:`Backend.start` opens it."""
+    match config.store.backend:
+        case "memory":
+            return MemoryBackend()
+        case "sqlite":
+            return SqliteBackend(config.store_path(), keep_days=config.store.keep_days)

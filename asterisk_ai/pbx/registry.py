@@ -1,0 +1,194 @@
+"""Calls from ``call/start`` to their record: who is let in, who has the audio, what comes next, who is given up.
+
+It knows neither FastAGI nor AudioSocket: the routes, the listeners and the server ask it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from asterisk_ai.config.schema import DIAGNOSTIC_AGENTS
+from asterisk_ai.errors import CallRefused
+from asterisk_ai.pbx.actions import KINDS
+from asterisk_ai.session.model import OUTCOMES, CallSession, new_call_id
+from asterisk_ai.session.store import SessionStore
+from asterisk_ai.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+MAX_CONNECTS_WITHOUT_TURN = 5
+"""After this many connections in which nobody has said anything the caller goes to the fallback."""
+LOST_SECONDS = 3.0
+"""A call whose audio has ended, and for which the dialplan has not asked, is over after this long."""
+NEVER_CONNECTED_SECONDS = 15.0
+"""A registered call that brings no audio in this time does not come any more."""
+AWAY_SECONDS = {"play": 900.0, "played": 30.0, "talk": 30.0, "restart": 60.0}
+"""How long a call may be with the dialplan before it counts as lost, by what it does there."""
+_RELEASE_SECONDS = 2.0
+"""Asterisk may ask what comes next before we have seen its audio connection close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Which new calls are taken, as the configuration in use has it."""
+
+    agents: Collection[str]
+    default_agent: str
+    max_calls: int
+
+
+class CallRegistry:
+    """All calls of this process, over one session store.
+
+    :param overload: why this machine can carry no more calls now; empty where it can.
+    """
+
+    def __init__(
+        self, store: SessionStore, metrics: Metrics, admission: Admission, *, overload: Callable[[], str]
+    ) -> None:
+        self.store = store
+        self.admission = admission
+        self.draining = False
+        self._metrics = metrics
+        self._overload = overload
+
+    # ---- new calls --------------------------------------------------------------
+
+    def admit(self, agent: str) -> str:
+        """The name of the agent that takes a new call for ``agent`` (empty: the default one).
+
+        :raises CallRefused: with the word for AI_STATUS.
+        """
+        if self.draining:
+            raise CallRefused("DRAINING", "the server is about to stop")
+        if self.full:
+            raise CallRefused("FULL", f"server.max_calls is {self.admission.max_calls}")
+        if overload := self._overload():
+            raise CallRefused("FULL", overload)
+        agent = agent or self.admission.default_agent
+        if agent not in self.admission.agents and agent not in DIAGNOSTIC_AGENTS:
+            known = ", ".join(self.admission.agents)
+            raise CallRefused("UNKNOWN_AGENT", f"no agent {agent[:50]!r} in the configuration (there are: {known})")
+        return agent
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many calls as ``server.max_calls`` allows."""
+        return self.store.count >= self.admission.max_calls
+
+    def register(self, agent: str, *, rate: int, caller: Mapping[str, str]) -> CallSession:
+        """A new call, announced by the dialplan.
+
+        :raises CallRefused: as :meth:`admit`.
+        """
+        session = CallSession(new_call_id(), self.admit(agent), rate=rate, caller=dict(caller))
+        self.store.add(session)
+        channel = caller.get("channel", "?")
+        logger.info("call registered: channel %s, agent %s", channel, session.agent, extra={"call_id": session.call_id})
+        return session
+
+    def register_bare(self, call_id: str) -> None:
+        """A bare AudioSocket(): there is nobody to tell the agent or the rate.
+
+        :raises CallRefused: as :meth:`admit`.
+        """
+        if self.store.get(call_id) is None:
+            self.store.add(CallSession(call_id, self.admit(""), rate=0, registered=False))
+
+    # ---- a call's audio ------------------------------------------------------------
+
+    def claim(self, call_id: str) -> CallSession:
+        """Give the call's audio to one connection.
+
+        :raises CallRefused: UNKNOWN or BUSY.
+        """
+        session = self.store.claim(call_id)
+        logger.info("audio connected (connection %d of the call)", session.connects, extra={"call_id": session.call_id})
+        return session
+
+    def release(self, session: CallSession) -> None:
+        """The conversation over that connection has ended."""
+        self.store.release(session)
+        session.away = ""
+        if not session.registered:
+            self.end(session, "hangup")
+
+    # ---- what comes next -------------------------------------------------------------
+
+    async def released(self, session: CallSession) -> None:
+        """Wait until no connection has the call; not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self.store.released(session)
+
+    def next_action(self, session: CallSession) -> tuple[str, Mapping[str, Any]]:
+        """What the dialplan has to do with the call now: a kind of :mod:`asterisk_ai.pbx.actions` and its arguments."""
+        if session.pending is not None:
+            kind = session.pending["kind"]
+            if kind in KINDS:
+                return kind, session.pending["arguments"]
+            logger.error("there is no action %r", kind, extra={"call_id": session.call_id})
+            return self.fall_back(session)
+        if session.ended and session.outcome != "lost":
+            return "hangup", {}
+        said = any(record.role == "caller" for record in session.history)
+        if not said and session.connects >= MAX_CONNECTS_WITHOUT_TURN:
+            return "fallback", {}
+        return "talk", {}
+
+    def fall_back(self, session: CallSession) -> tuple[str, Mapping[str, Any]]:
+        """The call cannot go on here: people have to help."""
+        session.pending = {"kind": "fallback", "arguments": {}}
+        return "fallback", {}
+
+    def handed_over(self, session: CallSession, kind: str) -> None:
+        """The dialplan knows; keep the record in step with it."""
+        if kind in ("talk", "play"):
+            session.pending = None
+            if session.ended:
+                self.store.reopen(session)
+            # After a file was played the dialplan asks again, and what it gets is the way back.
+            session.away = "played" if session.away == "play" else kind
+            self.store.waiting(session)
+        else:
+            self.end(session, kind if kind in OUTCOMES and kind != "hangup" else "agent_hangup")
+
+    # ---- the end ------------------------------------------------------------------------
+
+    def end(self, session: CallSession, outcome: str) -> None:
+        """Close the record, once."""
+        if session.ended:
+            return
+        if session.pending is not None:
+            outcome = "agent_hangup" if session.pending["kind"] == "hangup" else session.pending["kind"]
+        self.store.end(session, outcome)
+        self._metrics.calls.labels(outcome).inc()
+        logger.info(
+            "call ended: %s after %.1f s and %d turns",
+            outcome,
+            session.lasted,
+            len(session.history),
+            extra={"call_id": session.call_id},
+        )
+
+    def refused(self) -> None:
+        """A new call was not taken."""
+        self._metrics.calls.labels("refused").inc()
+
+    def take_back(self) -> None:
+        """After the start: the calls of a lost server may come back."""
+        for session in self.store.live:
+            session.away = "restart"
+
+    def reap(self) -> None:
+        """End the calls that nobody came back for. To be called now and then."""
+        for session in self.store.live:
+            if not self.store.is_claimed(session):
+                limit = AWAY_SECONDS.get(session.away, LOST_SECONDS) if session.connects else NEVER_CONNECTED_SECONDS
+                if self.store.idle_seconds(session) > limit:
+                    self.end(session, "lost")

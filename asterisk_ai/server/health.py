@@ -1,0 +1,124 @@
+"""How this process is: looked at now and then, told to ``/health``, ``/ready`` and ``/metrics``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prometheus_client import Counter
+
+from asterisk_ai import __version__
+from asterisk_ai.pbx.registry import CallRegistry
+from asterisk_ai.server.reload import ConfigInUse
+from asterisk_ai.telemetry.health import LAG, Health
+from asterisk_ai.telemetry.lateness import Lateness
+from asterisk_ai.telemetry.metrics import Metrics
+from asterisk_ai.transport.audiosocket.connection import AudioSocketServer
+from asterisk_ai.transport.clock import PlayoutClock
+from asterisk_ai.transport.fastagi.server import FastAgiServer
+
+STUCK_SECONDS = 5.0
+"""An event loop that stood still for this long is not healthy."""
+
+
+class ServerHealth:
+    """Looks after the parts of a server; :meth:`health` and :meth:`ready` are asked from other threads."""
+
+    def __init__(
+        self,
+        in_use: ConfigInUse,
+        registry: CallRegistry,
+        metrics: Metrics,
+        *,
+        lateness: Lateness,
+        clock: PlayoutClock,
+        audiosocket: AudioSocketServer,
+        fastagi: FastAgiServer,
+        vad: Callable[[], Any],
+    ) -> None:
+        self.serving = False
+        """Whether new calls may come: the start is over, and the end has not begun."""
+        self._in_use = in_use
+        self._registry = registry
+        self._metrics = metrics
+        self._lateness = lateness
+        self._clock = clock
+        self._audiosocket = audiosocket
+        self._fastagi = fastagi
+        self._vad = vad
+        self._exported: dict[str, int] = {}
+        self._loop = asyncio.get_running_loop()
+        self._started = self._beat = time.monotonic()
+
+    def look(self) -> None:
+        """Take the loop's pulse, and carry to the metrics what the transports count for themselves."""
+        self._beat = time.monotonic()
+        store, limit_ms = self._registry.store, self._in_use.config.server.max_lateness_ms
+        self._lateness.add(self._clock.take_lags(), calls=store.talking, limit_ms=limit_ms)
+        self._metrics.active_calls.set(store.count)
+        self._metrics.clock_lag.set(self._lateness.p99_ms / 1000)
+        audio = self._audiosocket.counters
+        for reason, count in audio.refused.items():
+            self._advance(f"refused/{reason}", count, self._metrics.refused.labels(reason))
+        self._advance("late", self._clock.late_frames, self._metrics.frames_late)
+        self._advance("skipped", self._clock.skipped_frames, self._metrics.frames_dropped.labels("clock"))
+        self._advance("dropped", audio.frames_dropped, self._metrics.frames_dropped.labels("out"))
+
+    def _advance(self, name: str, count: int, counter: Counter) -> None:
+        counter.inc(count - self._exported.get(name, 0))
+        self._exported[name] = count
+
+    def health(self) -> tuple[bool, Mapping[str, Any]]:
+        """For /health: whether calls are served well, and the details."""
+        found = self._health()
+        return found.well, found.as_json()
+
+    def _health(self) -> Health:
+        in_use, store = self._in_use, self._registry.store
+        stuck = time.monotonic() - self._beat > STUCK_SECONDS
+        problems = in_use.lineup.problems()  # an engine that has another behind it is no reason to take us for ill
+        problems += [problem for problem in (store.problem(), "the event loop stands still" * stuck) if problem]
+        gated = sum(bool(session.gating) for session in store.live)
+        return Health(
+            problems=problems,
+            draining=self._registry.draining,
+            stuck=stuck,
+            active_calls=store.count,
+            talking=store.talking,
+            max_calls=in_use.config.server.max_calls,
+            providers={
+                name: {"ready": state.ready, "reason": state.reason}
+                for name, state in in_use.lineup.readiness().items()
+            },
+            active_pipeline=in_use.config.pipeline,
+            vad=self._vad(),
+            config=in_use.config.source,
+            reloads=in_use.reloads,
+            reload_problem=in_use.problem,
+            conversation={
+                "gating_active": gated,
+                "capture_disabled": gated,
+                "barge_in_total": self._metrics.barge_ins(),
+            },
+            frames={
+                "late": self._clock.late_frames,
+                "skipped": self._clock.skipped_frames,
+                "dropped": self._audiosocket.counters.frames_dropped,
+                LAG: self._lateness.p99_ms,
+            },
+            refused_connections=dict(self._audiosocket.counters.refused),
+            tasks=len(asyncio.all_tasks(self._loop)),
+            uptime_seconds=round(time.monotonic() - self._started, 1),
+            pid=os.getpid(),
+            version=__version__,
+        )
+
+    def ready(self) -> tuple[bool, Mapping[str, Any]]:
+        """For /ready: whether a new call is taken now."""
+        full = self._registry.full or self._lateness.too_late
+        serving = self.serving and not self._registry.draining
+        ready = serving and not full
+        return ready, {"ready": ready, "reason": "" if ready else "full" if full else "draining or starting"}
