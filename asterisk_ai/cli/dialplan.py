@@ -80,7 +80,8 @@ FILES = {
 def add_parser(commands: Any) -> None:
     """Register the command and its three sub-commands."""
     parser = commands.add_parser("dialplan", help="print, install or check the files that Asterisk reads")
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    parser.set_defaults(run=lambda _: parser.print_help())  # the group alone: it helps
 
     show = actions.add_parser("print", help="print a file as it would be installed")
     show.add_argument("what", nargs="?", default="plain", choices=sorted(FILES), help="default: plain")

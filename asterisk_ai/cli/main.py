@@ -36,7 +36,8 @@ def parser(only: str = "") -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"asterisk-ai {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND")
+    top.set_defaults(run=lambda _: top.print_help())
     for name in (only,) if only in COMMANDS else COMMANDS:
         importlib.import_module(f"asterisk_ai.cli.{name}").add_parser(commands)
     return top
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     arguments = parser(words[0] if words else "").parse_args(words)
     try:
-        return int(arguments.run(arguments))
+        return int(arguments.run(arguments) or 0)
     except (AsteriskAIError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # | head
             sys.stderr.close()

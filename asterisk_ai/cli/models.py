@@ -42,7 +42,8 @@ internet set models.mirror in asterisk_ai.yaml to a copy of the files (`models l
 def add_parser(commands: Any) -> None:
     """Register the command and its sub-commands."""
     parser = commands.add_parser("models", help="fetch, check and list the models of the local engines")
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    parser.set_defaults(run=lambda _: parser.print_help())  # the group alone: it helps
 
     def action(name: str, text: str, run: Any, names: str = "") -> argparse.ArgumentParser:
         found: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:])

@@ -33,7 +33,8 @@ def add_parser(commands: Any) -> None:
         description="Which engines serve calls. `switch` changes the one line of the configuration that says so; calls "
         "in progress keep their engines, the next call uses the new ones.",
     )
-    below = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    below = parser.add_subparsers(title="commands", metavar="COMMAND")
+    parser.set_defaults(run=lambda _: parser.print_help())  # the group alone: it helps
 
     def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = below.add_parser(name, help=text, description=text)
