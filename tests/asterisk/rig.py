@@ -173,6 +173,16 @@ class Asterisk:
 
     def __enter__(self) -> Asterisk:
         self._configure()
+        self._start()
+        return self
+
+    def restart(self) -> None:
+        """As after a change of asterisk.conf."""
+        self._kill()
+        (self.outside / "run/asterisk.ctl").unlink(missing_ok=True)
+        self._start()
+
+    def _start(self) -> None:
         with (self.outside / "console").open("wb") as console:
             self.process = subprocess.Popen(
                 ["chroot", str(TREE), "/usr/sbin/asterisk", "-f", "-C", str(self.inside / "etc/asterisk.conf")],
@@ -185,18 +195,20 @@ class Asterisk:
         except BaseException:
             self.__exit__()
             raise
-        return self
 
     def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
         if kind is not None:
             print(f"Asterisk's log ends:\n{self.log()[-6000:]}")
+        self._kill()
+        if not os.environ.get("ASTERISK_AI_KEEP"):
+            shutil.rmtree(self.outside, ignore_errors=True)
+
+    def _kill(self) -> None:
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(10)
             self.process = None
-        if not os.environ.get("ASTERISK_AI_KEEP"):
-            shutil.rmtree(self.outside, ignore_errors=True)
 
     def _dead(self) -> bool:
         if self.process is not None and self.process.poll() is not None:

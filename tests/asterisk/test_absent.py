@@ -25,22 +25,54 @@ def test_caller_reaches_the_fallback(alone: Asterisk) -> None:
     assert applications.index("Answer") > applications.index("AGI")
 
 
+SORRY = ("Playback", "vm-nobodyavail&please-try-call-later")
+
+
 @pytest.mark.parametrize(
-    ("fallback", "application", "data"),
+    ("fallback", "step"),
     [
-        ("queue:support", "Queue", "support"),
-        ("voicemail:100@default", "VoiceMail", "100@default,u"),
-        ("message:demo-thanks", "Playback", "demo-thanks"),
-        ("", "Playback", "vm-nobodyavail&pls-try-call-later"),
-        ("extension:nowhere,1,1", "Playback", "vm-nobodyavail&pls-try-call-later"),
-        ("nonsense", "Playback", "vm-nobodyavail&pls-try-call-later"),
-        ("queue:none-such", "Playback", "vm-nobodyavail&pls-try-call-later"),
-        ("voicemail:999@default", "Playback", "vm-nobodyavail&pls-try-call-later"),
+        ("queue:support", ("TryExec", "Queue(support)")),
+        ("voicemail:100@default", ("TryExec", "VoiceMail(100@default,u)")),
+        ("message:demo-thanks", ("Playback", "demo-thanks")),
+        ("extension:landed,601", ("NoOp", "landed 601")),
+        ("extension:landed,601,1", ("NoOp", "landed 601")),
+        ("", SORRY),
+        ("nonsense", SORRY),
+        ("message:none-such", SORRY),
+        ("message:", SORRY),
+        ("extension:nowhere,1,1", SORRY),
+        ("extension:601", SORRY),
+        ("extension:landed,601,7", SORRY),
+        ("queue:none-such", SORRY),
+        ("voicemail:999@default", SORRY),
     ],
 )
-def test_fallbacks(alone: Asterisk, fallback: str, application: str, data: str) -> None:
+def test_fallbacks(alone: Asterisk, fallback: str, step: tuple[str, str]) -> None:
     with alone.call(variables={"AI_FALLBACK": fallback}, record=False) as caller:
-        until(lambda: (application, data) in [(s.application, s.data) for s in caller.steps()], 8, application)
+        until(lambda: step in [(s.application, s.data) for s in caller.steps()], 8, str(step))
+
+
+def test_a_module_that_is_not_there_costs_no_call() -> None:
+    """Without app_voicemail and app_queue there are words all the same."""
+    with Asterisk(server=f"127.0.0.1:{free_port()}") as asterisk:
+        for module in ("app_voicemail", "app_queue"):
+            assert "Unloaded" in asterisk.rx(f"module unload {module}.so")
+        for fallback in ("voicemail:100@default", "queue:support"):
+            with asterisk.call(variables={"AI_FALLBACK": fallback}, record=False) as caller:
+                until(lambda caller=caller: SORRY in [(s.application, s.data) for s in caller.steps()], 8, fallback)
+
+
+def test_without_any_sound_there_is_a_tone() -> None:
+    with Asterisk(server=f"127.0.0.1:{free_port()}", globals_={"AI_FALLBACK": ""}) as asterisk:
+        data, settings = asterisk.outside / "data", asterisk.outside / "etc/asterisk.conf"
+        data.mkdir()
+        (data / "documentation").symlink_to("/usr/share/asterisk/documentation")  # it does not start without
+        text = settings.read_text().replace("=> /usr/share/asterisk\n", f"=> {asterisk.inside}/data\n")
+        settings.write_text(text)
+        asterisk.restart()
+        with asterisk.call() as caller, pytest.raises(Hangup):
+            caller.wait(20)
+        assert sum(end - begin for begin, end in speech(caller.heard())) > 1
 
 
 def test_message_is_heard(alone: Asterisk) -> None:
@@ -68,4 +100,4 @@ exten => 600,1,Goto(landed,600,1)
             until(caller.landed, 5, "landed")
             assert caller.landed() == ["600"]
         with asterisk.call(record=False, variables={"AI_FALLBACK": "queue:support"}) as caller:
-            until(lambda: "Queue" in [step.application for step in caller.steps()], 5, "Queue")
+            until(lambda: "Queue(support)" in [step.data for step in caller.steps()], 5, "Queue")

@@ -7,10 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asterisk_ai.cli import dialplan
 from asterisk_ai.cli.dialplan import FILES, INCLUDE, State, compare, inspect, stamp
 from asterisk_ai.config import share_path
+from asterisk_ai.protocol.dialplan import ACTIONS, problem
 
 
 def run(*words: str) -> int:
@@ -200,7 +203,27 @@ def test_samples_are_in_step() -> None:
 
 
 def test_nothing_a_caller_says_is_in_what_tryexec_reads_twice() -> None:
-    lines = [line for line in FILES["plain"].text.splitlines() if "TryExec(" in line and not line.startswith(";")]
-    assert lines == [" same => n,TryExec(AudioSocket(${AI_CALL_ID},${AI_AUDIOSOCKET}))"]
     code = "\n".join(line for line in FILES["plain"].text.splitlines() if not line.startswith(";"))
     assert "CALLERID" not in code
+    read_twice = set(re.findall(r"\$\{(\w+)\}", "".join(re.findall(r"TryExec\(.*", code))))
+    ours = {"AI_CALL_ID", "AI_AUDIOSOCKET", "AI_TO"}  # the server's, and AI_FALLBACK's, which is the administrator's
+    for variable in read_twice - ours:
+        assert re.search(rf"Set\({variable}=\$\{{FILTER\(|TryExec\(\w+\(\$\{{FILTER\([^,]*,\$\{{{variable}\}}", code)
+    assert read_twice - ours == {"AI_QUEUE", "AI_MAILBOX", "AI_FILE"}
+
+
+def test_the_configuration_takes_what_the_dialplan_keeps() -> None:
+    """FILTER() and the check of the configuration have the same characters, so that none is changed in silence."""
+    found = re.findall(r"FILTER\(([^,]*),\$\{(AI_\w+)\}\)", FILES["plain"].text)
+    kept = {variable: characters for characters, variable in found}
+    for kind, arguments in ACTIONS.items():
+        for name, argument in arguments.items():
+            expected = kept[argument.variable].replace("@", "") if kind == "voicemail" else kept[argument.variable]
+            assert argument.characters == expected, f"{kind}: {name}"
+
+
+@given(st.sampled_from([(kind, name) for kind, arguments in ACTIONS.items() for name in arguments]), st.text())
+def test_what_is_not_refused_is_not_changed(argument: tuple[str, str], value: str) -> None:
+    kind, name = argument
+    kept = re.sub(f"[^{ACTIONS[kind][name].characters}]", "", value)
+    assert problem(kind, name, value) or kept == value

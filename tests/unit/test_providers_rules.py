@@ -436,7 +436,12 @@ GOOD: dict[str, Any] = {
         ("intents.b.do", {"queue": "a@b"}, "intents.b.do.queue", "no @"),
         ("intents.b.do", {"hangup": "x"}, "intents.b.do", "takes no arguments"),
         ("intents.b.do", {"hangup": {}, "queue": "x"}, "intents.b.do", "one action"),
-        ("intents.b.do", {"play": "a\x07b"}, "intents.b.do.play.file", "control character"),
+        ("intents.b.do", {"play": "a\x07b"}, "intents.b.do.play.file", "takes no '\\x07'"),
+        ("intents.b.do", {"play": "we&you"}, "intents.b.do.play.file", "takes no '&'"),
+        ("intents.b.do", {"queue": "Sales Team"}, "intents.b.do.queue.queue", "takes no space"),
+        ("intents.b.do", {"voicemail": "1@my box"}, "intents.b.do.voicemail.context", "takes no space"),
+        ("intents.b.do", {"transfer": "2" * 80}, "intents.b.do.transfer.exten", "longer than the 79"),
+        ("intents.b.do", {"transfer": {"exten": 1, "priority": "a b"}}, "intents.b.do.transfer.priority", "no space"),
         ("intents.b.do", "play", "intents.b.do", "play needs 'file'"),
         ("slots.caller", {"digits": 1}, "slots.caller", "not 'caller'"),
         ("slots.a b", {"digits": 1}, "slots.a b", "letters"),
@@ -480,6 +485,19 @@ def test_mistakes_name_their_key(path: str, value: Any, where: str, message: str
         Rules({}, {"name": "x", "rules": data})
     assert caught.value.path == "agents.x.rules" + (f".{where}" if where else "")
     assert message in caught.value.message
+
+
+def test_a_slots_value_that_the_dialplan_would_change_is_refused() -> None:
+    data = copy.deepcopy(GOOD)
+    data["slots"]["team"]["values"]["it"] = {"exten": "IT desk"}
+    Rules({}, {"name": "x", "rules": data})  # nothing is done with it
+    data["intents"]["a"]["do"] = {"transfer": "{team.exten}@inside"}
+    with pytest.raises(ConfigError, match="'IT desk' cannot be a transfer's exten: the dialplan takes no space"):
+        Rules({}, {"name": "x", "rules": data})
+    data["hours"] = {"open": {}}
+    data["intents"]["a"]["do"] = {"queue": "{hours.today}"}
+    with pytest.raises(ConfigError, match="something to be said"):
+        Rules({}, {"name": "x", "rules": data})
 
 
 def test_another_language() -> None:

@@ -21,10 +21,10 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from asterisk_ai.errors import ConfigError
+from asterisk_ai.protocol import dialplan
 from asterisk_ai.providers.api import Do, Remember
 from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool, declared
@@ -32,9 +32,7 @@ from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool,
 __all__ = ["BadToolCall", "Request", "Requests", "Tool", "Toolbox"]
 
 MAX_DIGITS = 20
-_ARGUMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"transfer": ("exten", "context"), "queue": ("queue",), "voicemail": ("mailbox", "context")}
-)
+_HANDOVERS = ("transfer", "queue", "voicemail")
 _WORDS = {
     "hangup": "End the call. Say goodbye first.",
     "transfer": "Connect the caller to somebody. Say so first.",
@@ -114,8 +112,8 @@ class Toolbox:
                 raise ConfigError(f"there is no tool {name!r}; known: {', '.join((*_WORDS, 'http'))}", path=path)
             if value is False or value is None:
                 continue
-            choices = {} if name not in _ARGUMENTS else _choices(name, value, f"{path}.{name}")
-            if name not in _ARGUMENTS and value is not True:
+            choices = {} if name not in _HANDOVERS else _choices(name, value, f"{path}.{name}")
+            if name not in _HANDOVERS and value is not True:
                 raise ConfigError("expected true or false", path=f"{path}.{name}")
             self._tools[name] = Tool(name, choices)
 
@@ -181,14 +179,17 @@ def _choices(name: str, value: Any, path: str) -> dict[str, Mapping[str, str]]:
         value = {str(item): item for item in value}
     if not isinstance(value, Mapping) or not value:
         raise ConfigError("expected names with their destinations, e.g. {sales: 200@from-internal}", path=path)
-    keys = _ARGUMENTS[name]
+    keys = tuple(dialplan.ACTIONS[name])
     found: dict[str, Mapping[str, str]] = {}
     for choice, target in value.items():
         text = str(target)
-        if not text or not text.isprintable():
-            raise ConfigError("expected a destination", path=f"{path}.{choice}")
         first, at, second = text.partition("@") if len(keys) > 1 else (text, "", "")
+        if not first or (at and not second):
+            raise ConfigError("expected a destination", path=f"{path}.{choice}")
         found[str(choice)] = {keys[0]: first} | ({keys[1]: second} if at else {})
+        for key, part in found[str(choice)].items():
+            if problem := dialplan.problem(name, key, part):
+                raise ConfigError(problem, path=f"{path}.{choice}")
     return found
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from asterisk_ai.errors import ConfigError
+from asterisk_ai.protocol import dialplan
 from asterisk_ai.providers.engines.rules import hours as opening
 from asterisk_ai.providers.grammar import DIGITS, Grammar, Phrase, SlotGrammar, parse, slot_names, words
 
@@ -21,15 +22,6 @@ CALLER = ("number", "name", "channel", "dialled")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 REFERENCE = re.compile(r"\{([^{}]*)\}")
 _RESERVED = ("caller", "hours")
-# Kind of action to its arguments; the first is required, and the second follows an @ in the short form.
-_ACTIONS: Mapping[str, tuple[str, ...]] = {
-    "hangup": (),
-    "fallback": (),
-    "transfer": ("exten", "context", "priority"),
-    "queue": ("queue",),
-    "voicemail": ("mailbox", "context"),
-    "play": ("file",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +278,18 @@ class _Templates:
             if problem:
                 raise ConfigError(f"{{{inner}}}: {problem}", path=path)
 
+    def check_argument(self, kind: str, name: str, text: str, path: str) -> None:
+        """What the dialplan would change is refused, also in what a slot's value may put in."""
+        parts = [REFERENCE.sub("", text)]
+        for inner in REFERENCE.findall(text):
+            slot, _, attribute = inner.partition(":")[0].partition(".")
+            fields = self._slots[slot].fields if slot in self._slots else {}
+            parts += [more[attribute] if attribute else value for value, more in fields.items()]
+        for part in parts:
+            problem = dialplan.problem(kind, name, part)
+            if problem:
+                raise ConfigError(problem, path=path)
+
     def _problem(self, inner: str, allowed: set[str], action: bool) -> str:
         reference, _, spec = inner.partition(":")
         name, _, attribute = reference.partition(".")
@@ -295,6 +299,8 @@ class _Templates:
             known = ("number", "dialled") if action else CALLER
             return "" if attribute in known else f"known here: {', '.join('caller.' + key for key in known)}"
         if name == "hours":
+            if action:
+                return "is something to be said, not to be dialled"
             if not self.has_hours:
                 return "there is no 'hours' in the rules"
             return "" if attribute in ("until", "next", "today") else "known: hours.until, hours.next, hours.today"
@@ -357,9 +363,9 @@ def _action(node: _Node, filled: set[str], templates: _Templates) -> Action:
     if len(entries) != 1:
         node.fail("expected one action")
     kind, arguments = next(iter(entries.items()))
-    if kind not in _ACTIONS:
-        node.fail(f"there is no action {kind!r}; known: {', '.join(_ACTIONS)}")
-    names = _ACTIONS[kind]
+    if kind not in dialplan.ACTIONS:
+        node.fail(f"there is no action {kind!r}; known: {', '.join(dialplan.ACTIONS)}")
+    names = tuple(dialplan.ACTIONS[kind])
     if isinstance(arguments.data, Mapping):
         given = {key: item.text() for key, item in arguments.keys(*names).items()}
     elif not names:
@@ -373,8 +379,7 @@ def _action(node: _Node, filled: set[str], templates: _Templates) -> Action:
         node.fail(f"{kind} needs {names[0]!r}, e.g. {{{kind}: {{{names[0]}: ...}}}}")
     for key, text in given.items():
         templates.check(text, f"{arguments.path}.{key}", filled, action=True)
-        if not text.isprintable():
-            arguments.fail("holds a control character", key)
+        templates.check_argument(kind, key, text, f"{arguments.path}.{key}")
     return Action(kind, given)
 
 

@@ -1,0 +1,30 @@
+"""The functions of a language model: destinations are the administrator's, and such as the dialplan can take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from asterisk_ai.errors import ConfigError
+from asterisk_ai.providers.tools.toolbox import Toolbox
+
+
+@pytest.mark.parametrize(
+    ("tools", "message"),
+    [
+        ({"queue": ["Sales Team"]}, "a.tools.queue.Sales Team: 'Sales Team' cannot be a queue's queue"),
+        ({"transfer": {"boss": "200@the office"}}, "the dialplan takes no space in it"),
+        ({"transfer": {"boss": "200@"}}, "expected a destination"),
+        ({"voicemail": {"boss": "@default"}}, "expected a destination"),
+        ({"voicemail": {"boss": "+200"}}, "takes no '\\+' in it"),
+    ],
+)
+def test_a_destination_that_the_dialplan_would_change_is_refused(tools: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Toolbox(tools, "a.tools")
+
+
+def test_destinations() -> None:
+    tools = Toolbox({"transfer": {"sales": "*200#@from-internal"}, "queue": ["sales"]}, "a.tools")
+    assert [schema["function"]["name"] for schema in tools.schemas()] == ["transfer", "queue"]
