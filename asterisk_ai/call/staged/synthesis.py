@@ -8,6 +8,7 @@ from typing import Protocol
 from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.dialog.heard import Spoken, heard_text
+from asterisk_ai.dialog.spoken import Piece
 from asterisk_ai.providers.api import MarkedPcm, TextToSpeech
 
 SECONDS_PER_LETTER = 0.065
@@ -64,38 +65,40 @@ class PlaybackManager:
         self._pieces = []
         self._base = self._sink.played
 
-    async def say(self, text: str, started: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Synthesise ``text`` and queue it. Raises ProviderError.
+    async def say(self, text: Piece, started: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Synthesise ``text`` and queue it; what was heard of it is told in the words it was written with.
+
+        Raises ProviderError.
 
         ``started`` is awaited once, when the first audio is there and before it is queued.
         Cancelling aborts the synthesis; what was queued stays until :meth:`stop`.
         """
         resampler = Resampler(self._tts.sample_rate, self._sink.rate)
         index = len(self._pieces)
-        self._pieces.append(Spoken(text, 0))
+        self._pieces.append(Spoken(text.written, 0))
         samples = made = 0
         words: tuple[tuple[int, int], ...] = ()
         odd = b""  # engines over HTTP cut anywhere, half-way through a sample too
-        async with self._tts.open(text, voice=self._voice) as audio:
+        async with self._tts.open(text.spoken, voice=self._voice) as audio:
             async for piece in audio:
                 pcm, odd = _whole_samples(odd + piece)
                 line = resampler.push(pcm)
                 made += len(pcm) // SAMPLE_BYTES
                 if isinstance(piece, MarkedPcm):
-                    words += ((made * self._sink.rate // self._tts.sample_rate, piece.words),)
+                    words += ((made * self._sink.rate // self._tts.sample_rate, text.written_words(piece.words)),)
                 if not line:
                     continue
                 if not samples and started is not None:
                     await started()
                 samples += len(line) // SAMPLE_BYTES
-                guess = int(len(text) * SECONDS_PER_LETTER * self._sink.rate)
-                self._pieces[index] = Spoken(text, max(samples, guess), words)
+                guess = int(len(text.spoken) * SECONDS_PER_LETTER * self._sink.rate)
+                self._pieces[index] = Spoken(text.written, max(samples, guess), words)
                 await self._sink.send(line)
         tail = resampler.flush() if samples else b""
         await self._sink.send(tail)
         if self._end_piece is not None:
             await self._end_piece()
-        self._pieces[index] = Spoken(text, samples + len(tail) // SAMPLE_BYTES, words)
+        self._pieces[index] = Spoken(text.written, samples + len(tail) // SAMPLE_BYTES, words)
 
     async def finished(self) -> bool:
         """Wait until everything said so far was played; False where the call is gone before that."""

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from asterisk_ai.dialog.segments import Segmenter
+from asterisk_ai.dialog.spoken import ReplyText
 from asterisk_ai.errors import ConfigError, ProviderUnavailable
 from asterisk_ai.providers.api import Hints, Readiness, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.workers import WorkerPool, producing
@@ -142,16 +142,21 @@ class Gpt4All:
         return str(written + fill["answer"])
 
     async def _parts(self, messages: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[ReplyPart]:
-        segments, said = Segmenter(), False
+        text, said = ReplyText(self._hints.language), False
         async for message in messages:
-            for piece in segments.push(message["text"]):
+            for piece in filter(_is_said, text.push(message["text"])):
                 said = True
-                yield Say(piece)
-        for piece in segments.flush():
+                yield Say(str(piece))
+        for piece in filter(_is_said, text.flush()):
             said = True
-            yield Say(piece)
+            yield Say(str(piece))
         if not said:
             raise ProviderUnavailable(NAME, "gave no answer")
+
+
+def _is_said(part: object) -> bool:
+    """There are no tools here: a call of one is nothing."""
+    return isinstance(part, str)
 
 
 def _family(model: str) -> Mapping[str, str]:

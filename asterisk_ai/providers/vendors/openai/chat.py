@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from asterisk_ai.dialog.segments import Segmenter
+from asterisk_ai.dialog.spoken import ReplyText, ToolText
 from asterisk_ai.providers.api import Do, Hints, Readiness, Remember, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.tools.http import BadToolCall
 from asterisk_ai.providers.tools.toolbox import Toolbox
@@ -18,7 +17,6 @@ MAX_ROUNDS = 5
 """How often the model is asked again in one turn, because what it called was wrong or gave it something to say."""
 MAX_HISTORY = 60
 MAX_TOOL_TEXT = 20_000
-_MARKUP = re.compile(r"[*_`#>|]+|\[([^\]]*)\]\([^)]*\)")
 _RULES = (
     "You are on the telephone. What you write is spoken: answer in one or two short sentences, without lists, "
     "markup, emoji or web addresses. If you did not understand the caller, say so and ask again."
@@ -107,7 +105,8 @@ class OpenAIChat:
         body |= {"messages": messages, "stream": True, **(own["extra"] or {})}
         if schemas := self._tools.schemas():
             body["tools"] = schemas
-        segments = Segmenter()
+        text = ReplyText(self._hints.language)
+        written: list[ToolText] = []  # calls that the server did not take out of the text
         building: dict[int, dict[str, str]] = {}
         async with self._client.post("chat/completions", json=body) as response:
             async for event in events(response):
@@ -116,11 +115,12 @@ class OpenAIChat:
                 content = delta.get("content")
                 if not isinstance(content, str) or not content:
                     continue
-                for piece in filter(None, map(_speakable, segments.push(content))):
+                for piece in _sayable(text.push(content), written):
                     yield piece
-        for piece in filter(None, map(_speakable, segments.flush())):
+        for piece in _sayable(text.flush(), written):
             yield piece
         calls += [building[index] for index in sorted(building)]
+        calls += [{"id": f"text_{n}", "name": it.name, "arguments": it.arguments} for n, it in enumerate(written)]
 
     async def _act(
         self, calls: list[dict[str, str]], request: TurnRequest, told: dict[str, str]
@@ -177,9 +177,10 @@ def _collect(pieces: object, building: dict[int, dict[str, str]]) -> None:
         call["arguments"] = (call["arguments"] + str(function.get("arguments") or ""))[:MAX_TOOL_TEXT]
 
 
-def _speakable(text: str) -> str:
-    """Without the markup that models cannot leave."""
-    return " ".join(_MARKUP.sub(r"\1", text).split())
+def _sayable(parts: list[str | ToolText], calls: list[ToolText]) -> list[str]:
+    """What is to be said; the rest goes into ``calls``."""
+    calls += [part for part in parts if isinstance(part, ToolText)]
+    return [part for part in parts if isinstance(part, str)]
 
 
 def _after(said: list[str], calls: list[dict[str, str]], results: Mapping[str, str]) -> list[dict[str, Any]]:

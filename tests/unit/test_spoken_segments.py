@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asterisk_ai.dialog.segments import LONG_LETTERS, Segmenter, sentences
+from asterisk_ai.dialog.spoken.segments import LONG_LETTERS, Segmenter, sentences
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40)
 PARTS = [
