@@ -139,6 +139,8 @@ class Caller:
         while not self._closed.is_set():
             due += PTIME_MS / 1000
             await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if writer.is_closing():  # it broke off; where we are late, the reader hears of it after us
+                return
             now = time.monotonic()
             if self._speaking is None and not self._begin_line(writer, now):
                 self.hung_up = True

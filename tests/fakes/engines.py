@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from asterisk_ai.errors import ProviderUnavailable
+from asterisk_ai.models.store import Store
 from asterisk_ai.providers.api import Hints, Readiness, Remember, ReplyPart, Say, Transcript, TurnRequest, ignore
 
 
@@ -167,3 +169,29 @@ class RudestLanguageModel(RudeLanguageModel):
 
     def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
         raise LookupError("a mistake in somebody's judgement")
+
+
+class NeedsModel:
+    """An engine that finds its model as all do."""
+
+    sample_rate = 16000
+    sample_rates = (16000,)
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._store, self._ready = Store(Path(settings["directory"])), False
+
+    async def start(self) -> None:
+        self._store.path("voice")
+        self._ready = True
+
+    async def stop(self) -> None: ...
+
+    def readiness(self) -> Readiness:
+        return Readiness(self._ready)
+
+    @asynccontextmanager
+    async def open(self, text: str, **_: Any) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def silence() -> AsyncIterator[bytes]:
+            yield bytes(3200)
+
+        yield silence()

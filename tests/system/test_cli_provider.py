@@ -47,7 +47,7 @@ providers:
 agents:
   reception: {{greeting: Hi there, turn: {{endpoint_ms: 200, no_input_seconds: 60}}}}
 """
-ENV = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+ENV = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "fakes")])}
 
 
 class Running:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -14,9 +13,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from models_server import V2, Fault, Server, content, entry, running, settings_file, zipped
@@ -27,7 +25,6 @@ from asterisk_ai.cli.models_progress import Bars, size_text
 from asterisk_ai.config import load
 from asterisk_ai.errors import ModelError
 from asterisk_ai.models.store import Store, store_of
-from asterisk_ai.providers.api import Readiness
 
 VOICE = {"v.onnx": content(50_000), "v.onnx.json": b"{}"}
 ARCHIVE = {"format": "zip", "top_level": "m", "layout": "vosk"}
@@ -326,32 +323,6 @@ def test_what_is_no_id(tmp_path: Path, name: str) -> None:
         Store(tmp_path).path(name)
 
 
-class NeedsModel:
-    """An engine that finds its model as all do."""
-
-    sample_rate = 16000
-    sample_rates = (16000,)
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._store, self._ready = Store(Path(settings["directory"])), False
-
-    async def start(self) -> None:
-        self._store.path("voice")
-        self._ready = True
-
-    async def stop(self) -> None: ...
-
-    def readiness(self) -> Readiness:
-        return Readiness(self._ready)
-
-    @contextlib.asynccontextmanager
-    async def open(self, text: str, **_: Any) -> AsyncIterator[AsyncIterator[bytes]]:
-        async def silence() -> AsyncIterator[bytes]:
-            yield bytes(3200)
-
-        yield silence()
-
-
 def health(port: int, process: subprocess.Popen[str]) -> str:
     """What the server that is starting says, as soon as it says something."""
     until = time.monotonic() + 20
@@ -371,7 +342,7 @@ def test_engine_without_its_model(
     settings: Path, run: Run, store: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """``check``, the log at start and /health name the command; once it has been run, all is well."""
-    engine = f"{__name__}:NeedsModel"
+    engine = "engines:NeedsModel"
     with socket.create_server(("127.0.0.1", 0)) as one:
         port = one.getsockname()[1]
     settings.write_text(

@@ -35,6 +35,7 @@ fastagi: {{port: 0}}
 http: {{port: {port}}}
 server: {{max_lateness_ms: 0}}
 store: {{path: sessions.db}}
+providers: {{gpt4all: {{threads: 1}}}}  # the library's threads wait for one another busily: with other work, for long
 agents:
   desk:
     greeting: Hello there

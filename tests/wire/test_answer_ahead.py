@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
-from tests.engines import RudeLanguageModel, ScriptedSpeechToText
+from engines import RudeLanguageModel, ScriptedSpeechToText
 
 from asterisk_ai import config
 from asterisk_ai.audio.levels import dbov
@@ -24,7 +24,7 @@ http: false
 store: {backend: memory}
 server: {max_lateness_ms: 0}
 vad: {engine: energy}  # the caller is a tone
-pipelines: {ahead: {stt: "tests.test_answer_ahead:Counting", llm: "tests.test_answer_ahead:Slow", tts: espeak}}
+pipelines: {ahead: {stt: "test_answer_ahead:Counting", llm: "test_answer_ahead:Slow", tts: espeak}}
 pipeline: ahead
 agents: {a: {greeting: "Hello.", turn: {answer_ahead: %s}}}
 """

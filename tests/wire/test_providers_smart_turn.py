@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tiny_models import turn_model
+from tiny_models import turn_model
 
 from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.config import parse

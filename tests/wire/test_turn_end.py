@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.engines import RudeLanguageModel, ToneSpeechToText, ToneStream
-from tests.tiny_models import turn_model
+from engines import RudeLanguageModel, ToneSpeechToText, ToneStream
+from tiny_models import turn_model
 
 from asterisk_ai import config
 from asterisk_ai.audio.levels import dbov
@@ -38,11 +38,11 @@ vad: {{engine: energy}}  # the caller is a tone
 providers:
   "asterisk_ai.providers.engines.delay:DelayTextToSpeech": {{seconds: 0.05, speaking: 1}}
   smart-turn: {{model: MODEL}}
-  tests.test_turn_end:Tones: {{words: {{"{LOW}": my number is, "{HIGH}": nothing else}}}}
+  test_turn_end:Tones: {{words: {{"{LOW}": my number is, "{HIGH}": nothing else}}}}
 pipelines:
   words: &words
-    stt: "tests.test_turn_end:Tones"
-    llm: "tests.test_turn_end:Short"
+    stt: "test_turn_end:Tones"
+    llm: "test_turn_end:Short"
     tts: "asterisk_ai.providers.engines.delay:DelayTextToSpeech"
   sound: {{<<: *words, turn: smart-turn}}
 pipeline: words
