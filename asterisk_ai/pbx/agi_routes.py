@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from asterisk_ai.errors import CallRefused, LocalProtocolError
-from asterisk_ai.pbx.actions import channel_variables
+from asterisk_ai.pbx.caller import caller_of
 from asterisk_ai.pbx.registry import CallRegistry
 from asterisk_ai.protocol.agi.reader import AgiReply, AgiRequest
 from asterisk_ai.protocol.audiosocket import KIND_BY_RATE
+from asterisk_ai.protocol.dialplan import channel_variables
 from asterisk_ai.session.model import OUTCOMES, CallSession
 from asterisk_ai.telemetry.metrics import Metrics
 
@@ -134,14 +135,11 @@ class CallRoutes:
 
     def register(self, request: AgiRequest) -> CallSession:
         """A new session for the channel that asks. Raises CallRefused."""
-        query, environment = request.query, request.environment
+        query = request.query
         rate = query.get("rate", "8000")
         if rate not in map(str, KIND_BY_RATE):
             raise CallRefused("ERROR", f"rate={rate[:20]!r} is none of {', '.join(map(str, KIND_BY_RATE))}")
-        caller = {
-            name: value for name, key in _CALLER.items() if (value := environment.get(key, "")) and value != "unknown"
-        }
-        return self._registry.register(query.get("agent", ""), rate=int(rate), caller=caller)
+        return self._registry.register(query.get("agent", ""), rate=int(rate), caller=caller_of(request.environment))
 
     async def next(self, agi: Channel) -> None:
         """What the dialplan has to do now: sets AI_NEXT and the action's variables. Argument: AI_CALL_ID."""
@@ -154,11 +152,12 @@ class CallRoutes:
         kind, arguments = self._registry.next_action(session)
         logger.info("next: %s", kind, extra={"call_id": session.call_id})
         try:
-            for name, value in channel_variables(kind, arguments).items():
-                await agi.set_variable(name, value)
+            variables = channel_variables(kind, arguments)
         except LocalProtocolError as error:
             logger.error("%s cannot be handed to the dialplan: %s", kind, error, extra={"call_id": session.call_id})
-            kind, _ = self._registry.fall_back(session)
+            (kind, _), variables = self._registry.fall_back(session), {}
+        for name, value in variables.items():
+            await agi.set_variable(name, value)
         await agi.set_variable("AI_NEXT", kind)
         self._count("call/next", kind)
         self._registry.handed_over(session, kind)
@@ -188,15 +187,3 @@ def _call_id(request: AgiRequest) -> str:
         return str(uuid.UUID(request.arguments[0]))
     except (IndexError, ValueError):
         return ""
-
-
-_CALLER = {
-    "number": "agi_callerid",
-    "name": "agi_calleridname",
-    "channel": "agi_channel",
-    "uniqueid": "agi_uniqueid",
-    "dialled": "agi_dnid",
-    "context": "agi_context",
-    "exten": "agi_extension",
-    "language": "agi_language",
-}

@@ -14,7 +14,7 @@ from typing import Any
 
 from asterisk_ai.config.schema import DIAGNOSTIC_AGENTS
 from asterisk_ai.errors import CallRefused
-from asterisk_ai.pbx.actions import KINDS
+from asterisk_ai.protocol.dialplan import KINDS
 from asterisk_ai.session.model import OUTCOMES, CallSession, new_call_id
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.metrics import Metrics
@@ -127,7 +127,7 @@ class CallRegistry:
                 await self.store.released(session)
 
     def next_action(self, session: CallSession) -> tuple[str, Mapping[str, Any]]:
-        """What the dialplan has to do with the call now: a kind of :mod:`asterisk_ai.pbx.actions` and its arguments."""
+        """What the dialplan has to do with the call now: one of ``protocol.dialplan.KINDS`` and its arguments."""
         if session.pending is not None:
             kind = session.pending["kind"]
             if kind in KINDS:
@@ -161,8 +161,15 @@ class CallRegistry:
     # ---- the end ------------------------------------------------------------------------
 
     def end(self, session: CallSession, outcome: str) -> None:
-        """Close the record, once."""
+        """Close the record, once. Where the dialplan could not do as it was told, it says what it did instead."""
         if session.ended:
+            if outcome == "fallback" and session.outcome in ("transfer", "queue", "voicemail"):
+                logger.warning(
+                    "%s did not succeed: the dialplan went to the fallback",
+                    session.outcome,
+                    extra={"call_id": session.call_id},
+                )
+                self.store.correct(session, outcome)
             return
         if session.pending is not None:
             outcome = "agent_hangup" if session.pending["kind"] == "hangup" else session.pending["kind"]

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from asterisk_ai.errors import LocalProtocolError
+
 #: AST_MAX_EXTENSION, which holds for contexts as well, less the NUL; files and queues are kept within it, too.
 MAX_LENGTH = 79
 
@@ -36,7 +38,7 @@ ACTIONS: Mapping[str, Mapping[str, Argument]] = {
     "fallback": {},
     "transfer": {
         "exten": Argument("AI_EXTEN", r"A-Za-z0-9_.*#+\-"),
-        "context": Argument("AI_CONTEXT", _NAME, required=False),
+        "context": Argument("AI_CONTEXT", _NAME),
         "priority": Argument("AI_PRIORITY", r"A-Za-z0-9_\-", required=False),
     },
     "queue": {"queue": Argument("AI_QUEUE", _NAME)},
@@ -44,6 +46,8 @@ ACTIONS: Mapping[str, Mapping[str, Argument]] = {
     "voicemail": {"mailbox": Argument("AI_MAILBOX", _NAME), "context": Argument("AI_MAILBOX", _NAME, required=False)},
     "play": {"file": Argument("AI_FILE", r"A-Za-z0-9_./\-")},
 }
+#: What AI_NEXT can be.
+KINDS = frozenset((*ACTIONS, "talk"))
 
 
 def problem(kind: str, name: str, value: str) -> str:
@@ -61,3 +65,19 @@ def problem(kind: str, name: str, value: str) -> str:
     if len(value) > MAX_LENGTH:
         return f"{value[:20]!r}... is longer than the {MAX_LENGTH} characters that Asterisk takes"
     return ""
+
+
+def channel_variables(kind: str, arguments: Mapping[str, str]) -> dict[str, str]:
+    """What the dialplan reads beside AI_NEXT.
+
+    :raises LocalProtocolError: for an argument that is missing, or that the dialplan would change.
+    """
+    found: dict[str, str] = {}
+    for name, argument in ACTIONS.get(kind, {}).items():
+        value = str(arguments.get(name, ""))
+        why_not = problem(kind, name, value) if value or not argument.required else f"there is no {name}"
+        if why_not:
+            raise LocalProtocolError(why_not)
+        if value or argument.variable not in found:
+            found[argument.variable] = "@".join(filter(None, (found.get(argument.variable), value)))
+    return found

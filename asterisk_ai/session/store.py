@@ -153,6 +153,11 @@ class SessionStore:
         self.save(session)
         self._live.pop(session.call_id, None)
 
+    def correct(self, session: CallSession, outcome: str) -> None:
+        """The call ended otherwise than was thought."""
+        session.outcome = outcome
+        self._backend.write(session)
+
     def is_claimed(self, session: CallSession) -> bool:
         """Whether audio flows."""
         return session.call_id in self._claimed

@@ -7,7 +7,10 @@ The caller's words are human recordings. What is judged is what Asterisk did
 from __future__ import annotations
 
 import contextlib
+import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -58,8 +61,12 @@ def desk(prompts: dict[str, str]) -> dict[str, Any]:
                 "goodbye": {"say": say(SAVED), "do": "hangup"},
                 "short": {"say": say(FULL), "answer": "That is a pity."},
                 "menu": {"answer": "You pressed two.", "do": {"transfer": "602@landed"}},
+                "queue": {"answer": "One moment.", "do": {"queue": "none-such"}},
+                "nowhere": {"answer": "One moment.", "do": {"transfer": "602@none-such"}},
+                "box": {"answer": "One moment.", "do": {"voicemail": "999@default"}},
+                "who": {"answer": "You are {caller.number} {caller.name}."},
             },
-            "dtmf": {"2": "menu"},
+            "dtmf": {"2": "menu", "5": "who", "7": "queue", "8": "nowhere", "9": "box"},
         },
     }
 
@@ -188,6 +195,45 @@ def test_queue_voicemail_and_hangup(asterisk: Asterisk, served: Served) -> None:
     last_word, closing = speech(caller.spoken())[-1], speech(caller.heard())[-1]
     assert closing[0] > last_word[0]
     served.no_calls()
+
+
+def record_of(served: Served) -> dict[str, Any]:
+    """The newest call's record, as ``asterisk-ai calls --json`` shows it."""
+    command = [sys.executable, "-m", "asterisk_ai", "calls", "--json", "--limit", "1", "--config", str(served.file)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(json.loads(shown.stdout))
+
+
+@pytest.mark.parametrize(
+    ("key", "outcome"), [("2", "transfer"), ("7", "fallback"), ("8", "fallback"), ("9", "fallback")]
+)
+def test_the_record_tells_what_really_happened(asterisk: Asterisk, served: Served, key: str, outcome: str) -> None:
+    with asterisk.call(record=False) as caller:
+        caller.hear()
+        caller.dial(key)
+        until(caller.landed, 10, "landed")
+    assert caller.landed() == [{"transfer": "602", "fallback": "fallback"}[outcome]]
+    served.no_calls()
+    until(lambda: record_of(served)["outcome"] == outcome, 3, f"the outcome {outcome}")
+
+
+@pytest.mark.parametrize(
+    ("caller_id", "presentation"), [('"Ann Example" <5551234>', "prohib"), ('"Anonymous" <anonymous>', "allowed")]
+)
+def test_a_withheld_number_is_known_to_nobody(
+    asterisk: Asterisk, served: Served, caller_id: str, presentation: str
+) -> None:
+    before = len(served.log())
+    with asterisk.call(record=False, caller_id=caller_id, variables={"CALLERID(pres)": presentation}) as caller:
+        caller.hear()
+        caller.dial("5")
+        caller.hear()
+    served.no_calls()
+    record = record_of(served)
+    assert not {"number", "name"} & record["caller"].keys()
+    told = str(record) + served.log()[before:]
+    assert not re.search("5551234|5 5 5 1|Ann Ex|nonymous", told)
+    assert "You are" in told
 
 
 HOSTILE = r"${SHELL(touch /tmp/broken-in)}\",')(&|$[1/0]"

@@ -16,6 +16,7 @@ from asterisk_ai.providers.tools.toolbox import Toolbox
         ({"queue": ["Sales Team"]}, "a.tools.queue.Sales Team: 'Sales Team' cannot be a queue's queue"),
         ({"transfer": {"boss": "200@the office"}}, "the dialplan takes no space in it"),
         ({"transfer": {"boss": "200@"}}, "expected a destination"),
+        ({"transfer": {"boss": 200}}, "in which context\\? e.g. 200@from-internal"),
         ({"voicemail": {"boss": "@default"}}, "expected a destination"),
         ({"voicemail": {"boss": "+200"}}, "takes no '\\+' in it"),
     ],

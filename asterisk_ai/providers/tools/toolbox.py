@@ -186,6 +186,8 @@ def _choices(name: str, value: Any, path: str) -> dict[str, Mapping[str, str]]:
         first, at, second = text.partition("@") if len(keys) > 1 else (text, "", "")
         if not first or (at and not second):
             raise ConfigError("expected a destination", path=f"{path}.{choice}")
+        if name == "transfer" and not at:
+            raise ConfigError(f"in which context? e.g. {first}@from-internal", path=f"{path}.{choice}")
         found[str(choice)] = {keys[0]: first} | ({keys[1]: second} if at else {})
         for key, part in found[str(choice)].items():
             if problem := dialplan.problem(name, key, part):

@@ -375,8 +375,10 @@ def _action(node: _Node, filled: set[str], templates: _Templates) -> Action:
         given = {names[0]: first} | ({names[1]: second} if second and len(names) > 1 else {})
         if second and len(names) == 1:
             arguments.fail(f"{kind} takes only one argument, no @")
-    if names and not given.get(names[0]):
-        node.fail(f"{kind} needs {names[0]!r}, e.g. {{{kind}: {{{names[0]}: ...}}}}")
+    for name, argument in dialplan.ACTIONS[kind].items():
+        if argument.required and not given.get(name):
+            example = ", ".join(f"{key}: ..." for key, each in dialplan.ACTIONS[kind].items() if each.required)
+            node.fail(f"{kind} needs {name!r}, e.g. {{{kind}: {{{example}}}}}")
     for key, text in given.items():
         templates.check(text, f"{arguments.path}.{key}", filled, action=True)
         templates.check_argument(kind, key, text, f"{arguments.path}.{key}")
