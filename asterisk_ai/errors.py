@@ -60,11 +60,16 @@ class ModelError(AsteriskAIError):
 
 
 class ProviderError(AsteriskAIError):
-    """An engine or a vendor failed. ``provider`` is its name in the catalog."""
+    """An engine or a vendor failed.
 
-    def __init__(self, provider: str, message: str) -> None:
+    :param provider: its name in the catalog.
+    :param incident: what many calls suffer from at once, such as the death of a process that they share: failures of
+        the same one count as one.
+    """
+
+    def __init__(self, provider: str, message: str, *, incident: object = None) -> None:
         super().__init__(f"{provider}: {message}")
-        self.provider = provider
+        self.provider, self.incident = provider, incident
 
 
 class ProviderUnavailable(ProviderError):

@@ -7,14 +7,16 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Generic, TypeVar
 
 from asterisk_ai.agents.agent import Agent, SpokenAgent
 from asterisk_ai.config import AgentConfig, Config, PipelineConfig
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError, ProviderUnavailable
 from asterisk_ai.models.choice import Found, Models
 from asterisk_ai.providers import catalog
-from asterisk_ai.providers.api import Readiness
+from asterisk_ai.providers.api import Engine, Readiness
+from asterisk_ai.providers.boundary import EngineFault, engine_boundary
+from asterisk_ai.providers.catalog import Kind
 from asterisk_ai.providers.chain import (
     Breaker,
     LanguageModelChain,
@@ -25,27 +27,22 @@ from asterisk_ai.providers.chain import (
     SpeechToTextChain,
     TextToSpeechChain,
     Trouble,
+    TurnEndChain,
 )
 from asterisk_ai.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
-
-
-class Engine(Protocol):
-    """What every engine has in common, whatever its kind."""
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    def readiness(self) -> Readiness: ...
+E = TypeVar("E", bound=Engine)
+TURN_SECONDS = 15.0
+"""For the end of a turn to be told. An answer that is late is of no use, but only by waiting is it found out that a
+worker hangs: engines in processes give up after 10 s and have the process replaced."""
 
 
 @dataclass(slots=True)
-class _Shared:
+class _Shared(Generic[E]):
     """An engine and how many line-ups use it."""
 
-    engine: Any
+    engine: E
     breaker: Breaker
     resource: str = ""
     """The key of what it shares with the engines of other agents."""
@@ -61,15 +58,14 @@ class _Shared:
     def readiness(self) -> Readiness:
         if self.problem:
             return Readiness(False, self.problem)
-        state: Readiness = self.engine.readiness()
-        return state
+        return self.engine.readiness()
 
 
 @dataclass(slots=True)
 class _Resource:
     """What engines of several agents share: the process that holds their model."""
 
-    pool: Any
+    pool: Engine
     users: int = 0
 
 
@@ -77,12 +73,12 @@ class Engines:
     """Every engine that some line-up uses, by kind, name and settings: equal ones are made once."""
 
     def __init__(self) -> None:
-        self._shared: dict[str, _Shared] = {}
+        self._shared: dict[str, _Shared[Any]] = {}
         self._resources: dict[str, _Resource] = {}
 
     def take(
         self,
-        kind: str,
+        kind: Kind[E],
         name: str,
         settings: Mapping[str, Any],
         agent: Mapping[str, Any] | None,
@@ -94,36 +90,36 @@ class Engines:
 
         ``settings.engine`` names the engine's class where ``name`` is the administrator's own.
         """
-        key = json.dumps([kind, name, settings, agent], sort_keys=True, default=str)
+        key = json.dumps([kind.name, name, settings, agent], sort_keys=True, default=str)
         shared = self._shared.get(key)
         if shared is None:
             own = {item: value for item, value in settings.items() if item != "engine"}
-            engine_class = catalog.load(kind, str(settings.get("engine") or name))
+            engine_class = kind.load(str(settings.get("engine") or name))
             try:
-                engine, resource = self._make(engine_class, name, own, agent)
-            except AsteriskAIError:
-                raise
-            except Exception as error:  # anybody's engine may be named: it must not end a server that reloads
-                raise ConfigError(f"the {kind} engine {name!r} cannot be made: {error!r}") from error
+                with engine_boundary(name, (AsteriskAIError,)):
+                    engine, resource = self._make(engine_class, name, own, agent)
+            except EngineFault as error:
+                raise ConfigError(f"the {kind.name} engine {name!r} cannot be made: {error}") from error
             shared = self._shared[key] = _Shared(engine, breaker or Breaker(), resource, check)
         shared.users += 1
         return key
 
     def _make(
-        self, engine_class: Any, name: str, own: Mapping[str, Any], agent: Mapping[str, Any] | None
-    ) -> tuple[Any, str]:
+        self, engine_class: Callable[..., E], name: str, own: Mapping[str, Any], agent: Mapping[str, Any] | None
+    ) -> tuple[E, str]:
         if agent is None:
             return engine_class(own), ""
-        if not hasattr(engine_class, "resource"):
+        make = getattr(engine_class, "resource", None)
+        if make is None:
             return engine_class(own, agent), ""
         key = json.dumps([name, own], sort_keys=True, default=str)
-        resource = self._resources.get(key) or _Resource(engine_class.resource(own))
+        resource = self._resources.get(key) or _Resource(make(own))
         engine = engine_class(own, agent, resource.pool)
         resource.users += 1
         self._resources[key] = resource
         return engine, key
 
-    async def _let_go(self, shared: _Shared, *, stop: bool) -> None:
+    async def _let_go(self, shared: _Shared[Any], *, stop: bool) -> None:
         """The last line-up that used the engine is gone."""
         if stop:
             await _stop(shared.engine)
@@ -131,7 +127,7 @@ class Engines:
         if pool is not None:
             await _stop(pool)
 
-    def _unshare(self, shared: _Shared) -> Any:
+    def _unshare(self, shared: _Shared[Any]) -> Engine | None:
         """What the engine shared, where it was the last one to do so."""
         resource = self._resources.get(shared.resource)
         if resource is None:
@@ -142,7 +138,7 @@ class Engines:
         del self._resources[shared.resource]
         return resource.pool
 
-    def member(self, name: str, key: str) -> Member:
+    def member(self, name: str, key: str) -> Member[Any]:
         """The engine as a part of a chain."""
         shared = self._shared[key]
         return Member(name, shared.engine, shared.breaker, shared.readiness)
@@ -163,15 +159,15 @@ class Engines:
             try:
                 if shared.check is not None:
                     await asyncio.to_thread(shared.check)
-                await shared.engine.start()
+                with engine_boundary(key, (ModelError, OSError)):
+                    await shared.engine.start()
+            except EngineFault as error:
+                problem = str(error)
             except (ProviderError, ModelError, OSError) as error:
                 problem = str(error)
                 shared.curable = isinstance(error, (ProviderUnavailable, ModelError, OSError))
                 if problem != shared.problem:  # trying again must not fill the log
                     logger.error("%s", error)
-            except Exception as error:  # as above
-                logger.exception("an engine failed to start")
-                problem = repr(error)
             shared.problem = problem  # until it is known, it is what it was
 
     async def mend(self, keys: Iterable[str]) -> None:
@@ -199,9 +195,10 @@ class Engines:
 
 async def _stop(engine: Engine) -> None:
     try:
-        await engine.stop()
-    except Exception:  # as above; the others are still to be stopped
-        logger.exception("an engine failed to stop")
+        with engine_boundary(type(engine).__name__):
+            await engine.stop()
+    except ProviderError as error:  # the others are still to be stopped
+        logger.error("an engine failed to stop: %s", error)
 
 
 class Lineup:
@@ -232,37 +229,39 @@ class Lineup:
         limit = min(agent.turn.max_call_seconds, self.config.server.max_call_seconds)
         agent = replace(agent, turn=replace(agent.turn, max_call_seconds=limit))
 
-        def members(kind: str, engines: Iterable[str]) -> list[Member]:
-            own = agent.as_mapping() if kind in ("llm", "realtime") else None  # what decides belongs to its agent
-            return [self._member(kind, engine, own, pipeline, agent.language) for engine in engines]
-
         if not pipeline.realtime:
-            return self._of_stages(agent, pipeline, members)
-        chain = RealtimeChain(members("realtime", pipeline.realtime), Limits(pipeline.realtime_seconds), self._listener)
-        otherwise = self._of_stages(agent, pipeline, members) if pipeline.stt else None
+            return self._of_stages(agent, pipeline)
+        members = self._members(catalog.REALTIME, pipeline.realtime, agent, pipeline)
+        chain = RealtimeChain(members, Limits(pipeline.realtime_seconds), self._listener)
+        otherwise = self._of_stages(agent, pipeline) if pipeline.stt else None
         return SpokenAgent(agent, chain, pipeline.realtime_seconds, otherwise)
 
-    def _of_stages(
-        self, agent: AgentConfig, pipeline: PipelineConfig, members: Callable[[str, Iterable[str]], list[Member]]
-    ) -> Agent:
-        stt, llm, tts = members("stt", pipeline.stt), members("llm", pipeline.llm), members("tts", pipeline.tts)
-        listener, switching = self._listener, pipeline.switching
+    def _of_stages(self, agent: AgentConfig, pipeline: PipelineConfig) -> Agent:
+        stt = self._members(catalog.STT, pipeline.stt, agent, pipeline)
+        llm = self._members(catalog.LLM, pipeline.llm, agent, pipeline)
+        tts = self._members(catalog.TTS, pipeline.tts, agent, pipeline)
+        turn = self._members(catalog.TURN, pipeline.turn, agent, pipeline)
+        listener = self._listener
         return Agent(
             agent,
             SpeechToTextChain(stt, Limits(pipeline.stt_seconds), listener),
-            LanguageModelChain(llm, Limits(pipeline.llm_seconds), listener, switching=switching),
+            LanguageModelChain(llm, Limits(pipeline.llm_seconds), listener, switching=pipeline.switching),
             TextToSpeechChain(tts, Limits(pipeline.tts_seconds), listener),
-            members("turn", [pipeline.turn])[0].engine if pipeline.turn else None,
+            TurnEndChain(turn, Limits(TURN_SECONDS), listener) if turn else None,
         )
 
-    def _member(
-        self, kind: str, name: str, own: Mapping[str, Any] | None, pipeline: PipelineConfig, language: str
-    ) -> Member:
+    def _members(
+        self, kind: Kind[E], names: Iterable[str], agent: AgentConfig, pipeline: PipelineConfig
+    ) -> list[Member[E]]:
+        return [self._member(kind, name, agent, pipeline) for name in names]
+
+    def _member(self, kind: Kind[E], name: str, agent: AgentConfig, pipeline: PipelineConfig) -> Member[E]:
+        own = agent.as_mapping() if kind.of_agent else None
         try:
-            found = self._found(name, language)
-            label = f"{kind}/{name}" + (f"/{own['name']}" if own else "")
-            if found.by_language and language != self._first.language:
-                label += f"/{language}"
+            found = self._found(name, agent.language)
+            label = f"{kind.name}/{name}" + (f"/{agent.name}" if own else "")
+            if found.by_language and agent.language != self._first.language:
+                label += f"/{agent.language}"
             if label not in self._keys:
                 breaker = Breaker(failures=pipeline.breaker_failures, open_seconds=pipeline.breaker_seconds)
                 self._keys[label] = self._engines.take(kind, name, found.settings, own, breaker, check=found.check)

@@ -16,7 +16,7 @@ from asterisk_ai import __version__
 from asterisk_ai.agents.agent import Agent, SpokenAgent
 from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.cli.dialplan import Finding, inspect, print_findings
-from asterisk_ai.cli.provider_trial import quiet
+from asterisk_ai.cli.provider_trial import expectations, quiet, trial
 from asterisk_ai.cli.running import health
 from asterisk_ai.config import Config, load
 from asterisk_ai.config.loader import ConfigErrors
@@ -170,10 +170,9 @@ async def _engines(config: Config) -> AsyncIterator[Finding]:
             try:
                 check_grammar = getattr(agent.stt, "check_grammar", None)
                 if check_grammar is not None:
-                    await check_grammar(agent.llm.hints({}))
-                yield Finding(
-                    True, f"agent {name}: {await _speech(agent.tts, agent.config.greeting):.1f} s of greeting"
-                )
+                    await check_grammar(expectations(agent.llm))
+                yield Finding(True, f"agent {name}: {await trial('stt', agent.stt, agent.config)}")
+                yield Finding(True, f"agent {name}: {await _greeting(agent):.1f} s of greeting")
             except ProviderError as error:
                 yield Finding(False, f"agent {name}: {error}")
     finally:
@@ -195,10 +194,10 @@ def _unused_tools(agent: Agent | SpokenAgent) -> Finding | None:
     )
 
 
-async def _speech(tts: Any, text: str) -> float:
-    """Seconds of audio that the engine makes of ``text``. Raises ProviderUnavailable where it makes none."""
+async def _greeting(agent: Agent) -> float:
+    """Seconds of the agent's first words. Raises ProviderUnavailable where there is no audio of them."""
     length = 0
-    async with tts.open(text or "Hello.") as audio:
+    async with agent.tts.open(agent.config.greeting or "Hello.", voice=agent.config.voice) as audio:
         async for pcm in audio:
             length += len(pcm)
-    return length / 2 / float(tts.sample_rate)
+    return length / 2 / float(agent.tts.sample_rate)

@@ -18,11 +18,9 @@ from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.cli import running
 from asterisk_ai.cli.dialplan import Finding, print_findings
 from asterisk_ai.cli.provider_trial import quiet, rehearse, trial
-from asterisk_ai.config import AgentConfig, Config, Names, PipelineConfig, edit, find, parse, share_path
+from asterisk_ai.config import STAGES, AgentConfig, Config, Names, PipelineConfig, edit, find, parse, share_path
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ProviderError
 from asterisk_ai.providers import catalog
-
-STAGES = ("realtime", "stt", "llm", "tts")
 
 
 def add_parser(commands: Any) -> None:
@@ -112,7 +110,9 @@ def run_show(arguments: argparse.Namespace) -> int:
         for engine in getattr(pipeline, stage):
             settings = ", ".join(f"{key}: {value!r}" for key, value in config.settings(engine).items())
             print(f"  {stage}  {engine}{'  {' + settings + '}' if settings else ''}")
-    limits = ", ".join(f"{stage} {getattr(pipeline, f'{stage}_seconds'):g} s" for stage in pipeline.stages)
+    limits = ", ".join(
+        f"{stage} {getattr(pipeline, f'{stage}_seconds'):g} s" for stage in pipeline.stages if stage != "turn"
+    )
     print(f"  limits: {limits}; while switching: {pipeline.switching!r}")
     return 0
 
@@ -174,10 +174,11 @@ def _stages_of(config: Config, name: str, target: str) -> list[str]:
     named = [stage for stage in STAGES if any(name in getattr(one, stage) for one in config.pipelines.values())]
     if named:
         return named
-    engine = catalog.load("tts", target)
+    engine = catalog.engine_class(target, f"the engine {name!r}")
     opening = inspect.signature(engine.open).parameters if hasattr(engine, "open") else {}
     marks = {"realtime": "request", "stt": "hints", "tts": "voice"}
-    found = [stage for stage, mark in marks.items() if mark in opening] + ["llm"] * hasattr(engine, "reply")
+    found = [stage for stage, mark in marks.items() if mark in opening]
+    found += [stage for stage, method in (("llm", "reply"), ("turn", "likelihood")) if hasattr(engine, method)]
     if not found:
         raise ConfigError(f"it is not to be seen what {name!r} is: name it in a stage of a pipeline", path="pipelines")
     return found
@@ -202,7 +203,7 @@ async def _try(config: Config, name: str, sample: str) -> AsyncIterator[Finding]
             for stage, chain in _chains(agent):
                 for member in getattr(chain, "members", ()):
                     if member.readiness().ready:
-                        yield await _tried(stage, member)
+                        yield await _tried(stage, member, agent.config)
             stages = agent.otherwise if isinstance(agent, SpokenAgent) else agent
             if stages is None or lineup.problems():
                 continue
@@ -219,13 +220,14 @@ def _chains(agent: Agent | SpokenAgent) -> list[tuple[str, Any]]:
     """The engines of an agent, by what they do."""
     if isinstance(agent, SpokenAgent):
         return [("realtime", agent.chain), *(_chains(agent.otherwise) if agent.otherwise else [])]
-    return [("stt", agent.stt), ("llm", agent.llm), ("tts", agent.tts)]
+    turn = [("turn", agent.turn_end)] if agent.turn_end else []
+    return [("stt", agent.stt), ("llm", agent.llm), ("tts", agent.tts), *turn]
 
 
-async def _tried(stage: str, member: Any) -> Finding:
+async def _tried(stage: str, member: Any, agent: AgentConfig) -> Finding:
     began = time.monotonic()
     try:
-        what = await asyncio.wait_for(trial(stage, member.engine), 30)
+        what = await asyncio.wait_for(trial(stage, member.engine, agent), 30)
     except TimeoutError:
         return Finding(False, f"{stage}/{member.name}: no answer within 30 s")
     except AsteriskAIError as error:

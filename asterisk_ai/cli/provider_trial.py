@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -14,22 +14,27 @@ from typing import Any
 from asterisk_ai.agents.agent import Agent
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.cli.dialplan import Finding
+from asterisk_ai.config import AgentConfig
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.api import (
     AgentAudio,
     AgentText,
     Do,
     Hints,
+    LanguageModel,
+    RealtimeAgent,
     RealtimeRequest,
     ResponseDone,
     Say,
+    SpeechToText,
+    TextToSpeech,
     Transcript,
+    TurnEnd,
     TurnRequest,
+    ignore,
 )
 
 _LINE_RATE = 8000
-
-_HINTS = Hints.of("hello", "goodbye")
 
 
 def quiet() -> None:
@@ -37,22 +42,41 @@ def quiet() -> None:
     logging.getLogger("asterisk_ai").addHandler(logging.NullHandler())
 
 
-async def trial(stage: str, engine: Any) -> str:
-    """What came of it, in words. Raises ProviderError."""
-    return await {"stt": _listens, "llm": _answers, "tts": _speaks, "realtime": _converses}[stage](engine)
+_Trial = Callable[[Any, AgentConfig], Awaitable[str]]
 
 
-async def _listens(engine: Any) -> str:
+async def trial(stage: str, engine: Any, agent: AgentConfig) -> str:
+    """What came of it, in words: the engine is called as it is in a call of ``agent``. Raises ProviderError."""
+    trials: Mapping[str, _Trial] = {
+        "stt": _listens,
+        "llm": _answers,
+        "tts": _speaks,
+        "turn": _judges,
+        "realtime": _converses,
+    }
+    return await trials[stage](engine, agent)
+
+
+async def _listens(engine: SpeechToText, agent: AgentConfig) -> str:
     rate = engine.sample_rates[0]
-    async with engine.open(rate=rate, hints=_HINTS) as stream:
+    hints = Hints.of("hello", "goodbye", language=agent.language)
+    async with engine.open(rate=rate, hints=hints, partial=ignore) as stream:
         for _ in range(50):
             stream.feed(bytes(rate // 50 * 2))
         words = await stream.finish()
     return f"listened to a second of silence and heard {words.text!r}"
 
 
-async def _answers(engine: Any) -> str:
+async def _judges(engine: TurnEnd, agent: AgentConfig) -> str:
+    found = await engine.likelihood(bytes(2 * _LINE_RATE), _LINE_RATE)
+    if not 0 <= found <= 1:
+        raise ProviderUnavailable("turn", f"told {found}, which is no probability")
+    return f"listened to a second of silence and told a turn's end with a probability of {found:.2f}"
+
+
+async def _answers(engine: LanguageModel, agent: AgentConfig) -> str:
     said = []
+    expectations(engine)
     async with engine.reply(TurnRequest("hello")) as parts:
         async for part in parts:
             if isinstance(part, Say):
@@ -64,9 +88,16 @@ async def _answers(engine: Any) -> str:
     return f"answered 'hello' with {' '.join(said)!r}"
 
 
-async def _speaks(engine: Any) -> str:
+def expectations(engine: LanguageModel) -> Hints:
+    """All that a call asks the engine in a turn beside the answer."""
+    engine.digits_wanted({})
+    engine.complete("hello", {})
+    return engine.hints({})
+
+
+async def _speaks(engine: TextToSpeech, agent: AgentConfig) -> str:
     length = 0
-    async with engine.open("Hello.") as audio:
+    async with engine.open("Hello.", voice=agent.voice) as audio:
         async for pcm in audio:
             length += len(pcm)
     if not length:
@@ -74,7 +105,7 @@ async def _speaks(engine: Any) -> str:
     return f"made {length / 2 / engine.sample_rate:.1f} s of speech"
 
 
-async def _converses(engine: Any) -> str:
+async def _converses(engine: RealtimeAgent, agent: AgentConfig) -> str:
     rate, length, words = engine.sample_rates[0], 0, ""
     async with engine.open(RealtimeRequest(rate, "Hello.")) as session, aclosing(session.events()) as events:
         async for event in events:
@@ -102,7 +133,7 @@ async def rehearse(agent: Agent, text: str = "") -> AsyncIterator[Finding]:
     """
     sample = getattr(_first(agent.llm), "sample", None)
     text = text or (sample() if sample else "") or "Hello."
-    audio = await _spoken(agent.tts, text)
+    audio = await _spoken(agent, text)
     yield Finding(True, f"sample: {text!r}, {audio.seconds:.1f} s of the pipeline's own voice")
     words, heard_ms = await _heard(agent, audio)
     right = words.accepted and _plain(words.text) == _plain(text)
@@ -124,7 +155,7 @@ async def rehearse(agent: Agent, text: str = "") -> AsyncIterator[Finding]:
     whole_ms = (time.monotonic() - began) * 1000
     said = f"{' '.join(answer)!r}{done}"
     yield Finding(True, f"llm: {said}, begun after {first_ms:.0f} ms, whole after {whole_ms:.0f} ms")
-    reply = await _spoken(agent.tts, (answer or ["Hello."])[0])
+    reply = await _spoken(agent, (answer or ["Hello."])[0])
     yield Finding(
         True,
         f"tts: first sound after {reply.first_ms:.0f} ms, {reply.seconds:.1f} s of speech in {reply.whole_ms:.0f} ms",
@@ -152,9 +183,10 @@ class _Speech:
         return len(self.pcm) / 2 / self.rate
 
 
-async def _spoken(tts: Any, text: str) -> _Speech:
+async def _spoken(agent: Agent, text: str) -> _Speech:
+    tts = agent.tts
     began, first, pcm = time.monotonic(), 0.0, bytearray()
-    async with tts.open(text) as audio:
+    async with tts.open(text, voice=agent.config.voice) as audio:
         async for piece in audio:
             first = first or time.monotonic()
             pcm += piece
@@ -169,7 +201,7 @@ async def _heard(agent: Agent, speech: _Speech) -> tuple[Transcript, float]:
     line = Resampler(speech.rate, _LINE_RATE)
     pcm = line.push(speech.pcm) + line.flush()
     frame = _LINE_RATE // 50 * 2
-    async with agent.stt.open(rate=_LINE_RATE, hints=agent.llm.hints({})) as stream:
+    async with agent.stt.open(rate=_LINE_RATE, hints=expectations(agent.llm), partial=ignore) as stream:
         began = time.monotonic()
         for number, start in enumerate(range(0, len(pcm), frame), 1):
             stream.feed(pcm[start : start + frame])

@@ -11,6 +11,7 @@ from asterisk_ai.config.loader import ConfigErrors, load, parse, rewritten
 from asterisk_ai.config.network import Proxies, host_port, proxies, reachable
 from asterisk_ai.config.paths import ServiceManager, find, service_manager, share_path, state_directory
 from asterisk_ai.config.schema import (
+    STAGES,
     AgentConfig,
     AudioSocketConfig,
     Config,
@@ -27,6 +28,7 @@ from asterisk_ai.config.schema import (
 )
 
 __all__ = [
+    "STAGES",
     "AgentConfig",
     "AudioSocketConfig",
     "Config",

@@ -16,6 +16,7 @@ from asterisk_ai.config.reader import Reader, did_you_mean
 from asterisk_ai.config.schema import (
     DIAGNOSTIC_AGENTS,
     READY_MADE,
+    STAGES,
     WORKER_PORTS_EACH,
     AudioSocketConfig,
     Config,
@@ -134,7 +135,7 @@ def _check_names(config: Config, reader: Reader) -> None:
         if agent.pipeline:
             check(agent.pipeline, config.pipelines, "pipeline", f"agents.{name}.pipeline")
     for name, pipeline in config.pipelines.items():
-        for stage in ("realtime", "stt", "llm", "tts"):
+        for stage in STAGES:
             path = f"pipelines.{name}.{stage}"
             engines = getattr(pipeline, stage)
             if not all(engine.strip() for engine in engines):

@@ -7,48 +7,156 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
-from types import MappingProxyType
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import FunctionType, MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from asterisk_ai.errors import ConfigError
+from asterisk_ai.providers.api import Engine, LanguageModel, RealtimeAgent, SpeechToText, TextToSpeech, TurnEnd
 
-KINDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+E = TypeVar("E", bound=Engine)
+_ENGINES = "asterisk_ai.providers.engines"
+_VENDORS = "asterisk_ai.providers.vendors"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[E]):
+    """One kind of engine.
+
+    :param name: as the keys of a pipeline have it.
+    :param protocol: what its engines offer.
+    :param engines: those that this package brings, name to ``package.module:Class``.
+    :param of_agent: each is made for one agent, ``Class(settings, agent)``; others are ``Class(settings)``.
+    """
+
+    name: str
+    protocol: type
+    engines: Mapping[str, str]
+    of_agent: bool = False
+
+    def load(self, name: str) -> Callable[..., E]:
+        """The class of the engine ``name``.
+
+        :raises ConfigError: no such engine, its library is not installed, or it is not of this kind; the message says
+            how to mend it.
+        """
+        target = name if ":" in name else self.engines.get(name, "")
+        if not target:
+            near = difflib.get_close_matches(name, self.engines, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            known = ", ".join(sorted(self.engines))
+            raise ConfigError(f"there is no {self.name} engine {name!r}; {hint}known: {known}, or package.module:Class")
+        found = engine_class(target, f"the {self.name} engine {name!r}")
+        return found if name in self.engines else self._completed(found, name)
+
+    def _completed(self, found: type, name: str) -> type:
+        """Anybody's class with the members that it has nothing to say to and left out.
+
+        :raises ConfigError: it cannot be called as a call does.
+        """
+        missing: dict[str, object] = {}
+        for member, own in _members(self.protocol):
+            theirs = getattr(found, member, None)
+            if theirs is None and not getattr(own, "__isabstractmethod__", False):
+                missing[member] = own
+            elif isinstance(own, FunctionType):
+                self._check_method(name, member, own, theirs)
+        return type(found)(found.__name__, (found,), missing | {"__module__": found.__module__}) if missing else found
+
+    def _check_method(self, name: str, member: str, own: FunctionType, theirs: object) -> None:
+        model = f"write it as {self.protocol.__module__}.{self.protocol.__name__} has it"
+        if not callable(theirs):
+            raise ConfigError(f"the {self.name} engine {name!r} has no method {member}(): {model}")
+        try:
+            has = inspect.signature(theirs).parameters.values()
+        except (TypeError, ValueError):  # something that Python cannot look into
+            return
+        if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in has):
+            return
+        known = {one.name for one in has}
+        for one in inspect.signature(own).parameters.values():
+            if one.kind is inspect.Parameter.KEYWORD_ONLY and one.name not in known:
+                raise ConfigError(f"the {self.name} engine {name!r}: {member}() does not take {one.name!r}: {model}")
+
+
+STT: Kind[SpeechToText] = Kind(
+    "stt",
+    SpeechToText,
     {
-        "stt": MappingProxyType(
-            {
-                "pocketsphinx": "asterisk_ai.providers.engines.pocketsphinx:PocketSphinx",
-                "vosk": "asterisk_ai.providers.engines.vosk:Vosk",
-                "openai": "asterisk_ai.providers.vendors.openai:OpenAITranscription",
-                "deepgram": "asterisk_ai.providers.vendors.deepgram:DeepgramSpeechToText",
-                "wyoming": "asterisk_ai.providers.vendors.wyoming:WyomingSpeechToText",
-            }
-        ),
-        "llm": MappingProxyType(
-            {
-                "gpt4all": "asterisk_ai.providers.engines.gpt4all:Gpt4All",
-                "rules": "asterisk_ai.providers.engines.rules:Rules",
-                "openai": "asterisk_ai.providers.vendors.openai:OpenAIChat",
-            }
-        ),
-        "turn": MappingProxyType({"smart-turn": "asterisk_ai.providers.engines.smart_turn:SmartTurn"}),
-        "tts": MappingProxyType(
-            {
-                "piper": "asterisk_ai.providers.engines.piper:Piper",
-                "espeak": "asterisk_ai.providers.engines.espeak:Espeak",
-                "openai": "asterisk_ai.providers.vendors.openai:OpenAISpeech",
-                "deepgram": "asterisk_ai.providers.vendors.deepgram:DeepgramTextToSpeech",
-                "wyoming": "asterisk_ai.providers.vendors.wyoming:WyomingTextToSpeech",
-            }
-        ),
-        "realtime": MappingProxyType(
-            {
-                "deepgram": "asterisk_ai.providers.vendors.deepgram.agent:DeepgramAgent",
-                "openai_realtime": "asterisk_ai.providers.vendors.openai.realtime:OpenAIRealtime",
-            }
-        ),
-    }
+        "pocketsphinx": f"{_ENGINES}.pocketsphinx:PocketSphinx",
+        "vosk": f"{_ENGINES}.vosk:Vosk",
+        "openai": f"{_VENDORS}.openai:OpenAITranscription",
+        "deepgram": f"{_VENDORS}.deepgram:DeepgramSpeechToText",
+        "wyoming": f"{_VENDORS}.wyoming:WyomingSpeechToText",
+    },
 )
-"""Kind of engine to name to ``package.module:Class``."""
+LLM: Kind[LanguageModel] = Kind(
+    "llm",
+    LanguageModel,
+    {
+        "gpt4all": f"{_ENGINES}.gpt4all:Gpt4All",
+        "rules": f"{_ENGINES}.rules:Rules",
+        "openai": f"{_VENDORS}.openai:OpenAIChat",
+    },
+    of_agent=True,
+)
+TTS: Kind[TextToSpeech] = Kind(
+    "tts",
+    TextToSpeech,
+    {
+        "piper": f"{_ENGINES}.piper:Piper",
+        "espeak": f"{_ENGINES}.espeak:Espeak",
+        "openai": f"{_VENDORS}.openai:OpenAISpeech",
+        "deepgram": f"{_VENDORS}.deepgram:DeepgramTextToSpeech",
+        "wyoming": f"{_VENDORS}.wyoming:WyomingTextToSpeech",
+    },
+)
+TURN: Kind[TurnEnd] = Kind("turn", TurnEnd, {"smart-turn": f"{_ENGINES}.smart_turn:SmartTurn"})
+REALTIME: Kind[RealtimeAgent] = Kind(
+    "realtime",
+    RealtimeAgent,
+    {
+        "deepgram": f"{_VENDORS}.deepgram.agent:DeepgramAgent",
+        "openai_realtime": f"{_VENDORS}.openai.realtime:OpenAIRealtime",
+    },
+    of_agent=True,
+)
+KINDS: Mapping[str, Kind[Any]] = MappingProxyType({kind.name: kind for kind in (REALTIME, STT, LLM, TTS, TURN)})
+
+if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
+    from asterisk_ai.providers.engines.espeak import Espeak
+    from asterisk_ai.providers.engines.gpt4all import Gpt4All
+    from asterisk_ai.providers.engines.piper import Piper
+    from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx
+    from asterisk_ai.providers.engines.rules import Rules
+    from asterisk_ai.providers.engines.smart_turn import SmartTurn
+    from asterisk_ai.providers.engines.vosk import Vosk
+    from asterisk_ai.providers.vendors.deepgram import DeepgramSpeechToText, DeepgramTextToSpeech
+    from asterisk_ai.providers.vendors.deepgram.agent import DeepgramAgent
+    from asterisk_ai.providers.vendors.openai import OpenAIChat, OpenAISpeech, OpenAITranscription
+    from asterisk_ai.providers.vendors.openai.realtime import OpenAIRealtime
+    from asterisk_ai.providers.vendors.wyoming import WyomingSpeechToText, WyomingTextToSpeech
+
+    Settings = Mapping[str, Any]
+    _stt: tuple[Callable[[Settings], SpeechToText], ...] = (
+        PocketSphinx,
+        Vosk,
+        OpenAITranscription,
+        DeepgramSpeechToText,
+        WyomingSpeechToText,
+    )
+    _llm: tuple[Callable[[Settings, Settings], LanguageModel], ...] = (Gpt4All, Rules, OpenAIChat)
+    _tts: tuple[Callable[[Settings], TextToSpeech], ...] = (
+        Piper,
+        Espeak,
+        OpenAISpeech,
+        DeepgramTextToSpeech,
+        WyomingTextToSpeech,
+    )
+    _turn: tuple[Callable[[Settings], TurnEnd], ...] = (SmartTurn,)
+    _realtime: tuple[Callable[[Settings, Settings], RealtimeAgent], ...] = (DeepgramAgent, OpenAIRealtime)
 
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {
@@ -67,40 +175,45 @@ LIBRARIES: Mapping[str, str] = MappingProxyType({"vosk": "vosk", "gpt4all": "gpt
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """The engines of ``kind`` (stt, llm, tts, realtime) that this package brings."""
-    return tuple(sorted(KINDS[kind]))
+    """The engines of ``kind`` (realtime, stt, llm, tts, turn) that this package brings."""
+    return tuple(sorted(KINDS[kind].engines))
 
 
-def load(kind: str, name: str) -> type:
-    """Import the class of the engine ``name``.
-
-    :raises ConfigError: no such engine, or its library is not installed; the message says how to mend it.
-    """
+def load(kind: str, name: str) -> Callable[..., Any]:
+    """As :meth:`Kind.load`, by the kind's name. Raises ConfigError."""
     known = KINDS.get(kind)
     if known is None:
         raise ConfigError(f"there is no kind of engine {kind!r}; known: {', '.join(KINDS)}")
-    target = name if ":" in name else known.get(name, "")
-    if not target:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(
-            f"there is no {kind} engine {name!r}; {hint}known: {', '.join(names(kind))}, or package.module:Class"
-        )
+    return known.load(name)
+
+
+def engine_class(target: str, who: str) -> type:
+    """Import ``package.module:Class``. Raises ConfigError."""
     module_name, _, attribute = target.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
-        raise ConfigError(f"the {kind} engine {name!r} must be written package.module:Class")
+        raise ConfigError(f"{who} must be written package.module:Class")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise ConfigError(f"the {kind} engine {name!r} cannot be imported: {error}{_remedy(error)}") from error
+        raise ConfigError(f"{who} cannot be imported: {error}{_remedy(error, target)}") from error
     found = getattr(module, attribute, None)
     if not isinstance(found, type):
-        raise ConfigError(f"the {kind} engine {name!r}: {module_name} has no class {attribute}")
+        raise ConfigError(f"{who}: {module_name} has no class {attribute}")
     return found
 
 
-def _remedy(error: ImportError) -> str:
+def _members(protocol: type) -> Iterator[tuple[str, Any]]:
+    """What a protocol declares, with what it inherits."""
+    for base in reversed(protocol.__mro__):
+        if base.__module__.startswith("asterisk_ai."):
+            yield from ((name, member) for name, member in vars(base).items() if not name.startswith("_"))
+
+
+def _remedy(error: ImportError, target: str) -> str:
     """The command that installs what was not found; nothing for a library that we know nothing about."""
     missing = (error.name or "").partition(".")[0]
     extra = EXTRAS.get(missing)
-    return f" (mend it with: pip install 'asterisk-ai[{extra}]')" if extra else ""
+    if extra:
+        return f" (mend it with: pip install 'asterisk-ai[{extra}]')"
+    own = target.partition(":")[0].partition(".")[0]
+    return " (install it into this environment with pip, or name its folder in PYTHONPATH)" if missing == own else ""

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_models import turn_model
 
 from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
 
@@ -234,6 +235,22 @@ def test_one_engine_is_tried(tmp_path: Path) -> None:
     assert status == 1
     assert "FAIL  tts/down: faulty: its service is down" in said
     assert "it is not to be seen what 'os:PathLike' is" in tried("os:PathLike")[1]
+
+
+def test_what_tells_the_end_of_a_turn_is_tried_and_switched_to_as_other_engines_are(tmp_path: Path) -> None:
+    file = tmp_path / "asterisk_ai.yaml"
+    model = turn_model(tmp_path, np.zeros((80, 800), np.float32))
+    file.write_text(CONFIG.format(port=_free_port()).replace("  ears:", f"  smart-turn: {{model: {model}}}\n  ears:"))
+
+    def provider(*arguments: str) -> str:
+        command = [sys.executable, "-m", "asterisk_ai", "provider", *arguments, "--config", str(file)]
+        return subprocess.run(command, env=ENV, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    assert "ok    turn/smart-turn: listened to a second of silence" in provider("test", "smart-turn")
+    assert "the next start uses it" in provider("switch", "turn=smart-turn")
+    assert "turn: smart-turn" in file.read_text()
+    assert "turn: smart-turn" in provider("list")
+    assert "turn  smart-turn" in provider("show")
 
 
 # ---- make ---------------------------------------------------------------------------

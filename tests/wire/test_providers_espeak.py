@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import catalog
-from asterisk_ai.providers.api import MarkedPcm, TextToSpeech
+from asterisk_ai.providers.api import Hints, MarkedPcm, TextToSpeech
 from asterisk_ai.providers.chain import Limits, Member, TextToSpeechChain
 from asterisk_ai.providers.engines import espeakng
 from asterisk_ai.providers.engines.espeak import MAX_TEXT, PIECE_BYTES, Espeak, speakable
@@ -309,7 +310,7 @@ def test_the_catalog_imports_what_is_named() -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
-        ("asr", "x", "no kind of engine 'asr'; known: stt, llm, turn, tts, realtime"),
+        ("asr", "x", "no kind of engine 'asr'; known: realtime, stt, llm, tts, turn"),
         ("tts", "espaek", "did you mean 'espeak'"),
         ("tts", "zzz", "known: deepgram, espeak, openai, piper, wyoming"),
         ("tts", "no_such_package.x:Y", "cannot be imported: No module named 'no_such_package'"),
@@ -323,6 +324,49 @@ def test_the_catalog_says_what_is_wrong(kind: str, name: str, message: str) -> N
     with pytest.raises(ConfigError) as caught:
         catalog.load(kind, name)
     assert message in str(caught.value)
+
+
+OWN = """
+from contextlib import asynccontextmanager
+class Model:
+    def __init__(self, settings, agent): pass
+    @asynccontextmanager
+    async def reply(self, request):
+        yield None
+    async def start(self): pass
+    async def stop(self): pass
+class Ears(Model):
+    sample_rates = (8000,)
+    @asynccontextmanager
+    async def open(self, *, rate, hints):
+        yield None
+"""
+
+
+def test_what_anybodys_engine_leaves_out_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "left_out.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    engine = catalog.LLM.load("left_out:Model")({}, {})
+    assert (engine.hints({}), engine.digits_wanted({}), engine.complete("x", {})) == (Hints(), 0, False)
+    assert engine.readiness().ready
+    assert not engine.uses_tools
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("stt", "left_out:Ears", "open() does not take 'partial'"),
+        ("tts", "left_out:Model", "has no method open()"),
+        ("turn", "left_out:Model", "has no method likelihood()"),
+    ],
+)
+def test_an_engine_that_cannot_be_called_as_a_call_does_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str, message: str
+) -> None:
+    (tmp_path / "left_out.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        catalog.load(kind, name)
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it(

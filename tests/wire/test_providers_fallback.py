@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
+import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from uncollected import left, uncollected
 
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.api import Do, Hints, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.api import Do, Hints, LanguageModel, ReplyPart, Say, TurnEnd, TurnRequest
 from asterisk_ai.providers.chain import (
     Breaker,
     LanguageModelChain,
@@ -26,9 +29,12 @@ from asterisk_ai.providers.chain import (
     SpeechToTextChain,
     TextToSpeechChain,
     Trouble,
+    TurnEndChain,
     listening,
 )
 from asterisk_ai.providers.chain.chain import Attempt, Chain
+from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx
+from asterisk_ai.providers.engines.rules import Rules
 from asterisk_ai.server.server import Server
 from asterisk_ai.session.backends.sqlite import SqliteReader
 from asterisk_ai.session.model import CallSession
@@ -76,6 +82,45 @@ def test_one_failure_among_successes_opens_nothing() -> None:
         breaker.failed("hiccup")
         breaker.succeeded()
     assert breaker.allows()
+
+
+def test_failures_of_one_incident_count_once() -> None:
+    breaker, death, another = Breaker(failures=2), object(), object()
+    assert breaker.failed("died", death)
+    assert not breaker.failed("died", death)
+    assert breaker.allows()
+    assert breaker.failed("died", another)
+    assert not breaker.allows()
+
+
+def test_the_death_of_a_shared_worker_is_one_failure_however_many_calls_it_served() -> None:
+    async def main() -> None:
+        engine = PocketSphinx({})
+        await engine.start()
+        counted: list[Trouble] = []
+        heard: list[Trouble] = []
+        breaker = Breaker(failures=3)
+        chain = SpeechToTextChain([Member("shared", engine, breaker)], Limits(10), counted.append)
+        all_open = asyncio.Barrier(7)
+
+        async def call() -> None:
+            with listening(heard.append):
+                async with chain.open(rate=8000, hints=Hints.of("hello")) as stream:
+                    stream.feed(bytes(320))
+                    await all_open.wait()
+                    with pytest.raises(ProviderUnavailable):
+                        await stream.finish()
+
+        calls = [asyncio.create_task(call()) for _ in range(6)]
+        await all_open.wait()
+        os.kill(engine.worker_pids[0], signal.SIGKILL)
+        await asyncio.gather(*calls)
+        assert [trouble.kind for trouble in counted] == ["unavailable"]
+        assert len(heard) >= 6, "each call's record has it"
+        assert not breaker.problem()
+        await engine.stop()
+
+    asyncio.run(main())
 
 
 # ---- the chains ---------------------------------------------------------------------
@@ -213,6 +258,40 @@ def test_no_engine_is_usable() -> None:
             await speak(chain, "hello")
 
     asyncio.run(main())
+
+
+def test_the_end_of_a_turn_is_told_by_the_next_engine_where_one_fails() -> None:
+    class Silent(TurnEnd):
+        async def likelihood(self, pcm: bytes, rate: int) -> float:
+            raise LookupError("a mistake")
+
+    class Sure(TurnEnd):
+        async def likelihood(self, pcm: bytes, rate: int) -> float:
+            return 0.9
+
+    async def main() -> None:
+        troubles: list[Trouble] = []
+        members: list[Member[TurnEnd]] = [Member("silent", Silent()), Member("sure", Sure())]
+        chain = TurnEndChain(members, Limits(1), troubles.append)
+        assert await chain.likelihood(bytes(320), 8000) == 0.9
+        assert told(troubles) == [("silent", "sure", "error")]
+
+    asyncio.run(main())
+
+
+def test_where_one_model_takes_free_speech_the_others_phrases_are_likely() -> None:
+    class Free(LanguageModel):
+        @asynccontextmanager
+        async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:
+            raise ProviderUnavailable("free", "not here")
+            yield
+
+    rules = Rules({}, {"name": "desk", "rules": {"intents": {"hi": {"say": "hello", "answer": "Hi."}}}})
+    free, bound = Member[LanguageModel]("free", Free()), Member[LanguageModel]("rules", rules)
+    hints = LanguageModelChain([free, bound], Limits(1)).hints({})
+    assert (hints.phrases, hints.free) == (("hello",), True)
+    hints = LanguageModelChain([bound, free], Limits(1)).hints({})
+    assert (hints.phrases, hints.free) == (("hello",), False)
 
 
 def test_leaving_and_cancelling_leave_nothing_behind() -> None:

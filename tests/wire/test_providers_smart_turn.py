@@ -14,6 +14,7 @@ from tiny_models import turn_model
 from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected
+from asterisk_ai.providers import testing
 from asterisk_ai.providers.engines.smart_turn import MAX_WAITING, SmartTurn
 from asterisk_ai.providers.engines.smart_turn.features import BANDS, FRAMES, RATE, _filters, features
 
@@ -153,3 +154,9 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ProviderRejected, match="cannot use"):
         SmartTurnEngine({"model": str(model_path())})
+
+
+def test_it_keeps_every_promise_of_what_tells_the_end_of_a_turn(tmp_path: Path) -> None:
+    good = str(model(tmp_path))
+    missing = str(tmp_path / "nothing.onnx")
+    testing.check_turn_end(lambda: SmartTurn({"model": good}), broken=lambda: SmartTurn({"model": missing}))

@@ -16,8 +16,10 @@ from engines import RudeLanguageModel, ToneSpeechToText, ToneStream
 from tiny_models import turn_model
 
 from asterisk_ai import config
+from asterisk_ai.agents.agent import Agent
 from asterisk_ai.audio.levels import dbov
 from asterisk_ai.providers.api import Hints, ReplyPart, Say, Transcript, TurnRequest, ignore
+from asterisk_ai.providers.chain import TurnEndChain
 from asterisk_ai.providers.engines.smart_turn import SmartTurn
 from asterisk_ai.providers.engines.smart_turn.features import BANDS, FRAMES, _filters
 from asterisk_ai.server.server import Server
@@ -140,7 +142,10 @@ def served(folder: Path, body: Callable[[Server, Any], Awaitable[None]]) -> None
         async with asyncio.TaskGroup() as group:
             group.create_task(server.run(lambda _: ready.set()))
             await ready.wait()
-            engine = server.in_use.lineup.agents["sound"].turn_end
+            agent = server.in_use.lineup.agents["sound"]
+            assert isinstance(agent, Agent)
+            assert isinstance(agent.turn_end, TurnEndChain)
+            engine = agent.turn_end.first().engine
             assert isinstance(engine, SmartTurn)
             try:
                 await body(server, engine)

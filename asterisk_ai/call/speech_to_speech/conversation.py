@@ -27,6 +27,7 @@ from asterisk_ai.providers.api import (
     CallerText,
     Do,
     Message,
+    RealtimeAgent,
     RealtimeEvent,
     RealtimeRequest,
     RealtimeSession,
@@ -84,7 +85,7 @@ class RealtimeCall(Leg):
         self._state = turn.initial(clock(), interruptible=config.greeting_interruptible)
         self._speech = RealtimeSpeech(session, session.sink or connection, store, played=self._played)
         self._service: RealtimeSession | None = None
-        self._attempt: Attempt | None = None
+        self._attempt: Attempt[RealtimeAgent] | None = None
         self._patience: asyncio.Timeout | None = None
         self._input = Resampler(8000, 8000)
         self._kept: deque[bytes] = deque()
@@ -158,7 +159,7 @@ class RealtimeCall(Leg):
             except ProviderError as error:
                 logger.warning("no service has the call: %s", error)
 
-    async def _serve_by(self, attempt: Attempt) -> None:
+    async def _serve_by(self, attempt: Attempt[RealtimeAgent]) -> None:
         """One engine has the call, until it fails; ``attempt.failure`` says how."""
         stack = AsyncExitStack()
         try:

@@ -9,7 +9,7 @@ name's unit implies (see ``reader.unit_range``).
 from __future__ import annotations
 
 from asterisk_ai.config.schema.agent import DIAGNOSTIC_AGENTS, AgentConfig
-from asterisk_ai.config.schema.pipeline import READY_MADE, PipelineConfig
+from asterisk_ai.config.schema.pipeline import READY_MADE, STAGES, PipelineConfig
 from asterisk_ai.config.schema.root import Config
 from asterisk_ai.config.schema.server import (
     WORKER_PORTS_EACH,
@@ -28,6 +28,7 @@ from asterisk_ai.config.schema.types import Names, Range, Secret
 __all__ = [
     "DIAGNOSTIC_AGENTS",
     "READY_MADE",
+    "STAGES",
     "WORKER_PORTS_EACH",
     "AgentConfig",
     "AudioSocketConfig",

@@ -9,6 +9,9 @@ from typing import Annotated
 
 from asterisk_ai.config.schema.types import Names, Range
 
+STAGES = ("realtime", "stt", "llm", "tts", "turn")
+"""The kinds of engines, each a key of a pipeline."""
+
 
 @dataclass(frozen=True, slots=True)
 class PipelineConfig:
@@ -26,7 +29,7 @@ class PipelineConfig:
     """Language models: what is answered."""
     tts: Names = field(default_factory=Names)
     """Voices: text to speech."""
-    turn: str = ""
+    turn: Names = field(default_factory=Names)
     """What tells by its sound whether a caller's turn is over; empty: the words tell."""
     realtime_seconds: Annotated[float, Range(0.1, 60)] = 4.0
     """For a session, for the beginning of an answer from the end of the caller's speech, and within answers."""
@@ -54,7 +57,7 @@ class PipelineConfig:
     @property
     def stages(self) -> tuple[str, ...]:
         """The kinds of engines that it has."""
-        return tuple(kind for kind in ("realtime", "stt", "llm", "tts") if getattr(self, kind))
+        return tuple(kind for kind in STAGES if getattr(self, kind))
 
 
 _LOCAL = PipelineConfig(stt=Names(("vosk", "pocketsphinx")), tts=Names(("piper", "espeak")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -130,7 +130,7 @@ class RealtimeSession(Protocol):
     goes wrong comes out of :meth:`events`. The service decides by itself when the caller is done, and answers.
     """
 
-    def events(self) -> AsyncIterator[RealtimeEvent]:
+    def events(self) -> AsyncGenerator[RealtimeEvent, None]:
         """What happens, until the session is left. Called once; ends only by raising.
 
         Raises ProviderUnavailable or ProviderRejected where the session is over: closed, broken, or not alive any

@@ -15,6 +15,7 @@ from asterisk_ai.providers.chain.engines import (
     RealtimeChain,
     SpeechToTextChain,
     TextToSpeechChain,
+    TurnEndChain,
 )
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "SpeechToTextChain",
     "TextToSpeechChain",
     "Trouble",
+    "TurnEndChain",
     "listening",
 ]

@@ -9,13 +9,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Generic, TypeVar
 
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.api import Readiness
+from asterisk_ai.providers.api import Engine, Readiness
+from asterisk_ai.providers.boundary import EngineFault, engine_boundary
 from asterisk_ai.providers.chain.circuit import Breaker
 
 logger = logging.getLogger(__name__)
+E = TypeVar("E", bound=Engine)
 
 CLOSE_SECONDS = 1.0
 """How long an engine may take to let go of a stream that it failed."""
@@ -67,11 +69,11 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class Member:
+class Member(Generic[E]):
     """One engine in the line. The breaker is shared by all chains that use the engine."""
 
     name: str
-    engine: Any
+    engine: E
     breaker: Breaker = field(default_factory=Breaker)
     state: Callable[[], Readiness] | None = None
     """The engine's readiness where its maker knows more of it than itself."""
@@ -85,8 +87,7 @@ class Member:
         return self._state().ready
 
     def _state(self) -> Readiness:
-        state: Readiness = self.state() if self.state else self.engine.readiness()
-        return state
+        return self.state() if self.state else self.engine.readiness()
 
     def readiness(self) -> Readiness:
         state = self._state()
@@ -94,14 +95,14 @@ class Member:
         return Readiness(False, problem) if state.ready and problem else state
 
 
-class Attempt:
+class Attempt(Generic[E]):
     """One engine's try at one piece of work: ``limit`` bounds each wait, ``failure`` tells how it went wrong.
 
     Anything an engine raises counts as its failure: the engine may be anybody's, and a call must not end because
     of it.
     """
 
-    def __init__(self, stage: str, member: Member, seconds: float) -> None:
+    def __init__(self, stage: str, member: Member[E], seconds: float) -> None:
         self.member = member
         self.failure: ProviderError | None = None
         self.kind = "unavailable"
@@ -130,17 +131,13 @@ class Attempt:
         name = self.member.name
         try:
             async with asyncio.timeout(self._seconds) as self._limit:
-                yield self._limit
+                with engine_boundary(name, (TimeoutError,)):
+                    yield self._limit
         except ProviderError as error:
             logger.debug("%s failed", name, exc_info=True)
-            # Its frames, and those of what it came from, know us: together they would outlive the call.
-            error.__cause__ = error.__context__ = None
-            self.failure = error.with_traceback(None)
-            self.kind = "rejected" if isinstance(error, ProviderRejected) else "unavailable"
+            self.failed(error)
         except TimeoutError:
             self.failure, self.kind = ProviderUnavailable(name, f"no answer within {self._seconds:g} s"), "timeout"
-        except Exception as error:  # noqa: BLE001 - anybody's engine; broke() logs it
-            self.broke(error)
         finally:
             self._limit = None  # it knows the task, which knows us, too
 
@@ -150,28 +147,30 @@ class Attempt:
         if self._limit is not None and due is not None and not self._limit.expired():
             self._limit.reschedule(due + seconds)
 
-    def broke(self, error: Exception) -> None:
-        """The engine raised what it must not; to be called where that was caught."""
-        logger.exception("%s raised what an engine must not raise", self.member.name)
-        self.failure, self.kind = ProviderUnavailable(self.member.name, f"raised {error!r}"), "error"
+    def failed(self, error: ProviderError) -> None:
+        """Keep why the engine cannot go on."""
+        # Its frames, and those of what it came from, know us: together they would outlive the call.
+        error.__cause__ = error.__context__ = None
+        self.failure = error.with_traceback(None)
+        rejected = isinstance(error, ProviderRejected)
+        self.kind = "error" if isinstance(error, EngineFault) else "rejected" if rejected else "unavailable"
 
     async def close(self, stack: contextlib.AsyncExitStack) -> None:
         """Let go of the engine's stream; what goes wrong with that is logged, the work itself is done or has failed."""
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await stack.aclose()
+                with engine_boundary(self.member.name, (TimeoutError,)):
+                    await stack.aclose()
         except (ProviderError, TimeoutError) as error:
             logger.debug("%s: leaving its stream: %r", self.member.name, error)
-        except Exception:
-            logger.exception("%s raised what an engine must not raise", self.member.name)
 
 
-class Chain:
+class Chain(Generic[E]):
     """Engines of one stage in their order."""
 
     stage = ""
 
-    def __init__(self, members: Sequence[Member], limits: Limits, listener: Listener | None = None) -> None:
+    def __init__(self, members: Sequence[Member[E]], limits: Limits, listener: Listener | None = None) -> None:
         """:param listener: is told of every trouble, for the metrics."""
         self.members = tuple(members)
         self.limits = limits
@@ -190,11 +189,11 @@ class Chain:
             return Readiness(True)
         return Readiness(False, "; ".join(f"{name}: {state.reason}" for name, state in states))
 
-    def first(self) -> Member:
+    def first(self) -> Member[E]:
         """The engine that would serve now."""
         return next((member for member in self.members if member.usable()), self.members[0])
 
-    def attempts(self) -> Iterator[Attempt]:
+    def attempts(self) -> Iterator[Attempt[E]]:
         """The engines to try; ``failure`` and ``served`` of each tell how it went before the next is asked for.
 
         Raises ProviderUnavailable where none is usable, and once all have failed one that tells of the last failure,
@@ -207,10 +206,10 @@ class Chain:
         if not line:
             reason = self.readiness().reason or "all its engines are being tried by other calls"
             names = "+".join(member.name for member in self.members)
-            self._report(Trouble(self.stage, names, "", "unavailable", reason, 0.0))
+            self._report(Trouble(self.stage, names, "", "unavailable", reason, 0.0), failed=False)
             raise ProviderUnavailable(self.stage, reason)
         self._pass_over(line[0])
-        last: Attempt | None = None
+        last: Attempt[E] | None = None
         for number, member in enumerate(line):
             if number and not last_resort and not member.usable():
                 continue
@@ -229,7 +228,7 @@ class Chain:
             # Not the failure itself: its attempt keeps it, and maybe the engine, whom the frames that it passes know.
             raise (ProviderRejected if last.kind == "rejected" else ProviderUnavailable)(last.member.name, last.reason)
 
-    def _pass_over(self, first: Member) -> None:
+    def _pass_over(self, first: Member[E]) -> None:
         """Tell the call, and nobody else, which better engines were not tried: they have failed before."""
         listener = _listener.get()
         for member in self.members:
@@ -238,13 +237,15 @@ class Chain:
             reason = member.readiness().reason or "another call is trying it"
             listener(Trouble(self.stage, member.name, first.name, "unready", reason, 0.0))
 
-    def _tell(self, attempt: Attempt, following: str) -> None:
+    def _tell(self, attempt: Attempt[E], following: str) -> None:
         name, reason = attempt.member.name, attempt.reason
-        attempt.member.breaker.failed(reason)
-        self._report(Trouble(self.stage, name, following, attempt.kind, reason, round(attempt.elapsed, 3)))
+        counts = attempt.member.breaker.failed(reason, attempt.failure.incident if attempt.failure else None)
+        trouble = Trouble(self.stage, name, following, attempt.kind, reason, round(attempt.elapsed, 3))
+        self._report(trouble, failed=counts)
 
-    def _report(self, trouble: Trouble) -> None:
+    def _report(self, trouble: Trouble, *, failed: bool) -> None:
+        """:param failed: an engine has, which counts beside being told to the call."""
         logger.warning("%s", trouble)
-        for listener in (self._metrics, _listener.get()):
+        for listener in (self._metrics if failed else None, _listener.get()):
             if listener is not None:
                 listener(trouble)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 LONGEST_SECONDS = 300.0
+KEPT_INCIDENTS = 16
+"""That are remembered, the oldest goes first: an engine has some workers that may die at once."""
 
 
 class Breaker:
@@ -24,6 +27,7 @@ class Breaker:
         self._until = 0.0
         self._trying = False
         self._reason = ""
+        self._incidents: deque[object] = deque(maxlen=KEPT_INCIDENTS)
 
     @property
     def open(self) -> bool:
@@ -42,13 +46,20 @@ class Breaker:
         self._failed, self._trying, self._reason = 0, False, ""
         self._open_seconds = self._first_seconds
 
-    def failed(self, reason: str) -> None:
+    def failed(self, reason: str, incident: object = None) -> bool:
+        """:returns: whether it counts; further failures of the same ``incident`` do not."""
+        if incident is not None:
+            if incident in self._incidents:
+                self._trying = False
+                return False
+            self._incidents.append(incident)
         if self._trying:
             self._open_seconds = min(2 * self._open_seconds, LONGEST_SECONDS)
         self._failed += 1
         self._trying, self._reason = False, reason
         if self.open:
             self._until = self._clock() + self._open_seconds
+        return True
 
     def left(self) -> None:
         """The caller went on before it was known how it goes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -11,18 +11,25 @@ from typing import Any, TypeVar
 from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.dialog.heard import Spoken, heard_text
-from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
+from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import (
     Do,
     Hints,
+    LanguageModel,
     MarkedPcm,
+    RealtimeAgent,
     Remember,
     ReplyPart,
     Say,
+    SpeechToText,
     SpeechToTextStream,
+    TextToSpeech,
     Transcript,
+    TurnEnd,
     TurnRequest,
+    ignore,
 )
+from asterisk_ai.providers.boundary import engine_boundary
 from asterisk_ai.providers.chain.chain import Attempt, Chain, Limits, Listener, Member
 
 Item = TypeVar("Item")
@@ -33,7 +40,7 @@ SILENT_SWITCH_SECONDS = 0.5
 """A switch that was quicker than this needs no word about it."""
 
 
-class SpeechToTextChain(Chain):
+class SpeechToTextChain(Chain[SpeechToText]):
     """Recognisers in line. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     stage = "stt"
@@ -41,8 +48,7 @@ class SpeechToTextChain(Chain):
     @property
     def sample_rates(self) -> Sequence[int]:
         """Those of the engine that would serve now; the others get it resampled."""
-        rates: Sequence[int] = self.first().engine.sample_rates
-        return rates
+        return self.first().engine.sample_rates
 
     async def check_grammar(self, hints: Hints) -> None:
         """See whether every engine that can check grammars takes this one. Raises ProviderRejected."""
@@ -52,12 +58,14 @@ class SpeechToTextChain(Chain):
                 await check(hints)
 
     @asynccontextmanager
-    async def open(self, *, rate: int, hints: Hints, **more: Any) -> AsyncIterator[SpeechToTextStream]:
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[SpeechToTextStream]:
         """Open a stream on the first engine that can; the words come from the first that gives them.
 
         :raises ProviderUnavailable, ProviderRejected: from here or from ``finish``: all have failed.
         """
-        stream = _Utterance(self, rate, {"hints": hints, **more})
+        stream = _Utterance(self, rate, hints, partial)
         try:
             await stream.begin()
             yield stream
@@ -68,10 +76,12 @@ class SpeechToTextChain(Chain):
 class _Utterance:
     """One utterance on its way to one engine after the other."""
 
-    def __init__(self, chain: SpeechToTextChain, rate: int, options: Mapping[str, Any]) -> None:
-        self._rate, self._options = rate, options
-        self._attempts: Iterator[Attempt] = chain.attempts()
-        self._attempt: Attempt | None = None
+    def __init__(
+        self, chain: SpeechToTextChain, rate: int, hints: Hints, partial: Callable[[Transcript], None]
+    ) -> None:
+        self._rate, self._hints, self._partial = rate, hints, partial
+        self._attempts = chain.attempts()
+        self._attempt: Attempt[SpeechToText] | None = None
         self._stack = AsyncExitStack()
         self._stream: SpeechToTextStream | None = None
         self._resampler: Resampler | None = None
@@ -89,7 +99,7 @@ class _Utterance:
                 rates = list(attempt.member.engine.sample_rates)
                 rate = self._rate if self._rate in rates else rates[0]
                 self._resampler = Resampler(self._rate, rate) if rate != self._rate else None
-                opening = attempt.member.engine.open(rate=rate, **self._options)
+                opening = attempt.member.engine.open(rate=rate, hints=self._hints, partial=self._partial)
                 self._stream = await self._stack.enter_async_context(opening)
             for pcm in self._kept:
                 self._pass(pcm)
@@ -107,10 +117,11 @@ class _Utterance:
         if self._stream is None or self._attempt is None:
             return
         try:
-            if line := self._resampler.push(pcm) if self._resampler else pcm:
-                self._stream.feed(line)
-        except Exception as error:  # noqa: BLE001 - anybody's engine; broke() logs it
-            self._attempt.broke(error)
+            with engine_boundary(self._attempt.member.name):
+                if line := self._resampler.push(pcm) if self._resampler else pcm:
+                    self._stream.feed(line)
+        except ProviderError as error:
+            self._attempt.failed(error)
             self._stream = None
 
     async def finish(self) -> Transcript:
@@ -141,7 +152,7 @@ class _Utterance:
             close()
 
 
-class LanguageModelChain(Chain):
+class LanguageModelChain(Chain[LanguageModel]):
     """Language models in line. Satisfies :class:`~asterisk_ai.providers.api.LanguageModel`.
 
     :param switching: said where an engine has kept the caller waiting and the next is asked; empty for nothing.
@@ -150,25 +161,34 @@ class LanguageModelChain(Chain):
     stage = "llm"
 
     def __init__(
-        self, members: Sequence[Member], limits: Limits, listener: Listener | None = None, *, switching: str = ""
+        self,
+        members: Sequence[Member[LanguageModel]],
+        limits: Limits,
+        listener: Listener | None = None,
+        *,
+        switching: str = "",
     ) -> None:
         super().__init__(members, limits, listener)
         self._switching = switching
 
     @property
     def uses_tools(self) -> bool:
-        """Whether one of them does. An engine that does not say so does not."""
-        return any(getattr(member.engine, "uses_tools", False) for member in self.members)
+        """Whether one of them does."""
+        return any(member.engine.uses_tools for member in self.members)
 
     def hints(self, memory: Mapping[str, Any]) -> Hints:
-        hints: Hints = self.first().engine.hints(memory)
-        return hints
+        """Those of the engine that would serve now; where it takes free speech, what others expect is only likely."""
+        first = self.first().engine.hints(memory)
+        if first.expected.phrases:
+            return first
+        others = (member.engine.hints(memory) for member in self.members if member.ready())
+        return next((replace(first, expected=one.expected, free=True) for one in others if one.expected.phrases), first)
 
     def digits_wanted(self, memory: Mapping[str, Any]) -> int:
-        return int(self.first().engine.digits_wanted(memory))
+        return self.first().engine.digits_wanted(memory)
 
     def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
-        return bool(self.first().engine.complete(text, memory))
+        return self.first().engine.complete(text, memory)
 
     @asynccontextmanager
     async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:
@@ -198,7 +218,7 @@ class LanguageModelChain(Chain):
             waited += attempt.elapsed
 
     @staticmethod
-    async def _one(attempt: Attempt, request: TurnRequest) -> AsyncGenerator[ReplyPart, None]:
+    async def _one(attempt: Attempt[LanguageModel], request: TurnRequest) -> AsyncGenerator[ReplyPart, None]:
         stack = AsyncExitStack()
         parts: AsyncIterator[ReplyPart] | None = None
         answered = False
@@ -219,7 +239,7 @@ class LanguageModelChain(Chain):
             await attempt.close(stack)
 
 
-class TextToSpeechChain(Chain):
+class TextToSpeechChain(Chain[TextToSpeech]):
     """Synthesisers in line. Satisfies :class:`~asterisk_ai.providers.api.TextToSpeech`."""
 
     stage = "tts"
@@ -227,22 +247,19 @@ class TextToSpeechChain(Chain):
     @property
     def sample_rate(self) -> int:
         """That of the engine that would serve now; what others speak is resampled to it."""
-        return int(self.first().engine.sample_rate)
+        return self.first().engine.sample_rate
 
     @asynccontextmanager
-    async def open(
-        self, text: str, *, voice: str = "", speed: float = 1.0, **more: Any
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self, text: str, *, voice: str = "", speed: float = 1.0) -> AsyncIterator[AsyncIterator[bytes]]:
         """Speak ``text``; where an engine fails in the middle, the next one speaks the words that were not spoken."""
-        options = {"voice": voice, "speed": speed, **more}
-        async with aclosing(self._pieces(text, options, self.sample_rate)) as pieces:
+        async with aclosing(self._pieces(text, voice, speed, self.sample_rate)) as pieces:
             yield pieces
 
-    async def _pieces(self, text: str, options: Mapping[str, Any], rate: int) -> AsyncGenerator[bytes, None]:
+    async def _pieces(self, text: str, voice: str, speed: float, rate: int) -> AsyncGenerator[bytes, None]:
         rest, before = text, 0
         for attempt in self.attempts():
             spoken = 0
-            async with aclosing(self._one(attempt, rest, options, rate)) as pieces:
+            async with aclosing(self._one(attempt, rest, voice, speed, rate)) as pieces:
                 async for pcm in pieces:
                     attempt.served = True
                     spoken += len(pcm) // SAMPLE_BYTES
@@ -254,7 +271,9 @@ class TextToSpeechChain(Chain):
             before = len(text.split()) - len(rest.split())
 
     @staticmethod
-    async def _one(attempt: Attempt, text: str, options: Mapping[str, Any], rate: int) -> AsyncGenerator[bytes, None]:
+    async def _one(
+        attempt: Attempt[TextToSpeech], text: str, voice: str, speed: float, rate: int
+    ) -> AsyncGenerator[bytes, None]:
         engine, name = attempt.member.engine, attempt.member.name
         stack = AsyncExitStack()
         pieces: AsyncIterator[bytes] | None = None
@@ -262,8 +281,8 @@ class TextToSpeechChain(Chain):
         try:
             resampler, words = Resampler(rate, rate), 0
             async with attempt.limit():
-                resampler = Resampler(int(engine.sample_rate), rate)
-                pieces = await _opened(stack, engine, text, options)
+                resampler = Resampler(engine.sample_rate, rate)
+                pieces = await _opened(stack, engine, text, voice, speed)
             while attempt.failure is None:
                 pcm: bytes | None = None
                 async with attempt.limit():
@@ -283,7 +302,26 @@ class TextToSpeechChain(Chain):
             await attempt.close(stack)
 
 
-class RealtimeChain(Chain):
+class TurnEndChain(Chain[TurnEnd]):
+    """What tells the end of a turn by its sound, in line. Satisfies :class:`~asterisk_ai.providers.api.TurnEnd`."""
+
+    stage = "turn"
+
+    async def likelihood(self, pcm: bytes, rate: int) -> float:
+        """That of the first engine that tells.
+
+        :raises ProviderUnavailable, ProviderRejected: all have failed.
+        """
+        for attempt in self.attempts():
+            async with attempt.limit():
+                found = await attempt.member.engine.likelihood(pcm, rate)
+                attempt.served = True
+            if attempt.failure is None:
+                return found
+        raise ProviderUnavailable(self.stage, "no engine is left")
+
+
+class RealtimeChain(Chain[RealtimeAgent]):
     """Engines of speech to speech in line. Whoever has the call goes along :meth:`~.Chain.attempts` itself.
 
     What was said is with the call, and the engines hold no part of it that another could take over.
@@ -297,15 +335,16 @@ async def _next(items: AsyncIterator[Item] | None) -> Item | None:
     return None if items is None else await anext(items, None)
 
 
-async def _opened(stack: AsyncExitStack, engine: Any, text: str, options: Mapping[str, Any]) -> AsyncIterator[bytes]:
+async def _opened(
+    stack: AsyncExitStack, engine: TextToSpeech, text: str, voice: str, speed: float
+) -> AsyncIterator[bytes]:
     """Open the engine with the agent's voice, or with its own where it has no such voice."""
     try:
-        pieces: AsyncIterator[bytes] = await stack.enter_async_context(engine.open(text, **options))
+        return await stack.enter_async_context(engine.open(text, voice=voice, speed=speed))
     except ProviderRejected:
-        if not options["voice"]:
+        if not voice:
             raise
-        pieces = await stack.enter_async_context(engine.open(text, **{**options, "voice": ""}))
-    return pieces
+        return await stack.enter_async_context(engine.open(text, speed=speed))
 
 
 def _unspoken(text: str, samples: int, rate: int) -> str:

@@ -130,24 +130,22 @@ class Sockets:
         if connection is not None:
             watch = asyncio.create_task(_expect_life(connection), name=f"{self._name} watch")
             try:
-                await hello(connection)
+                return await self._greeted(connection, hello)
             except ProviderUnavailable:
-                self.leave(connection)
                 if connection.state is State.OPEN:
                     raise  # it is the service's
-            except BaseException:
-                self.leave(connection)
-                raise
-            else:
-                return connection
             finally:
                 watch.cancel()
-        connection = await self._fresh(query)
-        try:
+        return await self._greeted(await self._fresh(query), hello)
+
+    async def _greeted(
+        self, connection: ClientConnection, hello: Callable[[ClientConnection], Awaitable[None]]
+    ) -> ClientConnection:
+        """Leaves the connection where ``hello`` fails or is cancelled."""
+        with contextlib.ExitStack() as otherwise:
+            otherwise.callback(self.leave, connection)
             await hello(connection)
-        except BaseException:
-            self.leave(connection)
-            raise
+            otherwise.pop_all()
         return connection
 
     def leave(self, connection: ClientConnection) -> None:

@@ -17,8 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from asterisk_ai.providers.api import Hints, LanguageModel, RealtimeAgent, SpeechToText, TextToSpeech, TurnRequest
-from asterisk_ai.providers.testing.kinds import LanguageModelTrial, SpeechToTextTrial, TextToSpeechTrial
+from asterisk_ai.providers.api import (
+    Hints,
+    LanguageModel,
+    RealtimeAgent,
+    SpeechToText,
+    TextToSpeech,
+    TurnEnd,
+    TurnRequest,
+)
+from asterisk_ai.providers.testing.kinds import LanguageModelTrial, SpeechToTextTrial, TextToSpeechTrial, TurnEndTrial
 from asterisk_ai.providers.testing.life import (
     ABORT_SECONDS,
     ACTIONS,
@@ -39,6 +47,7 @@ __all__ = [
     "check_realtime_agent",
     "check_speech_to_text",
     "check_text_to_speech",
+    "check_turn_end",
 ]
 
 
@@ -82,6 +91,18 @@ def check_text_to_speech(
 ) -> None:
     """Try a synthesiser. ``text`` is spoken; make it two seconds of speech or more."""
     trial = TextToSpeechTrial(text)
+    run(make, trial.checks(), broken, trial.use)
+
+
+def check_turn_end(
+    make: Callable[[], TurnEnd],
+    *,
+    speech: bytes = b"",
+    rate: int = 8000,
+    broken: Callable[[], TurnEnd] | None = None,
+) -> None:
+    """Try what tells the end of a turn. ``speech``: a turn at ``rate``, one second of silence where empty."""
+    trial = TurnEndTrial(speech or bytes(2 * rate), rate)
     run(make, trial.checks(), broken, trial.use)
 
 

@@ -1,4 +1,4 @@
-"""The trials of recognisers, language models and synthesisers."""
+"""The trials of recognisers, language models, synthesisers, and of what tells the end of a turn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from asterisk_ai.errors import ProviderRejected
-from asterisk_ai.providers.api import Do, Hints, Message, Remember, Say, Transcript, TurnRequest
+from asterisk_ai.providers.api import Do, Hints, Message, Remember, Say, Transcript, TurnEnd, TurnRequest
 from asterisk_ai.providers.testing.life import (
     ACTIONS,
     LAG_SECONDS,
@@ -275,6 +275,41 @@ class TextToSpeechTrial:
                 pass
 
         await stopping_under(engine, engine.open(self.text * 20), first)
+
+
+class TurnEndTrial:
+    def __init__(self, speech: bytes, rate: int) -> None:
+        self.speech, self.rate = speech, rate
+
+    def checks(self) -> dict[str, Check]:
+        return {
+            "a turn": self.use,
+            "odd audio": self.odd,
+            "being cancelled": self.cancelled,
+            "three turns at once": self.together,
+        }
+
+    async def use(self, engine: TurnEnd) -> None:
+        await self.judge(engine, self.speech, self.rate)
+
+    @staticmethod
+    async def judge(engine: TurnEnd, pcm: bytes, rate: int) -> None:
+        found = await engine.likelihood(pcm, rate)
+        expect(isinstance(found, float) and 0 <= found <= 1, f"likelihood() gave {found!r}, not 0.0 to 1.0")
+
+    async def odd(self, engine: TurnEnd) -> None:
+        """Nothing at all, a minute, and other rates."""
+        for pcm, rate in ((b"", 8000), (bytes(2 * 8000 * 60), 8000), (bytes(32_000), 16_000), (bytes(96_000), 48_000)):
+            with contextlib.suppress(ProviderRejected):
+                await self.judge(engine, pcm, rate)
+
+    async def cancelled(self, engine: TurnEnd) -> None:
+        for after in (0.0, 0.005, 0.05):
+            await cancelled_soon(self.use(engine), after)
+        await self.use(engine)
+
+    async def together(self, engine: TurnEnd) -> None:
+        await asyncio.gather(*(self.use(engine) for _ in range(3)))
 
 
 def _plain(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from asterisk_ai.errors import AsteriskAIError, ProviderError, ProviderUnavailable
@@ -48,18 +48,20 @@ async def _life(make: Make, checks: Mapping[str, Check], use: Check, problems: l
     engine = make()
     if time.monotonic() - began > 1.0:
         problems.append("the constructor: takes more than a second; load in start()")
-    if not _attempt(lambda: _readiness(engine), "readiness before start", problems):
+    with _reporting("readiness before start", problems) as told:
+        _readiness(engine)
+    if not told:
         return
     tasks = asyncio.all_tasks()
-    async with _reporting("start", problems) as started:
+    with _reporting("start", problems) as started:
         await asyncio.wait_for(engine.start(), PATIENCE_SECONDS)
         expect(_readiness(engine).ready, f"not ready after start: {engine.readiness().reason}")
     if not started:
         return
     for name, check in checks.items():
-        async with _reporting(name, problems):
+        with _reporting(name, problems):
             await without_blocking(lambda check=check: check(engine))  # type: ignore[misc]
-    async with _reporting("stop", problems):
+    with _reporting("stop", problems):
         await asyncio.wait_for(engine.stop(), PATIENCE_SECONDS)
         await asyncio.wait_for(engine.stop(), PATIENCE_SECONDS)  # a second time is harmless
         with contextlib.suppress(ProviderUnavailable):  # an engine that holds nothing may go on
@@ -72,7 +74,7 @@ async def _broken(make: Make, use: Check, problems: list[str]) -> None:
     """An engine that cannot work says so by start() or in use, in the two errors, and by readiness."""
     engine = make()
     told = False
-    async with _reporting("a broken engine", problems):
+    with _reporting("a broken engine", problems):
         try:
             await asyncio.wait_for(engine.start(), PATIENCE_SECONDS)
         except AsteriskAIError:
@@ -87,8 +89,8 @@ async def _broken(make: Make, use: Check, problems: list[str]) -> None:
         await asyncio.wait_for(engine.stop(), PATIENCE_SECONDS)
 
 
-@contextlib.asynccontextmanager
-async def _reporting(name: str, problems: list[str]) -> AsyncIterator[list[None]]:
+@contextlib.contextmanager
+def _reporting(name: str, problems: list[str]) -> Iterator[list[None]]:
     """Keep what goes wrong inside as a line of ``problems``; the list that it yields is filled where all went well."""
     well: list[None] = []
     try:
@@ -102,15 +104,6 @@ async def _reporting(name: str, problems: list[str]) -> AsyncIterator[list[None]
         problems.append(f"{name}: failed: {error}")
     except Exception as error:  # noqa: BLE001 - an engine may raise anything, and it is reported
         problems.append(f"{name}: raised {error!r}; only ProviderUnavailable and ProviderRejected may come out")
-
-
-def _attempt(work: Callable[[], object], name: str, problems: list[str]) -> bool:
-    try:
-        work()
-    except Exception as error:  # noqa: BLE001 - as above
-        problems.append(f"{name}: {error}")
-        return False
-    return True
 
 
 def expect(holds: object, problem: str) -> None:

@@ -88,6 +88,8 @@ class _Worker(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
+        self.incident = object()
+        """Its death, however many streams suffer from it."""
 
     @property
     def load(self) -> int:
@@ -107,7 +109,8 @@ class _Worker(asyncio.Protocol):
         self._held.clear()
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(ProviderUnavailable(self._provider, "its worker process died"))
+                death = ProviderUnavailable(self._provider, "its worker process died", incident=self.incident)
+                future.set_exception(death)
                 future.exception()  # seen: an utterance that is given up is no error
         self._waiting.clear()
         if not self.ready.done():
@@ -231,7 +234,8 @@ class _Worker(asyncio.Protocol):
         done, _ = await asyncio.wait([future], timeout=seconds)
         if not done:
             self.abort()
-            raise ProviderUnavailable(self._provider, f"its worker process said nothing for {seconds:g} s")
+            reason = f"its worker process said nothing for {seconds:g} s"
+            raise ProviderUnavailable(self._provider, reason, incident=self.incident)
         if future.cancelled():
             raise ProviderUnavailable(self._provider, "the stream was closed")
         return future.result()
@@ -270,6 +274,8 @@ class WorkerPool:
         self._keepers: list[asyncio.Task[None]] = []
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * workers
         self._reason = "not started"
+        self._incident: object = None
+        """What workers are missing for, where that is one worker's death."""
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -292,15 +298,10 @@ class WorkerPool:
         self._reason = "its workers are loading"
         first: list[asyncio.Future[None]] = [asyncio.get_running_loop().create_future() for _ in self._slots]
         self._keepers = [asyncio.create_task(self._keep(slot, first[slot])) for slot in range(len(self._slots))]
-        try:
+        async with contextlib.AsyncExitStack() as otherwise:
+            otherwise.push_async_callback(self.stop)
             await asyncio.gather(*first)
-        except BaseException:
-            await self.stop()
-            raise
-        finally:
-            for future in first:
-                if future.done() and not future.cancelled():
-                    future.exception()
+            otherwise.pop_all()
 
     async def stop(self) -> None:
         """End the processes and wait until they have; open streams fail with ProviderUnavailable."""
@@ -337,7 +338,7 @@ class WorkerPool:
     def _pick(self) -> _Worker:
         usable = [worker for worker in self._slots if worker is not None and worker.usable()]
         if not usable:
-            raise ProviderUnavailable(self._provider, self._reason)
+            raise ProviderUnavailable(self._provider, self._reason, incident=self._incident)
         idlest = min(usable, key=lambda worker: worker.load)
         if idlest.load >= self._max_requests:
             self.refused += 1
@@ -357,6 +358,7 @@ class WorkerPool:
                     async with asyncio.timeout(self._start_seconds):
                         await asyncio.shield(worker.ready)
                     failures, self._reason = 0, "its worker process died and is being started again"
+                    self._incident = worker.incident
                     if not first.done():
                         first.set_result(None)
                     await asyncio.shield(worker.lost)
@@ -365,6 +367,7 @@ class WorkerPool:
                 if not first.done():
                     kept = isinstance(error, ProviderError)
                     first.set_exception(error if kept else ProviderUnavailable(self._provider, self._reason))
+                    first.exception()  # seen: start() tells the first failure of all
                     return
             await asyncio.sleep(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
             failures += 1

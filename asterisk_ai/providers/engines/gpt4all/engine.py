@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
+from asterisk_ai.providers.boundary import engine_boundary, library_boundary
 from asterisk_ai.providers.engines.gpt4all import NAME
 from asterisk_ai.providers.workers import ProducerStream
 
@@ -21,16 +22,12 @@ class Gpt4AllEngine:
     """The library has one context: a second answer would forget the first one's beginning."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        try:
-            from gpt4all import GPT4All
-        except ImportError as error:
-            raise ProviderRejected(NAME, f"{error} (mend it with: pip install 'asterisk-ai[local]')") from error
-        except OSError as error:
-            raise ProviderRejected(NAME, f"its library cannot be loaded: {error}") from error
         path = Path(settings["model"])
         if not path.is_file():
             raise ProviderRejected(NAME, f"there is no model {path}")
-        try:
+        with library_boundary(NAME, f"{path.name} cannot be loaded"):
+            from gpt4all import GPT4All
+
             self._model = GPT4All(
                 path.name,
                 model_path=path.parent,
@@ -39,8 +36,6 @@ class Gpt4AllEngine:
                 n_threads=int(settings["threads"]) or None,
                 device="cpu",
             )
-        except Exception as error:  # the library raises what its C++ part says, of no common kind
-            raise ProviderRejected(NAME, f"{path.name} cannot be loaded: {str(error)[:200]}") from error
 
     def ask(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         return {}
@@ -72,36 +67,37 @@ class _Generation:
     """One answer in the making, in a thread: the library calls back and does not return before the end."""
 
     def __init__(self, model: Any, options: Mapping[str, Any]) -> None:
-        self._tokens: queue.SimpleQueue[str | Exception | None] = queue.SimpleQueue()
+        self._tokens: queue.SimpleQueue[str | ProviderUnavailable | None] = queue.SimpleQueue()
         self._left = False
         self._thread = threading.Thread(target=self._run, args=(model, options), daemon=True)
         self._thread.start()
 
     def _run(self, model: Any, options: Mapping[str, Any]) -> None:
         try:
-            model.prompt_model(
-                options["prompt"],
-                "%1",
-                self._made,
-                n_predict=int(options["max_tokens"]),
-                temp=float(options["temperature"]),
-                reset_context=True,
-                special=True,
-            )
-        except Exception as error:  # noqa: BLE001 - as above; it is told by tokens()
+            with engine_boundary(NAME):
+                model.prompt_model(
+                    options["prompt"],
+                    "%1",
+                    self._made,
+                    n_predict=int(options["max_tokens"]),
+                    temp=float(options["temperature"]),
+                    reset_context=True,
+                    special=True,
+                )
+        except ProviderUnavailable as error:  # told by tokens()
             self._tokens.put(error)
         else:
             self._tokens.put(None)
 
     def _made(self, number: int, text: str) -> bool:
         # The library tells its errors (a prompt that is too long) as text with the number -1: not to be read out.
-        self._tokens.put(text if number >= 0 else ValueError(text))
+        self._tokens.put(text if number >= 0 else ProviderUnavailable(NAME, f"cannot answer: {text}"[:200]))
         return not self._left
 
     def tokens(self) -> Iterator[str]:
         while (token := self._tokens.get()) is not None:
-            if isinstance(token, Exception):
-                raise ProviderUnavailable(NAME, f"cannot answer: {str(token)[:200]}") from token
+            if isinstance(token, ProviderUnavailable):
+                raise token
             yield token
 
     def leave(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
+from asterisk_ai.providers.boundary import engine_boundary, library_boundary
 from asterisk_ai.providers.engines.piper import NAME, voice_config
 from asterisk_ai.providers.workers import ProducerStream
 
@@ -19,23 +19,17 @@ class PiperEngine:
     max_streams = 1_000_000
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        try:
+        model = Path(settings["model"])
+        with library_boundary(NAME, f"{model} is no voice"):
             import onnxruntime
             from piper import PiperVoice
             from piper.config import PiperConfig, SynthesisConfig
-        except ImportError as error:
-            raise ProviderRejected(NAME, f"{error} (mend it with: pip install 'asterisk-ai[local]')") from error
-        model = Path(settings["model"])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(settings["threads"])
-        options.inter_op_num_threads = 1
-        try:
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = int(settings["threads"])
+            options.inter_op_num_threads = 1
             session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
             config = PiperConfig.from_dict(voice_config(model))
-        except ProviderRejected:
-            raise
-        except Exception as error:  # the library has its own exceptions for each way a file can be wrong
-            raise ProviderRejected(NAME, f"{model} is no voice: {str(error)[:200]}") from error
         self._synthesis = SynthesisConfig
         self._voice = PiperVoice(session=session, config=config)
         for _ in self._speak({"text": "Hi.", "speaker": None, "speed": 1.0}):
@@ -56,8 +50,6 @@ class PiperEngine:
             return
         scale = self._voice.config.length_scale / options["speed"]
         how = self._synthesis(speaker_id=options["speaker"], length_scale=scale)
-        try:
+        with engine_boundary(NAME):
             for chunk in self._voice.synthesize(options["text"], how):
                 yield {"pcm": base64.b64encode(chunk.audio_int16_bytes).decode()}
-        except Exception as error:  # as above: onnxruntime's are of no common kind
-            raise ProviderUnavailable(NAME, f"cannot speak: {str(error)[:200]}") from error

@@ -10,6 +10,7 @@ import numpy as np
 
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.errors import ProviderRejected
+from asterisk_ai.providers.boundary import library_boundary
 from asterisk_ai.providers.engines.smart_turn import NAME
 from asterisk_ai.providers.engines.smart_turn.features import BANDS, FRAMES, RATE, SECONDS, features
 
@@ -25,16 +26,14 @@ class SmartTurnEngine:
         mend = "fetch it with: asterisk-ai models fetch smart-turn-v3.1-cpu"
         if not path.is_file():
             raise ProviderRejected(NAME, f"there is no model {path} ({mend})")
-        import onnxruntime
+        with library_boundary(NAME, f"cannot use {path} ({mend})"):
+            import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            options.log_severity_level = 3
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             self.likelihood(np.zeros(RATE))
-        except Exception as error:  # the runtime's own classes, by what is wrong with the file
-            raise ProviderRejected(NAME, f"cannot use {path}: {error} ({mend})") from error
 
     def ask(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         """Nothing can be asked."""

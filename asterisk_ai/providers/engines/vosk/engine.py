@@ -9,6 +9,7 @@ from typing import Any
 
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.errors import ProviderRejected
+from asterisk_ai.providers.boundary import library_boundary
 from asterisk_ai.providers.engines.vosk import NAME
 
 MODEL_RATE = 16_000
@@ -22,19 +23,15 @@ class VoskEngine:
     max_streams = 200
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        try:
-            import vosk
-        except ImportError as error:
-            raise ProviderRejected(NAME, f"{error} (mend it with: pip install 'asterisk-ai[local]')") from error
         folder = Path(settings["model"])
         if not folder.is_dir():
             raise ProviderRejected(NAME, f"there is no model {folder}")
-        vosk.SetLogLevel(-1)
-        self._recogniser = vosk.KaldiRecognizer
-        try:
+        with library_boundary(NAME, f"{folder} is no model"):
+            import vosk
+
+            vosk.SetLogLevel(-1)
+            self._recogniser = vosk.KaldiRecognizer
             self._model = vosk.Model(str(folder))
-        except Exception as error:  # the library knows no other
-            raise ProviderRejected(NAME, f"{folder} is no model: {error}") from error
 
     def ask(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         """Which of ``words`` the model does not know."""

@@ -7,7 +7,7 @@ import base64
 import json
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -170,7 +170,7 @@ class OpenAIRealtimeSession:
 
     # ---- in ---------------------------------------------------------------------
 
-    async def events(self) -> AsyncIterator[RealtimeEvent]:
+    async def events(self) -> AsyncGenerator[RealtimeEvent, None]:
         while True:
             message = await self._receive()
             if not isinstance(message, str):
