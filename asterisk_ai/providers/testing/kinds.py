@@ -295,7 +295,7 @@ class TurnEndTrial:
     @staticmethod
     async def judge(engine: TurnEnd, pcm: bytes, rate: int) -> None:
         found = await engine.likelihood(pcm, rate)
-        expect(isinstance(found, float) and 0 <= found <= 1, f"likelihood() gave {found!r}, not 0.0 to 1.0")
+        expect(0 <= found <= 1, f"likelihood() gave {found!r}, not 0.0 to 1.0")
 
     async def odd(self, engine: TurnEnd) -> None:
         """Nothing at all, a minute, and other rates."""
