@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from asterisk_ai.audio.levels import dbov
-from asterisk_ai.audio.playout import PlayoutBuffer
 from asterisk_ai.config import parse
 from asterisk_ai.protocol import audiosocket
 from asterisk_ai.server.server import Server
@@ -115,7 +114,8 @@ async def frame_path(agent: str, null: int) -> None:
         told(f"{agent}: in and out", both, CALLS)
         if agent == "talk":
             for connection in connections:
-                connection._buffer.push(bytes(320 * 5000))
+                connection._pieces.append(bytes(320 * 5000))
+                connection._queued = 320 * 5000
             told(f"{agent}: in and out, playing speech", both, CALLS)
         for connection in connections:
             connection.connection_lost(None)
@@ -131,9 +131,6 @@ def parts() -> None:
     told("level of one frame", lambda: [dbov(frame) for _ in range(50)] and None, 50)
     vad = EnergyVad(8000)
     told("energy VAD, one frame", lambda: [vad.push(frame, 1.0) for _ in range(50)] and None, 50)
-    buffer = PlayoutBuffer(320)
-    buffer.push(bytes(320 * 50 * ROUNDS * (REPEAT + 1)))
-    told("playout buffer, one frame", lambda: [buffer.take() for _ in range(50)] and None, 50)
 
 
 def main() -> None:

@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 from asterisk_ai.audio.levels import dbov
-from asterisk_ai.call.staged.synthesis import Sink
 from asterisk_ai.dialog.staged.state import Phase
 from asterisk_ai.providers.chain import Listener, Trouble, listening
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.telemetry.logs import call_scope
 from asterisk_ai.telemetry.metrics import Metrics
+from asterisk_ai.transport.media import MediaConnection
 from asterisk_ai.vad.energy import EnergyVad, Offset, Onset
 
 logger = logging.getLogger(__name__)
@@ -37,13 +37,6 @@ Detector = Callable[[int, Callable[[Onset], None]], EnergyVad]
 def by_level(rate: int, told: Callable[[Onset], None]) -> EnergyVad:
     """A :data:`Detector` that knows no more than how loud it is."""
     return EnergyVad(rate)
-
-
-class Connection(Sink, Protocol):
-    """The call's way to Asterisk."""
-
-    def hang_up(self) -> None:
-        """Give the call back to the dialplan."""
 
 
 class _Ear:
@@ -68,7 +61,7 @@ class Leg(ABC):
     def __init__(
         self,
         session: CallSession,
-        connection: Connection,
+        connection: MediaConnection,
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -171,8 +164,6 @@ class Leg(ABC):
     def _cleaned_up(self) -> None:
         """The conversation is over, whatever ended it."""
         self._vad.close()
-        if self.session.sink is not None:
-            self.session.sink.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # Begun from the transport's callbacks too, which know nothing of the call's log lines and listeners.
@@ -191,8 +182,6 @@ class Leg(ABC):
     def on_begin(self, rate: int) -> None:
         self.rate = rate
         self._vad = self._detector(rate, self._onset)
-        if self.session.sink is not None:
-            self.session.sink.on_digit = self.on_digit
         self._begun.set()
 
     def on_audio(self, pcm: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from asterisk_ai.errors import CallRefused, LocalProtocolError
 from asterisk_ai.pbx.caller import caller_of
@@ -17,6 +17,8 @@ from asterisk_ai.session.model import OUTCOMES, CallSession
 from asterisk_ai.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
+
+P = TypeVar("P")
 
 _ALL_DIGITS = "0123456789*#ABCD"
 _IDLE_MS = "100"
@@ -40,7 +42,7 @@ class Channel(Protocol):
 class FilePlayer(Protocol):
     """Plays a call's replies as files, where the agent's voice cannot go back over AudioSocket."""
 
-    on_digit: Callable[[str], None] | None
+    def dialled(self, digit: str) -> None: ...
 
     async def play(self, play: Callable[[str, int], Awaitable[None]], idle: Callable[[], Awaitable[None]]) -> None: ...
 
@@ -82,12 +84,10 @@ class CallRoutes:
 
         Query: ``agent``, ``rate`` (8000; 16000 and others for the AudioSocket channel driver).
         """
-        await self._start(agi)
+        await self._start(agi, lambda session: None)
 
-    async def _start(
-        self, agi: Channel, player: Callable[[CallSession], FilePlayer] | None = None
-    ) -> CallSession | None:
-        """Register and announce the call; None where it was refused."""
+    async def _start(self, agi: Channel, player: Callable[[CallSession], P]) -> P | None:
+        """Register and announce the call, once its ``player`` is there; None where it was refused."""
         route = agi.request.script
         try:
             session = self.register(agi.request)
@@ -97,8 +97,7 @@ class CallRoutes:
             self._count(route, refused.reason)
             await agi.set_variable("AI_STATUS", refused.reason)
             return None
-        if player is not None:
-            session.sink = player(session)
+        playing = player(session)
         # The status last: a dialplan that sees OK has the other two.
         await agi.set_variable("AI_CALL_ID", session.call_id)
         await agi.set_variable("AI_AUDIOSOCKET", self._address())
@@ -107,7 +106,7 @@ class CallRoutes:
             await agi.set_variable("AI_SERVER", server)
         await agi.set_variable("AI_STATUS", "OK")
         self._count(route, "OK")
-        return session
+        return playing
 
     async def eagi(self, agi: Channel) -> None:
         """A whole conversation for a PBX without AudioSocket, driven by ``asterisk-ai-eagi``.
@@ -116,14 +115,13 @@ class CallRoutes:
         replies are played as files over this AGI connection. Returns when the
         agent has something for the dialplan to do; ``call/next`` tells what.
         """
-        session = await self._start(agi, self._player)
-        if session is None:
+        player = await self._start(agi, self._player)
+        if player is None:
             return
-        player: FilePlayer = session.sink
 
         def digit(code: str) -> None:
-            if code.isdecimal() and 0 < int(code) < 128 and player.on_digit is not None:
-                player.on_digit(chr(int(code)))
+            if code.isdecimal() and 0 < int(code) < 128:
+                player.dialled(chr(int(code)))
 
         async def play(path: str, offset: int) -> None:
             digit((await agi.command("STREAM FILE", path, _ALL_DIGITS, str(offset), seconds=None)).result)

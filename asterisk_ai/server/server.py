@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 from asterisk_ai import __version__
 from asterisk_ai.agents.agent import SpokenAgent
@@ -35,7 +36,8 @@ from asterisk_ai.telemetry.sd_notify import Notifier
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection, AudioSocketServer
 from asterisk_ai.transport.clock import PlayoutClock
 from asterisk_ai.transport.fastagi.server import FastAgiServer
-from asterisk_ai.transport.file_player import FileSink
+from asterisk_ai.transport.file_player import FilePlayer
+from asterisk_ai.transport.media import MediaConnection
 from asterisk_ai.vad.service import Hearing
 
 logger = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ class Server:
             self.registry,
             self.metrics,
             address=lambda: self._address,
-            player=lambda session: FileSink(self.config.spool_path(), session.call_id, session.rate),
+            player=self._file_player,
             server=self._worker_address,
         )
         config = self.config
@@ -102,6 +104,8 @@ class Server:
             fastagi=self.fastagi,
             vad=self.hearing.status,
         )
+        # Those of the EAGI requests that are being served, which own them.
+        self._file_players: WeakValueDictionary[str, FilePlayer] = WeakValueDictionary()
         self._http: HttpServer | None = None
         self._address = ""
         self._own_fastagi_port = 0
@@ -265,11 +269,22 @@ class Server:
         if not self.config.audiosocket.require_registration:
             self.registry.register_bare(call_id)
         session = self.registry.claim(call_id)
-        call = self._call(session, connection)
-        self._group.create_task(self._run(call, self.in_use.lineup))
+        player = self._file_players.get(call_id)
+        call = self._call(session, connection, player)
+        if player is not None:
+            player.serve(call, connection)
+        self._group.create_task(self._run(call, player, self.in_use.lineup))
         return call
 
-    def _call(self, session: CallSession, connection: AudioSocketConnection) -> AnyCall:
+    def _file_player(self, session: CallSession) -> FilePlayer:
+        player = FilePlayer(self.config.spool_path(), session.call_id, session.rate)
+        self._file_players[session.call_id] = player
+        return player
+
+    def _call(
+        self, session: CallSession, connection: AudioSocketConnection, player: FilePlayer | None = None
+    ) -> AnyCall:
+        voice: MediaConnection = player or connection
         # A call of an earlier server may have an agent that the configuration does not have any more.
         agents = self.in_use.lineup.agents
         for name in (session.agent, self.config.default_agent):
@@ -277,17 +292,19 @@ class Server:
                 agent = agents[name]
                 detector = self.hearing.detector
                 if isinstance(agent, SpokenAgent):
-                    return RealtimeCall(session, agent, connection, self.store, self.metrics, detector=detector)
-                return Call(session, agent, connection, self.store, self.metrics, detector=detector)
+                    return RealtimeCall(session, agent, voice, self.store, self.metrics, detector=detector)
+                return Call(session, agent, voice, self.store, self.metrics, detector=detector)
             if name in diagnostic.AGENTS:
                 return diagnostic.AGENTS[name](session, connection)
         raise CallRefused("UNKNOWN_AGENT", f"no agent {session.agent!r}")
 
-    async def _run(self, call: AnyCall, lineup: Lineup) -> None:
+    async def _run(self, call: AnyCall, player: FilePlayer | None, lineup: Lineup) -> None:
         lineup.enter()
         try:
             await call.run()
         finally:
+            if player is not None:
+                player.close()
             lineup.leave()
             self.registry.release(call.session)
 

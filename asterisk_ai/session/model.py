@@ -13,7 +13,7 @@ from asterisk_ai.errors import StoreError
 
 logger = logging.getLogger(__name__)
 
-_NOT_STORED = frozenset(("extra", "history", "sink"))  # as they are, that is
+_NOT_STORED = frozenset(("extra", "history"))  # as they are, that is
 OUTCOMES = ("hangup", "transfer", "queue", "voicemail", "fallback", "agent_hangup", "lost", "refused")
 """How a call can end: the caller hung up, the agent handed it on or hung up, or nobody came back for it."""
 
@@ -78,8 +78,6 @@ class CallSession:
     """Engines that failed this call: ``at`` and the fields of a fallback chain's Trouble, ``text`` for people."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a newer version, kept for it."""
-    sink: Any = None
-    """Where the agent's audio goes if not back over the connection (EAGI); not stored."""
 
     @property
     def ended(self) -> bool:

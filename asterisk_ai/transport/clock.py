@@ -12,7 +12,6 @@ import ctypes
 import os
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from asterisk_ai.audio.formats import PTIME_MS
 
@@ -30,11 +29,8 @@ _TFD_TIMER_ABSTIME = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-class Member(Protocol):
-    """One call's way out."""
-
-    def tick(self) -> None:
-        """Send one frame now. Must not block and must not raise."""
+Tick = Callable[[], None]
+"""Sends one call's next frame. Must not block and must not raise."""
 
 
 class _Timespec(ctypes.Structure):
@@ -66,7 +62,7 @@ def _open_timerfd(start: float) -> int:
 
 
 class PlayoutClock:
-    """Ticks every member once in 20 ms, on absolute deadlines.
+    """Calls every member, a :data:`Tick`, once in 20 ms, on absolute deadlines.
 
     A timerfd wakes the loop (uvloop's own timers are in whole milliseconds,
     and shorter ones make it spin); it is only open while there are members,
@@ -74,9 +70,9 @@ class PlayoutClock:
     """
 
     def __init__(self, before_slot: Callable[[float], None] = lambda now: None) -> None:
-        """``before_slot`` is called with the time whenever members are about to be ticked; it must not raise."""
+        """``before_slot`` is called with the time whenever members are about to be called; it must not raise."""
         self._before_slot = before_slot
-        self._slots: list[dict[Member, None]] = [{} for _ in range(SLOTS)]
+        self._slots: list[dict[Tick, None]] = [{} for _ in range(SLOTS)]
         self._next = 0
         self._fd = -1
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -86,14 +82,14 @@ class PlayoutClock:
         """Frames never sent because the loop stood still for longer than MAX_CATCH_UP frames."""
         self._lags = [0] * LAG_SLOTS
 
-    def add(self, member: Member) -> None:
-        """Begin to tick ``member``, in the emptiest slot."""
+    def add(self, member: Tick) -> None:
+        """Begin to call ``member``, in the emptiest slot."""
         min(self._slots, key=len)[member] = None
         if self._fd < 0:
             self._open()
 
-    def remove(self, member: Member) -> None:
-        """Never tick ``member`` again; unknown members are ignored."""
+    def remove(self, member: Tick) -> None:
+        """Never call ``member`` again; unknown members are ignored."""
         for slot in self._slots:
             if member in slot:
                 del slot[member]
@@ -138,4 +134,4 @@ class PlayoutClock:
             slot = self._slots[self._next]
             self._next = (self._next + 1) % SLOTS
             for member in tuple(slot) if slot else ():
-                member.tick()
+                member()

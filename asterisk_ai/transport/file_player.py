@@ -11,6 +11,7 @@ from pathlib import Path
 
 from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.errors import ProviderUnavailable
+from asterisk_ai.transport.media import MediaConnection, MediaHandler
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +21,8 @@ MAX_FILE_BYTES = 10 * 1024 * 1024
 """A piece longer than this (ten minutes) is cut into several files."""
 
 
-class FileSink:
-    """A :class:`~asterisk_ai.call.staged.synthesis.Sink` that writes each piece to a WAV file and has it played.
+class FilePlayer:
+    """A :class:`~asterisk_ai.transport.media.MediaConnection` that writes each piece to a WAV file and has it played.
 
     What plays is stopped by cancelling the player, and gone on with from the
     sample where it was stopped.
@@ -44,10 +45,22 @@ class FileSink:
         self._player: asyncio.Task[None] | None = None
         self._first_frame: Callable[[], None] | None = None
         self._changed = asyncio.Event()
-        self.on_digit: Callable[[str], None] | None = None
-        """Where digits dialled on the channel go; set by the call."""
+        self._on_digit: Callable[[str], None] | None = None
+        self._hang_up: Callable[[], None] | None = None
 
-    # ---- Sink ----------------------------------------------------------------
+    def serve(self, call: MediaHandler, caller: MediaConnection) -> None:
+        """``call`` speaks by this player until :meth:`close`.
+
+        :param caller: the connection by which the caller's audio comes; ends when the call hangs up.
+        """
+        self._on_digit, self._hang_up = call.on_digit, caller.hang_up
+
+    def dialled(self, digit: str) -> None:
+        """A key was dialled on the channel."""
+        if self._on_digit is not None:
+            self._on_digit(digit)
+
+    # ---- MediaConnection -----------------------------------------------------
 
     async def send(self, pcm: bytes) -> None:
         self._piece += pcm
@@ -122,6 +135,11 @@ class FileSink:
         if self._player is not None:
             self._player.cancel()
 
+    def hang_up(self) -> None:
+        """Give the call back to the dialplan."""
+        if self._hang_up is not None:
+            self._hang_up()
+
     @property
     def played(self) -> int:
         return self._played + self._position()
@@ -181,7 +199,7 @@ class FileSink:
     def close(self) -> None:
         """The call is over: nobody waits any more, nothing is left in the spool."""
         self._closed = True
-        self.on_digit = None
+        self._on_digit = self._hang_up = None
         self.clear()
 
 

@@ -27,7 +27,7 @@ from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
-from asterisk_ai.transport.file_player import FileSink
+from asterisk_ai.transport.file_player import FilePlayer
 
 BYE, NUMBER, LEAVE = 600, 700, 800
 NINE = "We are open from nine to five."
@@ -142,7 +142,7 @@ def test_conversations_of_every_kind(tmp_path: Path) -> None:
                     call(server, "short", linger=20),
                     call(server, "notice", says(HOURS, barge_in=0.7), linger=1.0),
                 )
-                healthy, health = server.health()
+                healthy, health = server.status.health()
                 sample = server.metrics.registry.get_sample_value
                 assert sample("ai_agent_turn_response_seconds_count") >= 4
                 assert sample("ai_agent_barge_in_events_total", {"outcome": "barge_in"}) >= 2
@@ -259,14 +259,14 @@ def test_a_line_that_carries_no_silence(tmp_path: Path) -> None:
 
 def test_answers_that_are_played_as_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They begin before all is there, and what is dropped while it is written stays dropped."""
-    write = FileSink._write
+    write = FilePlayer._write
 
-    def slowly(self: FileSink, path: Path, pcm: bytes) -> None:
+    def slowly(self: FilePlayer, path: Path, pcm: bytes) -> None:
         time.sleep(0.1)
         write(self, path, pcm)
 
     async def main() -> None:
-        sink = FileSink(tmp_path, "call")
+        sink = FilePlayer(tmp_path, "call")
         session = CallSession("call", "desk", rate=8000)
         speech = RealtimeSpeech(session, sink, SessionStore(MemoryBackend()), played=lambda: None)
         running = asyncio.create_task(speech.run())
@@ -277,7 +277,7 @@ def test_answers_that_are_played_as_files(tmp_path: Path, monkeypatch: pytest.Mo
         seconds = [path.stat().st_size / 16_000 for path in sorted(tmp_path.glob("call-*.wav"))]
         assert seconds == pytest.approx([1.0, 2.0], abs=0.01)
 
-        monkeypatch.setattr(FileSink, "_write", slowly)
+        monkeypatch.setattr(FilePlayer, "_write", slowly)
         for _ in range(40):
             speech.audio("item", tone(HOURS, 0.1))
         await asyncio.sleep(0.03)

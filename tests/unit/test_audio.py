@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from asterisk_ai.audio.formats import duration, frame_bytes
 from asterisk_ai.audio.levels import SILENCE_DBOV, _measure, dbov, numpy_rms
-from asterisk_ai.audio.playout import PlayoutBuffer
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.vad.energy import EnergyVad, Offset, Onset, VadParams
 
@@ -56,56 +55,6 @@ def test_both_ways_to_measure_agree(pcm: bytes) -> None:
 @pytest.mark.parametrize("level", [-60, -48, -20, -3])
 def test_a_level_is_exact_where_it_decides_anything(level: float) -> None:
     assert dbov(tone(level, 1.0)) == pytest.approx(level, abs=0.3)
-
-
-# ---- the playout buffer -------------------------------------------------------------------
-
-
-def test_an_empty_buffer_has_nothing() -> None:
-    buffer = PlayoutBuffer(4)
-    buffer.push(b"")
-    assert buffer.take() is None
-    assert (buffer.queued, buffer.played) == (0, 0)
-
-
-def test_frames_across_pieces_and_the_last_one_padded() -> None:
-    buffer = PlayoutBuffer(4)
-    for piece in (b"ab", b"cdefgh", b"ijkl", b"mn"):
-        buffer.push(piece)
-    taken = []
-    while (frame := buffer.take()) is not None:
-        taken.append(frame)
-    assert taken == [b"abcd", b"efgh", b"ijkl", b"mn\0\0"]
-    assert (buffer.queued, buffer.played) == (0, 14), "padding is not played audio"
-
-
-def test_clearing_in_the_middle_of_a_piece() -> None:
-    buffer = PlayoutBuffer(4)
-    buffer.push(b"abcdefghijkl")
-    buffer.take()
-    assert buffer.clear() == 8
-    assert buffer.take() is None
-    buffer.push(b"mnopqr")
-    assert buffer.take() == b"mnop", "nothing of the old piece, not even its position"
-    assert buffer.played == 8
-
-
-@given(st.lists(st.one_of(st.binary(max_size=11), st.just("take"), st.just("clear")), max_size=40))
-def test_the_buffer_is_a_queue_of_bytes(steps: list[bytes | str]) -> None:
-    buffer, model, played = PlayoutBuffer(4), b"", 0
-    for step in steps:
-        if isinstance(step, bytes):
-            buffer.push(step)
-            model += step
-        elif step == "take":
-            frame = buffer.take()
-            assert frame == (model[:4].ljust(4, b"\0") if model else None)
-            played += len(model[:4])
-            model = model[4:]
-        else:
-            assert buffer.clear() == len(model)
-            model = b""
-        assert (buffer.queued, buffer.played) == (len(model), played)
 
 
 # ---- resampling -----------------------------------------------------------------------------

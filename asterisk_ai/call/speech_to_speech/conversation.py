@@ -14,7 +14,7 @@ from typing import Any
 from asterisk_ai.agents.agent import SpokenAgent
 from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
 from asterisk_ai.audio.resample import Resampler
-from asterisk_ai.call.call import Connection, Detector, Leg, by_level
+from asterisk_ai.call.call import Detector, Leg, by_level
 from asterisk_ai.call.speech_to_speech.speech import RealtimeSpeech
 from asterisk_ai.call.staged.conversation import Call
 from asterisk_ai.dialog.events import DigitDialled, HungUp, Leave, Timer, VoiceOffset, VoiceOnset
@@ -45,6 +45,7 @@ from asterisk_ai.session.model import CallSession, TurnRecord
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.logs import call_scope
 from asterisk_ai.telemetry.metrics import Metrics
+from asterisk_ai.transport.media import MediaConnection
 from asterisk_ai.vad.energy import Offset, Onset
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class RealtimeCall(Leg):
         self,
         session: CallSession,
         agent: SpokenAgent,
-        connection: Connection,
+        connection: MediaConnection,
         store: SessionStore,
         metrics: Metrics,
         *,
@@ -83,7 +84,7 @@ class RealtimeCall(Leg):
         config = agent.config
         self._params = turn.RealtimeParams(config.turn, agent.seconds, config.closing)
         self._state = turn.initial(clock(), interruptible=config.greeting_interruptible)
-        self._speech = RealtimeSpeech(session, session.sink or connection, store, played=self._played)
+        self._speech = RealtimeSpeech(session, connection, store, played=self._played)
         self._service: RealtimeSession | None = None
         self._attempt: Attempt[RealtimeAgent] | None = None
         self._patience: asyncio.Timeout | None = None
@@ -278,8 +279,7 @@ class RealtimeCall(Leg):
             if timings and record is not None:
                 timings["first_audio"] = self._since_turn_end()
                 record.timings = timings
-                sink = self.session.sink or self._connection
-                sink.on_first_frame(lambda: self._first_frame(timings))
+                self._connection.on_first_frame(lambda: self._first_frame(timings))
             self._timings = {}
         self._step(turn.Answering(audible=True, seconds=self._speech.seconds()))
 

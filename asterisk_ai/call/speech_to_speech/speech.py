@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.resample import Resampler
-from asterisk_ai.call.staged.synthesis import SECONDS_PER_LETTER, Sink
+from asterisk_ai.call.staged.synthesis import SECONDS_PER_LETTER
 from asterisk_ai.dialog.heard import Spoken, heard_text
 from asterisk_ai.session.model import CallSession, TurnRecord
 from asterisk_ai.session.store import SessionStore
+from asterisk_ai.transport.media import MediaConnection
 
 logger = logging.getLogger(__name__)
 
@@ -49,27 +50,28 @@ def _nobody() -> None: ...
 class RealtimeSpeech:
     """Queues what comes, has it played, keeps account of it. :meth:`run` must run beside it."""
 
-    def __init__(self, session: CallSession, sink: Sink, store: SessionStore, *, played: Callable[[], None]) -> None:
+    def __init__(
+        self, session: CallSession, connection: MediaConnection, store: SessionStore, *, played: Callable[[], None]
+    ) -> None:
         """``played`` is called when all of an answer was played."""
         self._session = session
-        self._sink = sink
+        self._connection = connection
         self._store = store
         self._played = played
-        self._rate = sink.rate  # of what comes
-        self._resampler = Resampler(sink.rate, sink.rate)
+        self._rate = connection.rate  # of what comes
+        self._resampler = Resampler(connection.rate, connection.rate)
         self._waiting: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._pieces: list[_Piece] = []
-        self._base = sink.played
+        self._base = connection.played
         self._made = True  # nothing more is coming for now
         self._record: TurnRecord | None = None
-        self._end_piece = getattr(sink, "end_piece", None)
         self._in_piece, self._piece_seconds = 0, FIRST_PIECE_SECONDS
 
     def begin(self, rate: int) -> None:
         """A service has the call; its audio is at ``rate``."""
         self._rate = rate
-        self._resampler = Resampler(rate, self._sink.rate)
+        self._resampler = Resampler(rate, self._connection.rate)
 
     def release(self) -> None:
         """The call is over: nobody is told of anything any more."""
@@ -97,7 +99,7 @@ class RealtimeSpeech:
     def made(self) -> None:
         """All of the answer has come."""
         tail = self._resampler.flush()
-        self._resampler = Resampler(self._rate, self._sink.rate)
+        self._resampler = Resampler(self._rate, self._connection.rate)
         if self._pieces:
             self._pieces[-1].samples += self._queue(tail)
         self._made = True
@@ -125,13 +127,12 @@ class RealtimeSpeech:
             self._wake.clear()
             while self._waiting:
                 pcm = self._waiting.popleft()
-                await self._sink.send(pcm)
+                await self._connection.send(pcm)
                 await self._cut(len(pcm) // SAMPLE_BYTES)
             if self._made and self._record is not None:
-                if self._end_piece is not None:
-                    await self._end_piece()
+                await self._connection.end_piece()
                 self._in_piece, self._piece_seconds = 0, FIRST_PIECE_SECONDS
-                await self._sink.drained()
+                await self._connection.drained()
                 if self._finished():
                     self._account(interrupted=False)
                     self._played()
@@ -140,14 +141,14 @@ class RealtimeSpeech:
     async def _cut(self, samples: int) -> None:
         """Where audio is played as files: begin before all of the answer is there."""
         self._in_piece += samples
-        if self._end_piece is not None and self._in_piece >= self._piece_seconds * self._sink.rate:
+        if self._in_piece >= self._piece_seconds * self._connection.rate:
             self._in_piece, self._piece_seconds = 0, 2 * self._piece_seconds
-            await self._end_piece()
+            await self._connection.end_piece()
 
     def _finished(self) -> bool:
         """Whether all was played; not where it was stopped, or the call is gone before that."""
         made = self._made and not self._waiting and self._record is not None
-        return made and self._sink.played - self._base >= sum(piece.samples for piece in self._pieces)
+        return made and self._connection.played - self._base >= sum(piece.samples for piece in self._pieces)
 
     @property
     def record(self) -> TurnRecord | None:
@@ -156,38 +157,38 @@ class RealtimeSpeech:
 
     def seconds(self) -> float:
         """That wait to be played."""
-        samples = sum(piece.samples for piece in self._pieces) - (self._sink.played - self._base)
-        return max(0.0, samples / self._sink.rate)
+        samples = sum(piece.samples for piece in self._pieces) - (self._connection.played - self._base)
+        return max(0.0, samples / self._connection.rate)
 
     def hold(self) -> None:
-        self._sink.pause()
+        self._connection.pause()
 
     def go_on(self) -> None:
-        self._sink.resume()
+        self._connection.resume()
 
     def stop(self) -> Stopped:
         """Silence, now. Says where the agent was cut off."""
         stopped = self._position()
         self._waiting.clear()
         self._account(interrupted=True)
-        self._sink.clear()
-        self._resampler = Resampler(self._rate, self._sink.rate)
+        self._connection.clear()
+        self._resampler = Resampler(self._rate, self._connection.rate)
         self._made = True
         return stopped
 
     def _position(self) -> Stopped:
-        played = self._sink.played - self._base
+        played = self._connection.played - self._base
         for piece in self._pieces:
             if piece.samples and played < piece.samples:
-                return Stopped(piece.item, max(0, played) * 1000 // self._sink.rate)
+                return Stopped(piece.item, max(0, played) * 1000 // self._connection.rate)
             played -= piece.samples
         if self._pieces and not self._made:  # all that came was played, and more of it was to come
             last = self._pieces[-1]
-            return Stopped(last.item, last.samples * 1000 // self._sink.rate)
+            return Stopped(last.item, last.samples * 1000 // self._connection.rate)
         return Stopped()
 
     def _heard(self) -> str:
-        played = self._sink.played - self._base
+        played = self._connection.played - self._base
         spoken = [Spoken(piece.text.strip(), self._length(piece)) for piece in self._pieces if piece.samples]
         return heard_text(spoken, played)
 
@@ -195,14 +196,14 @@ class RealtimeSpeech:
         """Words come ahead of their audio: what of a message has not come yet is guessed."""
         if self._made or piece is not self._pieces[-1]:
             return piece.samples
-        return max(piece.samples, int(len(piece.text) * SECONDS_PER_LETTER * self._sink.rate))
+        return max(piece.samples, int(len(piece.text) * SECONDS_PER_LETTER * self._connection.rate))
 
     def _account(self, *, interrupted: bool) -> None:
         """A turn boundary: keep what was heard."""
         record, self._record = self._record, None
         heard = self._heard()
         self._pieces = []
-        self._base = self._sink.played
+        self._base = self._connection.played
         if record is None:
             return
         record.text, record.interrupted = heard, interrupted

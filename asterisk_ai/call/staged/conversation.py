@@ -12,7 +12,7 @@ from functools import partial
 
 from asterisk_ai.agents.agent import Agent
 from asterisk_ai.audio.formats import duration
-from asterisk_ai.call.call import Connection, Detector, Leg, by_level
+from asterisk_ai.call.call import Detector, Leg, by_level
 from asterisk_ai.call.staged.recognition import RECENT_SECONDS, Utterance
 from asterisk_ai.call.staged.speaker import Speaker
 from asterisk_ai.call.staged.synthesis import PlaybackManager
@@ -44,6 +44,7 @@ from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.logs import call_scope
 from asterisk_ai.telemetry.metrics import Metrics
+from asterisk_ai.transport.media import MediaConnection
 from asterisk_ai.vad.energy import Offset, Onset
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class Call(Leg):
         self,
         session: CallSession,
         agent: Agent,
-        connection: Connection,
+        connection: MediaConnection,
         store: SessionStore,
         metrics: Metrics,
         *,
@@ -90,7 +91,7 @@ class Call(Leg):
         self._speaker = Speaker(
             session,
             agent,
-            PlaybackManager(session.sink or connection, agent.tts, voice=agent.config.voice),
+            PlaybackManager(connection, agent.tts, voice=agent.config.voice),
             store,
             metrics,
             clock=clock,

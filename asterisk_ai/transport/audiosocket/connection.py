@@ -10,21 +10,19 @@ import socket
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import cast
 
-from asterisk_ai.audio.formats import SAMPLE_BYTES, frame_bytes
-from asterisk_ai.audio.playout import PlayoutBuffer
 from asterisk_ai.errors import CallRefused, RemoteProtocolError
 from asterisk_ai.protocol import audiosocket
 from asterisk_ai.transport.clock import PlayoutClock
 from asterisk_ai.transport.listener import bound_port, listen
+from asterisk_ai.transport.media import MediaHandler
+from asterisk_ai.transport.playout import Playout
 
 logger = logging.getLogger(__name__)
 
 LEARN_RATE_SECONDS = 0.2
 """How long a call of unknown rate may wait for the caller's first audio: some releases starve a server that waits."""
-HIGH_WATER_SECONDS = 2.0
-"""Audio that a synthesiser may run ahead of the line before it has to wait."""
 RARELY_FRAMES = 5
 """Where nobody waits for them: a read for each is a seventh of what a call costs that only plays."""
 STALL_SECONDS = 5.0
@@ -32,24 +30,6 @@ STALL_SECONDS = 5.0
 _SECOND_TICKS = 50
 _IDLE_CHECKS = 4
 """In ``idle_seconds``."""
-
-
-class MediaHandler(Protocol):
-    """What a connection needs of the call it belongs to. All methods are called on the loop and must not block."""
-
-    rate: int
-    """The call's sample rate in Hz; 0: take the one of the caller's first audio."""
-
-    def on_begin(self, rate: int) -> None:
-        """Audio flows from now on, at ``rate`` Hz both ways."""
-
-    def on_audio(self, pcm: bytes) -> None:
-        """The caller's audio, normally 20 ms of it."""
-
-    def on_digit(self, digit: str) -> None: ...
-
-    def on_closed(self, reason: str) -> None:
-        """The connection is gone, for good. Called once, whatever ended it."""
 
 
 @dataclass(slots=True)
@@ -73,7 +53,7 @@ def _message(header: bytes, pcm: bytes) -> bytes:
     return header + pcm
 
 
-class AudioSocketConnection(asyncio.Protocol):
+class AudioSocketConnection(Playout, asyncio.Protocol):
     """One connection: bytes in to the handler, frames out by the clock.
 
     Reading never stops, whatever the handler does: Asterisk drops the call on
@@ -85,19 +65,14 @@ class AudioSocketConnection(asyncio.Protocol):
     """
 
     def __init__(self, server: AudioSocketServer) -> None:
-        # What each frame needs comes first: attributes lie in this order, and a thousand calls' come from memory.
+        super().__init__(8000)
         self._quiet_checks = 0  # since the last bytes came
         self._hear: Callable[[bytes], None] | None = None  # the handler's on_audio where the next may be a whole frame
-        self._sent_now = False
         # What send_now leaves to one write where a read has several frames: with a write for each, a thousand
         # echoes never got rid of the backlog of a standstill of 100 ms.
         self._held: list[bytes] | None = None
-        self._behind = False  # the transport holds what the socket did not take
-        self._buffer = PlayoutBuffer(frame_bytes(8000))
-        self._silent = True  # the last frame was none of speech
-        self._idle_message = b""
+        self._silence = b""  # the message
         self._fd = -1
-        self._paused = False
         self._header = b""
         self._server = server
         self._reader = audiosocket.Reader()
@@ -105,12 +80,8 @@ class AudioSocketConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._playing = False
-        self._first_frame: Callable[[], None] | None = None
-        self._high_water = self._stalled_ticks = 0
-        self._wake_level = 0
-        self._wakers: list[asyncio.Future[None]] = []
+        self._stalled_ticks = 0
         self._reason = ""
-        self.rate = 8000
         self.call_id = ""
 
     # ---- asyncio.Protocol ------------------------------------------------
@@ -216,62 +187,21 @@ class AudioSocketConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.rate = rate
-        size = frame_bytes(rate)
-        self._buffer = PlayoutBuffer(size)
-        self._header = audiosocket.audio_header(rate, size)
-        self._idle_message = _message(self._header, self._buffer.silence)
-        self._high_water = int(HIGH_WATER_SECONDS * rate) * SAMPLE_BYTES
+        self._begin_playout(rate)
+        self._header = audiosocket.audio_header(rate, self._frame)
+        self._silence = _message(self._header, bytes(self._frame))
         self._playing = True
-        self._server.clock.add(self)
+        self._server.clock.add(self.tick)
         self._check_idle()
         self._handler.on_begin(rate)
 
     # ---- out -----------------------------------------------------------------
 
-    def tick(self) -> None:
-        """Send one frame; silence where nothing waits. Called by the clock."""
-        if self._sent_now:
-            self._sent_now = False
-            return
-        if self._behind and self._stalled():
-            return
-        pcm = self._buffer.take() if self._buffer.queued and not self._paused else None
-        if pcm is not None:
-            self._speak(pcm)
-            if self._wakers and self._buffer.queued <= self._wake_level:
-                self._wake()
-            return
-        self._silent = True
-        message = self._idle_message
-        try:
-            sent = os.write(self._fd, message)
-        except OSError as error:
-            self._unsent(message, error)
-        else:
-            if sent != len(message):
-                self._unsent(message[sent:])
-
-    def _speak(self, pcm: bytes) -> None:
-        self._silent = False
+    def _transmit(self, pcm: bytes) -> None:
         self._write(self._header + pcm)
-        if self._first_frame is not None:
-            call, self._first_frame = self._first_frame, None
-            call()
 
-    def _begin_speech(self) -> None:
-        """Send the first frame of speech ahead of its turn, which is then left out.
-
-        It is up to 20 ms sooner on the wire, and the call keeps its grid: one
-        frame in each 20 ms, none of them late. A peer that plays on a grid of
-        its own has one frame in hand for so long.
-        """
-        if self._sent_now or self._paused or self._fd < 0 or (self._behind and self._stalled()):
-            return
-        pcm = self._buffer.take()
-        if pcm is not None:
-            self._sent_now = True
-            self._speak(pcm)
+    def _transmit_silence(self) -> None:
+        self._write(self._silence)
 
     def _write(self, message: bytes) -> None:
         try:
@@ -293,8 +223,8 @@ class AudioSocketConnection(asyncio.Protocol):
         """Send ``pcm`` past the buffer and the clock, which skips its next frame. Dropped where the peer is behind."""
         if self._fd < 0 or (self._behind and self._stalled()):
             return
-        self._sent_now = True
-        header = self._header if len(pcm) == self._buffer.frame else audiosocket.audio_header(self.rate, len(pcm))
+        self._ahead = True
+        header = self._header if len(pcm) == self._frame else audiosocket.audio_header(self.rate, len(pcm))
         if self._held is None:
             self._write(header + pcm)
         else:
@@ -302,13 +232,13 @@ class AudioSocketConnection(asyncio.Protocol):
 
     def play_when_idle(self, frame: bytes) -> None:
         """Send ``frame`` (20 ms at :attr:`rate`) instead of silence while nothing is queued."""
-        self._idle_message = _message(self._header, frame)
+        self._silence = _message(self._header, frame)
 
     def hear_rarely(self) -> None:
         """Nobody waits for the caller's audio: take :data:`RARELY_FRAMES` frames of it at a time; the end at once."""
         if self._transport is not None:
             sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, RARELY_FRAMES * len(self._idle_message))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, RARELY_FRAMES * len(self._silence))
 
     def _check_idle(self) -> None:
         self._quiet_checks += 1
@@ -328,61 +258,6 @@ class AudioSocketConnection(asyncio.Protocol):
         if self._stalled_ticks >= STALL_SECONDS * _SECOND_TICKS:
             self.abort("Asterisk takes no audio")
         return True
-
-    async def send(self, pcm: bytes) -> None:
-        """Queue ``pcm`` (at :attr:`rate`) for the line; waits while much is queued.
-
-        Cancelling leaves what was queued in place; returns at once when the connection is gone.
-        """
-        begins = self._silent and not self._buffer.queued and len(pcm) >= self._buffer.frame
-        self._buffer.push(pcm)
-        if begins:
-            self._begin_speech()
-        while self._buffer.queued > self._high_water and self._fd >= 0:
-            await self._woken(self._high_water)
-
-    async def drained(self) -> None:
-        """Wait until everything queued has been sent, or the connection is gone."""
-        while (self._buffer.queued or self._paused) and self._fd >= 0:
-            await self._woken(0)
-
-    def pause(self) -> None:
-        """Send silence from the next frame on, and keep what is queued."""
-        self._paused = True
-
-    def resume(self) -> None:
-        """Go on with what is queued."""
-        self._paused = False
-        self._wake()
-
-    def on_first_frame(self, call: Callable[[], None]) -> None:
-        """Call once, when the next queued audio has been sent; :meth:`clear` forgets it."""
-        self._first_frame = call
-
-    async def _woken(self, level: int) -> None:
-        """Wait until no more than ``level`` bytes are queued: a task switch a frame would cost more than the frame."""
-        self._wake_level = max(self._wake_level, level)
-        waker = asyncio.get_running_loop().create_future()
-        self._wakers.append(waker)
-        await waker
-
-    def _wake(self) -> None:
-        wakers, self._wakers, self._wake_level = self._wakers, [], 0
-        for waker in wakers:
-            if not waker.done():
-                waker.set_result(None)
-
-    def clear(self) -> None:
-        """Drop all that is queued, now: the next frame is silence. A pause is over."""
-        self._paused = False
-        self._first_frame = None
-        self._buffer.clear()
-        self._wake()
-
-    @property
-    def played(self) -> int:
-        """Samples of queued audio that were sent since the beginning."""
-        return self._buffer.played // SAMPLE_BYTES
 
     # ---- the end ---------------------------------------------------------------
 
@@ -427,13 +302,11 @@ class AudioSocketConnection(asyncio.Protocol):
         self._fd = -1
         self._playing = False
         self._hear = None
-        self._server.clock.remove(self)
-        self._wake()
+        self._server.clock.remove(self.tick)
+        self._end_playout()
 
     def _finish(self, reason: str) -> None:
         self._stop_playing()
-        self._buffer.clear()  # seconds of speech, which an ended call would keep for as long as it is referred to
-        self._first_frame = None
         self._transport = None
         self._server.forget(self)
         handler, self._handler = self._handler, None

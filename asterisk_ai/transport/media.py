@@ -1,0 +1,72 @@
+"""What a call and its connection are to each other, whatever the transport."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class MediaHandler(Protocol):
+    """What a connection needs of the call it belongs to.
+
+    All methods are called on the loop; they must not block and must not raise.
+    """
+
+    rate: int
+    """The call's sample rate in Hz; 0: take the one of the caller's first audio."""
+
+    def on_begin(self, rate: int) -> None:
+        """Audio flows from now on, at ``rate`` Hz both ways."""
+
+    def on_audio(self, pcm: bytes) -> None:
+        """The caller's audio, normally 20 ms of it.
+
+        A line may carry none while the caller is silent, muted or on hold: that it does not come says nothing.
+        """
+
+    def on_digit(self, digit: str) -> None:
+        """A dialled key: 0-9, A-D, * or #."""
+
+    def on_closed(self, reason: str) -> None:
+        """The connection is gone, for good. Called once, whatever ended it."""
+
+
+class MediaConnection(Protocol):
+    """What a call needs of the connection to its caller."""
+
+    rate: int
+    """Sample rate of the agent's audio in Hz."""
+
+    async def send(self, pcm: bytes) -> None:
+        """Queue ``pcm`` (whole samples at :attr:`rate`) to be played; waits while much is queued.
+
+        Cancelling leaves what was queued in place; returns at once when the connection is gone.
+        """
+
+    async def end_piece(self) -> None:
+        """What was sent since the last call of this is a whole: where audio is played as files, it becomes one.
+
+        :raises ProviderUnavailable: where the file cannot be written.
+        """
+
+    async def drained(self) -> None:
+        """Wait until everything queued has been played, or the connection is gone."""
+
+    def clear(self) -> None:
+        """Drop all that is queued and stop playing, now. A pause is over."""
+
+    def pause(self) -> None:
+        """Stop playing, now, and keep what is queued: :meth:`drained` waits until it was played after all."""
+
+    def resume(self) -> None:
+        """Go on where playing was paused."""
+
+    def on_first_frame(self, call: Callable[[], None]) -> None:
+        """Call once, when the next queued audio begins to be played; :meth:`clear` forgets it."""
+
+    @property
+    def played(self) -> int:
+        """Samples of queued audio that were played since the beginning."""
+
+    def hang_up(self) -> None:
+        """Give the call back to the dialplan."""
