@@ -281,10 +281,9 @@ class Lineup:
         """Start again what could not be started for a reason that may have passed."""
         await self._engines.mend(self._keys.values())
 
-    async def retire(self) -> None:
-        """Wait for the last call of this line-up, then give the engines back."""
+    async def unused(self) -> None:
+        """Wait for the last call of this line-up."""
         await self._idle.wait()
-        await self._engines.give_back(self._keys.values())
 
     async def close(self) -> None:
         """Give the engines back now; calls that still run lose them."""

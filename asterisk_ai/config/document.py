@@ -17,7 +17,8 @@ import yaml
 
 from asterisk_ai.errors import ConfigError
 
-MAX_NODES = 100_000
+MAX_NODES = 20_000
+"""Keys, values and items, aliases and merges counted wherever they stand: ten times any PBX's."""
 MAX_DEPTH = 64
 _TAG = "tag:yaml.org,2002:"
 _VARIABLE = re.compile(r"\$(?:\$\{|\{([^{}]*)\})")
@@ -27,7 +28,24 @@ Scalar = str | int | float | bool | None
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader with the tags below and no others."""
+    """A SafeLoader with the tags below and no others, for documents of a bounded size and depth."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._nodes = self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """As PyYAML's, which goes as deep as the text wants it, to the end of Python's stack."""
+        self._nodes += 1
+        self._depth += 1
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        if self._depth > MAX_DEPTH:
+            raise yaml.composer.ComposerError(None, None, f"nested more than {MAX_DEPTH} deep", mark)
+        if self._nodes > 2 * MAX_NODES:  # a key is a node, too
+            raise yaml.composer.ComposerError(None, None, "more keys and values than a configuration has", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
@@ -90,8 +108,6 @@ class Document:
         except yaml.reader.ReaderError as error:
             line = self._text.count("\n", 0, error.position) + 1
             raise self._error(f"a character that YAML forbids (U+{error.character:04X})", line=line) from None
-        except RecursionError:
-            raise self._error("nested too deeply") from None
         except yaml.YAMLError as error:  # nothing else is known to come; the administrator still sees a plain line
             raise self._error(f"not valid YAML: {error}") from None
         return None if node is None else self._value(node, "", 0)
@@ -99,11 +115,16 @@ class Document:
     def _error(self, message: str, path: str = "", line: int = 0) -> ConfigError:
         return ConfigError(message, path=path, line=line, file=self._file)
 
-    def _value(self, node: yaml.Node, path: str, depth: int) -> Value:
+    def _counted(self, node: yaml.Node, path: str, depth: int) -> int:
+        """The node's line. An alias counts as often as it is used: a few lines of them may hold billions of values."""
         self._count += 1
         line = node.start_mark.line + 1
         if self._count > MAX_NODES or depth > MAX_DEPTH:
             raise self._error("too large or nested too deeply (does an alias contain itself?)", path[:60], line)
+        return line
+
+    def _value(self, node: yaml.Node, path: str, depth: int) -> Value:
+        line = self._counted(node, path, depth)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path, line)
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
@@ -134,6 +155,7 @@ class Document:
     def _merge(self, node: yaml.Node, into: dict[str, Value], path: str, depth: int) -> None:
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         for source in sources:
+            self._counted(source, path, depth + 1)
             if not isinstance(source, yaml.MappingNode):
                 self.problems.append(self._error("<< takes a mapping", path, node.start_mark.line + 1))
                 continue

@@ -25,7 +25,9 @@ from asterisk_ai.config.schema import (
 )
 from asterisk_ai.errors import ConfigError
 
-MAX_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 1024 * 1024
+MAX_PROBLEMS = 50
+"""Mistakes of one file that are told."""
 
 
 class ConfigErrors(ConfigError):
@@ -78,6 +80,9 @@ def parse(text: str, file: str = "asterisk_ai.yaml", environ: Mapping[str, str] 
         _check_listeners(config, reader)
     if reader.problems:
         problems = sorted(reader.problems, key=lambda problem: problem.line)
+        if len(problems) > MAX_PROBLEMS:
+            more = f"and {len(problems) - MAX_PROBLEMS:,} mistakes more"
+            problems[MAX_PROBLEMS:] = [ConfigError(more, file=file)]
         raise problems[0] if len(problems) == 1 else ConfigErrors(problems)
     return config
 
@@ -109,7 +114,7 @@ def _read(file: Path) -> str:
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot be read: {error}", file=str(file)) from None
     if len(raw) > MAX_BYTES:
-        raise ConfigError("is larger than 4 MiB: surely not a configuration", file=str(file))
+        raise ConfigError("is larger than 1 MiB: surely not a configuration", file=str(file))
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -150,7 +150,7 @@ class CallRegistry:
         """The dialplan knows; keep the record in step with it."""
         if kind in ("talk", "play"):
             session.pending = None
-            if session.ended:
+            if self.store.get(session.call_id) is None:  # given up as lost, or not to be read at our start
                 self.store.reopen(session)
             # After a file was played the dialplan asks again, and what it gets is the way back.
             session.away = "played" if session.away == "play" else kind

@@ -20,6 +20,7 @@ class ConfigInUse:
     :param lineup: makes the engines of a configuration; raises ConfigError.
     :param place: puts a worker's own addresses into a configuration.
     :param changed: told of a configuration that is in use from now on.
+    :param group: where the work of the last engines' end runs.
     """
 
     def __init__(
@@ -28,7 +29,8 @@ class ConfigInUse:
         *,
         lineup: Callable[[Config], Lineup],
         place: Callable[[Config], Config],
-        changed: Callable[[Config, Lineup], Awaitable[None]],
+        changed: Callable[[Config], Awaitable[None]],
+        group: asyncio.TaskGroup,
     ) -> None:
         self.config = config
         self.lineup = lineup(config)
@@ -39,7 +41,7 @@ class ConfigInUse:
         self._place = place
         self._changed = changed
         self._one_at_a_time = asyncio.Lock()
-        self._waiting = False
+        self._group = group
 
     async def reload(self, *, force: bool = False) -> bool:
         """Read the configuration again; new calls use it. A bad one changes nothing. Returns whether it is in use.
@@ -58,7 +60,7 @@ class ConfigInUse:
         """Load and start the configuration's engines and put them in use; returns why not, empty where they are."""
         try:
             config = self._place(await load_apart(self.config.source or None))
-            lineup = self._make(config)
+            lineup = await asyncio.to_thread(self._make, config)  # thousands of phrases take seconds
             await lineup.start()
         except AsteriskAIError as error:
             return str(error)
@@ -70,9 +72,16 @@ class ConfigInUse:
             await lineup.close()
             return problem
         old, self.lineup, self.config = self.lineup, lineup, config
-        await self._changed(config, old)
+        await self._changed(config)
+        self._group.create_task(self._retire(old))
         logger.info("configuration %s is in use for new calls", config.source or "packaged")
         return ""
+
+    async def _retire(self, old: Lineup) -> None:
+        """Give its engines back once its last call has ended; not while the next ones are being made of them."""
+        await old.unused()
+        async with self._one_at_a_time:
+            await old.close()
 
     async def mend(self) -> None:
         """Try again an engine that could not be started (its network was down)."""

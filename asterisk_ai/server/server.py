@@ -60,16 +60,20 @@ class Server:
         self._manager = manager or ServiceManager()
         self._notifier = Notifier(self._manager.notify_socket)
         self.metrics = Metrics()
-        self.store = SessionStore(open_backend(config), worker=place.index, workers=place.workers)
+        self.store = SessionStore(
+            open_backend(config, shared=place.workers > 1), worker=place.index, workers=place.workers
+        )
         self.hearing = Hearing(config.vad)
         # What callers say is decided upon before the clock's next frames leave, for all calls at once.
         self.clock = PlayoutClock(self.hearing.flush)
+        self._group = asyncio.TaskGroup()
         engines = Engines()
         self.in_use = ConfigInUse(
             place.config(config),
             lineup=lambda config: Lineup(config, engines, self.metrics),
             place=place.config,
             changed=self._config_changed,
+            group=self._group,
         )
         self._lateness = Lateness()
         self.registry = CallRegistry(self.store, self.metrics, self._admission(), overload=self._lateness.problem)
@@ -109,7 +113,6 @@ class Server:
         self._http: HttpServer | None = None
         self._address = ""
         self._own_fastagi_port = 0
-        self._group = asyncio.TaskGroup()
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
         self._reload = asyncio.Event()
@@ -254,10 +257,9 @@ class Server:
         self._notifier.ready(self._listening() if done else f"reload refused: {self.in_use.problem}")
         return done
 
-    async def _config_changed(self, config: Config, old: Lineup) -> None:
+    async def _config_changed(self, config: Config) -> None:
         self.registry.admission = self._admission()
         await self.hearing.change(config.vad)
-        self._group.create_task(old.retire())
 
     def _admission(self) -> Admission:
         config = self.config

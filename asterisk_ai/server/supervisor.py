@@ -62,17 +62,16 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._started = time.monotonic()
         self._http: HttpServer | None = None
+        self._backend = open_backend(config)
 
     # ---- life -----------------------------------------------------------------
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises AsteriskAIError where a worker cannot be started at all."""
-        backend = open_backend(self.config)  # its tables are made once, not by all workers at the same time
-        backend.start()
-        backend.stop()
-        self._check_fastagi()
-        self._start_http()
+        self._backend.start()  # its tables are made once, not by all workers at the same time
         try:
+            self._check_fastagi()
+            self._start_http()
             for place in self._places:
                 await self._start(place)
             self._signals()
@@ -92,6 +91,7 @@ class Supervisor:
                     await process.wait()
             if self._http is not None:
                 self._http.stop()
+            self._backend.stop()
             logger.info("asterisk-ai has stopped")
 
     def _start_http(self) -> None:
@@ -121,11 +121,14 @@ class Supervisor:
     async def _start(self, place: Place) -> None:
         # systemd's business is ours. A worker whose standard input ends has lost its parent and ends as well.
         theirs = {name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
+        lock = self._backend.lock
         self._up.discard(place.index)
         self._processes[place.index] = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "asterisk_ai", "serve", "--config", self.config.source),
             *("--worker", f"{place.index}/{place.workers}"),
             stdin=asyncio.subprocess.PIPE,
+            # The store is theirs until the last of them has ended.
+            pass_fds=() if lock is None or lock.descriptor < 0 else (lock.descriptor,),
             env=theirs,
             start_new_session=True,  # Ctrl-C is told to the workers by us, and once
         )

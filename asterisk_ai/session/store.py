@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from asterisk_ai.errors import CallRefused
+from asterisk_ai.session.lock import StoreLock
 from asterisk_ai.session.model import CallSession
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,9 @@ MAX_ABSENCE_SECONDS = 3600.0
 class Backend(Protocol):
     """Where sessions survive. Called on the event loop: must not block for longer than a queue's put."""
 
+    lock: StoreLock | None
+    """What keeps other servers off, where they could be on it."""
+
     def start(self) -> list[CallSession]:
         """Open it; returns the sessions that had not ended. Raises StoreError."""
 
@@ -28,7 +32,7 @@ class Backend(Protocol):
         """Keep the session as it is now. Never raises: a failure shows in :meth:`problem`."""
 
     def find(self, call_id: str) -> CallSession | None:
-        """An earlier call's record. May read a disk."""
+        """An earlier call's record, None also where it cannot be read. May read a disk."""
 
     def recent(self, limit: int) -> list[CallSession]:
         """The newest records first."""

@@ -35,13 +35,13 @@ from asterisk_ai.telemetry.metrics import Metrics
 CONFIG = """
 default_agent: a
 pipeline: delay
-pipelines: {{delay: {{stt: "asterisk_ai.providers.engines.delay:DelaySpeechToText",
+pipelines: {{delay: &delay {{stt: "asterisk_ai.providers.engines.delay:DelaySpeechToText",
   llm: "asterisk_ai.providers.engines.delay:DelayLanguageModel",
-  tts: "asterisk_ai.providers.engines.delay:DelayTextToSpeech"}}}}
+  tts: "asterisk_ai.providers.engines.delay:DelayTextToSpeech"}}, other: *delay}}
 fastagi: {{port: {0}}}
 audiosocket: {{port: {1}}}
 http: {{port: {2}}}
-server: {{workers: 2, worker_ports: {3}, drain_seconds: 1, max_lateness_ms: 0}}
+server: {{workers: 2, worker_ports: {3}, drain_seconds: {drain_seconds}, max_lateness_ms: 0}}
 store: {{path: {4}}}
 agents: {{a: {{greeting: "hello"}}}}
 """
@@ -60,15 +60,19 @@ def free_ports(count: int) -> int:
 
 
 class Served:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, drain_seconds: int = 1) -> None:
         base = free_ports(9)
         self.fastagi, self.http, self.workers = base, base + 2, base + 3
-        file = folder / "asterisk_ai.yaml"
-        file.write_text(CONFIG.format(base, base + 1, base + 2, base + 3, folder / "sessions.db"))
+        self.file = folder / "asterisk_ai.yaml"
+        ports = base, base + 1, base + 2, base + 3
+        self.file.write_text(CONFIG.format(*ports, folder / "sessions.db", drain_seconds=drain_seconds))
         self.log = folder / "log"
+        self.start()
+
+    def start(self) -> None:
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(file)], stdout=output, stderr=output
+                [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(self.file)], stdout=output, stderr=output
             )
         until = time.monotonic() + 30
         while not self.ask("/ready").get("ready"):
@@ -212,10 +216,63 @@ def state(pid: int) -> str:
         return "Z"
 
 
+def test_a_killed_supervisor_takes_its_workers_with_it_and_the_next_one_has_the_calls(tmp_path: Path) -> None:
+    """However long calls may drain: the workers of a lost supervisor hold the ports and the store of the next one."""
+    served = Served(tmp_path, drain_seconds=3600)
+
+    async def body() -> None:
+        calls = await one_call_each(served)
+        talking = [asyncio.create_task(Listener(call).listen()) for call in calls]
+        while served.ask("/health").get("talking") != 2:
+            await asyncio.sleep(0.05)
+        served.process.kill()
+        served.process.wait()
+        await asyncio.wait_for(asyncio.gather(*talking), 10)  # back to the dialplan, which asks what comes next
+        served.start()
+        for call in calls:
+            answer = await served.agi("call/next", call["AI_CALL_ID"], server=call["AI_SERVER"])
+            assert answer["AI_NEXT"] == "talk"
+
+    try:
+        asyncio.run(body())
+    finally:
+        served.process.send_signal(signal.SIGINT)
+        served.process.send_signal(signal.SIGINT)
+        assert served.process.wait(15) == 0, served.log.read_text()
+
+
+def test_provider_switch_reaches_all_workers(served: Served) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "asterisk_ai", "provider", "switch", "other", "--config", str(served.file)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    health = served.ask("/health")
+    assert health["active_pipeline"] == "other"
+    assert [worker["active_pipeline"] for worker in health["workers"]] == ["other", "other"]
+    assert (health["reloads"], health["restarts"]) == (1, 0)
+
+
+def test_two_servers_may_not_have_one_store(served: Served, tmp_path: Path) -> None:
+    base = free_ports(9)
+    file = tmp_path / "second.yaml"
+    file.write_text(CONFIG.format(base, base + 1, base + 2, base + 3, tmp_path / "sessions.db", drain_seconds=1))
+    for workers in ("workers: 2", "workers: 1"):
+        file.write_text(file.read_text().replace("workers: 2", workers))
+        done = subprocess.run(
+            [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(file)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert f"sessions.db is in use by another server (process {served.process.pid}" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert served.ask("/health")["status"] == "healthy"
+
+
 def test_a_worker_that_cannot_start_ends_the_whole_with_its_reason(tmp_path: Path) -> None:
     base = free_ports(9)
     file = tmp_path / "a.yaml"
-    file.write_text(CONFIG.format(base, base + 1, base + 2, base + 3, tmp_path / "s.db"))
+    file.write_text(CONFIG.format(base, base + 1, base + 2, base + 3, tmp_path / "s.db", drain_seconds=1))
     with socket.create_server(("127.0.0.1", base + 4)):
         done = subprocess.run(
             [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(file)],
@@ -233,7 +290,7 @@ def test_a_second_server_on_the_same_ports_does_not_join_the_first(served: Serve
     ports = {"fastagi": base, "audiosocket": base + 1, "http": base + 2, "server.worker_ports": base + 3}
     ports[key] = {"fastagi": first, "http": first + 2, "server.worker_ports": first + 3}[key]
     file = tmp_path / "second.yaml"
-    file.write_text(CONFIG.format(*ports.values(), tmp_path / "second.db"))
+    file.write_text(CONFIG.format(*ports.values(), tmp_path / "second.db", drain_seconds=1))
     done = subprocess.run(
         [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(file)],
         capture_output=True, text=True, timeout=30, check=False,

@@ -93,9 +93,13 @@ def test_all_mistakes_are_reported_in_the_order_of_the_file() -> None:
         ("- 1", "", 1, "must be a mapping"),
         ("a: \x01", "", 1, "forbids"),
         ("a: &x [*x]", "a[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0]", 1, "alias"),
+        ("a: &a\n  <<: *a\n", "a", 1, "does an alias contain itself?"),
+        ("b: {}\na: &a {<<: [*a, *a]}", "a", 2, "does an alias contain itself?"),
+        ("a:\n" + "".join(f"{' ' * n}a:\n" for n in range(1, 100)), "", 64, "nested more than 64 deep"),
+        ("".join(f"k{n}: 1\n" for n in range(50_000)), "", 20_000, "more keys and values"),
         ("a: !!python/object/apply:os.system [x]", "a", 1, "means nothing here"),
         ("a: 1\n---\nb: 1", "", 2, "single document"),
-        ("[" * 5000, "", 0, "too deeply"),
+        ("[" * 5000, "", 1, "nested more than 64 deep"),
         (AGENT + "log: {level: info, level: info}", "log.level", 2, "given twice, first in line 2"),
         (AGENT + "log: {transcripts: 1}", "log.transcripts", 2, "expected true or false, found the number 1"),
         (AGENT + "http: {port: true}", "http.port", 2, "expected a whole number, found true"),
@@ -127,7 +131,7 @@ def test_mistakes(text: str, path: str, line: int, message: str) -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    for content, message in ((b"a: \xff", "line"), (b"\xff\xfea\0", "UTF-8"), (b"#" * (4 << 20) + b"##", "4 MiB")):
+    for content, message in ((b"a: \xff", "line"), (b"\xff\xfea\0", "UTF-8"), (b"#" * (1 << 20) + b"##", "1 MiB")):
         (tmp_path / "x.yaml").write_bytes(content)
         with pytest.raises(ConfigError, match=message if message != "line" else "x.yaml:1: is not UTF-8"):
             config.load(str(tmp_path / "x.yaml"))

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from asterisk_ai.errors import CallRefused, StoreError
+from asterisk_ai.session import lock
 from asterisk_ai.session.backends.memory import MemoryBackend
 from asterisk_ai.session.backends.sqlite import SqliteBackend, SqliteReader
 from asterisk_ai.session.model import CallSession, TurnRecord, new_call_id
@@ -210,7 +211,8 @@ def test_calls_that_had_not_ended_are_taken_over(tmp_path: Path) -> None:
         store.claim(call.call_id)
     store.end(ended, "hangup")
     store.stop()
-    assert list(tmp_path.iterdir()) == [path], "a clean end leaves no journal"
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {path.name, path.name + ".lock"}, "a clean end leaves no journal"
     store = reopened(path)
     assert [call.call_id for call in store.live] == [alive.call_id]
     taken = store.claim(alive.call_id)
@@ -231,9 +233,9 @@ def test_nobody_else_may_read_what_callers_said(tmp_path: Path) -> None:
     try:
         store = reopened(path)
         store.add(session())
-        until(lambda: len(list(path.parent.iterdir())) == 3)
+        until(lambda: len(list(path.parent.iterdir())) == 4)
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o750
-        for file in path.parent.iterdir():  # the database, its journal and the journal's index
+        for file in path.parent.iterdir():  # the database, its journal, the journal's index and the lock
             assert stat.S_IMODE(file.stat().st_mode) == 0o640, file
         store.stop()
     finally:
@@ -409,6 +411,128 @@ def test_a_server_that_stops_with_a_full_disk_stops(tmp_path: Path) -> None:
     store.stop()
     assert time.monotonic() - began < 10
     lock.close()
+
+
+_FULL_FROM_THE_START = """
+import resource, sys, time
+from pathlib import Path
+from asterisk_ai.session.model import CallSession
+from asterisk_ai.session.backends.sqlite import SqliteBackend
+from asterisk_ai.session.store import SessionStore
+
+path = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # no file may grow: the disk is full
+store = SessionStore(SqliteBackend(path))
+store.start()
+call = CallSession("the-call", "reception")
+store.add(call)
+assert store.claim("the-call") is call
+assert store.find("nobody") is None, "the dialplan is answered"
+print(store.problem())
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+until = time.monotonic() + 20
+while store.problem():
+    assert time.monotonic() < until
+    time.sleep(0.01)
+assert store.recent(1)[0].call_id == "the-call"
+store.end(call, "hangup")
+store.stop()
+"""
+
+
+def test_a_disk_that_is_full_at_the_start_costs_records_and_no_calls(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL_FROM_THE_START, str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"call records cannot be written to {path}" in done.stdout
+    store = reopened(path)
+    assert store.recent(1)[0].outcome == "hangup"
+    store.stop()
+
+
+def test_a_store_that_somebody_holds_at_the_start_is_opened_later(tmp_path: Path) -> None:
+    store = reopened(tmp_path / "sessions.db")
+    lost = session()
+    store.add(lost)
+    store.stop()
+    holder = sqlite3.connect(tmp_path / "sessions.db", isolation_level=None)
+    holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    store = reopened(tmp_path / "sessions.db")
+    assert "locked" in store.problem()
+    call = session()
+    store.add(call)
+    holder.execute("ROLLBACK")
+    holder.close()
+    until(lambda: not store.problem())
+    found = store.find(lost.call_id)
+    assert found is not None, "the dialplan may still bring it back"
+    store.stop()
+
+
+def test_a_second_server_may_not_have_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.1)
+    first = reopened(tmp_path / "sessions.db")
+    call = session()
+    first.add(call)
+    with pytest.raises(StoreError, match=rf"in use by another server \(process {os.getpid()}.*store.path of its own"):
+        reopened(tmp_path / "sessions.db")
+    first.stop()
+    second = reopened(tmp_path / "sessions.db")
+    assert [one.call_id for one in second.live] == [call.call_id]
+    second.stop()
+
+
+def test_whoever_inherits_the_lock_holds_it(tmp_path: Path) -> None:
+    first = lock.StoreLock(tmp_path / "sessions.db")
+    first.acquire()
+    left = subprocess.Popen(["sleep", "60"], pass_fds=(first.descriptor,))
+    first.release()
+    second = lock.StoreLock(tmp_path / "sessions.db")
+    with pytest.raises(StoreError, match="left behind"):
+        second.acquire(0.1)
+    left.kill()
+    left.wait()
+    second.acquire(5.0)
+    second.release()
+
+
+def test_the_date_may_be_set_while_calls_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    now = 1000.0
+    path = tmp_path / "sessions.db"
+    store = SessionStore(SqliteBackend(path), clock=lambda: now)
+    store.start()
+    call, lost = session(), session()
+    for one in (call, lost):
+        store.add(one)
+    date = time.time() + 86_400
+    monkeypatch.setattr("asterisk_ai.session.store.time.time", lambda: date)
+    now += 20
+    assert store.idle_seconds(call) == 20
+    store.claim(call.call_id)
+    store.release(call)
+    assert store.idle_seconds(call) == 0
+    now += 43.5
+    store.save(lost)
+    store.end(call, "hangup")
+    assert call.lasted == 63.5
+    store.stop()
+    store = SessionStore(SqliteBackend(path), clock=lambda: now)
+    store.start()
+    (back,) = store.live
+    now += 1
+    store.end(back, "lost")
+    assert back.lasted == 64.5, "nor does a server that was started after it make days of them"
+    store.stop()
+
+
+def test_records_of_earlier_versions_know_how_long_they_lasted() -> None:
+    old = json.loads(session(started_at=100.0, ended_at=163.5).to_json())
+    del old["seconds"]
+    assert CallSession.from_json(json.dumps(old)).lasted == 63.5
+    assert CallSession.from_json(json.dumps(old | {"ended_at": 50.0})).lasted == 0.0
 
 
 def test_a_damaged_file_is_told_with_its_name_and_a_remedy(tmp_path: Path) -> None:

@@ -8,10 +8,13 @@ from asterisk_ai.session.backends.sqlite import SqliteBackend
 from asterisk_ai.session.store import Backend
 
 
-def open_backend(config: Config) -> Backend:
-    """The backend that the configuration names; :meth:`Backend.start` opens it."""
+def open_backend(config: Config, *, shared: bool = False) -> Backend:
+    """The backend that the configuration names; :meth:`Backend.start` opens it.
+
+    :param shared: for one of several processes of a server that has opened it, too.
+    """
     match config.store.backend:
         case "memory":
             return MemoryBackend()
         case "sqlite":
-            return SqliteBackend(config.store_path(), keep_days=config.store.keep_days)
+            return SqliteBackend(config.store_path(), keep_days=config.store.keep_days, shared=shared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asterisk_ai.session.lock import StoreLock
 from asterisk_ai.session.model import CallSession
 
 
@@ -9,6 +10,7 @@ class MemoryBackend:
     """Keeps the last ``keep`` ended calls until the process ends."""
 
     def __init__(self, keep: int = 1000) -> None:
+        self.lock: StoreLock | None = None
         self._records: dict[str, CallSession] = {}
         self._keep = keep
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sqlite3
 import threading
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 from asterisk_ai.errors import StoreError
+from asterisk_ai.session.lock import StoreInUse, StoreLock
 from asterisk_ai.session.model import CallSession
 
 logger = logging.getLogger(__name__)
@@ -43,10 +45,13 @@ class SqliteBackend:
 
     :param path: the database; its folder is made where it does not exist.
     :param keep_days: records older than this are removed; 0 keeps all.
+    :param shared: this is one of several processes of a server that holds the store's lock.
     """
 
-    def __init__(self, path: Path, *, keep_days: float = 30.0) -> None:
+    def __init__(self, path: Path, *, keep_days: float = 30.0, shared: bool = False) -> None:
         self.path = path
+        self.lock = None if shared else StoreLock(path)
+        self._database: sqlite3.Connection | None = None
         self._keep = keep_days * 86400
         self._purge_at = 0.0
         self._waiting: dict[str, tuple[str, float, float, str]] = {}
@@ -58,12 +63,34 @@ class SqliteBackend:
         self._reader: sqlite3.Connection | None = None
 
     def start(self) -> list[CallSession]:
-        database = None
+        """See :class:`Backend`. A disk that is full or fails keeps nobody from being served: it is tried again."""
+        live = []
         try:
             # What callers said is nobody else's business.
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            # Made before SQLite does it, which gives its journals the same mode as they are made.
-            self.path.touch(mode=0o640)
+            if self.lock is not None:
+                self.lock.acquire()
+            live = self._open()
+        except StoreInUse:
+            raise
+        except (sqlite3.Error, OSError, StoreError) as error:
+            cause = error.__cause__ or error
+            if not _may_pass(cause):
+                if self.lock is not None:
+                    self.lock.release()
+                raise StoreError(f"{self.path}: {error}; {_remedy(cause)}") from error
+            self._failed(cause)
+            logger.error("calls go on without a record until then")
+        self._thread = threading.Thread(target=self._write_all, name="session-store", daemon=True)
+        self._thread.start()
+        return live
+
+    def _open(self) -> list[CallSession]:
+        """Connect; returns the calls that have not ended."""
+        # Made before SQLite does it, which gives its journals the same mode as they are made.
+        self.path.touch(mode=0o640)
+        database = reader = None
+        try:
             database = _connect(self.path, writable=True)
             database.execute("PRAGMA journal_mode=WAL")
             # NORMAL: a power cut may lose the last turns, a killed process never does.
@@ -71,16 +98,14 @@ class SqliteBackend:
             database.executescript(_SCHEMA)
             with database:
                 self._purge(database)
-            self._reader = _connect(self.path, writable=False)
-            live = _sessions(self._reader, "WHERE ended_at = 0", ())
-        except (sqlite3.Error, OSError, StoreError) as error:
-            for opened in (database, self._reader):
+            reader = _connect(self.path, writable=False)
+            live = _sessions(reader, "WHERE ended_at = 0", ())
+        except (sqlite3.Error, StoreError):
+            for opened in (database, reader):
                 if opened is not None:
                     opened.close()
-            self._reader = None
-            raise StoreError(f"{self.path}: {error}; {_remedy(error.__cause__ or error)}") from error
-        self._thread = threading.Thread(target=self._write_all, args=(database,), name="session-store", daemon=True)
-        self._thread.start()
+            raise
+        self._database, self._reader = database, reader
         return live
 
     def write(self, session: CallSession) -> None:
@@ -94,7 +119,11 @@ class SqliteBackend:
             waiting = self._waiting.get(call_id) or self._writing.get(call_id)
         if waiting:
             return CallSession.from_json(waiting[3])
-        found = self._read("WHERE call_id = ?", (call_id,))
+        try:
+            found = self._read("WHERE call_id = ?", (call_id,))
+        except StoreError as error:  # the dialplan asks: no disk may keep it from an answer
+            logger.error("%s", error)
+            return None
         return found[0] if found else None
 
     def recent(self, limit: int) -> list[CallSession]:
@@ -113,21 +142,23 @@ class SqliteBackend:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        if self.lock is not None:
+            self.lock.release()
 
     def _read(self, where: str, arguments: tuple[object, ...]) -> list[CallSession]:
         if self._reader is None:
-            raise StoreError(f"{self.path} is closed")
+            raise StoreError(self._problem or f"{self.path} is closed")
         return _sessions(self._reader, where, arguments)
 
-    def _write_all(self, database: sqlite3.Connection) -> None:
+    def _write_all(self) -> None:
         while True:
             with self._condition:
-                while not self._waiting and not self._stopping:
+                while not self._waiting and not self._stopping and self._database is not None:
                     self._condition.wait()
                 rows = self._writing = self._waiting
                 self._waiting = {}
                 last = self._stopping
-            written = not rows or self._write_rows(database, rows)
+            written = (not rows and self._database is not None) or self._write_rows(rows)
             with self._condition:
                 self._writing = {}
                 if not written and not last:
@@ -135,29 +166,47 @@ class SqliteBackend:
                     self._condition.wait(_RETRY_SECONDS)
             if last:
                 break
-        database.close()
+        if self._database is not None:
+            self._database.close()
 
-    def _write_rows(self, database: sqlite3.Connection, rows: dict[str, tuple[str, float, float, str]]) -> bool:
+    def _write_rows(self, rows: dict[str, tuple[str, float, float, str]]) -> bool:
         try:
-            with database:
+            if self._database is None:
+                self._open()
+            assert self._database is not None  # noqa: S101 - open() has done it
+            with self._database as database:
                 database.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", rows.values())
                 if time.monotonic() >= self._purge_at:
                     self._purge(database)
-        except sqlite3.Error as error:
-            if not self._problem:
-                logger.error("call records cannot be written to %s: %s (will be tried again)", self.path, error)
-            self._problem = f"call records cannot be written to {self.path}: {error}"
+        except (sqlite3.Error, OSError, StoreError) as error:
+            self._failed(error)
             return False
         if self._problem:
             logger.info("call records are written to %s again", self.path)
         self._problem = ""
         return True
 
+    def _failed(self, error: BaseException) -> None:
+        if not self._problem:
+            logger.error("call records cannot be written to %s: %s (will be tried again)", self.path, error)
+        self._problem = f"call records cannot be written to {self.path}: {error}"
+
     def _purge(self, database: sqlite3.Connection) -> None:
         """Remove what is older than it may be kept; now and then, as a server may run for months."""
         self._purge_at = time.monotonic() + _PURGE_SECONDS
         if self._keep:
             database.execute("DELETE FROM calls WHERE started_at < ?", (time.time() - self._keep,))
+
+
+_FULL_OR_FAILING = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS))
+_FULL_OR_BUSY = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether it is the disk's trouble (full, failing, held by another process) and not a mistake in the settings."""
+    if isinstance(error, sqlite3.Error):
+        return (error.sqlite_errorcode & 0xFF) in _FULL_OR_BUSY if hasattr(error, "sqlite_errorcode") else False
+    return isinstance(error, OSError) and error.errno in _FULL_OR_FAILING
 
 
 def _remedy(error: BaseException) -> str:
