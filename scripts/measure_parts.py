@@ -100,7 +100,7 @@ async def frame_path(agent: str, null: int) -> None:
         def receive() -> None:
             for connection in connections:
                 connection.data_received(silence)
-            server.hearing.flush(time.monotonic())  # as the clock does
+            server.vad.flush(time.monotonic())  # as the clock does
 
         def tick() -> None:
             for connection in connections:

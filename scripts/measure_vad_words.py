@@ -38,9 +38,10 @@ from asterisk_ai.call.staged.conversation import PREROLL_SECONDS
 from asterisk_ai.dialog.staged.state import TurnParams
 from asterisk_ai.providers.engines.pocketsphinx.decoders import Grammar
 from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
+from asterisk_ai.vad.batch import BatchedModel, Floats, ImmediateRun, Run
 from asterisk_ai.vad.energy import EnergyVad, Offset, Onset
 from asterisk_ai.vad.silero import SileroModel
-from asterisk_ai.vad.speech import Finished, Floats, Run, SpeechMeter, SpeechVad
+from asterisk_ai.vad.speech import SpeechVad
 
 RATE = 8000
 FRAME = 160
@@ -117,14 +118,14 @@ class Line:
         self._preroll: deque[bytes] = deque(maxlen=round(options.preroll * RATE / FRAME))
         self._open: list[bytes] | None = None
         self._now = self._ended = 0.0
-        self._meter: SpeechMeter | None = None
+        self._model: BatchedModel | None = None
         if options.vad:
             module, _, name = options.vad.partition(":")
             self._vad: EnergyVad = getattr(importlib.import_module(module), name)(RATE)
         else:
-            finished = Finished(silero())
-            self._meter = SpeechMeter(lambda *chunks: Behind(finished(*chunks), options.behind), _failed)
-            self._vad = SpeechVad(RATE, self._meter, self._voice)
+            finished = ImmediateRun(silero())
+            self._model = BatchedModel(lambda *chunks: Behind(finished(*chunks), options.behind), _failed)
+            self._vad = SpeechVad(RATE, self._model, self._voice)
 
     def hear(self, pcm: bytes) -> Line:
         endpoint = TurnParams().endpoint_ms / 1000
@@ -134,8 +135,8 @@ class Line:
             (self._preroll if self._open is None else self._open).append(frame)
             if voice is not None:
                 self._voice(voice)
-            if self._meter is not None:
-                self._meter.flush(self._now)
+            if self._model is not None:
+                self._model.flush(self._now)
             if not self._vad.speaking and self._now - self._ended >= endpoint:
                 self._close()
         self._close()

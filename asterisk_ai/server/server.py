@@ -38,7 +38,7 @@ from asterisk_ai.transport.clock import PlayoutClock
 from asterisk_ai.transport.fastagi.server import FastAgiServer
 from asterisk_ai.transport.file_player import FilePlayer
 from asterisk_ai.transport.media import MediaConnection
-from asterisk_ai.vad.service import Hearing
+from asterisk_ai.vad.service import VadService
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +63,9 @@ class Server:
         self.store = SessionStore(
             open_backend(config, shared=place.workers > 1), worker=place.index, workers=place.workers
         )
-        self.hearing = Hearing(config.vad)
+        self.vad = VadService(config.vad)
         # What callers say is decided upon before the clock's next frames leave, for all calls at once.
-        self.clock = PlayoutClock(self.hearing.flush)
+        self.clock = PlayoutClock(self.vad.flush)
         self._group = asyncio.TaskGroup()
         engines = Engines()
         self.in_use = ConfigInUse(
@@ -106,7 +106,7 @@ class Server:
             clock=self.clock,
             audiosocket=self.audiosocket,
             fastagi=self.fastagi,
-            vad=self.hearing.status,
+            vad=self.vad.status,
         )
         # Those of the EAGI requests that are being served, which own them.
         self._file_players: WeakValueDictionary[str, FilePlayer] = WeakValueDictionary()
@@ -152,7 +152,7 @@ class Server:
         finally:
             await self._close()
             await self.in_use.lineup.close()
-            self.hearing.close()
+            self.vad.close()
             self.store.stop()
             logger.info("asterisk-ai has stopped")
 
@@ -259,7 +259,7 @@ class Server:
 
     async def _config_changed(self, config: Config) -> None:
         self.registry.admission = self._admission()
-        await self.hearing.change(config.vad)
+        await self.vad.change(config.vad)
 
     def _admission(self) -> Admission:
         config = self.config
@@ -292,7 +292,7 @@ class Server:
         for name in (session.agent, self.config.default_agent):
             if name in agents:
                 agent = agents[name]
-                detector = self.hearing.detector
+                detector = self.vad.detector
                 if isinstance(agent, SpokenAgent):
                     return RealtimeCall(session, agent, voice, self.store, self.metrics, detector=detector)
                 return Call(session, agent, voice, self.store, self.metrics, detector=detector)

@@ -1,4 +1,4 @@
-"""How all calls are listened to: what the model of voice activity says, many calls at a time."""
+"""Voice activity detection for all calls of a server: the model in a thread of its own, detectors for calls."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 
 from asterisk_ai.config.schema import VadConfig
 from asterisk_ai.errors import ProviderError
+from asterisk_ai.vad.batch import BatchedModel, Floats, Model
 from asterisk_ai.vad.energy import EnergyVad, Onset
-from asterisk_ai.vad.speech import Floats, Model, SpeechMeter, SpeechParams, SpeechVad
+from asterisk_ai.vad.speech import SpeechParams, SpeechVad
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ def _thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="vad", initializer=_nice)
 
 
-class Hearing:
-    """A server's ears. Lives on the media loop; the model is run by a thread of its own.
+class VadService:
+    """Makes the detectors of new calls. Lives on the media loop; the model is run by a thread of its own.
 
     onnxruntime lets go of the interpreter lock while it works. On two busy
     cores, with 64 callers speaking, the clock was 10 ms late at the 99th
@@ -54,7 +55,7 @@ class Hearing:
     def __init__(self, config: VadConfig, load: Callable[[], Model] = load_model) -> None:
         self._load = load
         self._threads = _thread()
-        self._speech: SpeechMeter | None = None
+        self._model: BatchedModel | None = None
         self._config = config
         self._problem = ""
         if self._wanting():
@@ -67,7 +68,7 @@ class Hearing:
             self._use(await asyncio.to_thread(self._loaded))
 
     def _wanting(self) -> bool:
-        return self._config.engine == "silero" and (self._speech is None or self._speech.broken)
+        return self._config.engine == "silero" and (self._model is None or self._model.broken)
 
     def _loaded(self) -> Model | ProviderError:
         try:
@@ -79,7 +80,7 @@ class Hearing:
         if isinstance(model, ProviderError):
             self._failed(model)
             return
-        if self._speech is not None:  # the thread may still be in the run that came to no end
+        if self._model is not None:  # the thread may still be in the run that came to no end
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = _thread()
 
@@ -87,7 +88,7 @@ class Hearing:
             return self._threads.submit(model, samples, state)
 
         self._problem = ""
-        self._speech = SpeechMeter(start, self._failed)
+        self._model = BatchedModel(start, self._failed)
 
     def _failed(self, error: Exception) -> None:
         self._problem = str(error)
@@ -95,17 +96,17 @@ class Hearing:
 
     def flush(self, now: float) -> None:
         """Tell calls what was found in what they have heard. Called before each of the clock's ticks."""
-        if self._speech is not None:
-            self._speech.flush(now)
+        if self._model is not None:
+            self._model.flush(now)
 
-    def detector(self, rate: int, told: Callable[[Onset], None]) -> EnergyVad:
-        """For one call whose audio has ``rate`` Hz; ``told`` of onsets that are found between its frames."""
-        speech = self._speech
-        if self._config.engine != "silero" or speech is None or speech.broken:
+    def detector(self, rate: int, on_onset: Callable[[Onset], None]) -> EnergyVad:
+        """For one call whose audio has ``rate`` Hz; ``on_onset`` is told of those that are found between its frames."""
+        model = self._model
+        if self._config.engine != "silero" or model is None or model.broken:
             return EnergyVad(rate)
         threshold = self._config.threshold
         params = SpeechParams(onset=threshold, offset=min(SpeechParams().offset, threshold))
-        return SpeechVad(rate, speech, told, speech=params)
+        return SpeechVad(rate, model, on_onset, speech=params)
 
     def status(self) -> Mapping[str, Any]:
         """For /health: the engine that is at work, and why it is not the configured one."""

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 from asterisk_ai.errors import ProviderRejected
-from asterisk_ai.vad.speech import CHUNK, CONTEXT, MODEL_RATE, Floats
+from asterisk_ai.vad.batch import CHUNK, CONTEXT, MODEL_RATE, Floats
 
 NAME = "silero"
 
@@ -30,7 +30,7 @@ def model_path() -> Path:
 
 
 class SileroModel:
-    """The loaded model; a :data:`~asterisk_ai.vad.speech.Model`."""
+    """The loaded model; a :data:`~asterisk_ai.vad.batch.Model`."""
 
     def __init__(self, path: Path | None = None) -> None:
         """Load and try it, which takes 0.1 s. Raises ProviderRejected where it is missing or not this model."""

@@ -8,42 +8,23 @@ ends, as they are exact to a frame.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
+from asterisk_ai.audio.formats import duration
 from asterisk_ai.audio.resample import Resampler
+from asterisk_ai.audio.window import Window
+from asterisk_ai.vad.batch import CHUNK, CHUNK_BYTES, CONTEXT_BYTES, MODEL_RATE, STATE_SHAPE, BatchedModel, Floats
 from asterisk_ai.vad.energy import EnergyVad, Offset, Onset, VadParams
 
-MODEL_RATE = 8000
-CHUNK = 256
-"""Samples at MODEL_RATE that are judged at a time: 32 ms."""
-CONTEXT = 32
-"""Samples before the chunk that the model sees again."""
-_CHUNK_BYTES = CHUNK * SAMPLE_BYTES
-_CONTEXT_BYTES = CONTEXT * SAMPLE_BYTES
-_STATE = (2, 128)
-_FULL_SCALE = 32768
-_MAX_ROUNDS = 8
 _GAP_SECONDS = 0.1
 """Without a frame for so long a line carries nothing: some send none while their caller is silent."""
-_STUCK_SECONDS = 2.0
-"""A run that takes so long comes to no end."""
-MANY = 12
-"""So many callers who make a sound at once, and the model's time is saved, at a small price; with fewer at none."""
-RUN_SECONDS = 0.02
-"""With many, runs begin so far apart, so that chunks gather: alone one costs three times what it costs among them."""
-_MAX_PENDING = 16 * _CHUNK_BYTES
+_PREROLL_SECONDS = 0.1
+"""The first judgements need something before the sound: three chunks."""
+_MAX_PENDING = 16 * CHUNK_BYTES
 """Half a second: a model that is so far behind is not asked about the oldest."""
-
-Floats = npt.NDArray[np.float32]
-Model = Callable[[Floats, Floats], tuple[Floats, Floats]]
-"""Samples (n, CONTEXT + CHUNK) in -1..1 and state (2, n, 128) to probabilities (n,) and the next state."""
 
 LEVEL_ALONE = VadParams()
 """What is loud enough where nothing but the level is known ..."""
@@ -77,125 +58,7 @@ class SpeechParams:
     """A model that has said nothing for so long is not waited for: the level decides."""
 
 
-class Run(Protocol):
-    """A run of the model that was started; :class:`concurrent.futures.Future` is one."""
-
-    def done(self) -> bool: ...
-
-    def result(self) -> tuple[Floats, Floats]: ...
-
-
-class Finished:
-    """A model that is run at once, where nobody waits for anything else."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._result: tuple[Floats, Floats] | None = None
-        self._error: Exception | None = None
-
-    def __call__(self, samples: Floats, state: Floats) -> Finished:
-        run = Finished(self._model)
-        try:
-            run._result = self._model(samples, state)
-        except Exception as error:  # noqa: BLE001 - kept for result(), as a future does
-            run._error = error
-        return run
-
-    def done(self) -> bool:
-        return True
-
-    def result(self) -> tuple[Floats, Floats]:
-        if self._result is None:
-            raise self._error or RuntimeError("not run")
-        return self._result
-
-
-class SpeechMeter:
-    """Judges the waiting chunks of all calls, as many in one run of the model as there are."""
-
-    def __init__(
-        self, start: Callable[[Floats, Floats], Run], failed: Callable[[Exception], None] = lambda error: None
-    ) -> None:
-        """``start`` begins a run of the :data:`Model`.
-
-        ``failed`` is told why the model is not asked any more; from then on levels alone decide.
-        """
-        self._start = start
-        self._failed = failed
-        self._waiting: dict[SpeechVad, None] = {}
-        self._sounding: set[SpeechVad] = set()
-        self._run: Run | None = None
-        self._batch: list[tuple[SpeechVad, Floats]] = []
-        self._begun_at = self._begin_at = self._look_at = 0.0
-        self._behind = False
-        self.broken = False
-
-    def sounds(self, vad: SpeechVad, sounding: bool) -> None:
-        """Whether its caller makes a sound that may be speech."""
-        (self._sounding.add if sounding else self._sounding.discard)(vad)
-
-    @property
-    def many(self) -> bool:
-        """Whether so many speak that only what has to be judged should be."""
-        return len(self._sounding) >= MANY
-
-    def add(self, vad: SpeechVad, *, behind: bool = False) -> None:
-        """Its oldest chunk is judged by the next run, which is at once where it is ``behind`` by several."""
-        self._waiting[vad] = None
-        self._behind = self._behind or behind
-
-    def drop(self, vad: SpeechVad) -> None:
-        """Its chunks are not to be judged."""
-        self._waiting.pop(vad, None)
-
-    def flush(self, now: float) -> None:
-        """Tell what the run has found that was started last, and start the next with all that waits. Never raises."""
-        if now >= self._look_at:
-            self._look_at = now + 1
-            self._sounding = {vad for vad in self._sounding if not vad.gone(now)}
-        for _ in range(_MAX_ROUNDS):  # a gate that has just opened brings several chunks, each with the state before it
-            if self._run is None:
-                if not self._waiting or (now < self._begin_at and self.many and not self._behind):
-                    return
-                self._begun_at, self._begin_at, self._behind = now, now + RUN_SECONDS, False
-                self._begin()
-            if self._run is None:
-                return
-            if not self._run.done():
-                if now - self._begun_at > _STUCK_SECONDS and not self.broken:
-                    self._break(TimeoutError(f"the model has not answered for {_STUCK_SECONDS:g} s"))
-                return
-            self._tell(self._run, now)
-
-    def _begin(self) -> None:
-        self._batch = [(vad, vad.state) for vad in self._waiting]
-        self._waiting.clear()
-        pcm = np.frombuffer(b"".join([vad.take_chunk() for vad, _ in self._batch]), dtype="<i2")
-        samples = pcm.reshape(len(self._batch), CONTEXT + CHUNK).astype(np.float32) / np.float32(_FULL_SCALE)
-        try:
-            self._run = self._start(samples, np.stack([state for _, state in self._batch], axis=1))
-        except Exception as error:  # noqa: BLE001 - an executor that is shut down
-            self._break(error)
-
-    def _tell(self, run: Run, now: float) -> None:
-        batch, self._batch, self._run = self._batch, [], None
-        try:
-            probabilities, following = run.result()
-        except Exception as error:  # noqa: BLE001 - whatever a runtime raises, calls go on without it
-            self._break(error)
-            return
-        for number, (vad, state) in enumerate(batch):
-            if vad.state is state:  # else it has forgotten what it had said before
-                vad.judged(float(probabilities[number]), following[:, number], now)
-
-    def _break(self, error: Exception) -> None:
-        self.broken = True
-        self._run = None
-        self._waiting.clear()
-        self._failed(error)
-
-
-def _to_nobody(onset: Onset) -> None: ...
+def _ignore(onset: Onset) -> None: ...
 
 
 class SpeechVad(EnergyVad):
@@ -206,7 +69,8 @@ class SpeechVad(EnergyVad):
         "_judged_at",
         "_level",
         "_loud_at",
-        "_meter",
+        "_model",
+        "_on_onset",
         "_open",
         "_pending",
         "_preroll",
@@ -215,7 +79,6 @@ class SpeechVad(EnergyVad):
         "_speech",
         "_spoken",
         "_sure",
-        "_told",
         "_until",
         "_when",
         "state",
@@ -224,26 +87,25 @@ class SpeechVad(EnergyVad):
     def __init__(
         self,
         rate: int,
-        meter: SpeechMeter,
-        told: Callable[[Onset], None],
+        model: BatchedModel,
+        on_onset: Callable[[Onset], None],
         params: VadParams | None = None,
         speech: SpeechParams | None = None,
     ) -> None:
-        """``told`` is called with an onset that a judgement of :meth:`SpeechMeter.flush` makes."""
+        """``on_onset`` is called with an onset that a judgement of :meth:`BatchedModel.flush` makes."""
         super().__init__(rate, params or GATE)
         self._level = 0.0
         self._speech = speech or SpeechParams()
-        self._meter = meter
-        self._told = told
-        # The first judgements need something before the sound: three chunks.
-        self._preroll: deque[bytes] = deque(maxlen=5)
+        self._model = model
+        self._on_onset = on_onset
+        self._preroll = Window(_PREROLL_SECONDS, rate)
         self._open = self._sure = False
         self._loud_at = self._judged_at = self._when = 0.0
         self._forget()
 
     def _forget(self) -> None:
-        self.state = np.zeros(_STATE, np.float32)
-        self._context = bytes(_CONTEXT_BYTES)
+        self.state = np.zeros(STATE_SHAPE, np.float32)
+        self._context = bytes(CONTEXT_BYTES)
         self._pending = bytearray()
         self._resampler: Resampler | None = None  # 49 KB and 0.1 ms, where there is something to hear
         self._since: float | None = None  # where the speech began that still goes on
@@ -251,9 +113,9 @@ class SpeechVad(EnergyVad):
         self._until = -1e9  # end of the last chunk of speech
 
     def hear(self, pcm: bytes, level: float, now: float) -> Onset | Offset | None:
-        """As :meth:`EnergyVad.hear`; an onset mostly comes by ``told``."""
+        """As :meth:`EnergyVad.hear`; an onset mostly comes by ``on_onset``."""
         if self._calm and not self._open and level <= self._lowest:
-            self._preroll.append(pcm)
+            self._preroll.push(pcm)
             return None
         self._level = level
         if self._open and not self.speaking and now - self._when > _GAP_SECONDS:
@@ -261,10 +123,10 @@ class SpeechVad(EnergyVad):
         voice = super().hear(pcm, level, now)
         if self._sure and (not self.speaking or self._noisy):
             self._sure, self._until = False, now  # what goes on is speech until the model has heard enough of it
-            self._meter.sounds(self, False)
+            self._model.sounds(self, False)
         if self._sure:
             self._when = now
-            self._preroll.append(pcm)
+            self._preroll.push(pcm)
         else:
             self._gate(pcm, now)
         return voice
@@ -274,22 +136,21 @@ class SpeechVad(EnergyVad):
             self._loud_at = now
             if not self._open:
                 self._open, self._judged_at = True, now
-                self._meter.sounds(self, True)
-                for before in self._preroll:
+                self._model.sounds(self, True)
+                for before in self._preroll.take():
                     self._feed(before)
-                self._preroll.clear()
         elif self._open and not self.speaking and now - self._loud_at > self._speech.gate_hold:
             self._shut()
-        if self._open and not self._meter.broken:
+        if self._open and not self._model.broken:
             self._feed(pcm)
             self._when = now
             self._ask()
         else:
-            self._preroll.append(pcm)
+            self._preroll.push(pcm)
 
     def _ask(self) -> None:
-        if len(self._pending) >= _CHUNK_BYTES:
-            self._meter.add(self, behind=len(self._pending) >= 3 * _CHUNK_BYTES)
+        if len(self._pending) >= CHUNK_BYTES:
+            self._model.add(self, behind=len(self._pending) >= 3 * CHUNK_BYTES)
 
     def _feed(self, pcm: bytes) -> None:
         if self._resampler is None:
@@ -300,8 +161,8 @@ class SpeechVad(EnergyVad):
 
     def _shut(self) -> None:
         self._open = False
-        self._meter.drop(self)
-        self._meter.sounds(self, False)
+        self._model.drop(self)
+        self._model.sounds(self, False)
         self._forget()
 
     def expire(self, now: float) -> Offset | None:
@@ -321,9 +182,9 @@ class SpeechVad(EnergyVad):
 
     def take_chunk(self) -> bytes:
         """The oldest chunk that waits, with its context; ``state`` is the one before it."""
-        chunk = self._context + self._pending[:_CHUNK_BYTES]
-        del self._pending[:_CHUNK_BYTES]
-        self._context = chunk[-_CONTEXT_BYTES:]
+        chunk = self._context + self._pending[:CHUNK_BYTES]
+        del self._pending[:CHUNK_BYTES]
+        self._context = chunk[-CONTEXT_BYTES:]
         return chunk
 
     def judged(self, probability: float, state: Floats, now: float) -> None:
@@ -342,12 +203,12 @@ class SpeechVad(EnergyVad):
         if not self.speaking:
             onset = self._begun(self._began(self._when))
             if onset is not None:
-                self._told(onset)
-        elif self._meter.many and self._spoken >= self._speech.sure and not self._noisy:
+                self._on_onset(onset)
+        elif self._model.many and self._spoken >= self._speech.sure and not self._noisy:
             spoken = self._spoken
             self._shut()
             self._sure, self._spoken = True, spoken
-            self._meter.sounds(self, True)
+            self._model.sounds(self, True)
 
     def _begun(self, at: float) -> Onset | None:
         return super()._begun(max(at, self._began(self._when)))
@@ -358,7 +219,7 @@ class SpeechVad(EnergyVad):
 
     def _alone(self, now: float) -> bool:
         """Whether nothing is known of what the model thinks, or all that is needed."""
-        return self._sure or self._meter.broken or (self._open and now - self._judged_at > self._speech.patience)
+        return self._sure or self._model.broken or (self._open and now - self._judged_at > self._speech.patience)
 
     def _above(self, db: float) -> bool:
         """Whether the level is high enough for who knows nothing else.
@@ -389,4 +250,4 @@ class SpeechVad(EnergyVad):
 
     def close(self) -> None:
         self._shut()
-        self._told = _to_nobody  # it is the call's, which refers to this one: together they would stay
+        self._on_onset = _ignore  # it is the call's, which refers to this one: together they would stay

@@ -26,9 +26,10 @@ from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession, new_call_id
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.vad import silero
+from asterisk_ai.vad.batch import CHUNK, CONTEXT, MANY, BatchedModel, Floats, ImmediateRun
 from asterisk_ai.vad.energy import EnergyVad, Offset, Onset
-from asterisk_ai.vad.service import Hearing
-from asterisk_ai.vad.speech import CHUNK, CONTEXT, MANY, Finished, Floats, SpeechMeter, SpeechParams, SpeechVad
+from asterisk_ai.vad.service import VadService
+from asterisk_ai.vad.speech import SpeechParams, SpeechVad
 
 SPEECH = sorted((Path(__file__).parents[1] / "data" / "speech").glob("*.wav"))
 FRAME = 0.02
@@ -60,7 +61,7 @@ class Ear:
     """One line into a detector, frame by frame."""
 
     def __init__(self, model: Any, rate: int = 8000) -> None:
-        self.meter = model if isinstance(model, SpeechMeter) else SpeechMeter(Finished(model)) if model else None
+        self.meter = model if isinstance(model, BatchedModel) else BatchedModel(ImmediateRun(model)) if model else None
         self.events: list[tuple[Onset | Offset, float]] = []
         self.now, self.rate = 0.0, rate
         self.vad = SpeechVad(rate, self.meter, self.told) if self.meter else EnergyVad(rate)
@@ -116,7 +117,7 @@ def test_silence_never_reaches_the_model() -> None:
     def never(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
         raise AssertionError
 
-    ear = Ear(SpeechMeter(never, lambda error: pytest.fail(str(error))))
+    ear = Ear(BatchedModel(never, lambda error: pytest.fail(str(error))))
     ear.hear(bytes(160000)).hear(sound(-60, 5))
     assert ear.events == []
 
@@ -133,7 +134,7 @@ def test_where_many_speak_on_quiet_lines_the_model_is_asked_about_the_beginning_
         asked += len(samples)
         return model(samples, state)
 
-    meter = SpeechMeter(Finished(counting))
+    meter = BatchedModel(ImmediateRun(counting))
     ears = [Ear(meter) for _ in range(calls)]
     line = recording(max(SPEECH, key=lambda path: len(recording(path))), before=3, noise=noise)
     for at in range(0, len(line), 320):
@@ -152,7 +153,7 @@ def test_where_many_speak_on_quiet_lines_the_model_is_asked_about_the_beginning_
 
 def test_calls_in_one_run_are_judged_as_they_are_alone(model: silero.SileroModel) -> None:
     alone = [Ear(model).hear(recording(path)).events for path in SPEECH]
-    meter = SpeechMeter(Finished(model))
+    meter = BatchedModel(ImmediateRun(model))
     ears = [Ear(meter) for _ in SPEECH]
     lines = [recording(path) for path in SPEECH]
     for at in range(0, max(map(len, lines)), 320):
@@ -177,7 +178,7 @@ def test_a_model_that_fails_is_told_once_and_the_level_decides() -> None:
         raise RuntimeError("out of memory")
 
     told: list[Exception] = []
-    meter = SpeechMeter(Finished(broken), told.append)
+    meter = BatchedModel(ImmediateRun(broken), told.append)
     ears = [Ear(meter).hear(recording(path)) for path in SPEECH]
     assert [str(error) for error in told] == ["out of memory"]
     for ear, path in zip(ears, SPEECH, strict=True):
@@ -197,7 +198,7 @@ class Stuck:
 
 
 def test_a_model_that_is_stuck_is_not_waited_for() -> None:
-    ear = Ear(SpeechMeter(lambda samples, state: Stuck())).hear(recording(SPEECH[-1]))
+    ear = Ear(BatchedModel(lambda samples, state: Stuck())).hear(recording(SPEECH[-1]))
     (expected, _), *_ = Ear(None).hear(recording(SPEECH[-1])).all(Onset)
     assert ear.all(Onset)[0][1] < expected + 0.3
     assert ear.all(Offset)
@@ -215,25 +216,25 @@ def test_a_model_that_is_stuck_for_long_is_given_up(caplog: pytest.LogCaptureFix
 
     async def main() -> None:
         models = iter([stuck, by_loudness])
-        hearing = Hearing(VadConfig(), lambda: next(models))
+        service = VadService(VadConfig(), lambda: next(models))
         told: list[Onset] = []
-        vad = hearing.detector(8000, told.append)
+        vad = service.detector(8000, told.append)
         for number in range(150):
             vad.hear(sound(-20, FRAME), -20.0, number * FRAME)
-            hearing.flush(number * FRAME)
-        assert hearing.status() == {"engine": "energy", "problem": "the model has not answered for 2 s"}
-        assert type(hearing.detector(8000, told.append)) is EnergyVad, "new calls"
+            service.flush(number * FRAME)
+        assert service.status() == {"engine": "energy", "problem": "the model has not answered for 2 s"}
+        assert type(service.detector(8000, told.append)) is EnergyVad, "new calls"
         assert vad.speaking
-        await hearing.change(VadConfig())
-        assert hearing.status() == {"engine": "silero", "problem": ""}
-        vad = hearing.detector(8000, told.append)
+        await service.change(VadConfig())
+        assert service.status() == {"engine": "silero", "problem": ""}
+        vad = service.detector(8000, told.append)
         for number in range(200, 300):
             vad.hear(sound(-20, FRAME), -20.0, number * FRAME)
-            hearing.flush(number * FRAME)
+            service.flush(number * FRAME)
             await asyncio.sleep(0.001)
         assert vad.speaking
         assert vad.state.any(), "judged by another thread: the old one is still at it"
-        hearing.close()
+        service.close()
 
     began = time.monotonic()
     asyncio.run(main())
@@ -259,7 +260,7 @@ def test_lines_that_carry_nothing_in_silence_do_not_get_around_the_model() -> No
 
 
 def test_callers_whose_line_carries_nothing_do_not_count_as_speaking(model: silero.SileroModel) -> None:
-    meter = SpeechMeter(Finished(model))
+    meter = BatchedModel(ImmediateRun(model))
     ears = [Ear(meter).hear(sound(-20, 0.3)) for _ in range(MANY)]
     assert meter.many
     for later in (1.5, 3.0):
@@ -290,7 +291,7 @@ def test_what_comes_for_a_call_that_has_ended_or_forgotten_is_nothing() -> None:
             return np.ones(1, np.float32), np.zeros((2, 1, 128), np.float32)
 
     run = Later()
-    ear = Ear(SpeechMeter(lambda samples, state: run))
+    ear = Ear(BatchedModel(lambda samples, state: run))
     ear.hear(bytes(16000)).hear(sound(-20, 0.1))
     ear.vad.close()
     run.over = True
@@ -313,7 +314,7 @@ def by_loudness(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
     st.integers(1, 7),
 )
 def test_onsets_and_offsets_take_turns(segments: list[tuple[float, int]], every: int) -> None:
-    ear = Ear(SpeechMeter(Finished(by_loudness)))
+    ear = Ear(BatchedModel(ImmediateRun(by_loudness)))
     for number, (level, frames) in enumerate(segments):
         ear.hear(sound(level, frames * FRAME), flush=number % every != 1)
     kinds = [type(voice) for voice, _ in ear.events]
@@ -348,31 +349,31 @@ def test_without_its_model_a_server_hears_by_the_level_and_says_so(caplog: pytes
         raise ProviderRejected("silero", "its model is not installed")
 
     with caplog.at_level(logging.INFO):
-        hearing = Hearing(VadConfig(), missing)
-        assert [type(hearing.detector(8000, lambda onset: None)) for _ in range(3)] == [EnergyVad] * 3
+        service = VadService(VadConfig(), missing)
+        assert [type(service.detector(8000, lambda onset: None)) for _ in range(3)] == [EnergyVad] * 3
     assert sum("by the level alone" in record.message for record in caplog.records) == 1
-    assert hearing.status() == {"engine": "energy", "problem": "silero: its model is not installed"}
-    hearing.close()
+    assert service.status() == {"engine": "energy", "problem": "silero: its model is not installed"}
+    service.close()
 
 
 def test_a_server_hears_with_the_model_as_configured(model: silero.SileroModel) -> None:
-    hearing = Hearing(VadConfig(), lambda: model)
-    assert hearing.status() == {"engine": "silero", "problem": ""}
+    service = VadService(VadConfig(), lambda: model)
+    assert service.status() == {"engine": "silero", "problem": ""}
     told: list[Onset] = []
-    vad = hearing.detector(8000, told.append)
+    vad = service.detector(8000, told.append)
     pcm = recording(SPEECH[0])
     for number, at in enumerate(range(0, len(pcm), 320)):
         now = number * FRAME
         vad.hear(pcm[at : at + 320], dbov(pcm[at : at + 320]), now)
-        while vad in hearing._speech._waiting or hearing._speech._run is not None:  # the thread is still at it
+        while vad in service._model._waiting or service._model._run is not None:  # the thread is still at it
             now += 0.001
             time.sleep(0.001)
-            hearing.flush(now)
+            service.flush(now)
     assert told
-    asyncio.run(hearing.change(VadConfig(engine="energy")))
-    assert type(hearing.detector(8000, told.append)) is EnergyVad
-    assert hearing.status() == {"engine": "energy", "problem": ""}
-    hearing.close()
+    asyncio.run(service.change(VadConfig(engine="energy")))
+    assert type(service.detector(8000, told.append)) is EnergyVad
+    assert service.status() == {"engine": "energy", "problem": ""}
+    service.close()
 
 
 @pytest.mark.parametrize(("engine", "kind"), [("silero", SpeechVad), ("energy", EnergyVad)])
@@ -396,12 +397,12 @@ def test_calls_of_both_kinds_are_heard_as_configured(engine: str, kind: type[Ene
             assert type(call) is expected
             call.on_begin(8000)
             assert type(call._vad) is kind
-            heard = server.hearing._speech
+            heard = server.vad._model
             if heard is not None:
                 call._vad.hear(sound(-20, 0.02), -20.0, 1.0)
                 assert heard._sounding == {call._vad}
                 call._cleaned_up()
                 assert heard._sounding == set()
-        server.hearing.close()
+        server.vad.close()
 
     asyncio.run(main())

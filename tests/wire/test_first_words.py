@@ -25,8 +25,8 @@ from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
 from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession, new_call_id
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
+from asterisk_ai.vad.batch import BatchedModel, ImmediateRun
 from asterisk_ai.vad.silero import SileroModel
-from asterisk_ai.vad.speech import Finished, SpeechMeter
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "speech"
 SPEECH = {path.stem.replace("_", " "): path for path in sorted(RECORDINGS.glob("*_*.wav"))}
@@ -101,7 +101,7 @@ async def passed_on(model: SileroModel, pcm: bytes) -> list[bytes]:
     loop, now = asyncio.get_running_loop(), 0.0
     loop.time = lambda: now  # type: ignore[method-assign]  # timers go by the line's time
     server = Server(parse(CONFIG, environ={}))
-    server.hearing._speech = SpeechMeter(Finished(model))  # on no thread, which goes by another time
+    server.vad._model = BatchedModel(ImmediateRun(model))  # on no thread, which goes by another time
     call = server._call(CallSession(new_call_id(), "desk"), AudioSocketConnection(server.audiosocket))
     assert isinstance(call, Call)
     call._clock = loop.time
@@ -114,11 +114,11 @@ async def passed_on(model: SileroModel, pcm: bytes) -> list[bytes]:
             await asyncio.sleep(0)
         now += 0.02
         call.on_audio(pcm[at : at + FRAME_BYTES])
-        server.hearing.flush(now)
+        server.vad.flush(now)
     assert call._state.phase is Phase.LISTENING
     call.on_closed("HANGUP")
     await running
-    server.hearing.close()
+    server.vad.close()
     return [stream.pcm for stream in stt.streams]
 
 

@@ -36,9 +36,10 @@ from asterisk_ai.dialog.staged.deadlines import deadline
 from asterisk_ai.dialog.staged.state import TurnParams
 from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
 from asterisk_ai.providers.engines.rules import Rules
+from asterisk_ai.vad.batch import BatchedModel, ImmediateRun
 from asterisk_ai.vad.energy import Offset, Onset
 from asterisk_ai.vad.silero import SileroModel
-from asterisk_ai.vad.speech import Finished, SpeechMeter, SpeechVad
+from asterisk_ai.vad.speech import SpeechVad
 
 DATA = Path(__file__).parents[1] / "data"
 FRAME, FRAME_BYTES = 0.02, 320
@@ -89,7 +90,7 @@ class Rehearsal:
         expected = self._rules.hints({}).widened(phrases("en-US"))
         self._expected = {"grammar": expected.grammar, "words": sorted(expected.words)}
         self._recogniser = recogniser
-        self._meter = SpeechMeter(Finished(model))
+        self._meter = BatchedModel(ImmediateRun(model))
         self._vad = SpeechVad(8000, self._meter, self._voice)
         self._state = turn.initial("A long greeting.")
         self._preroll: deque[bytes] = deque(maxlen=15)
