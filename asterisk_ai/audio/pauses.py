@@ -58,6 +58,12 @@ class Pauses:
         last = (int(loud[-1]) + 1 + MARGIN_FRAMES) * self._size
         return first, min(last, self.samples)
 
+    def quietest(self, sample: int) -> int:
+        """The sample in the middle of the quietest 100 ms from ``sample`` on."""
+        first = sample // self._size
+        found = np.convolve(np.array(self._levels[first:]), np.ones(5), "valid")
+        return (first + (int(found.argmin()) + 2 if len(found) else 0)) * self._size
+
     def _loud(self) -> npt.NDArray[np.bool_]:
         return loud(np.array(self._levels))
 

@@ -85,6 +85,7 @@ STT: Kind[SpeechToText] = Kind(
     "stt",
     SpeechToText,
     {
+        "moonshine": f"{_ENGINES}.moonshine:Moonshine",
         "pocketsphinx": f"{_ENGINES}.pocketsphinx:PocketSphinx",
         "vosk": f"{_ENGINES}.vosk:Vosk",
         "openai": f"{_VENDORS}.openai:OpenAITranscription",

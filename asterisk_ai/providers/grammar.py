@@ -276,7 +276,7 @@ class Expected:
         return tuple(dict.fromkeys(name for phrase in self.phrases for name in slot_names(phrase)))
 
     @cached_property
-    def _counts(self) -> bool:
+    def counts(self) -> bool:
         """Whether digits are expected."""
         return any(not self.slots[name].values for name in self._used)
 
@@ -284,7 +284,7 @@ class Expected:
     def words(self) -> frozenset[str]:
         values = (self.slots[name].values.values() for name in self._used)
         inside = (phrase for named in values for phrases in named for phrase in phrases)
-        spoken = (word for names in self.digits.values() for word in names) if self._counts else ()
+        spoken = (word for names in self.digits.values() for word in names) if self.counts else ()
         return frozenset(spoken).union(*map(vocabulary, (*self.phrases, *inside)))
 
     @cached_property
@@ -301,6 +301,6 @@ class Expected:
         expansions = dict.fromkeys(map(to_jsgf, self.phrases))
         rules = ["#JSGF V1.0;", "grammar rules;", "public <utterance> = " + "\n  | ".join(expansions) + ";"]
         rules += [f"<slot_{name}> = {self.slots[name].jsgf()};" for name in self._used]
-        if self._counts:
+        if self.counts:
             rules.append("<digit> = " + " | ".join(word for spoken in self.digits.values() for word in spoken) + ";")
         return "\n".join(rules) + "\n"

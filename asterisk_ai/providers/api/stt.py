@@ -40,6 +40,11 @@ class Hints:
         return self.expected.words
 
     @property
+    def digits(self) -> bool:
+        """Whether spoken digits are expected."""
+        return self.expected.counts
+
+    @property
     def grammar(self) -> str:
         """What is expected as a whole JSGF grammar with one public rule; empty where nothing is.
 
@@ -68,13 +73,15 @@ class Transcript:
     ``accepted`` is False where the recogniser takes the speech to be outside
     of the grammar; ``text`` is then its best guess and must not be acted on.
     ``confidence`` is 0 to 1. ``words`` have their times where the recogniser
-    tells them; empty where it does not.
+    tells them; empty where it does not. ``free`` is what was heard without regard to what was expected, from
+    recognisers that tell it.
     """
 
     text: str
     accepted: bool = True
     confidence: float = 1.0
     words: tuple[Word, ...] = ()
+    free: str = ""
 
 
 class SpeechToTextStream(Protocol):

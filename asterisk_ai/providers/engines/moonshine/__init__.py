@@ -1,0 +1,110 @@
+"""Speech to text with moonshine tiny-en, which listens freely and knows what it expects: nothing to download, no key.
+
+The weights (MIT licence) come in the wheel of ``moonshine-voice`` and run in plain onnxruntime, in worker processes. An
+utterance is understood in each of the caller's pauses, so that the words are there when the turn ends. The expected
+phrases are judged by the same decoder on the same sound, beside what callers say anywhere: the likeliest one is the
+result where it explains the sound nearly as well as the free text does; else the free text is. Where digits are
+expected, the sound is also read with words of numbers alone, as many as there are.
+
+It writes words for anything, so it belongs behind a detector of speech (``vad: silero``); what it is known to write
+for clicks, coughs and music counts as nothing.
+
+Settings: ``workers`` (processes, default 1) and ``model`` (a folder with its three files, default the wheel's).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from asterisk_ai.errors import ConfigError, ProviderRejected
+from asterisk_ai.providers.api import Hints, Readiness, Transcript, ignore
+from asterisk_ai.providers.engines.moonshine.weights import NAME
+from asterisk_ai.providers.workers import WorkerPool, WorkerStream
+
+ENGINE = "asterisk_ai.providers.engines.moonshine.engine:MoonshineEngine"
+SAMPLE_RATES = (8000, 16_000)
+MAX_WORKERS = 64
+_KNOWN: Mapping[str, Any] = MappingProxyType({"workers": 1, "model": ""})
+
+
+class MoonshineStream:
+    """One utterance, understood in its pauses."""
+
+    def __init__(self, stream: WorkerStream) -> None:
+        self._stream = stream
+        self._dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """Bytes of audio dropped for want of room, the worker's own share once :meth:`finish` returned."""
+        return self._stream.dropped + self._dropped
+
+    def feed(self, pcm: bytes) -> None:
+        """Hand over audio. Never blocks, never raises; the oldest is dropped where the worker lags."""
+        self._stream.feed(pcm)
+
+    async def finish(self) -> Transcript:
+        """The words. Raises ProviderUnavailable where the worker died."""
+        result = await self._stream.finish()
+        self._dropped = int(result["dropped"])
+        return _transcript(result)
+
+
+class Moonshine:
+    """The recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
+
+    def __init__(self, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
+        for key in settings:
+            if key not in _KNOWN:
+                raise ConfigError(f"unknown key; known: {', '.join(_KNOWN)}", path=f"providers.{NAME}.{key}")
+        own = {**_KNOWN, **settings}
+        if type(own["workers"]) is not int or not 1 <= own["workers"] <= MAX_WORKERS:
+            raise ConfigError(f"must be a whole number from 1 to {MAX_WORKERS}", path=f"providers.{NAME}.workers")
+        self._pool = WorkerPool(NAME, ENGINE, {"model": str(own["model"])}, workers=own["workers"])
+
+    @property
+    def sample_rates(self) -> Sequence[int]:
+        """8 kHz first: the telephone's audio is brought to the model's 16 kHz in the worker."""
+        return SAMPLE_RATES
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        """The worker processes, for diagnosis."""
+        return self._pool.pids
+
+    async def start(self) -> None:
+        """Start the workers; returns when each has loaded the model. Raises ProviderRejected where it is missing."""
+        await self._pool.start()
+
+    async def stop(self) -> None:
+        await self._pool.stop()
+
+    def readiness(self) -> Readiness:
+        return self._pool.readiness()
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[MoonshineStream]:
+        """Open a stream for one utterance. ``partial`` gets the words in each pause of the caller.
+
+        :raises ProviderRejected: not English, or another rate than ``sample_rates``.
+        :raises ProviderUnavailable: no worker is ready.
+        """
+        language = hints.language.lower().replace("_", "-")
+        if language.partition("-")[0] != "en":
+            raise ProviderRejected(NAME, f"understands English only, not {hints.language}")
+        if rate not in SAMPLE_RATES:
+            raise ProviderRejected(NAME, f"takes audio of {' or '.join(map(str, SAMPLE_RATES))} Hz, not {rate}")
+        options = {"rate": rate, "phrases": hints.phrases, "digits": hints.digits}
+        async with self._pool.open(options, lambda result: partial(_transcript(result))) as stream:
+            yield MoonshineStream(stream)
+
+
+def _transcript(result: Mapping[str, Any]) -> Transcript:
+    return Transcript(
+        str(result["text"]), bool(result["accepted"]), float(result["confidence"]), free=str(result["free"])
+    )

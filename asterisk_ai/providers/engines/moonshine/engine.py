@@ -1,0 +1,77 @@
+"""What a worker process of the moonshine engine runs. Imported there and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from asterisk_ai.errors import ProviderRejected
+from asterisk_ai.providers.engines.moonshine import weights
+from asterisk_ai.providers.engines.moonshine.expected import Expectations, Heard, Wanted, decide, weigh_numbers
+from asterisk_ai.providers.engines.moonshine.model import RATE, Model, Sound, Writing
+from asterisk_ai.providers.engines.moonshine.utterance import Utterance
+from asterisk_ai.providers.engines.moonshine.within import NUMBERS, Words, search
+
+TOKENS_A_STEP = 6
+"""Written between two looks at what else there is to do: some 15 ms of work."""
+PHRASES_A_STEP = 8
+"""Judged in one run, likewise."""
+
+
+class MoonshineEngine:
+    """An :class:`~asterisk_ai.providers.workers.child.Engine`. Settings: ``model``, a folder or empty."""
+
+    quantum_bytes = 640
+    max_streams = 1000
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        folder = weights.checked(settings["model"])
+        try:
+            self._model = Model(folder)
+            self._model.judge(self._model.hear(np.zeros(RATE, np.float32)), [[3]])  # the first run makes its plans
+        except Exception as error:  # the runtime's own classes, by what is wrong with the machine or the file
+            raise ProviderRejected(weights.NAME, f"cannot use the model in {folder}: {error}") from error
+        self._expectations = Expectations(self._model.tokens)
+        self._numbers = Words(self._model.tokens, NUMBERS)
+
+    def ask(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Nothing can be asked."""
+        return {}
+
+    def open(self, options: Mapping[str, Any]) -> Utterance:
+        return Utterance(self, int(options["rate"]), Wanted(tuple(options["phrases"]), bool(options["digits"])))
+
+    def understand(self, pcm: bytes, wanted: Wanted) -> Iterator[Heard | None]:
+        """Work on a piece of speech (at RATE) in steps of some 50 ms at most; what is yielded last is the result."""
+        sound = self._model.hear(np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768))
+        yield None
+        written = Writing()
+        for written in self._model.write(sound):
+            if len(written.tokens) % TOKENS_A_STEP == TOKENS_A_STEP - 1:
+                yield None
+        free = self._model.tokens.decode(written.tokens)
+        heard = decide(free, 0.0, sound.seconds, ())
+        chosen = self._expectations.worth(wanted.phrases, free, written.first)
+        if chosen or wanted.digits:
+            own = self._model.judge(sound, [self._model.bare(written.tokens)])[0]
+            scores: list[float] = []
+            for start in range(0, len(chosen), PHRASES_A_STEP):
+                scores += self._model.judge(sound, [one.tokens for one in chosen[start : start + PHRASES_A_STEP]])
+                yield None
+            heard = decide(free, own, sound.seconds, list(zip(chosen, scores, strict=True)))
+            if wanted.digits and not heard.phrase:
+                yield from self._number(sound, heard, own)
+                return
+        yield heard
+
+    def _number(self, sound: Sound, heard: Heard, own: float) -> Iterator[Heard | None]:
+        """Digits may be expected: read as such what the free text makes other words of."""
+        path = None
+        for path in search(self._model, sound, self._numbers):
+            if path is None:
+                yield None
+        if path is not None:
+            heard = weigh_numbers(heard, own, self._model.tokens.decode(path.tokens), path.likelihood)
+        yield heard
