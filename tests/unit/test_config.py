@@ -247,7 +247,7 @@ def test_agents_and_their_engines() -> None:
     read = config.parse(
         "agents: {a: {}, b: {pipeline: p}}\ndefault_agent: a\npipelines: {offline: {}, p: {tts: 'm:C'}}"
     )
-    assert read.pipeline_of(read.agent("a")).tts == ("espeak",)
+    assert read.pipeline_of(read.agent("a")).tts == ("hibari", "espeak")
     assert read.pipeline_of(read.agent("b")).tts == ("m:C",)
     assert read.agent("b").as_mapping()["name"] == "b"
     with pytest.raises(KeyError):

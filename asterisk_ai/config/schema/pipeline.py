@@ -50,9 +50,9 @@ class PipelineConfig:
         """The stages that are not named are the embedded engines', unless no stages are wanted."""
         if self.realtime and not (self.stt or self.llm or self.tts):
             return
-        for stage, engine in (("stt", "pocketsphinx"), ("llm", "rules"), ("tts", "espeak")):
+        for stage, engines in (("stt", ("pocketsphinx",)), ("llm", ("rules",)), ("tts", ("hibari", "espeak"))):
             if not getattr(self, stage):
-                object.__setattr__(self, stage, Names((engine,)))
+                object.__setattr__(self, stage, Names(engines))
 
     @property
     def stages(self) -> tuple[str, ...]:

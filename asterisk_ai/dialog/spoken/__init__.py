@@ -44,6 +44,7 @@ def piece(written: str, language: str) -> Piece | None:
     chunks = normaliser(language).chunks(written)
     spoken = " ".join("".join(said for _, said in chunks).split())
     spoken = re.sub(r" ([,.;:!?])", r"\1", spoken)
+    spoken = re.sub(r"(?<=\.m)\.\.$", ".", spoken)
     if not any(letter.isalnum() for letter in spoken):
         return None
     if written[-1] in ".!?" and spoken[-1].isalnum():

@@ -166,9 +166,9 @@ class Normaliser:
         return spoken.replace("horas", "hora").replace("heures", "heure") if hour == 1 else spoken
 
     def _english_time(self, hour: int, minute: int, written: re.Match[str] | None, *, half: bool) -> str:
-        ending = f" {written[0].upper()} M" if written else ""
+        ending = f" {written[0]}.m." if written else ""
         if not written and (half or hour > 12 or hour == 0):
-            ending = " P M" if hour >= 12 else " A M"
+            ending = " p.m." if hour >= 12 else " a.m."
         hours = self._number(hour if written and hour else hour % 12 or 12)
         if not minute:
             return hours + ending if ending else f"{hours} o'clock"
@@ -256,8 +256,9 @@ class Normaliser:
         return words + self._digits(digits)
 
     def _mixed(self, found: re.Match[str]) -> str:
-        spelled = (self._number(int(letter)) if letter.isdecimal() else letter for letter in found[0])
-        return " ".join(letter for letter in spelled if letter != "-")
+        article = "A." if self._lang is ENGLISH else "A"  # else it is one
+        spelled = (self._number(int(letter)) if letter.isdecimal() else letter for letter in found[0] if letter != "-")
+        return " ".join(article if letter == "A" else letter for letter in spelled)
 
     def _email(self, found: re.Match[str]) -> str:
         return self._address(found[0])

@@ -33,6 +33,18 @@ PIECE_BYTES = 22_050
 """What the stream yields at most at once: half a second."""
 
 _SLOWEST, _FASTEST = 80, 450
+_REGIONS = {
+    "en": "en-us",
+    "en-us": "en-us",
+    "en-gb": "en-gb",
+    "pt-br": "pt-br",
+    "es-mx": "es-419",
+    "fr-be": "fr-be",
+    "fr-ch": "fr-ch",
+    "zh-cn": "cmn",
+    "zh": "cmn",
+    "zh-hk": "yue",
+}
 
 
 class _Job:
@@ -117,8 +129,15 @@ class Espeak:
     """The ``espeak`` engine.
 
     :param settings: ``voice`` (an espeak-ng voice such as ``en-us`` or ``de``), ``words_per_minute`` (80 to 450).
+        Without a voice an agent has that of its language.
     :raises ConfigError: a setting that does not exist or is out of range.
     """
+
+    @staticmethod
+    def voice_of(language: str) -> str:
+        """Its voice for a language tag: of the region where it has one, as ``en-us`` and ``pt-br``."""
+        tag = language.replace("_", "-").lower()
+        return _REGIONS.get(tag, tag.partition("-")[0])
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         for key in settings:
