@@ -125,7 +125,7 @@ def address(options: argparse.Namespace) -> tuple[str, int]:
     host, port = options.host, options.port
     if host is None or port is None:
         try:
-            fastagi = config.load(options.config).fastagi
+            fastagi = config.load_part(options.config, "fastagi").fastagi
         except ConfigError as error:
             # It may be that only the server's user can read it
             fastagi = config.FastAGIConfig()

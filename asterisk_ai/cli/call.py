@@ -15,7 +15,7 @@ from typing import Any
 import soundfile
 
 from asterisk_ai.cli.calls import turn_line
-from asterisk_ai.config import Config, load
+from asterisk_ai.config import Config, load, load_part
 from asterisk_ai.errors import StoreError
 from asterisk_ai.session.backends.sqlite import SqliteReader
 from asterisk_ai.session.model import CallSession
@@ -89,7 +89,8 @@ class _Append(argparse.Action):
 
 
 def run(arguments: argparse.Namespace) -> int:
-    config = load(arguments.config)
+    sections = ("fastagi", "http", "store", "audiosocket", "server")
+    config = load(arguments.config) if arguments.serve else load_part(arguments.config, *sections)
     with contextlib.ExitStack() as stack:
         if arguments.serve:
             config = stack.enter_context(local_server(config)).config

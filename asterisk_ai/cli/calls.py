@@ -7,10 +7,11 @@ import json
 import time
 from typing import Any
 
-from asterisk_ai.config import load
+from asterisk_ai.config import load_part
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.session.backends.sqlite import SqliteReader
 from asterisk_ai.session.model import CallSession, TurnRecord
+from asterisk_ai.telemetry.printable import printable, printable_json
 
 
 def add_parser(commands: Any) -> None:
@@ -29,7 +30,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    config = load(arguments.config)
+    config = load_part(arguments.config, "store")  # records are read also while the agents are being edited
     if config.store.backend != "sqlite":
         raise ConfigError(f"store.backend is {config.store.backend}: records end with the server", path="store.backend")
     reader = SqliteReader(config.store_path())
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     for session in sessions:
         if arguments.json:
-            print(json.dumps(json.loads(session.to_json()), ensure_ascii=False))
+            print(printable_json(json.loads(session.to_json())))
         elif arguments.call_id:
             print_call(session)
         else:
@@ -57,10 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
 def summary(session: CallSession) -> str:
     """One line: when, how long, who, agent, outcome, id."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.started_at))
-    length = f"{session.ended_at - session.started_at:6.1f} s" if session.ended else " (now)  "
+    length = f"{session.lasted:6.1f} s" if session.ended else " (now)  "
     number = session.caller.get("number", "unknown")
     outcome = session.outcome or "in progress"
-    return f"{when} {length}  {number:16} {session.agent:16} {outcome:12} {session.call_id}"
+    return printable(f"{when} {length}  {number:16} {session.agent:16} {outcome:12} {session.call_id}")
 
 
 def print_call(session: CallSession) -> None:
@@ -69,7 +70,8 @@ def print_call(session: CallSession) -> None:
     for record in session.history:
         print(turn_line(record))
     for trouble in session.troubles:
-        print(f"    {time.strftime('%H:%M:%S', time.localtime(trouble.get('at', 0)))} {trouble.get('text', trouble)}")
+        when = time.strftime("%H:%M:%S", time.localtime(trouble.get("at", 0)))
+        print(printable(f"    {when} {trouble.get('text', trouble)}"))
 
 
 def turn_line(record: TurnRecord) -> str:
@@ -83,4 +85,4 @@ def turn_line(record: TurnRecord) -> str:
         marks.append("not understood")
     marks += [f"{name} {seconds * 1000:.0f} ms" for name, seconds in record.timings.items()]
     note = f"   ({', '.join(marks)})" if marks else ""
-    return f"{record.role:>7}: {record.text}{note}"
+    return printable(f"{record.role:>7}: {record.text}{note}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import gc
 import os
 import resource
@@ -37,21 +38,29 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
     log = config.log
-    logs.configure(level=log.level, style=log.format, transcripts=log.transcripts, aside=True)
+    handler = logs.configure_service(level=log.level, style=log.format, transcripts=log.transcripts)
 
     prepare_process()
     place: Place = arguments.worker
 
     async def serve() -> None:
         if place is ALONE and config.server.workers > 1:
-            await Supervisor(config, service_manager()).run()
-        elif place is ALONE:
-            await Server(config, service_manager()).run(lambda _: settle_memory())
-        else:
-            await Server(config, place=place).run(_working)
+            await Supervisor(config, service_manager(), log=handler, end_within=end_within).run()
+            return
+        manager = service_manager() if place is ALONE else None
+        server = Server(config, manager, place=place, log=handler, end_within=end_within)
+        if place is not ALONE:
+            _end_with_supervisor(server)
+        await server.run(lambda _: settle_memory())
 
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(serve())
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(serve())
+    finally:
+        end_within(END_SECONDS)
+        written = handler.finish()
+    if not written:
+        os._exit(0)  # Python would wait for the thread that writes to a standard error that nobody reads
     return 0
 
 
@@ -60,9 +69,18 @@ def _place(text: str) -> Place:
     return Place(int(index), int(workers))
 
 
-def _working(server: Server) -> None:
-    """A worker is ready: from now on it ends with its supervisor, whatever ended that."""
-    settle_memory()
+END_SECONDS = 10.0
+"""For what comes after the server's end: its log, and the interpreter's own end."""
+
+
+def end_within(seconds: float) -> None:
+    """End this process in so many seconds, whatever any of its threads waits for then; replaces an earlier limit."""
+    # Not to standard error: that nobody reads it may be what is waited for.
+    faulthandler.dump_traceback_later(seconds, exit=True, file=open(os.devnull, "w"))  # noqa: SIM115
+
+
+def _end_with_supervisor(server: Server) -> None:
+    """A worker ends with its supervisor, whatever ended that."""
 
     def orphaned() -> None:
         if not os.read(sys.stdin.fileno(), 1):

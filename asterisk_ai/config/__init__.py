@@ -7,7 +7,7 @@ engines = config.pipeline_of(agent)  # PipelineConfig(stt, llm, tts)
 
 from __future__ import annotations
 
-from asterisk_ai.config.loader import ConfigErrors, load, parse, rewritten
+from asterisk_ai.config.loader import ConfigErrors, load, load_part, parse, rewritten
 from asterisk_ai.config.network import Proxies, host_port, proxies, reachable
 from asterisk_ai.config.paths import ServiceManager, find, service_manager, share_path, state_directory
 from asterisk_ai.config.schema import (
@@ -48,6 +48,7 @@ __all__ = [
     "find",
     "host_port",
     "load",
+    "load_part",
     "parse",
     "proxies",
     "reachable",

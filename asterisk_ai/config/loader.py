@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from asterisk_ai.config import paths
-from asterisk_ai.config.document import Document
+from asterisk_ai.config.document import Document, Value
 from asterisk_ai.config.reader import Reader, did_you_mean
 from asterisk_ai.config.schema import (
     DIAGNOSTIC_AGENTS,
@@ -85,6 +85,45 @@ def parse(text: str, file: str = "asterisk_ai.yaml", environ: Mapping[str, str] 
             problems[MAX_PROBLEMS:] = [ConfigError(more, file=file)]
         raise problems[0] if len(problems) == 1 else ConfigErrors(problems)
     return config
+
+
+def load_part(path: str | None, *sections: str) -> Config:
+    """As :func:`load`, for who needs some sections only: mistakes in the others do not matter, and they are not read.
+
+    :raises ConfigError: where one of ``sections`` is wrong or cannot be found among the mistakes of the others.
+    """
+    file = paths.find(path)
+    text = _read(file)
+    document = Document(text, str(file), os.environ)
+    try:
+        root = document.root()
+    except ConfigError as error:
+        document, root = _blocks(text, str(file), sections, error)
+    data = root.data if root is not None and isinstance(root.data, dict) else {}
+    reader = Reader(str(file), document)
+    wanted = Value({name: value for name, value in data.items() if name in sections}, 1)
+    read: Config = reader.read_class(Config, wanted, "")
+    problems = [problem for problem in reader.problems if problem.path.partition(".")[0] in sections]
+    if problems:
+        raise problems[0] if len(problems) == 1 else ConfigErrors(problems)
+    return dataclasses.replace(read, source=str(file), lines=reader.lines)
+
+
+def _blocks(text: str, file: str, sections: Sequence[str], error: ConfigError) -> tuple[Document, Value | None]:
+    """The lines of the sections alone, out of a file that is not YAML as a whole.
+
+    :raises ConfigError: ``error``, where these are not YAML either.
+    """
+    lines, wanted = [], False
+    for line in text.splitlines():
+        if line[:1] not in (" ", "\t", "#", ""):
+            wanted = line.partition(":")[0] in sections
+        lines.append(line if wanted else "")  # each keeps its number
+    document = Document("\n".join(lines), file, os.environ)
+    try:
+        return document, document.root()
+    except ConfigError:
+        raise error from None
 
 
 def rewritten(config: Config, changes: Mapping[str, Mapping[str, Any]]) -> str:

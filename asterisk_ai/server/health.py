@@ -15,6 +15,7 @@ from asterisk_ai.pbx.registry import CallRegistry
 from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.telemetry.health import LAG, Health
 from asterisk_ai.telemetry.lateness import Lateness
+from asterisk_ai.telemetry.log_queue import LogQueue
 from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.transport.audiosocket.connection import AudioSocketServer
 from asterisk_ai.transport.clock import PlayoutClock
@@ -38,6 +39,7 @@ class ServerHealth:
         audiosocket: AudioSocketServer,
         fastagi: FastAgiServer,
         vad: Callable[[], Any],
+        log: LogQueue | None = None,
     ) -> None:
         self.serving = False
         """Whether new calls may come: the start is over, and the end has not begun."""
@@ -49,6 +51,7 @@ class ServerHealth:
         self._audiosocket = audiosocket
         self._fastagi = fastagi
         self._vad = vad
+        self._log = log
         self._exported: dict[str, int] = {}
         self._loop = asyncio.get_running_loop()
         self._started = self._beat = time.monotonic()
@@ -66,6 +69,10 @@ class ServerHealth:
         self._advance("late", self._clock.late_frames, self._metrics.frames_late)
         self._advance("skipped", self._clock.skipped_frames, self._metrics.frames_dropped.labels("clock"))
         self._advance("dropped", audio.frames_dropped, self._metrics.frames_dropped.labels("out"))
+
+        if self._log is not None:
+            self._advance("log/flood", self._log.flood.suppressed, self._metrics.log_lines_dropped.labels("flood"))
+            self._advance("log/slow", self._log.lost, self._metrics.log_lines_dropped.labels("slow"))
 
     def _advance(self, name: str, count: int, counter: Counter) -> None:
         counter.inc(count - self._exported.get(name, 0))

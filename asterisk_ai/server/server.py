@@ -31,6 +31,7 @@ from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.http import HttpServer
 from asterisk_ai.telemetry.lateness import Lateness
+from asterisk_ai.telemetry.log_queue import LogQueue
 from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.telemetry.sd_notify import Notifier
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection, AudioSocketServer
@@ -44,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 HOUSEKEEPING_SECONDS = 0.5
 MEND_SECONDS = 15.0
+CLOSE_SECONDS = 30.0
+"""An end that takes longer than this, and draining, is cut short."""
 
 AnyCall = Call | RealtimeCall | DiagnosticCall
 
@@ -51,12 +54,25 @@ AnyCall = Call | RealtimeCall | DiagnosticCall
 class Server:
     """Everything ``asterisk-ai serve`` runs. Make it inside the event loop that it is to run on."""
 
-    def __init__(self, config: Config, manager: ServiceManager | None = None, *, place: Place = ALONE) -> None:
-        """``place``: which worker of a :mod:`~asterisk_ai.server.supervisor` this is.
+    def __init__(
+        self,
+        config: Config,
+        manager: ServiceManager | None = None,
+        *,
+        place: Place = ALONE,
+        log: LogQueue | None = None,
+        end_within: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        """Nothing is started yet.
 
+        :param place: which worker of a :mod:`~asterisk_ai.server.supervisor` this is.
+        :param log: the log, whose floods are to be summed up.
+        :param end_within: limits the seconds that this process has from now on; called when the end begins.
         :raises ConfigError: where an agent's engines cannot be made.
         """
         self._place = place
+        self._log = log
+        self._end_within = end_within
         self._manager = manager or ServiceManager()
         self._notifier = Notifier(self._manager.notify_socket)
         self.metrics = Metrics()
@@ -107,6 +123,7 @@ class Server:
             audiosocket=self.audiosocket,
             fastagi=self.fastagi,
             vad=self.vad.status,
+            log=log,
         )
         # Those of the EAGI requests that are being served, which own them.
         self._file_players: WeakValueDictionary[str, FilePlayer] = WeakValueDictionary()
@@ -223,6 +240,7 @@ class Server:
         if at_once or self._stopping.is_set():
             self._at_once.set()
         self._stopping.set()
+        self._end_within(CLOSE_SECONDS + (0 if self._at_once.is_set() else self.config.server.drain_seconds))
 
     async def _drain(self) -> None:
         """Take no new calls, let the others finish, within ``server.drain_seconds``."""
@@ -316,6 +334,8 @@ class Server:
             if self._manager.watchdog_seconds:
                 self._notifier.watchdog()
             self.status.look()
+            if self._log is not None:
+                self._log.sum_up()
             self.registry.reap()
 
     async def _mend(self) -> None:

@@ -20,7 +20,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from asterisk_ai import __version__
@@ -30,6 +30,7 @@ from asterisk_ai.server.worker import Place, taken
 from asterisk_ai.session.backends import open_backend
 from asterisk_ai.telemetry.health import Health
 from asterisk_ai.telemetry.http import HttpServer
+from asterisk_ai.telemetry.log_queue import LogQueue
 from asterisk_ai.telemetry.merged import MergedMetrics
 from asterisk_ai.telemetry.sd_notify import Notifier
 
@@ -44,14 +45,26 @@ SETTLED_SECONDS = 60.0
 LOOK_SECONDS = 2.0
 STUCK_LOOKS = 5
 """A worker whose event loop stands still for so many looks is killed."""
+END_SECONDS = 20.0
+"""Workers that have not ended so long after draining are killed."""
 _ASK_SECONDS = 0.8
 
 
 class Supervisor:
     """Everything ``asterisk-ai serve`` runs in the parent process where ``server.workers`` is more than 1."""
 
-    def __init__(self, config: Config, manager: ServiceManager | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        manager: ServiceManager | None = None,
+        *,
+        log: LogQueue | None = None,
+        end_within: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        """``log``, ``end_within``: as :class:`~asterisk_ai.server.server.Server` has them."""
         self.config = config
+        self._log = log
+        self._end_within = end_within
         self._places = [Place(index, config.server.workers) for index in range(config.server.workers)]
         self._manager = manager or ServiceManager()
         self._notifier = Notifier(self._manager.notify_socket)
@@ -82,8 +95,10 @@ class Supervisor:
                 watching = group.create_task(self._watch())
                 logger.info("asterisk-ai %s is ready: %s", __version__, self._listening())
                 self._notifier.ready(self._listening())
-                await asyncio.wait(keepers)
-                watching.cancel()
+                await self._stopping.wait()
+                await asyncio.wait(keepers, timeout=self.config.server.drain_seconds + END_SECONDS)
+                for task in (*keepers, watching):
+                    task.cancel()
         finally:
             for process in self._processes.values():
                 if process.returncode is None:
@@ -174,6 +189,8 @@ class Supervisor:
             await asyncio.sleep(LOOK_SECONDS)
             if self._manager.watchdog_seconds:
                 self._notifier.watchdog()
+            if self._log is not None:
+                self._log.sum_up()
             for place in self._places:
                 answer = await asyncio.to_thread(self._ask_json, place, "/health")
                 stuck[place.index] = stuck[place.index] + 1 if answer.get("stuck") else 0
@@ -199,6 +216,7 @@ class Supervisor:
         if not self._stopping.is_set():
             self._notifier.stopping("draining")
         self._stopping.set()
+        self._end_within(self.config.server.drain_seconds + 2 * END_SECONDS)
         for process in self._processes.values():
             if process.returncode is None:
                 process.terminate()

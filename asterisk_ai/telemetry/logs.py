@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import json
 import logging
-import queue
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import IO
+from typing import IO, TypeVar
+
+from asterisk_ai.telemetry.log_queue import LogQueue
+from asterisk_ai.telemetry.printable import printable
 
 ROOT = "asterisk_ai"
-MAX_WAITING = 10_000
-"""Lines that are kept for somebody who takes none."""
-CLOSE_SECONDS = 2.0
 _FIELD = "transcript"
 _call_id: ContextVar[str] = ContextVar("asterisk_ai_call_id", default="")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "call_id", _FIELD, "taskName"}
@@ -60,6 +58,10 @@ def _extras(record: logging.LogRecord) -> dict[str, object]:
     return extras
 
 
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    return record.exc_text or (formatter.formatException(record.exc_info) if record.exc_info else "")
+
+
 class TextFormatter(logging.Formatter):
     """``2026-05-01 12:00:00.123 INFO asterisk_ai.call [id] message key=value``; control characters are escaped."""
 
@@ -67,11 +69,9 @@ class TextFormatter(logging.Formatter):
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         call = f" [{call_id}]" if (call_id := getattr(record, "call_id", "")) else ""
         extras = "".join(f" {name}={value!r}" for name, value in _extras(record).items())
-        text = _one_line(record.getMessage())
+        text = printable(record.getMessage())
         line = f"{when}.{int(record.msecs):03d} {record.levelname} {record.name}{call} {text}{extras}"
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return line
+        return "\n".join([line, *map(printable, _traceback(self, record).splitlines())])
 
 
 class JsonFormatter(logging.Formatter):
@@ -88,66 +88,38 @@ class JsonFormatter(logging.Formatter):
         if call_id := getattr(record, "call_id", ""):
             entry["call_id"] = call_id
         entry.update((name, value) for name, value in _extras(record).items() if name not in entry)
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
+        if trace := _traceback(self, record):
+            entry["traceback"] = trace
         return json.dumps(entry, default=str)
 
 
-class Aside(logging.Handler):
-    """Has another handler write on a thread of its own.
-
-    A terminal that is stopped, or a journal on a disk that stands still, would stop everybody's audio. What
-    does not fit in MAX_WAITING lines is lost, and the log says how much that was.
-    """
-
-    def __init__(self, handler: logging.Handler) -> None:
-        super().__init__()
-        self._handler = handler
-        # Not Queue, whose locks are Python's: the media loop is among those who log.
-        self._waiting: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
-        self._lost = 0
-        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
-        self._thread.start()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self._waiting.qsize() >= MAX_WAITING:
-            self._lost += 1
-            return
-        if self._lost:
-            text = f"{self._lost} lines of this log are lost: nobody took them"
-            self._waiting.put(logging.makeLogRecord({"name": __name__, "levelname": "WARNING", "msg": text}))
-            self._lost = 0
-        record.msg, record.args = record.getMessage(), None  # what they refer to may be another's in a moment
-        self._waiting.put(record)
-
-    def close(self) -> None:
-        """Write what waits, and leave it where nobody takes it."""
-        self._waiting.put(None)
-        self._thread.join(CLOSE_SECONDS)
-        super().close()
-
-    def _write(self) -> None:
-        while (record := self._waiting.get()) is not None:
-            self._handler.handle(record)
-
-
 def configure(
-    *,
-    level: str = "info",
-    style: str = "text",
-    transcripts: bool = False,
-    stream: IO[str] | None = None,
-    aside: bool = False,
+    *, level: str = "info", style: str = "text", transcripts: bool = False, stream: IO[str] | None = None
 ) -> logging.Handler:
     """Send the package's log to ``stream`` (standard error): ``style`` text or json. A second call replaces the first.
 
-    Other packages' warnings go the same way. ``aside``: nobody who logs waits for it (:class:`Aside`). Returns the
-    handler, for tests.
+    Other packages' warnings go the same way. Returns the handler, for tests.
     """
-    handler: logging.Handler = logging.StreamHandler(stream or sys.stderr)
+    return _installed(_writer(style, stream), level, transcripts=transcripts)
+
+
+def configure_service(
+    *, level: str = "info", style: str = "text", transcripts: bool = False, stream: IO[str] | None = None
+) -> LogQueue:
+    """As :func:`configure`, for a server: nobody who logs waits for who reads it, and floods are summed up."""
+    return _installed(LogQueue(_writer(style, stream)), level, transcripts=transcripts)
+
+
+def _writer(style: str, stream: IO[str] | None) -> logging.Handler:
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
-    if aside:
-        handler = Aside(handler)
+    return handler
+
+
+H = TypeVar("H", bound=logging.Handler)
+
+
+def _installed(handler: H, level: str, *, transcripts: bool) -> H:
     handler.addFilter(CallFilter(transcripts=transcripts))
     handler.set_name(ROOT)
     root, ours = logging.getLogger(), logging.getLogger(ROOT)
@@ -158,10 +130,3 @@ def configure(
     root.setLevel(logging.WARNING)
     ours.setLevel(level.upper())
     return handler
-
-
-def _one_line(text: str) -> str:
-    """A peer's bytes in a message must not begin a line of their own in the log."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -76,6 +76,12 @@ class Metrics:
         self.fastagi_requests = Counter(
             "ai_agent_fastagi_requests_total", "FastAGI requests served", ["route", "status"], registry=registry
         )
+        self.log_lines_dropped = Counter(
+            "ai_agent_log_lines_dropped_total",
+            "Log lines that were not written: summed up as a flood, or nobody took them (slow)",
+            ["reason"],
+            registry=registry,
+        )
         self.provider_failures = Counter(
             "ai_agent_provider_failures_total",
             "Engines that failed a call, by how (unavailable, rejected, timeout, error)",

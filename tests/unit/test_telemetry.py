@@ -18,7 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from asterisk_ai.telemetry import http as http_module
-from asterisk_ai.telemetry import logs
+from asterisk_ai.telemetry import log_queue, logs
 from asterisk_ai.telemetry.http import HttpServer
 from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.telemetry.sd_notify import Notifier
@@ -296,9 +296,9 @@ class Stopped(io.StringIO):
 
 
 def test_nobody_waits_for_who_reads_the_log(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "MAX_WAITING", 100)
+    monkeypatch.setattr(log_queue, "MAX_WAITING", 100)
     terminal = Stopped()
-    handler = logs.configure(stream=terminal, aside=True)
+    handler = logs.configure_service(stream=terminal)
     log, changing = logging.getLogger("asterisk_ai"), ["as it was"]
     with logs.call_scope("id-1"):
         log.info("state %s", changing)
@@ -327,12 +327,53 @@ def test_nobody_waits_for_who_reads_the_log(stream: io.StringIO, monkeypatch: py
 def test_the_log_of_a_stopped_terminal_does_not_keep_a_server_from_ending(
     stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(log_queue, "CLOSE_SECONDS", 0.1)
     terminal = Stopped()
-    handler = logs.configure(stream=terminal, aside=True)
+    handler = logs.configure_service(stream=terminal)
     logging.getLogger("asterisk_ai").info("a line")
     handler.close()
     terminal.goes_on.set()
+
+
+def test_a_flood_is_summed_up_and_what_a_call_says_is_not(stream: io.StringIO) -> None:
+    handler = logs.configure_service(stream=stream)
+    log, now = logging.getLogger("asterisk_ai"), 100.0
+    handler.flood._clock = lambda: now
+
+    def flood(count: int) -> None:
+        for number in range(count):
+            log.warning("refused: connection %d", number)
+            log.info("a call's", extra={"call_id": "id-1"})
+
+    flood(1224)
+    log.warning("another line")
+    handler.sum_up()
+    now += 60
+    handler.sum_up()
+    flood(1)
+    flood(30)
+    assert handler.finish()
+    lines = stream.getvalue().splitlines()
+    assert sum("a call's" in line for line in lines) == 1224 + 31
+    refused = [line.partition("refused: ")[2] for line in lines if "refused" in line]
+    assert refused[:20] == [f"connection {number}" for number in range(20)]
+    assert refused[20] == "connection 1223 (1,204 more in the last minute)"
+    more = ["connection 0", *(f"connection {n}" for n in range(19)), "connection 29 (11 more in the last minute)"]
+    assert refused[21:] == more
+    assert sum("another line" in line for line in lines) == 1
+    assert handler.flood.suppressed == 1204 + 11
+
+
+def test_what_a_peer_sent_drives_no_terminal(stream: io.StringIO) -> None:
+    log = logging.getLogger("asterisk_ai")
+    logs.configure(stream=stream)
+    try:
+        raise ValueError("\x1b[2Jgone")
+    except ValueError:
+        log.exception("from %s", "\x1b]0;title\x07\n\u202eabc\x9b2J", extra={"name_told": "\x1b[31m"})
+    text = stream.getvalue()
+    assert all(line.isprintable() for line in text.splitlines()), text
+    assert r"\x1b[2Jgone" in text.splitlines()[-1]
 
 
 @pytest.mark.parametrize("abstract", [False, True])

@@ -1,0 +1,110 @@
+"""A server process among faults that are nobody's on the line: of its terminal, its limits, its date."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from in_process import CONFIG
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+class Process:
+    """``asterisk-ai serve`` with a standard error and limits of the test's choice."""
+
+    def __init__(
+        self, folder: Path, text: str = CONFIG, *, stderr: int | IO[bytes], prefix: tuple[str, ...] = ()
+    ) -> None:
+        self.http = free_port()
+        self.file = folder / "asterisk_ai.yaml"
+        self.file.write_text(text.replace("http: {port: 0}", f"http: {{port: {self.http}}}"), "utf-8")
+        self.process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "asterisk_ai", "serve", "--config", str(self.file)],
+            stderr=stderr,
+        )
+
+    def get(self, path: str) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=5) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            with error:
+                return dict(json.load(error))
+        except OSError:
+            return {}
+
+    def until(self, condition: Callable[[], Any], seconds: float = 20) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "not in time"
+            assert self.process.poll() is None
+            time.sleep(0.02)
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(25)
+
+
+@pytest.fixture
+def full_pipe() -> Iterator[int]:
+    """The end to write to of a pipe that is full and that nobody reads."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    yield writing
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_standard_error_that_nobody_reads_keeps_no_server_from_ending(
+    tmp_path: Path, full_pipe: int, workers: int
+) -> None:
+    text = CONFIG.replace("max_calls: 20", f"max_calls: 20, workers: {workers}, worker_ports: {free_ports()}")
+    text = text.replace("fastagi: {port: 0}", f"fastagi: {{port: {free_port()}}}")
+    server = Process(tmp_path, text, stderr=full_pipe)
+    try:
+        server.until(lambda: server.get("/ready").get("ready"))
+        assert server.end() == 0
+    finally:
+        server.process.kill()
+
+
+def free_ports() -> int:
+    """The first of six ports in a row, free as far as one can know."""
+    while True:
+        first = free_port()
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for port in range(first, first + 6):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
+
+
+def test_a_configuration_that_is_wrong_ends_also_with_a_standard_error_that_nobody_reads(
+    tmp_path: Path, full_pipe: int
+) -> None:
+    text = CONFIG.replace("DelaySpeechToText", "NoSuch")
+    server = Process(tmp_path, text, stderr=full_pipe)
+    try:
+        assert server.process.wait(25) == 1
+    finally:
+        server.process.kill()
