@@ -1,5 +1,6 @@
 # make run     one simulated call on the embedded default (no Asterisk, no key, nothing to download)
-# make test    everything the tests need, a real Asterisk included, then the tests
+# make test    everything the tests need, a real Asterisk included, then the tests (TESTARGS=...; WORKERS=0: one by one)
+# make test-unit   what needs no server and no process
 # make serve   the server in the foreground
 # make lint    ruff, mypy --strict, import contracts
 # make model-setup  fetch models for the local engines: what suits this machine (ARGS=--yes does not ask)
@@ -13,29 +14,33 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 TESTARGS ?=
+# Most tests wait for something, so a few more than the processors serve best.
+WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 SSH ?= ssh
 UNIT ?= asterisk-ai
 HEALTH ?= http://127.0.0.1:9093/health
 
-.PHONY: run test serve lint dist docs check-dist asterisk clean model-setup \
+.PHONY: run test test-unit serve lint dist docs check-dist asterisk clean model-setup \
 	provider-switch provider-reload provider-switch-remote logs server-clear-logs test-health
 .DEFAULT_GOAL := run
 
-$(STAMP): setup.py pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	@echo "installing into $(VENV): a minute or two"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -e .
+
+$(STAMP): setup.py pyproject.toml | $(BIN)/python
+	$(PIP) -e .
 	touch $@
 
-# What running does not need: test tools, and the local engines' libraries.
-$(TEST_STAMP): $(STAMP)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[test]'
-	touch $@
+# With what running does not need: test tools, and the local engines' libraries.
+$(TEST_STAMP): setup.py pyproject.toml | $(BIN)/python
+	$(PIP) -e '.[test]'
+	touch $(STAMP) $@
 
 run: $(STAMP)
 	$(BIN)/asterisk-ai call --serve $(ARGS)
@@ -74,7 +79,10 @@ asterisk:
 # Where no Asterisk can be had the other tests still run; the run says so, and fails under CI=true.
 test: $(TEST_STAMP)
 	-@scripts/get_asterisk.sh
-	$(BIN)/python -m pytest $(TESTARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTARGS)
+
+test-unit: $(TEST_STAMP)
+	$(BIN)/python -m pytest tests/unit -n $(WORKERS) --dist worksteal $(TESTARGS)
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check .

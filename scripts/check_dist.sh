@@ -10,7 +10,6 @@ trap 'rm -rf "$work"' EXIT
 say() { printf 'check_dist: %s\n' "$*"; }
 
 "$python" -m build --outdir "$work/dist" . >"$work/build.log" 2>&1 || { tail -n 30 "$work/build.log"; exit 1; }
-rm -rf build
 wheel=("$work"/dist/asterisk_ai-*.whl)
 sdist=("$work"/dist/asterisk_ai-*.tar.gz)
 
@@ -32,7 +31,7 @@ PY
 say "wheel and sdist are complete"
 
 "$python" -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install -qq --disable-pip-version-check "${wheel[0]}"
+"$work/venv/bin/python" -m pip install -qq --disable-pip-version-check --no-compile "${wheel[0]}"
 "$work/venv/bin/python" -m pip check
 mkdir "$work/empty"
 cd "$work/empty"

@@ -17,6 +17,7 @@ from hypothesis import settings
 settings.register_profile("here", deadline=None)  # how long an example takes says how busy the machine is
 settings.load_profile("here")
 os.environ.setdefault("ASTERISK_SOUNDS", str(rig.SOUNDS))
+NEEDS_ASTERISK = "needs the real Asterisk"
 NOT_RUN: list[str] = []
 
 
@@ -30,8 +31,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("asterisk") or "prompts" in getattr(item, "fixturenames", ()):
         reason = rig.why_not()
         if reason:
-            NOT_RUN.append(item.nodeid)
+            item.user_properties.append((NEEDS_ASTERISK, reason))
             pytest.skip(reason)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Where tests run in several processes, the one that has the last word hears of them by reports only."""
+    if report.when == "setup" and any(name == NEEDS_ASTERISK for name, _ in report.user_properties):
+        NOT_RUN.append(report.nodeid)
 
 
 @pytest.fixture(scope="session")

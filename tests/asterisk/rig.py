@@ -366,7 +366,7 @@ class Caller:
     def wait(self, seconds: float) -> None:
         self.exec("Wait", f"{seconds:g}")
 
-    def hear(self, *, start: float = 10, quiet_ms: int = 900, end: float = 30) -> None:
+    def hear(self, *, start: float = 25, quiet_ms: int = 900, end: float = 30) -> None:
         """Listen until the agent has spoken: begun within ``start`` seconds, then quiet for ``quiet_ms``."""
         self.exec("WaitForNoise", f"120,1,{start:g}")
         status = self.agi("GET VARIABLE WAITSTATUS")

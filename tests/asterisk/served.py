@@ -40,8 +40,9 @@ class Served:
                     "audiosocket": {"port": self.audio_port},
                     "http": {"port": self.http_port},
                     "store": {"backend": "sqlite", "path": str(folder / "sessions.db")},
-                    # Other work on the machine is not what is tested, and must not have calls refused.
+                    # Other work on the machine is not what is tested: it has no call refused and no words given up.
                     "server": {"max_lateness_ms": 0},
+                    "pipelines": {"offline": {"stt_seconds": 30}},
                     "log": {"level": "info", "transcripts": True},
                     "agents": dict(agents),
                     **(settings or {}),

@@ -71,7 +71,7 @@ def test_a_telephone_is_understood(tmp_path: Path, prompts: dict[str, str]) -> N
     words, rate = soundfile.read(SOUNDS / f"{WRONG}.wav", dtype="int16")
     assert rate == 8000
     quiet = np.zeros(8000, dtype="<i2")
-    track = np.concatenate([*[quiet] * 4, words, *[quiet] * 4])  # the greeting is over after 4 s
+    track = np.concatenate([*[quiet] * 4, words, *[quiet] * 8])  # the greeting is over after 4 s
     soundfile.write(tmp_path / "caller.ul", track, 8000, format="RAW", subtype="ULAW")
     scenario = tmp_path / "caller.xml"
     scenario.write_text(
@@ -91,7 +91,7 @@ def test_a_telephone_is_understood(tmp_path: Path, prompts: dict[str, str]) -> N
         assert phone.returncode == 0, phone.stdout[-3000:] + phone.stderr + server.log()
         steps = asterisk.executed("PJSIP/phone")
         server.no_calls()
-        assert [step.data for step in steps if step.application == "Queue"] == ["support"], server.log()
+        assert "Queue(support)" in [step.data for step in steps if step.application == "TryExec"], server.log()
         assert any("/call/end" in step.data for step in steps) or steps[-1].exten == "h"
         recording = until(lambda: list((asterisk.outside / "spool/monitor").glob("asterisk-ai-*.wav")), 5, "recording")
         samples, _ = soundfile.read(recording[0], dtype="int16")

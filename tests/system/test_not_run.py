@@ -1,0 +1,27 @@
+"""Tests that cannot run are told of in the last lines, and fail the run in CI: in one process and in several."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("ci", ["true", ""])
+def test_no_asterisk(tmp_path: Path, workers: str, ci: str) -> None:
+    command = [sys.executable, "-m", "pytest", "tests/asterisk/test_dialplan_check.py", "-n", workers, "-q"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "ASTERISK_SOUNDS"))}
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider"], cwd=ROOT, env={**env, "CI": ci, "ASTERISK_AI_CACHE": str(tmp_path)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == (1 if ci else 0), done.stdout + done.stderr
+    last = done.stdout[done.stdout.index("tests that did NOT run") :]
+    assert "1 tests need the real Asterisk: no Asterisk in" in last
+    assert ("That is a failure here, because CI=true." in last) == bool(ci)
