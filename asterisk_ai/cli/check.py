@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import getpass
 import json
 import os
+import re
+import shlex
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,14 +18,17 @@ from typing import Any
 from asterisk_ai import __version__
 from asterisk_ai.agents.agent import Agent, SpokenAgent
 from asterisk_ai.agents.lineup import Engines, Lineup
-from asterisk_ai.cli.dialplan import Finding, inspect, print_findings
+from asterisk_ai.cli.findings import Finding, print_findings
+from asterisk_ai.cli.pbx_check import inspect
 from asterisk_ai.cli.provider_trial import expectations, quiet, trial
 from asterisk_ai.cli.running import health
-from asterisk_ai.config import Config, load
+from asterisk_ai.config import Config, host_port, load
 from asterisk_ai.config.loader import ConfigErrors
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError
 from asterisk_ai.models.choice import load_registry
 from asterisk_ai.models.store import store_of
+from asterisk_ai.pbx.access import User, listener, server_user
+from asterisk_ai.pbx.console import Console
 from asterisk_ai.vad.service import load_model
 
 
@@ -42,6 +48,7 @@ def add_parser(commands: Any) -> None:
         metavar="DIR",
         help="Asterisk's configuration (default: %(default)s)",
     )
+    parser.add_argument("--asterisk", default="asterisk", metavar="COMMAND", help="how to run Asterisk's console")
     parser.add_argument("--json", action="store_true", help="findings as a JSON list")
     parser.set_defaults(run=run)
 
@@ -72,27 +79,42 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield Finding(False, f"configuration: {error}")
         return
     yield Finding(True, f"configuration {config.source}: agents {', '.join(config.agents)}")
-    yield from _store(config)
-    yield from _models(config)
+    running = health(config)
+    yield from _told(_access(config, int((running or {}).get("pid", 0))))
+    yield from _told(_models(config))
     yield _vad(config)
-    yield from _ports(config)
+    yield from _told(_server(config, running) if running is not None else _ports(config))
     yield from asyncio.run(_collect(_engines(config)))
-    yield from inspect(arguments.etc)
+    yield from _told(inspect(arguments.etc, Console(shlex.split(arguments.asterisk)), config))
 
 
-def _store(config: Config) -> Iterator[Finding]:
+def _told(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """What this user may not look at is told, and ends nothing but its own checks."""
+    try:
+        yield from findings
+    except OSError as error:
+        yield Finding(None, f"{error.filename}: {error.strerror}", "run this as root, or as the user of the server")
+
+
+def _access(config: Config, process: int) -> Iterator[Finding]:
+    """Can the server's user read the configuration, and write calls? Without a server or a unit: can this one?"""
+    me = User(getpass.getuser(), os.geteuid(), os.getegid())
+    user = server_user(process=process) or me
+    source = Path(config.source)
+    if user.may("r", source) is False:
+        cure = f"chgrp {user.name} {source} && chmod g+r {source}"
+        yield Finding(False, f"{source} cannot be read by the server's user ({user.name})", cure)
     if config.store.backend == "memory":
         yield Finding(None, "store: in memory", "calls are lost with the server; store.backend: sqlite keeps them")
         return
     path = config.store_path()
-    folder = path.parent
-    while not folder.exists():
-        folder = folder.parent
-    target = path if path.exists() else folder
-    if os.access(target, os.W_OK):
-        yield Finding(True, f"store: {path}")
+    target = path if os.path.exists(path) else next(folder for folder in path.parents if os.path.exists(folder))
+    may = user.may("rw", target) if target == path else user.may("wx", target)
+    if may is False:
+        cure = f"chown -R {user.name}: {path.parent} (a server that root ran made it), or set store.path"
+        yield Finding(False, f"store: {path} cannot be written by the server's user ({user.name})", cure)
     else:
-        yield Finding(False, f"store: {path} cannot be written by this user", f"chown it, or set store.path ({target})")
+        yield Finding(may, f"store: {path}")
 
 
 def _models(config: Config) -> Iterator[Finding]:
@@ -123,13 +145,14 @@ def _vad(config: Config) -> Finding:
     return Finding(True, f"voice activity: {config.vad.engine}")
 
 
+def _server(config: Config, running: Mapping[str, Any]) -> Iterator[Finding]:
+    well = running.get("status") == "healthy"
+    problems = "; ".join(running.get("problems", ())) or str(running.get("status"))
+    yield Finding(well, f"a server is running: {problems}, {running.get('active_calls', '?')} calls")
+
+
 def _ports(config: Config) -> Iterator[Finding]:
-    running = health(config)
-    if running is not None:
-        well = running.get("status") == "healthy"
-        problems = "; ".join(running.get("problems", ())) or str(running.get("status"))
-        yield Finding(well, f"a server is running: {problems}, {running.get('active_calls', '?')} calls")
-        return
+    """Nobody answers on the HTTP port: are the others free, or who has them?"""
     addresses = {
         "audiosocket": (config.audiosocket.host, config.audiosocket.port),
         "fastagi": (config.fastagi.host, config.fastagi.port),
@@ -137,13 +160,31 @@ def _ports(config: Config) -> Iterator[Finding]:
     if config.http is not None:
         addresses["http"] = (config.http.host, config.http.port)
     for name, (host, port) in addresses.items():
-        where = f"{host}:{port}"
+        where = host_port(host, port)
         try:
             socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
         except OSError as error:
-            yield Finding(False, f"{name}: cannot listen on {where}: {error.strerror}", f"choose another {name}.port")
+            number, command, state = listener(port)
+            if _OURS.search(command):
+                yield _silent_server(config, number, state)
+                return
+            cure = f"end it, or choose another {name}.port" if number else f"choose another {name}.port"
+            by = f", process {number} ({command[:80]}) has it" if number else ""
+            yield Finding(False, f"{name}: cannot listen on {where}: {error.strerror}{by}", cure)
         else:
             yield Finding(True, f"{name}: {where} is free")
+
+
+_OURS = re.compile(r"asterisk[-_]ai\b.* serve\b")
+
+
+def _silent_server(config: Config, number: int, state: str) -> Finding:
+    if config.http is None or not config.http.port:
+        return Finding(None, f"a server is running (process {number}); http is off, so how it is cannot be asked")
+    if state == "T":
+        return Finding(False, f"our own server (process {number}) was stopped: it hangs", f"kill -CONT {number}")
+    cure = f"systemctl restart asterisk-ai (or kill {number} and start it again): callers come back to the new one"
+    return Finding(False, f"our own server (process {number}) does not answer: it hangs", cure)
 
 
 async def _collect(findings: AsyncIterator[Finding]) -> list[Finding]:

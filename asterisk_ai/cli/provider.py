@@ -16,7 +16,7 @@ from typing import Any
 from asterisk_ai.agents.agent import Agent, SpokenAgent
 from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.cli import running
-from asterisk_ai.cli.dialplan import Finding, print_findings
+from asterisk_ai.cli.findings import Finding, print_findings
 from asterisk_ai.cli.provider_trial import quiet, rehearse, trial
 from asterisk_ai.config import STAGES, AgentConfig, Config, Names, PipelineConfig, edit, find, parse, share_path
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ProviderError

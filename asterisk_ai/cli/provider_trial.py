@@ -13,7 +13,7 @@ from typing import Any
 
 from asterisk_ai.agents.agent import Agent
 from asterisk_ai.audio.resample import Resampler
-from asterisk_ai.cli.dialplan import Finding
+from asterisk_ai.cli.findings import Finding
 from asterisk_ai.config import AgentConfig
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.api import (

@@ -74,7 +74,7 @@ def state_directory() -> Path:
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given)
-    nearest = SYSTEM_STATE if SYSTEM_STATE.exists() else SYSTEM_STATE.parent
+    nearest = SYSTEM_STATE if os.path.exists(SYSTEM_STATE) else SYSTEM_STATE.parent
     if os.access(nearest, os.W_OK | os.X_OK):
         return SYSTEM_STATE
     home = os.environ.get("XDG_STATE_HOME", "")
@@ -87,7 +87,8 @@ def models_directory() -> Path:
     It need not be writable: root fetches, and the user that serves calls reads.
     """
     shared = SYSTEM_STATE / "models"
-    return shared if shared.is_dir() else state_directory() / "models"
+    # os.path: another user's folder that we may not look into is none for us, and no error
+    return shared if os.path.isdir(shared) else state_directory() / "models"
 
 
 def beside(source: str, path: str) -> Path:

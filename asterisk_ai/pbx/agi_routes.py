@@ -46,6 +46,8 @@ class FilePlayer(Protocol):
 
     async def play(self, play: Callable[[str, int], Awaitable[None]], idle: Callable[[], Awaitable[None]]) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class CallRoutes:
     """The handlers, over the registry of calls.
@@ -124,7 +126,18 @@ class CallRoutes:
                 player.dialled(chr(int(code)))
 
         async def play(path: str, offset: int) -> None:
-            digit((await agi.command("STREAM FILE", path, _ALL_DIGITS, str(offset), seconds=None)).result)
+            result = (await agi.command("STREAM FILE", path, _ALL_DIGITS, str(offset), seconds=None)).result
+            digit(result)
+            if result == "-1":
+                await agi.command("CHANNEL STATUS")  # a hang-up ends it here; else it was the file
+                logger.error(
+                    "Asterisk cannot play %s.wav: its user must be able to read that folder (asterisk-ai check tells "
+                    "more; playback.spool names another). The caller goes to the fallback",
+                    path,
+                    extra={"call_id": session.call_id},
+                )
+                self._registry.fall_back(session)
+                player.close()
 
         async def idle() -> None:
             digit((await agi.command("WAIT FOR DIGIT", _IDLE_MS)).result)

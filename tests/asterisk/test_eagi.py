@@ -70,3 +70,17 @@ def test_a_conversation_over_eagi(asterisk: tuple[Asterisk, Served]) -> None:
     assert len(speech(caller.heard())) >= 3  # greeting, answer, closing
     assert not list((pbx.outside / "replies").iterdir())
     assert "Traceback" not in served.log()
+
+
+def test_replies_that_asterisk_cannot_read_lead_to_the_fallback(tmp_path: Path) -> None:
+    """The spool of a server that root ran, for one: here it is outside of Asterisk's chroot."""
+    desk = {"greeting": "Hello.", "rules": {"intents": {"hi": {"say": ["hello"], "answer": "Hello."}}}}
+    with Served(tmp_path, {"desk": desk}) as served, Asterisk(server="127.0.0.1:1", dialplan=DIALPLAN) as pbx:
+        for program in ("agi", "eagi"):
+            install(pbx, f"asterisk-ai-{program}", program, "--config", str(served.file))
+        with pbx.call("eagi,s,1", record=False) as caller:
+            until(lambda: "AI_NEXT=fallback" in [step.data for step in caller.steps()], 20, "the fallback")
+        served.no_calls()
+        assert f"Asterisk cannot play {tmp_path}/spool/" in served.log()
+        assert "asterisk-ai check" in served.log()
+        assert "Traceback" not in served.log()

@@ -1,15 +1,21 @@
-"""``asterisk-ai check``: what it tells of agents whose tools nothing uses."""
+"""``asterisk-ai check``: what it tells of this machine, of the server, and of agents whose tools nothing uses."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from served import Served
 
 from asterisk_ai.cli import check
-from asterisk_ai.cli.dialplan import Finding
-from asterisk_ai.config import parse
+from asterisk_ai.cli.findings import Finding
+from asterisk_ai.config import load, parse, paths
 
 HEAD = """
 pipeline: one
@@ -56,3 +62,63 @@ def test_tools_that_nothing_uses(tmp_path: Path, model: str) -> None:
 )
 def test_tools_that_are_used_or_not_there(tmp_path: Path, model: str, agent: str) -> None:
     assert findings(tmp_path, model, agent) == []
+
+
+# ---- the server and its user ------------------------------------------------------
+
+DESK = {"greeting": "Hello.", "rules": {"intents": {"hi": {"say": ["hello"], "answer": "Hello."}}}}
+
+
+def checked(file: Path) -> str:
+    """What ``asterisk-ai check`` prints."""
+    command = [sys.executable, "-m", "asterisk_ai", "check", "--config", str(file), "--etc", str(file.parent)]
+    done = subprocess.run(
+        [*command, "--asterisk", "/no/such/asterisk"], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode in (0, 1)
+    return done.stdout
+
+
+def test_a_server_that_hangs_is_no_foreign_program(tmp_path: Path) -> None:
+    with Served(tmp_path, {"desk": DESK}) as served:
+        assert served.process is not None
+        assert "a server is running" in checked(served.file)
+        served.process.send_signal(signal.SIGSTOP)
+        try:
+            out = checked(served.file)
+        finally:
+            served.process.send_signal(signal.SIGCONT)
+        assert f"FAIL  our own server (process {served.process.pid}) was stopped: it hangs" in out
+        assert f"-> kill -CONT {served.process.pid}" in out
+        assert "choose another" not in out
+
+
+def test_who_has_the_port_is_named(tmp_path: Path) -> None:
+    served = Served(tmp_path, {"desk": DESK})
+    with socket.create_server(("127.0.0.1", served.agi_port)):
+        out = checked(served.file)
+    assert f"fastagi: cannot listen on 127.0.0.1:{served.agi_port}: Address already in use" in out
+    assert f"process {os.getpid()} (" in out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_after_a_server_that_root_ran_another_user_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(0o755)
+    state = tmp_path / "state"
+    served = Served(tmp_path, {"desk": DESK}, {"store": {"path": str(state / "sessions.db")}})
+    served.file.chmod(0o644)
+    with served:
+        assert state.stat().st_mode & 0o007 == 0
+    monkeypatch.setattr(paths, "SYSTEM_STATE", state)
+    monkeypatch.setattr("getpass.getuser", lambda: "nobody")
+    config = load(str(served.file))
+    os.seteuid(65534)
+    try:
+        found = {each.text: each for part in (check._access(config, 0), check._models(config)) for each in part}
+    finally:
+        os.seteuid(0)
+    store = found[f"store: {state}/sessions.db cannot be written by the server's user (nobody)"]
+    assert store.ok is False
+    assert store.remedy.startswith(f"chown -R nobody: {state}")

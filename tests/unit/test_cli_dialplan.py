@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asterisk_ai.cli import dialplan
-from asterisk_ai.cli.dialplan import FILES, INCLUDE, State, compare, inspect, stamp
+from asterisk_ai.cli.pbx_check import inspect
 from asterisk_ai.config import share_path
+from asterisk_ai.pbx.console import Console
+from asterisk_ai.pbx.install import FILES, INCLUDE, PROGRAMS, State, compare, own_command, own_program, stamp
 from asterisk_ai.protocol.dialplan import ACTIONS, problem
 
 
@@ -48,7 +50,7 @@ def test_print_is_the_dialplan(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_unit_calls_this_installation() -> None:
     text = FILES["systemd"].text
-    assert f"ExecStart={dialplan.own_command()} serve" in text
+    assert f"ExecStart={own_command()} serve" in text
     assert "Type=notify" in text
 
 
@@ -132,6 +134,46 @@ def test_freepbx_with_contexts_of_its_own(etc: Path) -> None:
     assert (etc / "extensions_custom.conf").read_text() == f"{mine}\n#include {INCLUDE}\n"
 
 
+def test_freepbx_is_recognised_and_its_links_are_kept(etc: Path, tmp_path: Path) -> None:
+    """FreePBX's extensions.conf is a link into its modules, and is written by it."""
+    (tmp_path / "module.conf").write_text("[general]\n")
+    (etc / "extensions.conf").unlink()
+    (etc / "extensions.conf").symlink_to(tmp_path / "module.conf")
+    (etc / "extensions_additional.conf").touch()
+    assert run("install", "--etc", str(etc), "--include") == 0
+    assert (tmp_path / "module.conf").read_text() == "[general]\n"
+    assert (etc / "extensions_custom.conf").read_text() == FILES["freepbx"].text
+
+
+def test_a_link_stays_one(etc: Path, tmp_path: Path) -> None:
+    (tmp_path / "real.conf").write_text("[general]\n")
+    (etc / "extensions.conf").unlink()
+    (etc / "extensions.conf").symlink_to("../real.conf")
+    assert run("install", "--etc", str(etc), "--include") == 0
+    assert (etc / "extensions.conf").is_symlink()
+    assert f"#include {INCLUDE}" in (tmp_path / "real.conf").read_text()
+
+
+def test_the_programs_are_linked_where_asterisk_looks(etc: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "agi-bin"
+    folder.mkdir()
+    (etc / "asterisk.conf").write_text(f"[directories]\nastagidir => {folder}\n")
+    (folder / PROGRAMS[0]).symlink_to("/an/older/installation")
+    for _ in range(2):
+        assert run("install", "--etc", str(etc), "--agi") == 0
+        assert [(folder / name).readlink() for name in PROGRAMS] == [own_program(name) for name in PROGRAMS]
+    (folder / PROGRAMS[1]).unlink()
+    (folder / PROGRAMS[1]).write_text("#!/bin/sh\n")
+    assert run("install", "--etc", str(etc), "--agi", str(folder)) == 1
+    assert not (folder / PROGRAMS[1]).is_symlink()
+
+
+def test_no_agi_bin(etc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (etc / "asterisk.conf").write_text(f"[directories]\nastagidir => {tmp_path}/none\n")
+    assert run("install", "--etc", str(etc), "--agi") == 1
+    assert "name it, --agi DIR" in capsys.readouterr().out
+
+
 def test_mode_and_place_are_kept(etc: Path) -> None:
     (etc / INCLUDE).write_text(stamp("; older\n"))
     (etc / INCLUDE).chmod(0o600)
@@ -157,7 +199,7 @@ def test_no_etc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_include_is_found(etc: Path, line: str, counts: bool) -> None:
     (etc / "extensions.conf").write_text(f"[general]\n{line}\n")
-    assert [f.ok for f in inspect(etc, ["/none"]) if "includes" in f.text] == [counts]
+    assert [f.ok for f in inspect(etc, Console(["/none"])) if "includes" in f.text] == [counts]
 
 
 def test_check_says_what_to_do(etc: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,18 +220,22 @@ def test_check_reads_the_console(etc: Path, tmp_path: Path) -> None:
         "*version) echo 'Asterisk 20.1.0 built by x';;\n"
         "'module show') echo 'app_exec.so   Executes   0   Running   core'\n"
         "    echo 'res_agi.so   AGI   0   Not Running   core';;\n"
+        "*applications) echo '  AGI: x';;\n"
         "*fallback) echo 'There is no existence of that context';;\n"
-        "*) echo \"[ Context 'asterisk-ai' created by 'pbx_config' ]\";;\n"
+        "*asterisk-ai) echo \"[ Context 'asterisk-ai' created by 'pbx_config' ]\";;\n"
+        "*) echo ;;\n"
         "esac\n"
     )
     console.chmod(0o755)
-    texts = {finding.text: finding.ok for finding in inspect(etc, [str(console)])}
+    texts = {finding.text: finding.ok for finding in inspect(etc, Console([str(console)]))}
     assert texts["Asterisk 20.1.0 answers"] is True
     missing = next(text for text in texts if text.startswith("modules missing"))
     assert "res_agi" in missing
     assert "app_exec" not in missing
     assert texts["context [asterisk-ai] is loaded"] is True
     assert texts["context [asterisk-ai-fallback] is not loaded"] is False
+    assert texts["the application VoiceMail is not there: no caller can leave a message"] is False
+    assert next(ok for text, ok in texts.items() if text.startswith("AI_FALLBACK is not set")) is None
 
 
 def test_samples_are_in_step() -> None:

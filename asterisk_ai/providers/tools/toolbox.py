@@ -143,6 +143,10 @@ class Toolbox:
         own = [tool.schema() for tool in self._tools.values()]
         return own + [tool.schema() for tool in self._http.values()]
 
+    def destinations(self) -> list[tuple[str, Mapping[str, str]]]:
+        """Every action that it may take a caller by, with its arguments."""
+        return [(tool.name, arguments) for tool in self._tools.values() for arguments in tool.choices.values()]
+
     def is_request(self, name: str) -> bool:
         """Whether the function's result is for the model; else :meth:`carry_out` makes an action of it."""
         return name in self._http

@@ -1,0 +1,229 @@
+"""Is what Asterisk reads in place, does it run with it, and is everything there that agents send callers to?"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from asterisk_ai.cli.destinations import destinations
+from asterisk_ai.cli.findings import Finding
+from asterisk_ai.config import Config, host_port, reachable
+from asterisk_ai.pbx.access import User, asterisk_user
+from asterisk_ai.pbx.console import Console, ConsoleError
+from asterisk_ai.pbx.install import (
+    FILES,
+    INCLUDE,
+    PROGRAMS,
+    State,
+    agi_folder,
+    compare,
+    includes,
+    is_freepbx,
+    main_file,
+    read,
+)
+
+RELOAD = "asterisk -rx 'dialplan reload'"
+_LOAD = re.compile(r"^load => (\w+)\.so", re.MULTILINE)
+_VOICEMAIL = "app_voicemail"  # or its sisters for ODBC and IMAP: what counts is the application
+_STEP = re.compile(r"^(?:exten => \w+,1|same => n(?:\(\w+\))?),(.*)$")
+_LOCAL = ("127.0.0.1", "::1", "localhost", "")
+
+
+def inspect(
+    etc: Path, console: Console, config: Config | None = None, runs_as: User | None = None
+) -> Iterator[Finding]:
+    """What is right and wrong with the files in ``etc`` and with the Asterisk that runs here.
+
+    :param config: the server's, for what Asterisk has to have for it.
+    :param runs_as: the user of Asterisk, where it is known.
+    """
+    reader = runs_as or asterisk_user(etc)
+    if not etc.is_dir():
+        yield Finding(None, f"{etc} is not there: files not checked", "on the PBX, name it with --etc")
+    else:
+        try:
+            yield from _files(etc, reader)
+        except OSError as error:
+            yield Finding(None, f"{error.filename}: {error.strerror}", "run this as root or as the user asterisk")
+    if config is not None and reader is not None:
+        yield from _spool(reader, config)
+    try:
+        yield Finding(True, f"{console.version()} answers")
+        yield from _modules(console)
+        yield from _dialplan(etc, console)
+        yield from _variables(etc, console, config)
+        if config is not None:
+            yield from _destinations(console, config)
+    except ConsoleError as error:
+        yield Finding(None, f"Asterisk itself not checked: {error}", "run this on the PBX, as root or asterisk")
+
+
+# -- files
+
+
+def _files(etc: Path, reader: User | None) -> Iterator[Finding]:
+    state = compare(FILES["plain"], etc / INCLUDE)
+    remedies = {
+        State.MISSING: "asterisk-ai dialplan install",
+        State.OLDER: f"asterisk-ai dialplan install, then {RELOAD}",
+        State.CHANGED: "better leave it as it is and set variables; asterisk-ai dialplan install shows the differences",
+    }
+    well = state in (State.CURRENT, State.CHANGED)
+    yield Finding(well, f"{etc / INCLUDE}: {state.value}", remedies.get(state, ""))
+    main = next((name for name in ("extensions.conf", "extensions_custom.conf") if includes(read(etc / name))), "")
+    if main:
+        yield Finding(True, f"{etc / main} includes it")
+    else:
+        where = main_file(etc).name if is_freepbx(etc) else "neither extensions.conf nor extensions_custom.conf"
+        text = f"{where} in {etc} does not include" if is_freepbx(etc) else f"{where} in {etc} includes"
+        yield Finding(False, f"{text} {INCLUDE}", "asterisk-ai dialplan install --include")
+    for name in filter(None, (INCLUDE if state is not State.MISSING else "", main)):
+        if reader is not None and reader.may("r", etc / name) is False:
+            cure = f"chown {reader.name} {etc / name} or chmod a+r {etc / name}, then {RELOAD}"
+            yield Finding(False, f"{etc / name} cannot be read by Asterisk (user {reader.name})", cure)
+    folder = agi_folder(etc)
+    if folder is not None and reader is not None:
+        yield from _programs(folder, reader)
+
+
+def _programs(folder: Path, runner: User) -> Iterator[Finding]:
+    for link in (folder / name for name in PROGRAMS):
+        if link.is_symlink() and runner.may("rx", link) is False:
+            cure = f"install asterisk-ai where {runner.name} may run it, then asterisk-ai dialplan install --agi"
+            yield Finding(False, f"{link} cannot be run by Asterisk (user {runner.name})", cure)
+
+
+def _spool(reader: User, config: Config) -> Iterator[Finding]:
+    """Only EAGI needs it: the replies are files that Asterisk plays."""
+    spool = config.spool_path()
+    if not os.path.isdir(spool):
+        return  # it is made with the first reply
+    if reader.may("rx", spool) is False:
+        cure = f"chgrp -R {reader.name} {spool.parent} && chmod -R g+rX {spool.parent}, or set playback.spool"
+        yield Finding(False, f"replies for EAGI: Asterisk (user {reader.name}) cannot read {spool}", cure)
+    else:
+        yield Finding(reader.may("rx", spool), f"replies for EAGI: {spool}")
+
+
+# -- Asterisk
+
+
+def _modules(console: Console) -> Iterator[Finding]:
+    running, needed = console.modules(), _LOAD.findall(FILES["modules"].text)
+    missing = [name for name in needed if name not in running and name != _VOICEMAIL]
+    if missing:
+        cure = f"asterisk -rx 'module load {missing[0]}.so'; for good: asterisk-ai dialplan print modules"
+        yield Finding(False, f"modules missing: {', '.join(missing)}", cure)
+    else:
+        yield Finding(True, f"all {len(needed)} needed modules run")
+    if "voicemail" not in console.applications():
+        others = ", ".join(sorted(name for name in running if name.startswith(_VOICEMAIL)))
+        cure = f"asterisk -rx 'module load {_VOICEMAIL}.so'" + (f"; it may not stand beside {others}" if others else "")
+        yield Finding(False, "the application VoiceMail is not there: no caller can leave a message", cure)
+
+
+def _dialplan(etc: Path, console: Console) -> Iterator[Finding]:
+    installed = read(etc / INCLUDE) if etc.is_dir() else ""
+    for context in ("asterisk-ai", "asterisk-ai-fallback"):
+        steps = console.steps(context)
+        if steps is None:
+            yield Finding(False, f"context [{context}] is not loaded", f"{RELOAD}; is the #include line there?")
+        elif installed and sorted(steps) != sorted(_steps(installed, context)):
+            yield Finding(False, f"context [{context}]: Asterisk runs another one than {etc / INCLUDE} has", RELOAD)
+        else:
+            yield Finding(True, f"context [{context}] is loaded")
+
+
+def _steps(text: str, context: str) -> list[str]:
+    """What a context of a dialplan file does, as Asterisk's console shows it."""
+    found, here = [], False
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("["):
+            here = line.startswith(f"[{context}]")
+        elif here and (step := _STEP.match(line)):
+            data = re.sub(r"(?<!\\);.*", "", step[1]).strip().replace("\\;", ";")
+            found.append(data if data.endswith(")") else f"{data}()")
+    return found
+
+
+def _variables(etc: Path, console: Console, config: Config | None) -> Iterator[Finding]:
+    variables = console.variables()
+    if config is not None:
+        yield _server(etc, variables, config)
+    fallback = variables.get("AI_FALLBACK", "")
+    if not fallback:
+        cure = f"set it in [globals] of {main_file(etc) if not is_freepbx(etc) else 'globals_custom.conf'}"
+        yield Finding(None, "AI_FALLBACK is not set: callers whom no agent takes hear that nobody is available", cure)
+        return
+    kind, _, to = fallback.partition(":")
+    there = _is_there(console, _FALLBACKS.get(kind, ""), _arguments(kind, to))
+    if there is False or kind not in ("message", *_FALLBACKS):
+        cure = "create it, or name another (the choices are at the top of asterisk_ai.conf); until then it is a message"
+        yield Finding(False, f"AI_FALLBACK={fallback}: there is no such {kind}", cure)
+    else:
+        yield Finding(True, f"AI_FALLBACK={fallback}")
+
+
+_FALLBACKS = {"queue": "queue", "extension": "transfer", "voicemail": "voicemail"}
+
+
+def _arguments(kind: str, to: str) -> Mapping[str, str]:
+    """What AI_FALLBACK says, as the arguments of the action of that kind."""
+    if kind == "extension":
+        context, _, rest = to.partition(",")
+        return {"context": context, "exten": rest.partition(",")[0]}
+    mailbox, _, context = to.partition("@")
+    return {"queue": to} if kind == "queue" else {"mailbox": mailbox, "context": context}
+
+
+def _server(etc: Path, variables: Mapping[str, str], config: Config) -> Finding:
+    """Does the dialplan ask where the server listens?"""
+    default = re.search(r"Set\(AI_SERVER=([^)]+)\)", FILES["plain"].text)
+    asked = variables.get("AI_SERVER") or (default[1] if default else "")
+    host, _, port = asked.rpartition(":")
+    ours = host_port(reachable(config.fastagi.host), config.fastagi.port)
+    if host.strip("[]") not in (*_LOCAL, reachable(config.fastagi.host)):
+        return Finding(None, f"AI_SERVER={asked} is another machine: not checked")
+    if port == str(config.fastagi.port):
+        return Finding(True, f"AI_SERVER={asked} is where the server listens")
+    where = "globals_custom.conf" if is_freepbx(etc) else main_file(etc)
+    cure = f"set AI_SERVER={ours} in [globals] of {where}, then {RELOAD}; or set fastagi.port: {port or 4574}"
+    return Finding(False, f"the dialplan asks {asked}, but the server listens on {ours} (fastagi.port)", cure)
+
+
+# -- where callers are sent
+
+
+def _destinations(console: Console, config: Config) -> Iterator[Finding]:
+    good = []
+    for found in destinations(config):
+        name = "@".join(found.arguments.values())
+        there = _is_there(console, found.kind, found.arguments)
+        if there:
+            good.append(f"{found.kind} {name}")
+        elif there is False:
+            cure = f"create it in Asterisk ({_WHERE[found.kind]}), or change agents.{found.agent}"
+            yield Finding(False, f"agent {found.agent} sends callers to {found.kind} {name}, which is not there", cure)
+    yield from _all_there(good)
+
+
+def _all_there(good: Iterable[str]) -> Iterator[Finding]:
+    if known := ", ".join(good):
+        yield Finding(True, f"there to send callers to: {known}")
+
+
+_WHERE = {"transfer": "the dialplan", "queue": "queues.conf", "voicemail": "voicemail.conf"}
+
+
+def _is_there(console: Console, kind: str, arguments: Mapping[str, str]) -> bool | None:
+    """None for what is no destination, or cannot be asked for."""
+    if kind == "transfer":
+        return console.has_extension(arguments["exten"], arguments["context"])
+    if kind == "queue":
+        return console.has_queue(arguments["queue"])
+    if kind == "voicemail":
+        return console.has_mailbox(arguments["mailbox"], arguments.get("context") or "default")
+    return None
