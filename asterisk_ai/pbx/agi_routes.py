@@ -117,9 +117,10 @@ class CallRoutes:
         replies are played as files over this AGI connection. Returns when the
         agent has something for the dialplan to do; ``call/next`` tells what.
         """
-        player = await self._start(agi, self._player)
-        if player is None:
+        started = await self._start(agi, lambda session: (session, self._player(session)))
+        if started is None:
             return
+        session, player = started
 
         def digit(code: str) -> None:
             if code.isdecimal() and 0 < int(code) < 128:
