@@ -98,6 +98,8 @@ class Engines:
             try:
                 with engine_boundary(name, (AsteriskAIError,)):
                     engine, resource = self._make(engine_class, name, own, agent)
+            except ConfigError as error:
+                raise _under(error, name) from error
             except EngineFault as error:
                 raise ConfigError(f"the {kind.name} engine {name!r} cannot be made: {error}") from error
             shared = self._shared[key] = _Shared(engine, breaker or Breaker(), resource, check)
@@ -191,6 +193,16 @@ class Engines:
             if shared.users == 0:
                 del self._shared[key]
                 self._unshare(shared)
+
+
+def _under(error: ConfigError, name: str) -> ConfigError:
+    """A mistake in an engine's settings, by the path that they have in the file and not by the engine's own name."""
+    first, _, rest = error.path.partition(".")
+    if first != "providers":
+        return error
+    key = rest.partition(".")[2]
+    path = f"providers.{name}.{key}" if key else f"providers.{name}"
+    return ConfigError(error.message, path=path, line=error.line, file=error.file)
 
 
 async def _stop(engine: Engine) -> None:

@@ -67,7 +67,7 @@ def parse(text: str, file: str = "asterisk_ai.yaml", environ: Mapping[str, str] 
         raise ConfigError("the file holds no configuration", file=file)
     if not isinstance(root.data, dict):
         raise ConfigError("the file must be a mapping: lines of 'key: value'", line=root.line, file=file)
-    reader = Reader(file, document)
+    reader = Reader(file, document.problems)
     read: Config = reader.read_class(Config, root, "")
     agents = {name: dataclasses.replace(agent, name=name) for name, agent in read.agents.items()}
     default = read.default_agent or (next(iter(agents)) if len(agents) == 1 else "")
@@ -100,7 +100,7 @@ def load_part(path: str | None, *sections: str) -> Config:
     except ConfigError as error:
         document, root = _blocks(text, str(file), sections, error)
     data = root.data if root is not None and isinstance(root.data, dict) else {}
-    reader = Reader(str(file), document)
+    reader = Reader(str(file), document.problems)
     wanted = Value({name: value for name, value in data.items() if name in sections}, 1)
     read: Config = reader.read_class(Config, wanted, "")
     problems = [problem for problem in reader.problems if problem.path.partition(".")[0] in sections]

@@ -11,7 +11,7 @@ import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from asterisk_ai.config.document import Document, Value, plain_scalar
+from asterisk_ai.config.document import Value, plain_scalar
 from asterisk_ai.config.schema import Names, Range, Secret
 from asterisk_ai.errors import ConfigError
 
@@ -46,8 +46,9 @@ def unit_range(name: str) -> Range:
 class Reader:
     """Reads one document; goes on after a mistake, so that all are reported at once."""
 
-    def __init__(self, file: str, document: Document) -> None:
-        self.problems = document.problems
+    def __init__(self, file: str, problems: list[ConfigError]) -> None:
+        """:param problems: the mistakes found so far, to which others are added."""
+        self.problems = problems
         self.lines: dict[str, int] = {}
         self._file = file
 
@@ -74,11 +75,19 @@ class Reader:
             read = self.read(hints[key], item, below, key)
             if len(self.problems) == before:
                 found[key] = read
+        for key, one in fields.items():
+            if (message := one.metadata.get("needed")) and not found.get(key) and not self._told(_join(path, key)):
+                self.problem(message, _join(path, key), value.line)
         try:
             return kind(**found)
         except ValueError as error:  # a dataclass that checks itself, e.g. one field against another
-            self.problem(str(error), path, value.line)
+            key, _, rest = str(error).partition(": ")  # "key: what is wrong with it", or about the whole
+            at = value.data.get(key) if key in fields else None
+            self.problem(rest if at else str(error), _join(path, key) if at else path, (at or value).line)
             return kind()
+
+    def _told(self, path: str) -> bool:
+        return any(problem.path == path for problem in self.problems)
 
     def read(self, kind: Any, value: Value, path: str, name: str) -> Any:
         """A value of the annotated type ``kind``; what comes back after a problem is not to be used."""
@@ -123,6 +132,8 @@ class Reader:
         return data
 
     def choice(self, choices: tuple[Any, ...], value: Value, path: str) -> Any:
+        if value.data is False and "off" in choices:
+            return "off"
         if value.data not in choices or isinstance(value.data, (list, dict)):
             known = ", ".join(str(choice) for choice in choices)
             self.problem(f"must be one of {known}, found {_describe(value)}", path, value.line)

@@ -131,6 +131,7 @@ if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
     from asterisk_ai.providers.engines.espeak import Espeak
     from asterisk_ai.providers.engines.gpt4all import Gpt4All
     from asterisk_ai.providers.engines.hibari import Hibari
+    from asterisk_ai.providers.engines.moonshine import Moonshine
     from asterisk_ai.providers.engines.piper import Piper
     from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx
     from asterisk_ai.providers.engines.rules import Rules
@@ -144,6 +145,7 @@ if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
 
     Settings = Mapping[str, Any]
     _stt: tuple[Callable[[Settings], SpeechToText], ...] = (
+        Moonshine,
         PocketSphinx,
         Vosk,
         OpenAITranscription,

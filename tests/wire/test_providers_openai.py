@@ -20,7 +20,7 @@ from asterisk_ai.providers.vendors.openai import OpenAIChat, OpenAISpeech, OpenA
 
 TOOLS = {
     "hangup": True,
-    "transfer": {"sales": "200@from-internal", "support": 300},
+    "transfer": {"sales": "200@from-internal", "support": "300@from-internal"},
     "queue": ["reception"],
     "voicemail": {"sales": "200@default"},
     "digits": True,
@@ -104,7 +104,7 @@ def test_what_is_no_speech_is_told_as_such(fake: FakeOpenAI) -> None:
         ("hangup", "{}", Do("hangup")),
         ("hangup", "", Do("hangup")),
         ("transfer", '{"to": "sales"}', Do("transfer", {"exten": "200", "context": "from-internal"})),
-        ("transfer", '{"to": "support"}', Do("transfer", {"exten": "300"})),
+        ("transfer", '{"to": "support"}', Do("transfer", {"exten": "300", "context": "from-internal"})),
         ("queue", '{"to": "reception"}', Do("queue", {"queue": "reception"})),
         ("voicemail", '{"to": "sales"}', Do("voicemail", {"mailbox": "200", "context": "default"})),
         ("digits", '{"count": 4}', Remember({"digits": 4})),

@@ -23,7 +23,7 @@ from asterisk_ai.config.schema.server import (
     StoreConfig,
     VadConfig,
 )
-from asterisk_ai.config.schema.types import Names, Range, Secret
+from asterisk_ai.config.schema.types import Names, Port, Range, Secret, Workers
 
 __all__ = [
     "DIAGNOSTIC_AGENTS",
@@ -40,9 +40,11 @@ __all__ = [
     "Names",
     "PipelineConfig",
     "PlaybackConfig",
+    "Port",
     "Range",
     "Secret",
     "ServerConfig",
     "StoreConfig",
     "VadConfig",
+    "Workers",
 ]

@@ -36,6 +36,8 @@ class Names(tuple[str, ...]):
         return ", ".join(self)
 
 
+Port = Annotated[int, Range(1, 65_535)]
 AnyPort = Annotated[int, Range(0, 65_535)]
 Seconds = Annotated[float, Range(0.1, 86_400)]
+Workers = Annotated[int, Range(1, 64)]
 Count = Annotated[int, Range(1, 100_000)]

@@ -16,22 +16,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 
-from asterisk_ai.errors import ConfigError
+from asterisk_ai.config.schema import Range
+from asterisk_ai.config.settings import read_settings
 from asterisk_ai.providers.api import Hints, Readiness, ReplyPart, Say, Transcript, TurnRequest, ignore
 
 _RATE = 8000
 _PIECE_SECONDS = 0.2
 
 
+@dataclass(frozen=True, slots=True)
+class DelaySettings:
+    """Of each of the three."""
+
+    seconds: Annotated[float, Range(0, 600)] = 0.2
+    """Until the engine has its (first) result."""
+    speaking: Annotated[float, Range(0, 600)] = 3.0
+    """How long the voice speaks."""
+
+
 class _Delay:
-    """What the three have in common. Setting: ``seconds`` until the engine has its (first) result."""
+    """What the three have in common."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._seconds = _number(settings, "seconds", 0.2)
+        self._own = read_settings(DelaySettings, settings, "providers.delay")
+        self._seconds = self._own.seconds
 
     async def start(self) -> None: ...
 
@@ -97,7 +110,7 @@ class DelayTextToSpeech(_Delay):
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         super().__init__(settings)
-        self._pieces = max(1, round(_number(settings, "speaking", 3.0) / _PIECE_SECONDS))
+        self._pieces = max(1, round(self._own.speaking / _PIECE_SECONDS))
         samples = np.arange(int(_RATE * _PIECE_SECONDS))
         self._piece: bytes = (3000 * np.sin(2 * np.pi * 200 * samples / _RATE)).astype("<i2").tobytes()
 
@@ -110,10 +123,3 @@ class DelayTextToSpeech(_Delay):
             await asyncio.sleep(self._seconds)
             for _ in range(self._pieces):
                 yield self._piece
-
-
-def _number(settings: Mapping[str, Any], key: str, default: float) -> float:
-    value = settings.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 600:
-        raise ConfigError(f"must be seconds from 0 to 600, not {value!r}", path=key)
-    return float(value)

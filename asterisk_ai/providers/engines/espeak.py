@@ -20,9 +20,12 @@ import unicodedata
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
+from asterisk_ai.config.schema import Range
+from asterisk_ai.config.settings import read_settings
+from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import MarkedPcm, Readiness
 from asterisk_ai.providers.engines.espeakng import NAME, Library, library
 
@@ -125,11 +128,23 @@ class _Job:
         return pcm[:PIECE_BYTES]
 
 
+@dataclass(frozen=True, slots=True)
+class EspeakSettings:
+    """``providers.espeak``."""
+
+    voice: str = "en-us"
+    """A voice of espeak-ng such as ``en-us`` or ``de``."""
+    words_per_minute: Annotated[int, Range(_SLOWEST, _FASTEST)] = 165
+
+    def __post_init__(self) -> None:
+        if not self.voice:
+            raise ValueError("voice: expected the name of a voice")
+
+
 class Espeak:
     """The ``espeak`` engine.
 
-    :param settings: ``voice`` (an espeak-ng voice such as ``en-us`` or ``de``), ``words_per_minute`` (80 to 450).
-        Without a voice an agent has that of its language.
+    :param settings: see :class:`EspeakSettings`. Without a voice an agent has that of its language.
     :raises ConfigError: a setting that does not exist or is out of range.
     """
 
@@ -140,16 +155,8 @@ class Espeak:
         return _REGIONS.get(tag, tag.partition("-")[0])
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        for key in settings:
-            if key not in ("voice", "words_per_minute"):
-                raise ConfigError("unknown key; known: voice, words_per_minute", path=f"providers.{NAME}.{key}")
-        self._voice = settings.get("voice", "en-us")
-        self._words_per_minute = settings.get("words_per_minute", 165)
-        if not isinstance(self._voice, str) or not self._voice:
-            raise ConfigError("expected the name of a voice", path=f"providers.{NAME}.voice")
-        if type(self._words_per_minute) is not int or not _SLOWEST <= self._words_per_minute <= _FASTEST:
-            message = f"expected a whole number from {_SLOWEST} to {_FASTEST}"
-            raise ConfigError(message, path=f"providers.{NAME}.words_per_minute")
+        own = read_settings(EspeakSettings, settings, f"providers.{NAME}")
+        self._voice, self._words_per_minute = own.voice, own.words_per_minute
         self._jobs: queue.Queue[_Job | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
         self._current: _Job | None = None

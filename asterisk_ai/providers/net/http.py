@@ -13,10 +13,12 @@ import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import httpx
 
+from asterisk_ai.config.schema import Range
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable, RemoteProtocolError
 from asterisk_ai.providers.api import Readiness
 
@@ -61,11 +63,34 @@ class RateLimit:
         return ProviderRejected(self._name, f"answered {status}: {text}")
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """What is said about every service that is asked over HTTP."""
+
+    base_url: str = ""
+    """Of the API: another service that speaks the same protocol, or one's own host."""
+    api_key: str = ""
+    seconds: Annotated[float, Range(0.1, 600)] = 10.0
+    """Each wait for an answer and its pieces."""
+    connect_seconds: Annotated[float, Range(0.1, 600)] = 3.0
+    proxy: str = ""
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    """Sent with each request, beside the key."""
+
+    def __post_init__(self) -> None:
+        if self.base_url and not self.base_url.startswith(("http://", "https://")):
+            raise ValueError("base_url: expected http:// or https://")
+
+    def all_headers(self, scheme: str) -> dict[str, str]:
+        """With the key as ``Authorization: <scheme> <key>``."""
+        key = {"Authorization": f"{scheme} {self.api_key}"} if self.api_key else {}
+        return {**{name: str(value) for name, value in self.headers.items()}, **key}
+
+
 class HttpService:
     """``start`` opens the connection, a task keeps it open and knows how the service is.
 
     :param name: of the engine, for errors.
-    :param seconds: each wait for the answer and its pieces; ``connect_seconds``: for the connection.
     :param probe: what is asked to see how the service is: cheap, and it needs the key. A service that has no such
         list is there, too.
     """
@@ -73,18 +98,21 @@ class HttpService:
     def __init__(
         self,
         name: str,
+        settings: ServiceSettings,
         *,
         base_url: str,
-        headers: Mapping[str, str],
-        seconds: float = 10.0,
-        connect_seconds: float = 3.0,
-        proxy: str | None = None,
+        scheme: str = "Bearer",
         probe: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """
+        :param base_url: where the settings name none.
+        :param scheme: of the ``Authorization`` header.
+        """
         self._name = name
-        self._base_url, self._headers, self._proxy = base_url, dict(headers), proxy
-        self._seconds, self._connect_seconds = seconds, connect_seconds
+        self.base_url = (settings.base_url or base_url).rstrip("/") + "/"
+        self.headers = settings.all_headers(scheme)
+        self._proxy, self._seconds, self._connect_seconds = settings.proxy, settings.seconds, settings.connect_seconds
         self._path = probe
         self.limit = RateLimit(name, clock)
         """Of all requests to the service, those by other ways included."""
@@ -97,13 +125,13 @@ class HttpService:
         if self._http is not None:
             return
         wait = self._connect_seconds
-        secure = await secure_context(self._base_url)
+        secure = await secure_context(self.base_url)
         self._http = httpx.AsyncClient(
-            base_url=self._base_url,
-            headers=self._headers,
+            base_url=self.base_url,
+            headers=self.headers,
             timeout=httpx.Timeout(self._seconds, connect=wait, pool=wait),
             limits=httpx.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=2 * KEEP_SECONDS),
-            proxy=self._proxy,
+            proxy=self._proxy or None,
             trust_env=False,
             verify=secure or False,
         )

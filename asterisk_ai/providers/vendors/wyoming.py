@@ -1,8 +1,6 @@
 """The Wyoming protocol: Home Assistant's recognisers and voices (faster-whisper, piper, ...) over TCP.
 
-Settings: ``host``, ``port`` (10300 for recognition, 10200 for speech as the
-engines of Home Assistant have them), ``model`` or ``voice``, ``seconds`` for
-each wait (10), ``rate`` of the voice (22050). One connection an utterance or
+One connection an utterance or
 text, as the protocol's servers expect it; the next one's is open already.
 Source: the ``wyoming`` library.
 """
@@ -12,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from wyoming.asr import Transcribe
 from wyoming.asr import Transcript as WyomingTranscript
@@ -24,7 +23,9 @@ from wyoming.info import Describe, Info
 from wyoming.tts import Synthesize, SynthesizeVoice
 
 from asterisk_ai.audio.resample import Resampler
-from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
+from asterisk_ai.config.schema import Port, Range
+from asterisk_ai.config.settings import read_settings
+from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import Hints, Readiness, Transcript, ignore
 
 NAME = "wyoming"
@@ -33,7 +34,6 @@ MAX_WAITING_BYTES = 4 * 1024 * 1024
 CHECK_SECONDS = 30.0
 BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 _CONNECT_SECONDS = 3.0
-_OWN: Mapping[str, Any] = {"model": "", "voice": "", "rate": 22_050}
 _FAILURES = (
     OSError,
     EOFError,
@@ -42,6 +42,21 @@ _FAILURES = (
     TypeError,
     AssertionError,
 )  # the library's, for a peer in disorder
+
+
+@dataclass(frozen=True, slots=True)
+class WyomingSettings:
+    """``providers.wyoming``."""
+
+    host: str = "127.0.0.1"
+    port: Port = 0
+    """Without one: 10300 for recognition and 10200 for speech, as the engines of Home Assistant have them."""
+    seconds: Annotated[float, Range(0.1, 600)] = 10.0
+    """For each wait."""
+    model: str = ""
+    voice: str = ""
+    rate: Annotated[int, Range(8000, 96_000)] = 22_050
+    """Hz of the voice as it is passed on."""
 
 
 class _Client(AsyncTcpClient):
@@ -59,15 +74,11 @@ class _Service:
     The connection that was asked waits for the next caller.
     """
 
-    def __init__(self, settings: Mapping[str, Any], port: int, known: Mapping[str, Any]) -> None:
-        all_known = {"host": "127.0.0.1", "port": port, "seconds": 10.0, **known}
-        for key in settings:
-            if key not in all_known:
-                raise ConfigError(f"unknown key; known: {', '.join(all_known)}", path=f"providers.{NAME}.{key}")
-        self.own = {**all_known, **settings}
-        if type(self.own["port"]) is not int or not 1 <= self.own["port"] <= 65535:
-            raise ConfigError("expected a port", path=f"providers.{NAME}.port")
-        self.seconds = float(self.own["seconds"])
+    def __init__(self, settings: Mapping[str, Any], port: int) -> None:
+        """:param port: where the settings name none."""
+        self.own = read_settings(WyomingSettings, settings, f"providers.{NAME}")
+        self._port = self.own.port or port
+        self.seconds = self.own.seconds
         self.reason = "not started"
         self._keeper: asyncio.Task[None] | None = None
         self._spare: _Client | None = None
@@ -122,7 +133,7 @@ class _Service:
 
     async def _opened(self) -> _Client:
         """A new connection. Raises ProviderUnavailable."""
-        client = _Client(str(self.own["host"]), self.own["port"])
+        client = _Client(self.own.host, self._port)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await client.connect()
@@ -186,7 +197,7 @@ class WyomingSpeechToText:
     """The ``wyoming`` recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._service = _Service(settings, 10_300, _OWN)
+        self._service = _Service(settings, 10_300)
 
     @property
     def sample_rates(self) -> Sequence[int]:
@@ -212,7 +223,7 @@ class WyomingSpeechToText:
         async with self._service.connected() as client:
             stream = _Utterance(self._service, client, rate)
             language = hints.language.partition("-")[0]
-            await client.write_event(Transcribe(name=self._service.own["model"] or None, language=language).event())
+            await client.write_event(Transcribe(name=self._service.own.model or None, language=language).event())
             await client.write_event(AudioStart(rate=rate, width=2, channels=1).event())
             sending = asyncio.create_task(stream.send(), name=f"{NAME} audio")
             try:
@@ -269,8 +280,8 @@ class WyomingTextToSpeech:
     """The ``wyoming`` synthesiser. Satisfies :class:`~asterisk_ai.providers.api.TextToSpeech`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._service = _Service(settings, 10_200, _OWN)
-        self._rate = int(self._service.own["rate"])
+        self._service = _Service(settings, 10_200)
+        self._rate = self._service.own.rate
 
     @property
     def sample_rate(self) -> int:
@@ -294,7 +305,7 @@ class WyomingTextToSpeech:
             yield _nothing()
             return
         async with self._service.connected() as client:
-            name = voice or self._service.own["voice"]
+            name = voice or self._service.own.voice
             await client.write_event(Synthesize(text, SynthesizeVoice(name=name) if name else None).event())
             yield self._pieces(client)
 

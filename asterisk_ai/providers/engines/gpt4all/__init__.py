@@ -1,23 +1,18 @@
-"""A language model on this machine with gpt4all, in a worker process that loads the model once for all calls.
-
-Settings: ``model`` (a .gguf file, or a model's name that `asterisk-ai models
-fetch` got), ``context`` (tokens, 2048), ``threads`` (0: the library's
-choice), ``max_tokens`` (of an answer, 120), ``temperature`` (0.3),
-``template`` (``system``, ``user``, ``assistant``, each with ``{}`` for the
-text, and ``answer``, what an answer begins with; where left out, that of the
-model's family by the file's name, else ChatML),
-``stop`` (texts that end an answer).
-"""
+"""A language model on this machine with gpt4all, in a worker process that loads the model once for all calls."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from asterisk_ai.config.schema import Range
+from asterisk_ai.config.settings import read_settings
 from asterisk_ai.dialog.spoken import ReplyText
-from asterisk_ai.errors import ConfigError, ProviderUnavailable
+from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.api import Hints, Readiness, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.workers import WorkerPool, producing
 
@@ -50,10 +45,43 @@ FAMILIES: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Templates by a part of the file's name. Source: the models' cards (microsoft/Phi-3-mini-4k-instruct, meta-llama)."""
-_KNOWN: dict[str, Any] = {
-    "model": "", "context": 2048, "threads": 0, "max_tokens": 120, "temperature": 0.3, "template": {}, "stop": [],
-}  # fmt: skip
 _RULES = "You are on the telephone. Answer in one or two short sentences, without lists or markup."
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """How the model is shown a conversation; what is left out is its family's by the file's name, else ChatML."""
+
+    system: str = ""
+    user: str = ""
+    assistant: str = ""
+    answer: str = ""
+    """What an answer begins with."""
+
+    def __post_init__(self) -> None:
+        for text in (self.system, self.user, self.assistant):
+            if text and "{}" not in text:
+                raise ValueError("system, user and assistant hold {} where the text belongs")
+
+
+@dataclass(frozen=True, slots=True)
+class Gpt4AllSettings:
+    """``providers.gpt4all``."""
+
+    model: str = field(
+        default="", metadata={"needed": "name a model: a .gguf file, or one of `asterisk-ai models list`"}
+    )
+    """A .gguf file, or a model's name that `asterisk-ai models fetch` got."""
+    context: Annotated[int, Range(64, 1_000_000)] = 2048
+    """Tokens."""
+    threads: Annotated[int, Range(0, 256)] = 0
+    """0: the library's choice."""
+    max_tokens: Annotated[int, Range(1, 4096)] = 120
+    """Of an answer."""
+    temperature: Annotated[float, Range(0, 10)] = 0.3
+    template: Template = field(default_factory=Template)
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer."""
 
 
 class Gpt4All:
@@ -65,25 +93,13 @@ class Gpt4All:
     uses_tools = False
 
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any], pool: WorkerPool | None = None) -> None:
-        for key in settings:
-            if key not in _KNOWN:
-                raise ConfigError(f"unknown key; known: {', '.join(_KNOWN)}", path=f"providers.{NAME}.{key}")
-        own = {**_KNOWN, **settings}
-        if not own["model"]:
-            raise ConfigError(
-                "name a model: a .gguf file, or one of `asterisk-ai models list`", path=f"providers.{NAME}.model"
-            )
-        for key, low, high in (("context", 64, 1_000_000), ("threads", 0, 256), ("max_tokens", 1, 4096)):
-            if type(own[key]) is not int or not low <= own[key] <= high:
-                raise ConfigError(f"must be a whole number from {low} to {high}", path=f"providers.{NAME}.{key}")
-        self._template = {**_family(str(own["model"])), **own["template"]}
-        for key, text in self._template.items():
-            if key not in CHATML or not isinstance(text, str) or (key != "answer" and "{}" not in text):
-                raise ConfigError(f"expected {', '.join(CHATML)}, each with {{}}", path=f"providers.{NAME}.template")
+        own = read_settings(Gpt4AllSettings, settings, f"providers.{NAME}")
+        given = {key: text for key, text in dataclasses.asdict(own.template).items() if text}
+        self._template = {**_family(own.model), **given}
         marks = [text.partition("{}")[2].strip() for key, text in self._template.items() if key != "answer"]
-        self._stop = [str(text) for text in own["stop"]] + sorted({mark for mark in marks if mark} | {"<|im_start|>"})
-        self._limits = {"max_tokens": own["max_tokens"], "temperature": float(own["temperature"])}
-        self._context = own["context"]
+        self._stop = list(own.stop) + sorted({mark for mark in marks if mark} | {"<|im_start|>"})
+        self._limits = {"max_tokens": own.max_tokens, "temperature": own.temperature}
+        self._context = own.context
         self._prompt = "\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
         self._hints = Hints(language=str(agent.get("language") or "en-US"))
         self._shared = pool is not None
@@ -92,8 +108,8 @@ class Gpt4All:
     @staticmethod
     def resource(settings: Mapping[str, Any]) -> WorkerPool:
         """The process with the model, to be shared by the engines of all agents; its owner stops it."""
-        own = {**_KNOWN, **settings}
-        setup = {"model": str(own["model"]), "context": own["context"], "threads": own["threads"]}
+        own = read_settings(Gpt4AllSettings, settings, f"providers.{NAME}")
+        setup = {"model": own.model, "context": own.context, "threads": own.threads}
         return WorkerPool(NAME, ENGINE, setup, start_seconds=180.0, max_requests=MAX_REQUESTS)
 
     @property

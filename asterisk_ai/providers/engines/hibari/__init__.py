@@ -1,9 +1,4 @@
-"""Text to speech with hibari: an English voice whose weights are in its wheel, in worker processes.
-
-Settings: ``voice`` ("heart"; others only where their file was put into hibari's cache, nothing is fetched), ``speed``
-(1.0), ``workers`` (processes, 1), ``rate`` (Hz of what it gives, 8000), ``cache_seconds`` (of speech that is kept to be
-said again, 120).
-"""
+"""Text to speech with hibari: an English voice whose weights are in its wheel, in worker processes."""
 
 from __future__ import annotations
 
@@ -11,10 +6,13 @@ import base64
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from asterisk_ai.audio.formats import SAMPLE_BYTES
-from asterisk_ai.errors import ConfigError, ProviderRejected
+from asterisk_ai.config.schema import Range, Workers
+from asterisk_ai.config.settings import read_settings
+from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.providers.api import Readiness
 from asterisk_ai.providers.workers import WorkerPool, producing
 
@@ -27,8 +25,21 @@ SLOWEST = 0.3
 """Seconds of a core for a second of speech: a machine that needs more keeps callers waiting for their answers."""
 LONGEST_KEPT = 0.25
 """What would take more than this part of the cache is not kept."""
-_KNOWN = {"voice": "heart", "speed": 1.0, "workers": 1, "rate": 8000, "cache_seconds": 120}
-_RANGES = (("workers", 1, 64), ("speed", 0.5, 2), ("rate", 8000, 24_000), ("cache_seconds", 0, 3600))
+
+
+@dataclass(frozen=True, slots=True)
+class HibariSettings:
+    """``providers.hibari``."""
+
+    voice: str = "heart"
+    """Others only where their file was put into hibari's cache: nothing is fetched."""
+    speed: Annotated[float, Range(0.5, 2)] = 1.0
+    workers: Workers = 1
+    """Processes; each loads the voice."""
+    rate: Annotated[int, Range(8000, 24_000)] = 8000
+    """Hz of what it gives."""
+    cache_seconds: Annotated[float, Range(0, 3600)] = 120.0
+    """Of speech that is kept to be said again."""
 
 
 class Hibari:
@@ -40,17 +51,10 @@ class Hibari:
     languages = ("en",)
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        for key in settings:
-            if key not in _KNOWN:
-                raise ConfigError(f"unknown key; known: {', '.join(_KNOWN)}", path=f"providers.{NAME}.{key}")
-        own = {**_KNOWN, **settings}
-        for key, low, high in _RANGES:
-            if isinstance(own[key], bool) or not isinstance(own[key], (int, float)) or not low <= own[key] <= high:
-                raise ConfigError(f"must be between {low} and {high}", path=f"providers.{NAME}.{key}")
-        self._voice, self._speed, self._rate = str(own["voice"]), float(own["speed"]), int(own["rate"])
-        setup = {"voice": self._voice, "rate": self._rate}
-        self._pool = WorkerPool(NAME, ENGINE, setup, workers=int(own["workers"]))
-        self._said = Cache(int(own["cache_seconds"] * self._rate * SAMPLE_BYTES))
+        own = read_settings(HibariSettings, settings, f"providers.{NAME}")
+        self._voice, self._speed, self._rate = own.voice, own.speed, own.rate
+        self._pool = WorkerPool(NAME, ENGINE, {"voice": own.voice, "rate": own.rate}, workers=own.workers)
+        self._said = Cache(int(own.cache_seconds * own.rate * SAMPLE_BYTES))
 
     @property
     def sample_rate(self) -> int:

@@ -8,26 +8,35 @@ expected, the sound is also read with words of numbers alone, as many as there a
 
 It writes words for anything, so it belongs behind a detector of speech (``vad: silero``); what it is known to write
 for clicks, coughs and music counts as nothing.
-
-Settings: ``workers`` (processes, default 1) and ``model`` (a folder with its three files, default the wheel's).
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from asterisk_ai.errors import ConfigError, ProviderRejected
+from asterisk_ai.config.schema import Workers
+from asterisk_ai.config.settings import read_settings
+from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.providers.api import Hints, Readiness, Transcript, ignore
 from asterisk_ai.providers.engines.moonshine.weights import NAME
 from asterisk_ai.providers.workers import WorkerPool, WorkerStream
 
 ENGINE = "asterisk_ai.providers.engines.moonshine.engine:MoonshineEngine"
 SAMPLE_RATES = (8000, 16_000)
-MAX_WORKERS = 64
-_KNOWN: Mapping[str, Any] = MappingProxyType({"workers": 1, "model": ""})
+
+
+@dataclass(frozen=True, slots=True)
+class MoonshineSettings:
+    """``providers.moonshine``."""
+
+    workers: Workers = 1
+    """Processes; each loads the model."""
+    model: str = ""
+    """A folder with its three files; empty for the wheel's."""
 
 
 class MoonshineStream:
@@ -57,13 +66,8 @@ class Moonshine:
     """The recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
-        for key in settings:
-            if key not in _KNOWN:
-                raise ConfigError(f"unknown key; known: {', '.join(_KNOWN)}", path=f"providers.{NAME}.{key}")
-        own = {**_KNOWN, **settings}
-        if type(own["workers"]) is not int or not 1 <= own["workers"] <= MAX_WORKERS:
-            raise ConfigError(f"must be a whole number from 1 to {MAX_WORKERS}", path=f"providers.{NAME}.workers")
-        self._pool = WorkerPool(NAME, ENGINE, {"model": str(own["model"])}, workers=own["workers"])
+        own = read_settings(MoonshineSettings, settings, f"providers.{NAME}")
+        self._pool = WorkerPool(NAME, ENGINE, {"model": own.model}, workers=own.workers)
 
     @property
     def sample_rates(self) -> Sequence[int]:

@@ -1,9 +1,4 @@
-"""Text to speech with piper: neural voices on the CPU, one sentence after the other, in worker processes.
-
-Settings: ``model`` (an .onnx voice, its .json beside it; or a model's name
-that `asterisk-ai models fetch` got), ``speaker`` (a name or number of a voice
-with several), ``speed`` (1.0), ``workers`` (processes, 1), ``threads`` (each, 1).
-"""
+"""Text to speech with piper: neural voices on the CPU, one sentence after the other, in worker processes."""
 
 from __future__ import annotations
 
@@ -11,10 +6,13 @@ import base64
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from asterisk_ai.errors import ConfigError, ProviderRejected
+from asterisk_ai.config.schema import Range, Workers
+from asterisk_ai.config.settings import read_settings
+from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.providers.api import Readiness
 from asterisk_ai.providers.workers import WorkerPool, producing
 
@@ -23,30 +21,33 @@ ENGINE = "asterisk_ai.providers.engines.piper.engine:PiperEngine"
 MAX_TEXT = 5000
 PIECE_SECONDS = 0.5
 SECONDS = 20.0
-_KNOWN = {"model": "", "speaker": "", "speed": 1.0, "workers": 1, "threads": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class PiperSettings:
+    """``providers.piper``."""
+
+    model: str = field(default="", metadata={"needed": "name a voice: a file, or a model of `asterisk-ai models list`"})
+    """An .onnx voice, its .json beside it, or a model's name that `asterisk-ai models fetch` got."""
+    speaker: Any = ""
+    """A name or number of a voice with several."""
+    speed: Annotated[float, Range(0.3, 3)] = 1.0
+    workers: Workers = 1
+    """Processes; each loads the voice."""
+    threads: Annotated[int, Range(1, 64)] = 1
+    """Of each process."""
 
 
 class Piper:
     """The ``piper`` engine. Satisfies :class:`~asterisk_ai.providers.api.TextToSpeech`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        for key in settings:
-            if key not in _KNOWN:
-                raise ConfigError(f"unknown key; known: {', '.join(_KNOWN)}", path=f"providers.{NAME}.{key}")
-        own = {**_KNOWN, **settings}
-        if not own["model"]:
-            raise ConfigError(
-                "name a voice: a file, or a model of `asterisk-ai models list`", path=f"providers.{NAME}.model"
-            )
-        for key, low, high in (("workers", 1, 64), ("threads", 1, 64), ("speed", 0.3, 3)):
-            if isinstance(own[key], bool) or not isinstance(own[key], (int, float)) or not low <= own[key] <= high:
-                raise ConfigError(f"must be between {low} and {high}", path=f"providers.{NAME}.{key}")
-        self._model = Path(str(own["model"]))
+        own = read_settings(PiperSettings, settings, f"providers.{NAME}")
         self._rate = 22_050
         self._speakers: dict[str, int] = {}
-        self._speaker, self._speed = str(own["speaker"]), float(own["speed"])
-        setup = {"model": str(self._model), "threads": own["threads"]}
-        self._pool = WorkerPool(NAME, ENGINE, setup, workers=int(own["workers"]))
+        self._speaker, self._speed = str(own.speaker), own.speed
+        setup = {"model": own.model, "threads": own.threads}
+        self._pool = WorkerPool(NAME, ENGINE, setup, workers=own.workers)
 
     @property
     def sample_rate(self) -> int:

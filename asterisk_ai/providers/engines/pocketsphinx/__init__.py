@@ -6,29 +6,36 @@ being said; what is outside of it is refused rather than forced into it (see
 holds the interpreter lock for the whole of each call: a second of speech is
 about 0.2 s of work, and up to eight utterances at a time in a worker are
 decoded as they are said (20 MB each, kept), the others at their end.
-
-Settings: ``workers`` (processes, default 1) and ``rejection``: ``normal``,
-``strict`` (refuses more, of the caller's right words too) or ``off``.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
-from asterisk_ai.errors import ConfigError, ProviderRejected
+from asterisk_ai.config.schema import Workers
+from asterisk_ai.config.settings import read_settings
+from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.providers.api import Hints, Readiness, Transcript, ignore
 from asterisk_ai.providers.workers import WorkerPool, WorkerStream
 
 NAME = "pocketsphinx"
 ENGINE = "asterisk_ai.providers.engines.pocketsphinx.engine:PocketSphinxEngine"
 SAMPLE_RATES = (8000, 16000)
-SETTINGS = ("workers", "rejection")
-REJECTIONS = ("normal", "strict", "off")
-MAX_WORKERS = 64
 CHECK_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PocketSphinxSettings:
+    """``providers.pocketsphinx``."""
+
+    workers: Workers = 1
+    """Processes."""
+    rejection: Literal["normal", "strict", "off"] = "normal"
+    """Of what is outside of the grammar: ``strict`` refuses more, of the caller's right words too."""
 
 
 class PocketSphinxStream:
@@ -61,17 +68,8 @@ class PocketSphinx:
     """The recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
-        for key in settings:
-            if key not in SETTINGS:
-                raise ConfigError(f"unknown key; known: {', '.join(SETTINGS)}", path=f"providers.{NAME}.{key}")
-        workers = settings.get("workers", 1)
-        if isinstance(workers, bool) or not isinstance(workers, int) or not 1 <= workers <= MAX_WORKERS:
-            raise ConfigError(f"must be a whole number from 1 to {MAX_WORKERS}", path=f"providers.{NAME}.workers")
-        rejection = settings.get("rejection", "normal")
-        rejection = "off" if rejection is False else rejection  # YAML reads a bare `off` as false
-        if rejection not in REJECTIONS:
-            raise ConfigError(f"must be one of {', '.join(REJECTIONS)}", path=f"providers.{NAME}.rejection")
-        self._pool = WorkerPool(NAME, ENGINE, {"rejection": rejection}, workers=workers)
+        own = read_settings(PocketSphinxSettings, settings, f"providers.{NAME}")
+        self._pool = WorkerPool(NAME, ENGINE, {"rejection": own.rejection}, workers=own.workers)
 
     @property
     def sample_rates(self) -> Sequence[int]:

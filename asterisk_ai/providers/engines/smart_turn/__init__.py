@@ -3,16 +3,17 @@
 It tells from the last 8 s of what a caller said whether they have finished,
 whatever the language, and takes some 10 to 100 ms of a core for it.
 
-Settings: ``model`` (a file, or its name as `asterisk-ai models fetch` got
-it), ``workers`` (processes, 1). Source: pipecat-ai/smart-turn, ``inference.py``.
+Source: pipecat-ai/smart-turn, ``inference.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from asterisk_ai.errors import ConfigError
+from asterisk_ai.config.schema import Workers
+from asterisk_ai.config.settings import read_settings
 from asterisk_ai.providers.api import Readiness
 from asterisk_ai.providers.workers import WorkerPool
 
@@ -23,29 +24,33 @@ SECONDS = 10.0
 MAX_WAITING = 8
 """Pauses that one worker has at once: later answers would come after the turns' ends have been decided otherwise."""
 _LONGEST_BYTES = 2 * 192_000 * 8  # 8 s at AudioSocket's highest rate
-_KNOWN: Mapping[str, Any] = {"model": "", "workers": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class SmartTurnSettings:
+    """``providers.smart-turn``."""
+
+    model: str = field(
+        default="",
+        metadata={
+            "needed": "name a model, such as smart-turn-v3.1-cpu (`asterisk-ai models fetch smart-turn-v3.1-cpu`)"
+        },
+    )
+    """A file, or its name as `asterisk-ai models fetch` got it."""
+    workers: Workers = 1
+    """Processes."""
 
 
 class SmartTurn:
     """The ``smart-turn`` engine. Satisfies :class:`~asterisk_ai.providers.api.TurnEnd`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        for key in settings:
-            if key not in _KNOWN:
-                raise ConfigError(f"unknown key; known: {', '.join(_KNOWN)}", path=f"providers.{NAME}.{key}")
-        own = {**_KNOWN, **settings}
-        if not own["model"]:
-            raise ConfigError(
-                "name a model, such as smart-turn-v3.1-cpu (`asterisk-ai models fetch smart-turn-v3.1-cpu`)",
-                path=f"providers.{NAME}.model",
-            )
-        if type(own["workers"]) is not int or not 1 <= own["workers"] <= 64:
-            raise ConfigError("must be a whole number from 1 to 64", path=f"providers.{NAME}.workers")
+        own = read_settings(SmartTurnSettings, settings, f"providers.{NAME}")
         self._pool = WorkerPool(
             NAME,
             ENGINE,
-            {"model": str(own["model"])},
-            workers=own["workers"],
+            {"model": own.model},
+            workers=own.workers,
             backlog_bytes=_LONGEST_BYTES,
             max_requests=MAX_WAITING,
         )

@@ -3,19 +3,18 @@
 The audio is always brought to 16 kHz: the small models refuse 8 kHz. Where
 the hints hold a grammar, its words are all that is listened for, and what is
 none of them makes the utterance not accepted.
-
-Settings: ``model`` (a model's folder, or its name as `asterisk-ai models
-fetch` got it), ``workers`` (processes, 1; each loads the model once for all
-calls), ``grammar`` (true; false listens to every word of the model).
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from asterisk_ai.errors import ConfigError, ProviderRejected
+from asterisk_ai.config.schema import Workers
+from asterisk_ai.config.settings import read_settings
+from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.providers.api import Hints, Readiness, Transcript, Word, ignore
 from asterisk_ai.providers.workers import WorkerPool, WorkerStream
 
@@ -23,7 +22,18 @@ NAME = "vosk"
 ENGINE = "asterisk_ai.providers.engines.vosk.engine:VoskEngine"
 SAMPLE_RATES = (8000, 16_000)
 SECONDS = 10.0
-_KNOWN: Mapping[str, Any] = {"model": "", "workers": 1, "grammar": True}
+
+
+@dataclass(frozen=True, slots=True)
+class VoskSettings:
+    """``providers.vosk``."""
+
+    model: str = field(default="", metadata={"needed": "name a model: a folder, or one of `asterisk-ai models list`"})
+    """A model's folder, or its name as `asterisk-ai models fetch` got it."""
+    workers: Workers = 1
+    """Processes; each loads the model once for all calls."""
+    grammar: bool = True
+    """False listens to every word of the model, whatever is expected."""
 
 
 class VoskStream:
@@ -45,20 +55,9 @@ class Vosk:
     """The ``vosk`` engine. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        for key in settings:
-            if key not in _KNOWN:
-                raise ConfigError(f"unknown key; known: {', '.join(_KNOWN)}", path=f"providers.{NAME}.{key}")
-        own = {**_KNOWN, **settings}
-        if not own["model"]:
-            raise ConfigError(
-                "name a model: a folder, or one of `asterisk-ai models list`", path=f"providers.{NAME}.model"
-            )
-        if type(own["workers"]) is not int or not 1 <= own["workers"] <= 64:
-            raise ConfigError("must be a whole number from 1 to 64", path=f"providers.{NAME}.workers")
-        if type(own["grammar"]) is not bool:
-            raise ConfigError("expected true or false", path=f"providers.{NAME}.grammar")
-        self._grammar: bool = own["grammar"]
-        self._pool = WorkerPool(NAME, ENGINE, {"model": str(own["model"])}, workers=own["workers"], start_seconds=180.0)
+        own = read_settings(VoskSettings, settings, f"providers.{NAME}")
+        self._grammar = own.grammar
+        self._pool = WorkerPool(NAME, ENGINE, {"model": own.model}, workers=own.workers, start_seconds=180.0)
 
     @property
     def sample_rates(self) -> Sequence[int]:

@@ -32,29 +32,23 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
+from asterisk_ai.config.settings import merged, read_settings
+from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import Readiness, RealtimeRequest
-from asterisk_ai.providers.net.http import HttpService
 from asterisk_ai.providers.net.websocket import Keep, Sockets
 from asterisk_ai.providers.tools.toolbox import Toolbox
 from asterisk_ai.providers.vendors.deepgram.agent_session import DeepgramAgentSession
-from asterisk_ai.providers.vendors.deepgram.client import MAX_MESSAGE, NAME, Settings, broken
+from asterisk_ai.providers.vendors.deepgram.client import MAX_MESSAGE, NAME, DeepgramSettings, broken, service
 
-URL = "wss://agent.deepgram.com/v1/agent/converse"
 RATES = (8_000, 16_000, 24_000, 48_000)
 PING_SECONDS = 2.0
 """A service that stands still is found within twice this: it answers no ping."""
 KEEP = Keep(seconds=4.0, oldest=8.0)
 """Nothing but ``Settings`` may come first, which say who calls: so a connection that waits cannot be kept by
 ``KeepAlive``, and is replaced when one would be due (every 8 s). Source: /docs/agent-keep-alive."""
-_OWN: Mapping[str, Any] = {
-    "url": URL,
-    "listen": {"type": "deepgram", "model": "nova-3"},
-    "think": {"type": "open_ai", "model": "gpt-4o-mini"},
-    "speak": {"type": "deepgram", "model": "aura-2-thalia-en"},
-    "spare": False,
-    "extra": {},
-}
+_LISTEN: Mapping[str, Any] = {"type": "deepgram", "model": "nova-3"}
+_THINK: Mapping[str, Any] = {"type": "open_ai", "model": "gpt-4o-mini"}
+_SPEAK: Mapping[str, Any] = {"type": "deepgram", "model": "aura-2-thalia-en"}
 _RULES = (
     "You are on the telephone. Answer in one or two short sentences. If you did not understand the caller, say so and "
     "ask again."
@@ -70,31 +64,21 @@ class DeepgramAgent:
     sample_rates = RATES
 
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
-        self._settings = Settings(settings, "agent", _OWN)
-        own = self._settings.own
-        if not own["url"].startswith(("ws://", "wss://")):
-            raise ConfigError("expected ws:// or wss://", path=f"providers.{NAME}.agent.url")
+        self._settings = read_settings(DeepgramSettings, settings, f"providers.{NAME}")
+        own = self._settings.agent
         self._prompt = "\n\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
         self._voice = str(agent.get("voice") or "")
         self._language = str(agent.get("language") or "en-US")
         self._tools = Toolbox(agent.get("tools") or {}, f"agents.{agent.get('name') or '?'}.tools")
-        self._service = HttpService(
-            NAME,
-            base_url=self._settings.base_url,
-            headers=self._settings.headers,
-            seconds=self._settings.seconds,
-            connect_seconds=self._settings.connect_seconds,
-            proxy=self._settings.proxy,
-            probe="projects",
-        )
+        self._service = service(self._settings)
         self._sockets = Sockets(
             NAME,
-            own["url"],
-            keep=KEEP if own["spare"] else None,
-            headers=self._settings.headers,
+            own.url,
+            keep=KEEP if own.spare else None,
+            headers=self._service.headers,
             max_message=MAX_MESSAGE,
             connect_seconds=self._settings.connect_seconds,
-            proxy=self._settings.proxy,
+            proxy=self._settings.proxy or None,
             ping_seconds=PING_SECONDS,
             limit=self._service.limit,
         )
@@ -149,22 +133,22 @@ class DeepgramAgent:
             raise broken(error) from error
 
     def _wanted(self, request: RealtimeRequest) -> dict[str, Any]:
-        own = self._settings.own
+        own = self._settings.agent
         caller = ", ".join(
             f"{key} {value}" for key, value in request.caller.items() if value and key in ("number", "name")
         )
         prompt = f"{self._prompt}\n\nSpeak {self._language} unless the caller wants otherwise."
         think: dict[str, Any] = {
-            "provider": own["think"],
+            "provider": dict(own.think or _THINK),
             "prompt": prompt + (f"\n\nThe caller: {caller}." if caller else ""),
         }
         if functions := [schema["function"] for schema in self._tools.schemas()]:
             think["functions"] = functions
         sound = {"encoding": "linear16", "sample_rate": request.rate}
         agent: dict[str, Any] = {
-            "listen": {"provider": {"language": self._language.partition("-")[0], **own["listen"]}},
+            "listen": {"provider": {"language": self._language.partition("-")[0], **(own.listen or _LISTEN)}},
             "think": think,
-            "speak": {"provider": {**own["speak"], **({"model": self._voice} if self._voice else {})}},
+            "speak": {"provider": {**(own.speak or _SPEAK), **({"model": self._voice} if self._voice else {})}},
         }
         if request.greeting:
             agent["greeting"] = request.greeting
@@ -176,7 +160,7 @@ class DeepgramAgent:
             ]
             agent["context"] = {"messages": turns}
         audio = {"input": sound, "output": {**sound, "container": "none"}}
-        return {"type": "Settings", "audio": audio, "agent": agent, **own["extra"]}
+        return merged({"type": "Settings", "audio": audio, "agent": agent}, own.extra)
 
 
 async def _until(connection: ClientConnection, kind: str) -> None:

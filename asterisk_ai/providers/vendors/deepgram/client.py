@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from websockets.exceptions import ConnectionClosed
 
-from asterisk_ai.errors import ConfigError, ProviderUnavailable
+from asterisk_ai.config.schema import Range
+from asterisk_ai.errors import ProviderUnavailable
+from asterisk_ai.providers.net.http import HttpService, ServiceSettings
 from asterisk_ai.providers.net.websocket import Keep, Sockets
 
 NAME = "deepgram"
@@ -19,51 +22,82 @@ connection wait in this way is not told. Source: https://developers.deepgram.com
 PING_SECONDS = 5.0
 """A connection whose other end is gone without a word is found so soon."""
 MAX_MESSAGE = 1 << 20
-_SHARED = ("base_url", "api_key", "seconds", "connect_seconds", "proxy")
-_KINDS = ("listen", "speak", "agent")
 
 
-class Settings:
-    """``providers.deepgram`` as one engine sees it: what all share, and its own part.
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """``listen`` of ``providers.deepgram``: recognition."""
 
-    :raises ConfigError: unknown keys or wrong types.
-    """
-
-    def __init__(self, settings: Mapping[str, Any], kind: str, known: Mapping[str, Any]) -> None:
-        for key in settings:
-            if key not in (*_SHARED, *_KINDS):
-                raise ConfigError(
-                    f"unknown key; known: {', '.join((*_SHARED, *_KINDS))}", path=f"providers.{NAME}.{key}"
-                )
-        own = settings.get(kind) or {}
-        for key, value in own.items():
-            path = f"providers.{NAME}.{kind}.{key}"
-            if key not in known:
-                raise ConfigError(f"unknown key; known: {', '.join(known)}", path=path)
-            if not isinstance(value, type(known[key])):
-                raise ConfigError(f"expected {type(known[key]).__name__}", path=path)
-        self.own: dict[str, Any] = {**known, **own}
-        self.base_url = str(settings.get("base_url") or BASE_URL).rstrip("/")
-        if not self.base_url.startswith(("http://", "https://")):
-            raise ConfigError("expected http:// or https://", path=f"providers.{NAME}.base_url")
-        self.seconds = float(settings.get("seconds", 10.0))
-        self.connect_seconds = float(settings.get("connect_seconds", 3.0))
-        self.proxy = str(settings.get("proxy") or "") or None
-        key = str(settings.get("api_key") or "")
-        self.headers = {"Authorization": f"Token {key}"} if key else {}
+    model: str = "nova-3"
+    language: str = ""
+    """Empty: the agent's."""
+    punctuate: bool = True
+    endpointing: Annotated[int, Range(0, 60_000)] = 300
+    """Milliseconds of silence after which words are final."""
+    keyterms: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Other parameters of the query."""
 
 
-def sockets(settings: Settings, query: str) -> Sockets:
+@dataclass(frozen=True, slots=True)
+class SpeakSettings:
+    """``speak`` of ``providers.deepgram``: the voice."""
+
+    model: str = "aura-2-thalia-en"
+    """The voice. The agent's ``voice`` is a model, too."""
+    rate: Literal[8_000, 16_000, 24_000, 32_000, 48_000] = 8_000
+    """Hz, of linear16. Source: https://developers.deepgram.com/docs/tts-media-output-settings."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Other parameters of the query."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """``agent`` of ``providers.deepgram``: speech to speech."""
+
+    url: str = "wss://agent.deepgram.com/v1/agent/converse"
+    listen: Mapping[str, Any] = field(default_factory=dict)
+    """The vendor's ``listen.provider``, in place of ours."""
+    think: Mapping[str, Any] = field(default_factory=dict)
+    """The vendor's ``think.provider``, in place of ours."""
+    speak: Mapping[str, Any] = field(default_factory=dict)
+    """The vendor's ``speak.provider``, in place of ours."""
+    spare: bool = False
+    """The next call's connection is open before it comes, which the vendor charges for."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Anything else of the vendor's ``Settings`` message, merged into ours."""
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("ws://", "wss://")):
+            raise ValueError("url: expected ws:// or wss://")
+
+
+@dataclass(frozen=True, slots=True)
+class DeepgramSettings(ServiceSettings):
+    """``providers.deepgram``: each engine has a part of its own."""
+
+    listen: ListenSettings = field(default_factory=ListenSettings)
+    speak: SpeakSettings = field(default_factory=SpeakSettings)
+    agent: AgentSettings = field(default_factory=AgentSettings)
+
+
+def service(settings: DeepgramSettings) -> HttpService:
+    """Requests to the service."""
+    return HttpService(NAME, settings, base_url=BASE_URL, scheme="Token", probe="projects")
+
+
+def sockets(settings: DeepgramSettings, query: str) -> Sockets:
     """Connections for recognition."""
+    base_url = (settings.base_url or BASE_URL).rstrip("/")
     return Sockets(
         NAME,
-        f"ws{settings.base_url.removeprefix('http')}/listen",
+        f"ws{base_url.removeprefix('http')}/listen",
         keep=KEEP,
-        headers=settings.headers,
+        headers=settings.all_headers("Token"),
         max_message=MAX_MESSAGE,
         query=query,
         connect_seconds=settings.connect_seconds,
-        proxy=settings.proxy,
+        proxy=settings.proxy or None,
         ping_seconds=PING_SECONDS,
     )
 

@@ -11,17 +11,15 @@ from urllib.parse import urlencode
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, ConnectionClosedOK
 
+from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import Hints, Readiness, Transcript, Word, ignore
-from asterisk_ai.providers.vendors.deepgram.client import NAME, Settings, broken, read, sockets
+from asterisk_ai.providers.vendors.deepgram.client import NAME, DeepgramSettings, broken, read, sockets
 
 RATES = (8_000, 16_000, 24_000, 48_000)
 """linear16 of any rate is taken as it is: what comes from the line is sent untouched."""
 MAX_WAITING_BYTES = 2 * 1024 * 1024
 PIECE_SECONDS = 0.25
-_OWN: Mapping[str, Any] = {
-    "model": "nova-3", "language": "", "punctuate": True, "endpointing": 300, "keyterms": [], "extra": {},
-}  # fmt: skip
 _REGIONAL = frozenset(
     "da-DK de-CH en-AU en-GB en-IN en-NZ en-US es-419 fr-CA ko-KR nl-BE pt-BR pt-PT sv-SE th-TH".split()
     + "zh-CN zh-HK zh-TW".split()
@@ -30,14 +28,10 @@ _REGIONAL = frozenset(
 
 
 class DeepgramSpeechToText:
-    """The ``deepgram`` recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`.
-
-    Settings below ``listen``: ``model``, ``language`` (empty: the agent's), ``punctuate``, ``endpointing`` (ms),
-    ``keyterms``, and ``extra`` for other parameters of the query.
-    """
+    """The ``deepgram`` recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = Settings(settings, "listen", _OWN)
+        self._settings = read_settings(DeepgramSettings, settings, f"providers.{NAME}")
         self._sockets = sockets(self._settings, self._query(RATES[0], "en-US"))
 
     @property
@@ -75,19 +69,19 @@ class DeepgramSpeechToText:
             self._sockets.leave(connection)
 
     def _query(self, rate: int, language: str) -> str:
-        own = self._settings.own
-        spoken = own["language"] or (language if language in _REGIONAL else language.partition("-")[0])
+        own = self._settings.listen
+        spoken = own.language or (language if language in _REGIONAL else language.partition("-")[0])
         query = {
-            "model": own["model"],
+            "model": own.model,
             "language": spoken,
             "encoding": "linear16",
             "sample_rate": rate,
             "channels": 1,
             "interim_results": True,
-            "punctuate": own["punctuate"],
-            "endpointing": own["endpointing"],
-            "keyterm": [str(term) for term in own["keyterms"]],
-            **own["extra"],
+            "punctuate": own.punctuate,
+            "endpointing": own.endpointing,
+            "keyterm": list(own.keyterms),
+            **own.extra,
         }
         told = {key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()}
         return urlencode(told, doseq=True)

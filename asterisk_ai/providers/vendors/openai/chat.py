@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from asterisk_ai.config.settings import read_settings
 from asterisk_ai.dialog.spoken import ReplyText, ToolText
 from asterisk_ai.providers.api import Do, Hints, Readiness, Remember, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.tools.http import BadToolCall
 from asterisk_ai.providers.tools.toolbox import Toolbox
-from asterisk_ai.providers.vendors.openai.client import NAME, Client, Settings, events
+from asterisk_ai.providers.vendors.openai.client import NAME, OpenAISettings, client, events
 
 MAX_ROUNDS = 5
 """How often the model is asked again in one turn, because what it called was wrong or gave it something to say."""
@@ -32,9 +33,8 @@ class OpenAIChat:
     uses_tools = True
 
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
-        known = {"model": "gpt-4o-mini", "temperature": 0.3, "max_tokens": 300, "extra": None}
-        self._settings = Settings(settings, "chat", known)
-        self._client = Client(self._settings)
+        own = read_settings(OpenAISettings, settings, f"providers.{NAME}")
+        self._own, self._client = own.chat, client(own)
         self._prompt = "\n\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
         self._hints = Hints(language=str(agent.get("language") or "en-US"))
         self._tools = Toolbox(agent.get("tools") or {}, f"agents.{agent.get('name') or '?'}.tools")
@@ -100,9 +100,9 @@ class OpenAIChat:
 
     async def _stream(self, messages: list[dict[str, Any]], calls: list[dict[str, str]]) -> AsyncIterator[str]:
         """One completion: its text in pieces to speak, its function calls into ``calls`` once it has ended well."""
-        own = self._settings.own
-        body: dict[str, Any] = {key: own[key] for key in ("model", "temperature", "max_tokens")}
-        body |= {"messages": messages, "stream": True, **(own["extra"] or {})}
+        own = self._own
+        body: dict[str, Any] = {"model": own.model, "temperature": own.temperature, "max_tokens": own.max_tokens}
+        body |= {"messages": messages, "stream": True, **own.extra}
         if schemas := self._tools.schemas():
             body["tools"] = schemas
         text = ReplyText(self._hints.language)

@@ -5,70 +5,64 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import httpx
 
-from asterisk_ai.errors import ConfigError, ProviderUnavailable
-from asterisk_ai.providers.net.http import HttpService, message
+from asterisk_ai.config.schema import Range
+from asterisk_ai.errors import ProviderUnavailable
+from asterisk_ai.providers.net.http import HttpService, ServiceSettings, message
 
 NAME = "openai"
 BASE_URL = "https://api.openai.com/v1"
 DRAIN_SECONDS = 0.2
-_SHARED = ("base_url", "api_key", "seconds", "connect_seconds", "proxy", "headers")
-_KINDS = ("chat", "transcription", "speech")
 
 
-class Settings:
-    """``providers.openai`` as one engine sees it: what all share, and its own part.
+@dataclass(frozen=True, slots=True)
+class ChatSettings:
+    """``chat`` of ``providers.openai``: the language model."""
 
-    :param kind: the key of its own part; empty where its own keys stand beside the shared ones.
-    :raises ConfigError: unknown keys or wrong types.
-    """
-
-    def __init__(self, settings: Mapping[str, Any], kind: str, known: Mapping[str, Any], name: str = NAME) -> None:
-        allowed = (*_SHARED, *(_KINDS if kind else known))
-        for key in settings:
-            if key not in allowed:
-                raise ConfigError(f"unknown key; known: {', '.join(allowed)}", path=f"providers.{name}.{key}")
-        own = settings.get(kind) or {} if kind else {key: settings[key] for key in known if key in settings}
-        for key, value in own.items():
-            path = ".".join(part for part in ("providers", name, kind, key) if part)
-            if key not in known:
-                raise ConfigError(f"unknown key; known: {', '.join(known)}", path=path)
-            wanted = known[key]
-            number = isinstance(wanted, float) and type(value) is int
-            if wanted is not None and type(value) is not type(wanted) and not number and not isinstance(value, str):
-                raise ConfigError(f"expected {type(wanted).__name__}", path=path)
-        self.name = name
-        self.own: dict[str, Any] = {**known, **own}
-        self.base_url = str(settings.get("base_url") or BASE_URL).rstrip("/") + "/"
-        if not self.base_url.startswith(("http://", "https://")):
-            raise ConfigError("expected http:// or https://", path=f"providers.{name}.base_url")
-        self.api_key = str(settings.get("api_key") or "")
-        self.seconds = float(settings.get("seconds", 10.0))
-        self.connect_seconds = float(settings.get("connect_seconds", 3.0))
-        self.proxy = str(settings.get("proxy") or "") or None
-        self.headers = {str(key): str(value) for key, value in (settings.get("headers") or {}).items()}
+    model: str = "gpt-4o-mini"
+    temperature: Annotated[float, Range(0, 10)] = 0.3
+    max_tokens: Annotated[int, Range(1, 1_000_000)] = 300
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Other parameters of the request."""
 
 
-class Client(HttpService):
-    """Requests to one service."""
+@dataclass(frozen=True, slots=True)
+class TranscriptionSettings:
+    """``transcription`` of ``providers.openai``: the recogniser."""
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        authorization = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
-        super().__init__(
-            settings.name,
-            base_url=settings.base_url,
-            headers={**settings.headers, **authorization},
-            seconds=settings.seconds,
-            connect_seconds=settings.connect_seconds,
-            proxy=settings.proxy,
-            probe="models",
-            clock=clock,
-        )
+    model: str = "gpt-4o-mini-transcribe"
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechSettings:
+    """``speech`` of ``providers.openai``: the voice."""
+
+    model: str = "gpt-4o-mini-tts"
+    voice: str = "alloy"
+    rate: Annotated[int, Range(8000, 96_000)] = 24_000
+    """Hz of what the service sends."""
+    speed: Annotated[float, Range(0.1, 10)] = 1.0
+    instructions: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAISettings(ServiceSettings):
+    """``providers.openai``: each engine has a part of its own."""
+
+    chat: ChatSettings = field(default_factory=ChatSettings)
+    transcription: TranscriptionSettings = field(default_factory=TranscriptionSettings)
+    speech: SpeechSettings = field(default_factory=SpeechSettings)
+
+
+def client(settings: ServiceSettings, name: str = NAME) -> HttpService:
+    """Requests to the service."""
+    return HttpService(name, settings, base_url=BASE_URL, probe="models")
 
 
 async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:

@@ -29,6 +29,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -36,11 +37,13 @@ from urllib.parse import urlencode
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
+from asterisk_ai.config.settings import merged, read_settings
+from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import Readiness, RealtimeRequest
+from asterisk_ai.providers.net.http import ServiceSettings
 from asterisk_ai.providers.net.websocket import Keep, Sockets
 from asterisk_ai.providers.tools.toolbox import Toolbox
-from asterisk_ai.providers.vendors.openai.client import Client, Settings
+from asterisk_ai.providers.vendors.openai.client import client
 from asterisk_ai.providers.vendors.openai.realtime_session import NAME, OpenAIRealtimeSession, closed
 
 FORMATS: Mapping[int, Mapping[str, Any]] = {8000: {"type": "audio/pcmu"}, 24_000: {"type": "audio/pcm", "rate": 24_000}}
@@ -56,6 +59,23 @@ _RULES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class OpenAIRealtimeSettings(ServiceSettings):
+    """``providers.openai_realtime``."""
+
+    model: str = "gpt-realtime"
+    voice: str = "marin"
+    """Where the agent has none."""
+    transcription: str = "gpt-4o-mini-transcribe"
+    """The model that writes down what the caller says; empty for none."""
+    turn_detection: Mapping[str, Any] = field(default_factory=dict)
+    """How the service tells the end of a turn; its server's own detection where nothing is said."""
+    session: Mapping[str, Any] = field(default_factory=dict)
+    """Anything else of the vendor's session object, merged into ours."""
+    spare: bool = True
+    """The next call's connection is open before it comes."""
+
+
 class OpenAIRealtime:
     """The ``openai_realtime`` engine of one agent. Satisfies :class:`~asterisk_ai.providers.api.RealtimeAgent`.
 
@@ -65,35 +85,22 @@ class OpenAIRealtime:
     sample_rates = tuple(FORMATS)
 
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
-        known = {
-            "model": "gpt-realtime",
-            "voice": "marin",
-            "transcription": "gpt-4o-mini-transcribe",
-            "turn_detection": None,
-            "session": None,
-            "spare": True,
-        }
-        self._settings = Settings(settings, "", known, NAME)
-        own = self._settings.own
-        for key in ("turn_detection", "session"):
-            if own[key] is not None and not isinstance(own[key], Mapping):
-                raise ConfigError("expected a mapping", path=f"providers.{NAME}.{key}")
-        self._client = Client(self._settings)
+        own = self._own = read_settings(OpenAIRealtimeSettings, settings, f"providers.{NAME}")
+        self._client = client(own, NAME)
         self._prompt = "\n\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
-        self._voice = str(agent.get("voice") or own["voice"])
+        self._voice = str(agent.get("voice") or own.voice)
         self._language = str(agent.get("language") or "en-US")
         self._tools = Toolbox(agent.get("tools") or {}, f"agents.{agent.get('name') or '?'}.tools")
-        self._query = urlencode({"model": own["model"]})
-        authorization = {"Authorization": f"Bearer {self._settings.api_key}"} if self._settings.api_key else {}
+        self._query = urlencode({"model": own.model})
         self._sockets = Sockets(
             NAME,
-            f"ws{self._settings.base_url.removeprefix('http')}realtime",
-            keep=KEEP if own["spare"] else None,
-            headers={**self._settings.headers, **authorization},
+            f"ws{self._client.base_url.removeprefix('http')}realtime",
+            keep=KEEP if own.spare else None,
+            headers=self._client.headers,
             max_message=MAX_MESSAGE,
             query=self._query,
-            connect_seconds=self._settings.connect_seconds,
-            proxy=self._settings.proxy,
+            connect_seconds=own.connect_seconds,
+            proxy=own.proxy or None,
             limit=self._client.limit,
         )
 
@@ -136,7 +143,7 @@ class OpenAIRealtime:
         """``session.update``, and the service's agreement to it. Raises ProviderError."""
         wanted = self._session(request)
         try:
-            async with asyncio.timeout(self._settings.seconds):
+            async with asyncio.timeout(self._own.seconds):
                 await connection.send(json.dumps({"type": "session.update", "session": wanted}))
                 await _agreed(connection, wanted["audio"])
         except TimeoutError as error:
@@ -145,19 +152,19 @@ class OpenAIRealtime:
             raise closed(error) from error
 
     def _session(self, request: RealtimeRequest) -> dict[str, Any]:
-        own = self._settings.own
+        own = self._own
         caller = ", ".join(
             f"{key} {value}" for key, value in request.caller.items() if value and key in ("number", "name")
         )
         listening: dict[str, Any] = {
             "format": FORMATS[request.rate],
-            "turn_detection": dict(own["turn_detection"] or {"type": "server_vad"}),
+            "turn_detection": dict(own.turn_detection or {"type": "server_vad"}),
         }
-        if own["transcription"]:
+        if own.transcription:
             language = self._language.partition("-")[0]
-            listening["transcription"] = {"model": own["transcription"], "language": language}
+            listening["transcription"] = {"model": own.transcription, "language": language}
         tools = [{"type": "function", **schema["function"]} for schema in self._tools.schemas()]
-        return {
+        session = {
             "type": "realtime",
             "output_modalities": ["audio"],
             "instructions": self._prompt
@@ -166,8 +173,8 @@ class OpenAIRealtime:
             "audio": {"input": listening, "output": {"format": FORMATS[request.rate], "voice": self._voice}},
             "tools": tools,
             "tool_choice": "auto",
-            **(own["session"] or {}),
         }
+        return merged(session, own.session)
 
 
 async def _agreed(connection: ClientConnection, audio: Mapping[str, Any]) -> None:

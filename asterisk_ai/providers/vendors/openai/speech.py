@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from asterisk_ai.audio.wav import Samples
-from asterisk_ai.errors import ConfigError, ProviderUnavailable
+from asterisk_ai.config.settings import read_settings
+from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.api import Readiness
-from asterisk_ai.providers.vendors.openai.client import NAME, Client, Settings
+from asterisk_ai.providers.vendors.openai.client import NAME, OpenAISettings, client
 
 MAX_TEXT = 4096
 PIECE_BYTES = 9600
@@ -19,15 +20,12 @@ class OpenAISpeech:
     """The ``openai`` synthesiser. Satisfies :class:`~asterisk_ai.providers.api.TextToSpeech`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        known = {"model": "gpt-4o-mini-tts", "voice": "alloy", "rate": 24_000, "speed": 1.0, "instructions": ""}
-        self._settings = Settings(settings, "speech", known)
-        if not 8000 <= int(self._settings.own["rate"]) <= 96_000:
-            raise ConfigError("must be between 8000 and 96000", path=f"providers.{NAME}.speech.rate")
-        self._client = Client(self._settings)
+        own = read_settings(OpenAISettings, settings, f"providers.{NAME}")
+        self._own, self._client = own.speech, client(own)
 
     @property
     def sample_rate(self) -> int:
-        return int(self._settings.own["rate"])
+        return self._own.rate
 
     async def start(self) -> None:
         await self._client.start()
@@ -45,16 +43,16 @@ class OpenAISpeech:
     async def _pieces(self, text: str, voice: str, speed: float) -> AsyncIterator[bytes]:
         if not text:
             return
-        own = self._settings.own
+        own = self._own
         body: dict[str, Any] = {
-            "model": own["model"],
+            "model": own.model,
             "input": text,
-            "voice": voice or own["voice"],
+            "voice": voice or own.voice,
             "response_format": "pcm",
-            "speed": own["speed"] * speed,
+            "speed": own.speed * speed,
         }
-        if own["instructions"]:
-            body["instructions"] = own["instructions"]
+        if own.instructions:
+            body["instructions"] = own.instructions
         async with self._client.post("audio/speech", json=body) as response:
             if "json" in response.headers.get("content-type", ""):
                 raise ProviderUnavailable(NAME, "sent no audio")

@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from asterisk_ai.audio.wav import wav
+from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import Hints, Readiness, Transcript, ignore
-from asterisk_ai.providers.vendors.openai.client import NAME, Client, Settings
+from asterisk_ai.providers.net.http import HttpService
+from asterisk_ai.providers.vendors.openai.client import NAME, OpenAISettings, TranscriptionSettings, client
 
 RATES = (16_000, 8_000, 24_000, 48_000)
 MAX_SECONDS = 120
@@ -23,8 +25,8 @@ class OpenAITranscription:
     """The ``openai`` recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = Settings(settings, "transcription", {"model": "gpt-4o-mini-transcribe", "prompt": ""})
-        self._client = Client(self._settings)
+        own = read_settings(OpenAISettings, settings, f"providers.{NAME}")
+        self._own, self._client = own.transcription, client(own)
 
     @property
     def sample_rates(self) -> Sequence[int]:
@@ -45,11 +47,11 @@ class OpenAITranscription:
     ) -> AsyncIterator[_Utterance]:
         if rate not in RATES:
             raise ProviderRejected(NAME, f"takes audio of {', '.join(map(str, RATES))} Hz, not {rate}")
-        yield _Utterance(self._client, self._settings.own, rate, hints.language)
+        yield _Utterance(self._client, self._own, rate, hints.language)
 
 
 class _Utterance:
-    def __init__(self, client: Client, own: Mapping[str, Any], rate: int, language: str) -> None:
+    def __init__(self, client: HttpService, own: TranscriptionSettings, rate: int, language: str) -> None:
         self._client, self._own, self._rate, self._language = client, own, rate, language
         self._pcm = bytearray()
 
@@ -62,9 +64,9 @@ class _Utterance:
     async def finish(self) -> Transcript:
         if len(self._pcm) < 2 * SHORTEST_SECONDS * self._rate:
             return Transcript("", accepted=False, confidence=0.0)
-        form = {"model": self._own["model"], "language": self._language.partition("-")[0], "response_format": "json"}
-        if self._own["prompt"]:
-            form["prompt"] = self._own["prompt"]
+        form = {"model": self._own.model, "language": self._language.partition("-")[0], "response_format": "json"}
+        if self._own.prompt:
+            form["prompt"] = self._own.prompt
         files = {"file": ("speech.wav", wav(bytes(self._pcm), self._rate), "audio/wav")}
         async with self._client.post("audio/transcriptions", data=form, files=files) as response:
             body = bytearray()

@@ -1,0 +1,47 @@
+"""Parts of the configuration that others own (settings of engines, tools), read by dataclasses as the file is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from asterisk_ai.config.document import Value
+from asterisk_ai.config.reader import Reader
+from asterisk_ai.config.schema.types import Secret
+from asterisk_ai.errors import ConfigError
+
+S = TypeVar("S")
+
+
+def read_settings(kind: type[S], settings: Mapping[str, Any], path: str) -> S:
+    """An instance of the dataclass ``kind``: its fields are the keys, their annotations the types and ranges.
+
+    A field with ``metadata={"needed": "what to do"}`` must be given and not empty.
+
+    :param path: of the mapping, such as ``providers.vosk``.
+    :raises ConfigError: the first thing that is wrong, with its key's path and what was probably meant. The line is
+        added by :meth:`~asterisk_ai.config.schema.Config.located`.
+    """
+    problems: list[ConfigError] = []
+    found: S = Reader("", problems).read_class(kind, _value(settings), path)
+    if problems:
+        raise problems[0]
+    return found
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``under`` with what ``over`` says: mappings in both are merged, all else is replaced."""
+    found = dict(under)
+    for key, value in over.items():
+        below = found.get(key)
+        found[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return found
+
+
+def _value(data: Any) -> Value:
+    """Plain Python values as the reader takes them. A secret text may have come from the environment."""
+    if isinstance(data, Mapping):
+        return Value({str(key): _value(item) for key, item in data.items()}, 0)
+    if isinstance(data, (list, tuple)):
+        return Value([_value(item) for item in data], 0)
+    return Value(data, 0, plain=isinstance(data, str), from_environment=isinstance(data, Secret))
