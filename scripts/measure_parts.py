@@ -21,7 +21,7 @@ from asterisk_ai.config import parse
 from asterisk_ai.protocol import audiosocket
 from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession, new_call_id
-from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
+from asterisk_ai.transport.audiosocket.handshake import Handshake
 from asterisk_ai.vad.energy import EnergyVad
 
 CONFIG = """
@@ -50,12 +50,18 @@ class FakeSocket:
     def fileno(self) -> int:
         return self._fd
 
+    def setsockopt(self, *_: object) -> None: ...
+
 
 class FakeTransport:
     """As much of a transport as a connection asks for, over /dev/null."""
 
     def __init__(self, fd: int) -> None:
         self._socket = FakeSocket(fd)
+        self.protocol: Any = None
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
 
     def get_extra_info(self, name: str) -> Any:
         return self._socket if name == "socket" else None
@@ -90,10 +96,11 @@ async def frame_path(agent: str, null: int) -> None:
         for _ in range(CALLS):
             call_id = new_call_id()
             server.store.add(CallSession(call_id, agent, rate=8000))
-            connection = AudioSocketConnection(server.audiosocket)
-            connection.connection_made(FakeTransport(null))  # type: ignore[arg-type]
-            connection.data_received(audiosocket.uuid_message(uuid.UUID(call_id)))
-            connections.append(connection)
+            transport = FakeTransport(null)
+            handshake = Handshake(server.audiosocket)
+            handshake.connection_made(transport)  # type: ignore[arg-type]
+            handshake.data_received(audiosocket.uuid_message(uuid.UUID(call_id)))
+            connections.append(transport.protocol)
         await asyncio.sleep(0.1)
         silence = audiosocket.audio_message(8000, np.random.default_rng(1).integers(-9, 9, 160, "<i2").tobytes())
 

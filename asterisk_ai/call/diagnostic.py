@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from asterisk_ai.audio.formats import PTIME_MS
 from asterisk_ai.config.schema import DIAGNOSTIC_AGENTS
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.telemetry.logs import call_scope
+from asterisk_ai.transport.audiosocket.direct import EchoConnection, ToneConnection
+from asterisk_ai.transport.audiosocket.handshake import Connect
 
 logger = logging.getLogger(__name__)
 
@@ -24,27 +26,13 @@ TONE_DBOV = -10.0
 """Level of the tone, RMS; ITU-T's digital milliwatt is at -3 dBov, which is unpleasant to listen to."""
 
 
-class Line(Protocol):
-    """What a diagnostic agent needs of a connection."""
-
-    def send_now(self, pcm: bytes) -> None:
-        """Send at once, past the clock."""
-
-    def play_when_idle(self, frame: bytes) -> None:
-        """One frame to be sent instead of silence."""
-
-    def hear_rarely(self) -> None:
-        """The caller's audio may come several frames at a time."""
-
-
 class DiagnosticCall:
     """A ``MediaHandler`` that does nothing, for the length of a call."""
 
-    def __init__(self, session: CallSession, line: Line) -> None:
+    def __init__(self, session: CallSession) -> None:
         self.session = session
         self.rate = session.rate
         self.close_reason = ""
-        self._line = line
         self._closed = asyncio.Event()
 
     async def run(self) -> None:
@@ -66,19 +54,23 @@ class DiagnosticCall:
 
 
 class EchoCall(DiagnosticCall):
-    """Hears itself."""
+    """Hears itself: its connection does it all."""
 
-    def on_audio(self, pcm: bytes) -> None:
-        self._line.send_now(pcm)
+    def __init__(self, session: CallSession, connect: Connect) -> None:
+        super().__init__(session)
+        connect(EchoConnection)
 
 
 class MilliwattCall(DiagnosticCall):
     """Hears a tone."""
 
+    def __init__(self, session: CallSession, connect: Connect) -> None:
+        super().__init__(session)
+        self._connection = connect(ToneConnection)
+
     def on_begin(self, rate: int) -> None:
         super().on_begin(rate)
-        self._line.play_when_idle(tone_frame(rate))
-        self._line.hear_rarely()
+        self._connection.repeat(tone_frame(rate))
 
 
 def tone_frame(rate: int) -> bytes:
@@ -89,5 +81,7 @@ def tone_frame(rate: int) -> bytes:
     return bytes(tone.tobytes())
 
 
-AGENTS: dict[str, type[DiagnosticCall]] = dict(zip(DIAGNOSTIC_AGENTS, (EchoCall, MilliwattCall), strict=True))
+AGENTS: dict[str, Callable[[CallSession, Connect], DiagnosticCall]] = dict(
+    zip(DIAGNOSTIC_AGENTS, (EchoCall, MilliwattCall), strict=True)
+)
 """By the name that the dialplan asks for; a configured agent of the same name goes first."""

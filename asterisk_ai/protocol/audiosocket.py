@@ -56,6 +56,17 @@ class Audio:
 
 
 @dataclass(frozen=True, slots=True)
+class BadAudio:
+    """Audio of no samples, or of half a one; to be counted and otherwise ignored.
+
+    Asterisk's jitter buffer makes frames without data where it interpolates, and these are sent as they are.
+    Source: res_audiosocket.c, ast_audiosocket_send_frame.
+    """
+
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Digit:
     """One dialled digit (0-9, A-D, * or #), from 20.14, 21.9, 22.4 and 23.0."""
 
@@ -82,7 +93,7 @@ class Unknown:
     length: int
 
 
-Event = CallId | Audio | Digit | Hangup | PeerError | Unknown
+Event = CallId | Audio | BadAudio | Digit | Hangup | PeerError | Unknown
 
 
 class Reader:
@@ -129,13 +140,18 @@ class Reader:
         What nearly all reads of a call are, without the cost of an event. Data for which this is empty
         goes to :meth:`receive`, which gives the same for either.
         """
+        if not self.whole_frames(data):
+            return []
+        return [data[at + HEADER_BYTES : at + FRAME_MESSAGE] for at in range(0, len(data), FRAME_MESSAGE)]
+
+    def whole_frames(self, data: bytes) -> bool:
+        """Whether :meth:`frames` takes ``data`` for what it is for."""
+        if len(data) == FRAME_MESSAGE:
+            return self.between and data.startswith(FRAME_HEADER)
         count, rest = divmod(len(data), FRAME_MESSAGE)
         if rest or not self.between:
-            return []
-        for at, byte in enumerate(FRAME_HEADER):
-            if data[at::FRAME_MESSAGE].count(byte) != count:
-                return []
-        return [data[at + HEADER_BYTES : at + FRAME_MESSAGE] for at in range(0, len(data), FRAME_MESSAGE)]
+            return False
+        return all(data[at::FRAME_MESSAGE].count(byte) == count for at, byte in enumerate(FRAME_HEADER))
 
     def _read(self, data: bytes, events: list[Event]) -> None:
         if self._buffer:
@@ -157,7 +173,7 @@ class Reader:
         rate = RATE_BY_KIND.get(kind)
         if rate is not None:
             if not payload or len(payload) % 2:
-                raise _fault(f"audio payload of {len(payload)} bytes is not whole samples")
+                return BadAudio(len(payload))
             return Audio(rate, payload)
         if kind == KIND_UUID:
             if self._greeted:

@@ -17,7 +17,7 @@ from asterisk_ai.telemetry.health import LAG, Health
 from asterisk_ai.telemetry.lateness import Lateness
 from asterisk_ai.telemetry.log_queue import LogQueue
 from asterisk_ai.telemetry.metrics import Metrics
-from asterisk_ai.transport.audiosocket.connection import AudioSocketServer
+from asterisk_ai.transport.audiosocket.server import AudioSocketServer
 from asterisk_ai.transport.clock import PlayoutClock
 from asterisk_ai.transport.fastagi.server import FastAgiServer
 
@@ -69,6 +69,7 @@ class ServerHealth:
         self._advance("late", self._clock.late_frames, self._metrics.frames_late)
         self._advance("skipped", self._clock.skipped_frames, self._metrics.frames_dropped.labels("clock"))
         self._advance("dropped", audio.frames_dropped, self._metrics.frames_dropped.labels("out"))
+        self._advance("empty", audio.empty_audio, self._metrics.frames_dropped.labels("empty"))
 
         if self._log is not None:
             self._advance("log/flood", self._log.flood.suppressed, self._metrics.log_lines_dropped.labels("flood"))

@@ -13,7 +13,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from asterisk_ai import __version__
-from asterisk_ai.agents.agent import SpokenAgent
+from asterisk_ai.agents.agent import Agent, SpokenAgent
 from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.call import diagnostic
 from asterisk_ai.call.diagnostic import DiagnosticCall
@@ -34,7 +34,9 @@ from asterisk_ai.telemetry.lateness import Lateness
 from asterisk_ai.telemetry.log_queue import LogQueue
 from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.telemetry.sd_notify import Notifier
-from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection, AudioSocketServer
+from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
+from asterisk_ai.transport.audiosocket.handshake import Connect
+from asterisk_ai.transport.audiosocket.server import AudioSocketServer
 from asterisk_ai.transport.clock import PlayoutClock
 from asterisk_ai.transport.fastagi.server import FastAgiServer
 from asterisk_ai.transport.file_player import FilePlayer
@@ -79,7 +81,7 @@ class Server:
         self.store = SessionStore(
             open_backend(config, shared=place.workers > 1), worker=place.index, workers=place.workers
         )
-        self.vad = VadService(config.vad)
+        self.vad = VadService(config.vad, loop=asyncio.get_running_loop())
         # What callers say is decided upon before the clock's next frames leave, for all calls at once.
         self.clock = PlayoutClock(self.vad.flush)
         self._group = asyncio.TaskGroup()
@@ -285,14 +287,12 @@ class Server:
 
     # ---- calls ------------------------------------------------------------------------
 
-    def _accept(self, call_id: str, connection: AudioSocketConnection) -> AnyCall:
+    def _accept(self, call_id: str, connect: Connect) -> AnyCall:
         if not self.config.audiosocket.require_registration:
             self.registry.register_bare(call_id)
         session = self.registry.claim(call_id)
         player = self._file_players.get(call_id)
-        call = self._call(session, connection, player)
-        if player is not None:
-            player.serve(call, connection)
+        call = self._call(session, connect, player)
         self._group.create_task(self._run(call, player, self.in_use.lineup))
         return call
 
@@ -301,22 +301,27 @@ class Server:
         self._file_players[session.call_id] = player
         return player
 
-    def _call(
-        self, session: CallSession, connection: AudioSocketConnection, player: FilePlayer | None = None
-    ) -> AnyCall:
-        voice: MediaConnection = player or connection
+    def _call(self, session: CallSession, connect: Connect, player: FilePlayer | None = None) -> AnyCall:
         # A call of an earlier server may have an agent that the configuration does not have any more.
         agents = self.in_use.lineup.agents
         for name in (session.agent, self.config.default_agent):
             if name in agents:
-                agent = agents[name]
-                detector = self.vad.detector
-                if isinstance(agent, SpokenAgent):
-                    return RealtimeCall(session, agent, voice, self.store, self.metrics, detector=detector)
-                return Call(session, agent, voice, self.store, self.metrics, detector=detector)
+                connection = connect(AudioSocketConnection)
+                call = self._conversation(session, agents[name], player or connection)
+                if player is not None:
+                    player.serve(call, connection)
+                return call
             if name in diagnostic.AGENTS:
-                return diagnostic.AGENTS[name](session, connection)
+                return diagnostic.AGENTS[name](session, connect)
         raise CallRefused("UNKNOWN_AGENT", f"no agent {session.agent!r}")
+
+    def _conversation(
+        self, session: CallSession, agent: Agent | SpokenAgent, connection: MediaConnection
+    ) -> Call | RealtimeCall:
+        detector = self.vad.detector
+        if isinstance(agent, SpokenAgent):
+            return RealtimeCall(session, agent, connection, self.store, self.metrics, detector=detector)
+        return Call(session, agent, connection, self.store, self.metrics, detector=detector)
 
     async def _run(self, call: AnyCall, player: FilePlayer | None, lineup: Lineup) -> None:
         lineup.enter()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from asterisk_ai.audio.formats import PTIME_MS
 
 SLOTS = 20
-SLOT_SECONDS = PTIME_MS / 1000 / SLOTS
+SLOT_NS = PTIME_MS * 1_000_000 // SLOTS
 MAX_CATCH_UP = 5
 """Frames that a late clock sends at once; what is older than that is skipped, not sent in a burst."""
 
@@ -41,23 +41,11 @@ class _Itimerspec(ctypes.Structure):
     _fields_ = (("interval", _Timespec), ("value", _Timespec))
 
 
-def _open_timerfd(start: float) -> int:
-    """A timerfd that expires at every slot from ``start`` (CLOCK_MONOTONIC seconds) on. Raises OSError.
-
-    Python has os.timerfd_create from 3.13 only.
-    """
+def _open_timerfd() -> int:
+    """Raises OSError. Python has os.timerfd_create from 3.13 only."""
     fd: int = _LIBC.timerfd_create(time.CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
     if fd < 0:
         raise OSError(ctypes.get_errno(), "timerfd_create")
-    whole = int(start)
-    spec = _Itimerspec(
-        _Timespec(0, round(SLOT_SECONDS * 1e9)),
-        _Timespec(whole, round((start - whole) * 1e9)),
-    )
-    if _LIBC.timerfd_settime(fd, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None) < 0:
-        error = OSError(ctypes.get_errno(), "timerfd_settime")
-        os.close(fd)
-        raise error
     return fd
 
 
@@ -65,28 +53,40 @@ class PlayoutClock:
     """Calls every member, a :data:`Tick`, once in 20 ms, on absolute deadlines.
 
     A timerfd wakes the loop (uvloop's own timers are in whole milliseconds,
-    and shorter ones make it spin); it is only open while there are members,
-    so that an idle server does not wake a thousand times a second.
+    and shorter ones make it spin), and only for the slots that have members:
+    one call wakes it 50 times a second, no call never.
     """
 
     def __init__(self, before_slot: Callable[[float], None] = lambda now: None) -> None:
         """``before_slot`` is called with the time whenever members are about to be called; it must not raise."""
         self._before_slot = before_slot
         self._slots: list[dict[Tick, None]] = [{} for _ in range(SLOTS)]
-        self._next = 0
+        self._origin = 0  # when slot 0 was, in ns of CLOCK_MONOTONIC
+        self._next = 0  # the slot that is due next, counted from the origin on
+        self._every_slot = False  # the timer expires at every slot, as all have members
+        self._spec = _Itimerspec()
         self._fd = -1
         self._loop: asyncio.AbstractEventLoop | None = None
         self.late_frames = 0
         """Frames sent a whole frame late or more, since the start."""
         self.skipped_frames = 0
         """Frames never sent because the loop stood still for longer than MAX_CATCH_UP frames."""
+        self.skipped_turns = 0
+        """How many of these each call had that was there all the time."""
         self._lags = [0] * LAG_SLOTS
 
     def add(self, member: Tick) -> None:
         """Begin to call ``member``, in the emptiest slot."""
-        min(self._slots, key=len)[member] = None
         if self._fd < 0:
             self._open()
+        slot = min(self._slots, key=len)
+        slot[member] = None
+        if len(slot) == 1:
+            # Slots that nobody was in have passed meanwhile: they are not late.
+            now = self._slot_at(time.monotonic_ns())
+            while self._next <= now and (not (due := self._slots[self._next % SLOTS]) or due is slot):
+                self._next += 1
+            self._arm()
 
     def remove(self, member: Tick) -> None:
         """Never call ``member`` again; unknown members are ignored."""
@@ -111,27 +111,55 @@ class PlayoutClock:
 
     def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._fd = _open_timerfd(time.monotonic() + SLOT_SECONDS)
+        self._fd = _open_timerfd()
+        self._origin = time.monotonic_ns()
+        self._next = 1
+        self._every_slot = False
         self._loop.add_reader(self._fd, self._expired)
+
+    def _slot_at(self, now: int) -> int:
+        """The slot that was due last."""
+        return (now - self._origin) // SLOT_NS
+
+    def _arm(self) -> None:
+        """Have the timer expire at the next slot that has members."""
+        every_slot = all(self._slots)
+        if every_slot and self._every_slot:
+            return
+        self._every_slot = every_slot
+        number = self._next
+        while not self._slots[number % SLOTS]:
+            number += 1
+        spec = self._spec
+        spec.value.seconds, spec.value.nanoseconds = divmod(self._origin + number * SLOT_NS, 1_000_000_000)
+        spec.interval.nanoseconds = SLOT_NS if every_slot else 0
+        if _LIBC.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None) < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def _expired(self) -> None:
         try:
-            due = int.from_bytes(os.read(self._fd, 8), "little")
+            os.read(self._fd, 8)
         except BlockingIOError:
             return
-        self._before_slot(time.monotonic())
-        for lag in range(min(due, LAG_SLOTS)):
-            self._lags[lag] += 1
-        late = due // SLOTS
+        now = time.monotonic_ns()
+        self._before_slot(now / 1e9)
+        last = self._slot_at(now)
+        late = (last + 1 - self._next) // SLOTS
         if late > MAX_CATCH_UP:
-            skipped = late - MAX_CATCH_UP
-            self.skipped_frames += skipped * sum(map(len, self._slots))
-            due -= skipped * SLOTS  # whole turns of the wheel, so that nobody's phase shifts
-            late = MAX_CATCH_UP
-        if late:
-            self.late_frames += late * sum(map(len, self._slots))
-        for _ in range(due):
-            slot = self._slots[self._next]
-            self._next = (self._next + 1) % SLOTS
-            for member in tuple(slot) if slot else ():
-                member()
+            # Whole turns of the wheel, so that nobody's phase shifts.
+            self.skipped_turns += late - MAX_CATCH_UP
+            self.skipped_frames += (late - MAX_CATCH_UP) * sum(map(len, self._slots))
+            self._next += (late - MAX_CATCH_UP) * SLOTS
+        origin = self._origin
+        while self._next <= last and self._origin == origin:  # else all have left, and others have come
+            slot = self._slots[self._next % SLOTS]
+            lag = last - self._next
+            self._next += 1
+            if slot:
+                self._lags[min(lag, LAG_SLOTS - 1)] += 1
+                if lag >= SLOTS:
+                    self.late_frames += len(slot)
+                for member in tuple(slot):
+                    member()
+        if self._fd >= 0:
+            self._arm()

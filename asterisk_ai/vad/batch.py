@@ -86,14 +86,20 @@ class BatchedModel:
     """Judges the waiting chunks of all calls, as many in one run of the model as there are."""
 
     def __init__(
-        self, start: Callable[[Floats, Floats], Run], failed: Callable[[Exception], None] = lambda error: None
+        self,
+        start: Callable[[Floats, Floats], Run],
+        failed: Callable[[Exception], None] = lambda error: None,
+        *,
+        soon: Callable[[], None] = lambda: None,
     ) -> None:
         """``start`` begins a run of the :data:`Model`.
 
         ``failed`` is told why the model is not asked any more; from then on levels alone decide.
+        ``soon`` is called when :meth:`flush` has something to do.
         """
         self._start = start
         self._failed = failed
+        self._soon = soon
         self._waiting: dict[Stream, None] = {}
         self._sounding: set[Stream] = set()
         self._run: Run | None = None
@@ -115,6 +121,8 @@ class BatchedModel:
         """Its oldest chunk is judged by the next run, which is at once where it is ``behind`` by several."""
         self._waiting[stream] = None
         self._behind = self._behind or behind
+        if self._run is None and (behind or not self.many):
+            self._soon()
 
     def drop(self, stream: Stream) -> None:
         """Its chunks are not to be judged."""

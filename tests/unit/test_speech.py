@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unconnected import unconnected
 
 from asterisk_ai.audio.levels import dbov
 from asterisk_ai.call.speech_to_speech.conversation import RealtimeCall
@@ -24,7 +25,6 @@ from asterisk_ai.config.schema import VadConfig
 from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession, new_call_id
-from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.vad import silero
 from asterisk_ai.vad.batch import CHUNK, CONTEXT, MANY, BatchedModel, Floats, ImmediateRun
 from asterisk_ai.vad.energy import EnergyVad, Offset, Onset
@@ -393,7 +393,7 @@ def test_calls_of_both_kinds_are_heard_as_configured(engine: str, kind: type[Ene
     async def main() -> None:
         server = Server(parse(text, environ={}))
         for agent, expected in (("turns", Call), ("spoken", RealtimeCall)):
-            call = server._call(CallSession(new_call_id(), agent), AudioSocketConnection(server.audiosocket))
+            call = server._call(CallSession(new_call_id(), agent), unconnected(server))
             assert type(call) is expected
             call.on_begin(8000)
             assert type(call._vad) is kind

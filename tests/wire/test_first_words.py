@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 from engines import ScriptedSpeechToText, ScriptedStream
+from unconnected import unconnected
 
 from asterisk_ai.audio.pauses import levels, loud
 from asterisk_ai.call.staged.conversation import Call
@@ -24,7 +25,6 @@ from asterisk_ai.providers.api import Hints, Transcript, ignore
 from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
 from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession, new_call_id
-from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.vad.batch import BatchedModel, ImmediateRun
 from asterisk_ai.vad.silero import SileroModel
 
@@ -102,7 +102,7 @@ async def passed_on(model: SileroModel, pcm: bytes) -> list[bytes]:
     loop.time = lambda: now  # type: ignore[method-assign]  # timers go by the line's time
     server = Server(parse(CONFIG, environ={}))
     server.vad._model = BatchedModel(ImmediateRun(model))  # on no thread, which goes by another time
-    call = server._call(CallSession(new_call_id(), "desk"), AudioSocketConnection(server.audiosocket))
+    call = server._call(CallSession(new_call_id(), "desk"), unconnected(server))
     assert isinstance(call, Call)
     call._clock = loop.time
     stt = Kept({})

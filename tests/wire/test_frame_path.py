@@ -63,7 +63,7 @@ def test_the_short_cut_is_taken_for_whole_frames_between_messages_only() -> None
     reader.receive(frame[10:])
     assert reader.frames(frame)
     with pytest.raises(audiosocket.RemoteProtocolError):
-        reader.receive(b"\x10\x00\x01\x00")
+        reader.receive(b"\x03\x00\x00")
     assert (reader.between, reader.frames(frame)) == (False, [])  # dead
 
 

@@ -26,7 +26,7 @@ class AudioSocketConfig:
     handshake_seconds: Seconds = 5.0
     """A connection that has not told its UUID by then is closed."""
     idle_seconds: Seconds = 10.0
-    """No audio for so long: the channel is gone."""
+    """Asterisk's host has not answered TCP for so long: it is gone. That no audio comes says nothing."""
     max_connections: Count = 200
     """More connections than this are refused."""
 

@@ -1,4 +1,4 @@
-"""The AudioSocket server: one TCP connection a call, Asterisk is the client."""
+"""One call over AudioSocket: bytes in to its handler, frames out by the clock."""
 
 from __future__ import annotations
 
@@ -7,140 +7,137 @@ import functools
 import logging
 import os
 import socket
-import uuid
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING
 
-from asterisk_ai.errors import CallRefused, RemoteProtocolError
+from asterisk_ai.audio.formats import PTIME_MS, frame_bytes
+from asterisk_ai.errors import RemoteProtocolError
 from asterisk_ai.protocol import audiosocket
-from asterisk_ai.transport.clock import PlayoutClock
-from asterisk_ai.transport.listener import bound_port, listen
 from asterisk_ai.transport.media import MediaHandler
 from asterisk_ai.transport.playout import Playout
 
+if TYPE_CHECKING:
+    from asterisk_ai.transport.audiosocket.server import AudioSocketServer
+
 logger = logging.getLogger(__name__)
 
+DEFAULT_RATE = 8000
+"""Hz of a call whose rate nobody has told: what ``AudioSocket()`` always uses."""
 LEARN_RATE_SECONDS = 0.2
 """How long a call of unknown rate may wait for the caller's first audio: some releases starve a server that waits."""
-RARELY_FRAMES = 5
-"""Where nobody waits for them: a read for each is a seventh of what a call costs that only plays."""
 STALL_SECONDS = 5.0
 """A peer that takes no audio for this long is gone."""
-_SECOND_TICKS = 50
-_IDLE_CHECKS = 4
-"""In ``idle_seconds``."""
-
-
-@dataclass(slots=True)
-class AudioSocketCounters:
-    """Since the start of the server."""
-
-    connections: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
-    """By reason: FULL, TIMEOUT, PROTOCOL, UNKNOWN, BUSY, ..."""
-    frames_dropped: int = 0
-    """Frames not sent because the peer did not take the ones before."""
-    unknown_messages: int = 0
-
-    def refuse(self, reason: str) -> None:
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+_KEEPALIVE_PROBES = 3
 
 
 @functools.cache
-def _message(header: bytes, pcm: bytes) -> bytes:
-    """What is sent while nothing is said, once for all calls: a copy for each of a thousand crowds the CPU's cache."""
-    return header + pcm
+def _silence(rate: int) -> bytes:
+    """The message of a frame of silence, once for all calls: a copy for each of a thousand crowds the CPU's cache."""
+    return audiosocket.audio_message(rate, bytes(frame_bytes(rate)))
 
 
 class AudioSocketConnection(Playout, asyncio.Protocol):
-    """One connection: bytes in to the handler, frames out by the clock.
+    """One connection, from its UUID on.
 
     Reading never stops, whatever the handler does: Asterisk drops the call on
-    one short write.
+    one short write. Nothing ends because no audio comes: a muted or held
+    telephone sends none. A hang-up is the end of the TCP connection.
 
-    What happens 50 times a second, :meth:`data_received` and :meth:`tick`,
+    What happens 50 times a second, :meth:`data_received` and :meth:`_transmit`,
     spells out what it could call: without that, a thousand calls that play
     cost a tenth more.
     """
 
-    def __init__(self, server: AudioSocketServer) -> None:
-        super().__init__(8000)
-        self._quiet_checks = 0  # since the last bytes came
+    def __init__(
+        self, server: AudioSocketServer, transport: asyncio.Transport, reader: audiosocket.Reader, call_id: str
+    ) -> None:
+        """``reader`` has read ``call_id``; :meth:`start` begins."""
+        super().__init__(DEFAULT_RATE)
         self._hear: Callable[[bytes], None] | None = None  # the handler's on_audio where the next may be a whole frame
-        # What send_now leaves to one write where a read has several frames: with a write for each, a thousand
-        # echoes never got rid of the backlog of a standstill of 100 ms.
-        self._held: list[bytes] | None = None
-        self._silence = b""  # the message
-        self._fd = -1
-        self._header = b""
+        self._fd: int = transport.get_extra_info("socket").fileno()
+        self._header = audiosocket.audio_header(DEFAULT_RATE, self._frame)
+        self._idle = _silence(DEFAULT_RATE)  # what is sent while nothing is queued
         self._server = server
-        self._reader = audiosocket.Reader()
+        self._reader = reader
         self._handler: MediaHandler | None = None
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport | None = transport
         self._timer: asyncio.TimerHandle | None = None
         self._playing = False
-        self._stalled_ticks = 0
+        self._stalled_since = 0.0
+        self._skipped_before = self._dropped = 0
         self._reason = ""
-        self.call_id = ""
+        self.call_id = call_id
+
+    def start(self, handler: MediaHandler, events: list[audiosocket.Event]) -> None:
+        """``handler`` has the call; ``events`` have come with the UUID."""
+        self._handler = handler
+        self._keep_alive()
+        if handler.rate:
+            self._begin(handler.rate)
+        else:
+            self._timer = asyncio.get_running_loop().call_later(LEARN_RATE_SECONDS, self._begin, DEFAULT_RATE)
+        self._take(events)
+
+    def _keep_alive(self) -> None:
+        """Have TCP find out that the peer's host is gone; the peer itself may have nothing to send for hours."""
+        seconds = max(2.0, self._server.idle_seconds)
+        self._set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (
+            (socket.TCP_KEEPIDLE, max(1, int(seconds / 2))),
+            (socket.TCP_KEEPINTVL, max(1, int(seconds / 2 / _KEEPALIVE_PROBES))),
+            (socket.TCP_KEEPCNT, _KEEPALIVE_PROBES),
+            (socket.TCP_USER_TIMEOUT, int(seconds * 1000)),
+        ):
+            self._set_option(socket.IPPROTO_TCP, option, value)
+
+    def _set_option(self, level: int, option: int, value: int) -> None:
+        if self._transport is not None:
+            self._transport.get_extra_info("socket").setsockopt(level, option, value)
 
     # ---- asyncio.Protocol ------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        if not self._server.admit(self):
-            self._refuse("FULL")
-            return
-        self._fd = self._transport.get_extra_info("socket").fileno()
-        self._timer = asyncio.get_running_loop().call_later(self._server.handshake_seconds, self._refuse, "TIMEOUT")
-
     def data_received(self, data: bytes) -> None:
-        self._quiet_checks = 0
-        if (
-            self._hear is not None
-            and len(data) == audiosocket.FRAME_MESSAGE
-            and data.startswith(audiosocket.FRAME_HEADER)
-        ):
-            self._hear(data[audiosocket.HEADER_BYTES :])
-            return
-        self._held = []
-        if self._hear is not None and (frames := self._reader.frames(data)):
-            self._hear_all(frames)
-        else:
-            self._receive(data)
-        held, self._held = self._held, None
-        if held and self._fd >= 0:
-            self._write(b"".join(held))
-
-    def _hear_all(self, frames: list[bytes]) -> None:
-        for pcm in frames:
-            if self._hear is not None:  # it may end the call
-                self._hear(pcm)
+        if self._hear is not None:
+            if len(data) == audiosocket.FRAME_MESSAGE and data.startswith(audiosocket.FRAME_HEADER):
+                self._hear(data[audiosocket.HEADER_BYTES :])
+                return
+            if frames := self._reader.frames(data):
+                for pcm in frames:
+                    if self._hear is not None:  # it may end the call
+                        self._hear(pcm)
+                return
+        self._receive(data)
 
     def _receive(self, data: bytes) -> None:
         self._hear = None
         try:
             events = self._reader.receive(data)
         except RemoteProtocolError as error:
-            self._refuse("PROTOCOL", str(error))
+            self._broken(error)
             return
+        self._take(events)
+
+    def _take(self, events: list[audiosocket.Event]) -> None:
         for event in events:
-            # The order of the cases is that of how often they come.
-            if isinstance(event, audiosocket.Audio):
-                self._audio(event)
-            elif isinstance(event, audiosocket.CallId):
-                self._greeted(event.uuid)
-            elif self._handler is None:
+            if self._handler is None or self._fd < 0:
                 return
-            elif isinstance(event, audiosocket.Digit):
-                self._handler.on_digit(event.digit)
-            elif isinstance(event, audiosocket.Hangup | audiosocket.PeerError):
-                self.abort("hangup" if isinstance(event, audiosocket.Hangup) else "Asterisk reported an error")
-            else:
-                self._server.counters.unknown_messages += 1
+            match event:
+                case audiosocket.Audio():
+                    self._audio(event)
+                case audiosocket.Digit(digit):
+                    self._handler.on_digit(digit)
+                case audiosocket.BadAudio():
+                    self._server.counters.empty_audio += 1
+                case audiosocket.Hangup():
+                    self.abort("hangup")
+                case audiosocket.PeerError():
+                    self.abort("Asterisk reported an error")
+                case audiosocket.Unknown() | audiosocket.CallId():
+                    self._server.counters.unknown_messages += 1
         if self._reader.error is not None:
-            self._refuse("PROTOCOL", str(self._reader.error))
-        elif self._reader.between and self._playing and self.rate == 8000 and self._handler is not None:
+            self._broken(self._reader.error)
+        elif self._reader.between and self._playing and self.rate == DEFAULT_RATE and self._handler is not None:
             self._hear = self._handler.on_audio
 
     def eof_received(self) -> bool:
@@ -151,25 +148,7 @@ class AudioSocketConnection(Playout, asyncio.Protocol):
 
     # ---- in ----------------------------------------------------------------
 
-    def _greeted(self, call_id: uuid.UUID) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self.call_id = str(call_id)
-        try:
-            self._handler = self._server.accept(self.call_id, self)
-        except CallRefused as refused:
-            self._refuse(refused.reason, str(refused))
-            return
-        if self._handler.rate:
-            self._begin(self._handler.rate)
-        else:
-            self._timer = asyncio.get_running_loop().call_later(LEARN_RATE_SECONDS, self._begin, 8000)
-
     def _audio(self, event: audiosocket.Audio) -> None:
-        handler = self._handler
-        if handler is None:
-            return
         if not self._playing:
             self._begin(event.rate)
         if event.rate != self.rate:
@@ -178,22 +157,23 @@ class AudioSocketConnection(Playout, asyncio.Protocol):
                 f"Asterisk sends {event.rate} Hz but the call was registered with {self.rate} Hz: "
                 f"add rate={event.rate} to call/start"
             )
-            return
-        handler.on_audio(event.pcm)
+        elif self._handler is not None:
+            self._handler.on_audio(event.pcm)
 
     def _begin(self, rate: int) -> None:
         if self._handler is None or self._playing or self._fd < 0:
             return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         self._begin_playout(rate)
         self._header = audiosocket.audio_header(rate, self._frame)
-        self._silence = _message(self._header, bytes(self._frame))
+        self._idle = _silence(rate)
         self._playing = True
-        self._server.clock.add(self.tick)
-        self._check_idle()
+        self._begin_sending()
         self._handler.on_begin(rate)
+
+    def _begin_sending(self) -> None:
+        self._skipped_before = self._server.clock.skipped_turns
+        self._server.clock.add(self.tick)
 
     # ---- out -----------------------------------------------------------------
 
@@ -201,7 +181,7 @@ class AudioSocketConnection(Playout, asyncio.Protocol):
         self._write(self._header + pcm)
 
     def _transmit_silence(self) -> None:
-        self._write(self._silence)
+        self._write(self._idle)
 
     def _write(self, message: bytes) -> None:
         try:
@@ -216,46 +196,18 @@ class AudioSocketConnection(Playout, asyncio.Protocol):
     def _unsent(self, rest: bytes, error: OSError | None = None) -> None:
         """Leave to the transport what the socket did not take; of an error that lasts, the reader is told next."""
         if self._transport is not None and (error is None or isinstance(error, BlockingIOError)):
-            self._behind = True
+            if not self._behind:
+                self._behind, self._stalled_since = True, time.monotonic()
             self._transport.write(rest)
-
-    def send_now(self, pcm: bytes) -> None:
-        """Send ``pcm`` past the buffer and the clock, which skips its next frame. Dropped where the peer is behind."""
-        if self._fd < 0 or (self._behind and self._stalled()):
-            return
-        self._ahead = True
-        header = self._header if len(pcm) == self._frame else audiosocket.audio_header(self.rate, len(pcm))
-        if self._held is None:
-            self._write(header + pcm)
-        else:
-            self._held.append(header + pcm)
-
-    def play_when_idle(self, frame: bytes) -> None:
-        """Send ``frame`` (20 ms at :attr:`rate`) instead of silence while nothing is queued."""
-        self._silence = _message(self._header, frame)
-
-    def hear_rarely(self) -> None:
-        """Nobody waits for the caller's audio: take :data:`RARELY_FRAMES` frames of it at a time; the end at once."""
-        if self._transport is not None:
-            sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, RARELY_FRAMES * len(self._silence))
-
-    def _check_idle(self) -> None:
-        self._quiet_checks += 1
-        if self._quiet_checks > _IDLE_CHECKS + 1:
-            self.abort("nothing was received for too long")
-            return
-        seconds = self._server.idle_seconds / _IDLE_CHECKS
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._check_idle)
 
     def _stalled(self) -> bool:
         """Whether the peer has still not taken what was sent before; then this frame is dropped."""
         if self._transport is not None and not self._transport.get_write_buffer_size():
-            self._behind, self._stalled_ticks = False, 0
+            self._behind = False
             return False
+        self._dropped += 1
         self._server.counters.frames_dropped += 1
-        self._stalled_ticks += 1
-        if self._stalled_ticks >= STALL_SECONDS * _SECOND_TICKS:
+        if time.monotonic() - self._stalled_since >= STALL_SECONDS:
             self.abort("Asterisk takes no audio")
         return True
 
@@ -273,16 +225,12 @@ class AudioSocketConnection(Playout, asyncio.Protocol):
         """Close at once; ``reason`` reaches the handler."""
         self._close(reason, abort=True)
 
-    def _refuse(self, reason: str, detail: str = "") -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        self._server.counters.refuse(reason)
-        logger.warning("AudioSocket connection from %s refused: %s", self._peer(), detail or reason)
-        self.abort(detail or reason)
-
-    def _peer(self) -> str:
-        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
-        return f"{peer[0]}:{peer[1]}" if peer else "?"
+    def _broken(self, error: RemoteProtocolError) -> None:
+        """What comes next cannot be read."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._server.counters.refuse("PROTOCOL")
+            logger.warning("the call's connection is closed: %s", error, extra={"call_id": self.call_id})
+            self.abort(str(error))
 
     def _close(self, reason: str, *, abort: bool) -> None:
         self._reason = self._reason or reason
@@ -294,16 +242,37 @@ class AudioSocketConnection(Playout, asyncio.Protocol):
             else:
                 self._transport.close()
 
-    def _stop_playing(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _stop_playing(self) -> None:
+        self._stop_timer()
         # The descriptor's number may be another call's in a moment: nothing may be written to it any more.
         self._fd = -1
-        self._playing = False
         self._hear = None
-        self._server.clock.remove(self.tick)
+        if self._playing:
+            self._playing = False
+            self._server.clock.remove(self.tick)
+            self._tell_gaps()
         self._end_playout()
+
+    def _tell_gaps(self) -> None:
+        """What the caller did not hear in time, once, with what to do."""
+        skipped = self._server.clock.skipped_turns - self._skipped_before
+        if skipped:
+            logger.warning(
+                "the agent fell silent for %.2f s (%d frames): this process had no CPU for more than 0.1 s at a time. "
+                "Lower server.max_calls, raise server.workers, or give the machine less else to do",
+                skipped * PTIME_MS / 1000, skipped, extra={"call_id": self.call_id},
+            )  # fmt: skip
+        if self._dropped:
+            logger.warning(
+                "%d frames (%.2f s) of the agent's audio were dropped, as Asterisk did not take those before them: "
+                "its host or the network between was too busy",
+                self._dropped, self._dropped * PTIME_MS / 1000, extra={"call_id": self.call_id},
+            )  # fmt: skip
 
     def _finish(self, reason: str) -> None:
         self._stop_playing()
@@ -312,66 +281,3 @@ class AudioSocketConnection(Playout, asyncio.Protocol):
         handler, self._handler = self._handler, None
         if handler is not None:
             handler.on_closed(reason)
-
-
-Accept = Callable[[str, AudioSocketConnection], MediaHandler]
-"""Takes a UUID and its connection; raises CallRefused to refuse it."""
-
-
-class AudioSocketServer:
-    """Listens for Asterisk's connections and hands each to the call that its UUID names."""
-
-    def __init__(
-        self,
-        accept: Accept,
-        clock: PlayoutClock,
-        *,
-        handshake_seconds: float = 5.0,
-        idle_seconds: float = 120.0,
-        max_connections: int = 200,
-    ) -> None:
-        self.accept = accept
-        self.clock = clock
-        self.handshake_seconds = handshake_seconds
-        self.idle_seconds = idle_seconds
-        self.max_connections = max_connections
-        self.counters = AudioSocketCounters()
-        self._connections: set[AudioSocketConnection] = set()
-        self._listeners: list[asyncio.Server] = []
-        self._stopped = False
-
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the bound port. Raises OSError."""
-        serve = functools.partial(asyncio.get_running_loop().create_server, lambda: AudioSocketConnection(self))
-        self._listeners = await listen(serve, host, port)
-        return bound_port(self._listeners)
-
-    def stop_listening(self) -> None:
-        """Take no new connections; those there are go on."""
-        for listener in self._listeners:
-            listener.close()
-
-    async def stop(self) -> None:
-        """Close everything."""
-        self.stop_listening()
-        self._stopped = True
-        for connection in tuple(self._connections):
-            connection.abort("the server stops")
-        for listener in self._listeners:
-            await listener.wait_closed()
-        self._listeners.clear()
-        self.clock.close()
-
-    def admit(self, connection: AudioSocketConnection) -> bool:
-        """Count a new connection; False where there are too many, or it was accepted as the server stopped."""
-        self.counters.connections += 1
-        if self._stopped or len(self._connections) >= self.max_connections:
-            return False
-        self._connections.add(connection)
-        return True
-
-    def forget(self, connection: AudioSocketConnection) -> None:
-        self._connections.discard(connection)
-
-    def __len__(self) -> int:
-        return len(self._connections)

@@ -1,0 +1,52 @@
+"""Connections for those who look for a media fault or measure: no conversation, so the caller's audio needs no call."""
+
+from __future__ import annotations
+
+import socket
+
+from asterisk_ai.protocol import audiosocket
+from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
+
+RARELY_FRAMES = 5
+"""Where nobody waits for them: a read for each is a seventh of what a call costs that only plays."""
+
+
+class EchoConnection(AudioSocketConnection):
+    """Sends back each frame as it came, and nothing else: the clock has no part in it.
+
+    So what is heard is what the line does: a pause of the caller's audio is one
+    of the echo, too. What comes in one read goes out in one write: with a
+    write for each frame, a thousand echoes never got rid of the backlog of a
+    standstill of 100 ms.
+    """
+
+    def _begin_sending(self) -> None:
+        """Only what comes is sent."""
+
+    def data_received(self, data: bytes) -> None:
+        if self._hear is not None and self._reader.whole_frames(data):
+            self._echo(data)
+        else:
+            self._receive(data)
+
+    def _take(self, events: list[audiosocket.Event]) -> None:
+        audio = [event for event in events if isinstance(event, audiosocket.Audio)]
+        if audio and not self._playing:
+            self._begin(audio[0].rate)
+        # Before anything else that came with it, such as a hang-up, is looked at.
+        self._echo(b"".join(audiosocket.audio_message(each.rate, each.pcm) for each in audio if each.rate == self.rate))
+        super()._take(events)
+
+    def _echo(self, messages: bytes) -> None:
+        if messages and self._fd >= 0 and not (self._behind and self._stalled()):
+            self._write(messages)
+
+
+class ToneConnection(AudioSocketConnection):
+    """Plays one frame without end, and hears the caller only now and then."""
+
+    def repeat(self, frame: bytes) -> None:
+        """Send ``frame`` (20 ms at :attr:`rate`) wherever nothing is queued."""
+        self._idle = self._header + frame
+        # The end of the connection is still told at once.
+        self._set_option(socket.SOL_SOCKET, socket.SO_RCVLOWAT, RARELY_FRAMES * len(self._idle))

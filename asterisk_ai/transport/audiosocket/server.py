@@ -1,0 +1,94 @@
+"""The AudioSocket server: one TCP connection a call, Asterisk is the client."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from dataclasses import dataclass, field
+
+from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
+from asterisk_ai.transport.audiosocket.handshake import Accept, Handshake
+from asterisk_ai.transport.clock import PlayoutClock
+from asterisk_ai.transport.listener import bound_port, listen
+
+
+@dataclass(slots=True)
+class AudioSocketCounters:
+    """Since the start of the server."""
+
+    connections: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    """By reason: FULL, TIMEOUT, PROTOCOL, UNKNOWN, BUSY, ..."""
+    frames_dropped: int = 0
+    """Frames not sent because the peer did not take the ones before."""
+    unknown_messages: int = 0
+    empty_audio: int = 0
+    """Audio messages without a whole number of samples, which were left out."""
+
+    def refuse(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+
+class AudioSocketServer:
+    """Listens for Asterisk's connections and hands each to the call that its UUID names."""
+
+    def __init__(
+        self,
+        accept: Accept,
+        clock: PlayoutClock,
+        *,
+        handshake_seconds: float = 5.0,
+        idle_seconds: float = 120.0,
+        max_connections: int = 200,
+    ) -> None:
+        """:param idle_seconds: a peer whose host answers no TCP keepalive for so long is gone."""
+        self.accept = accept
+        self.clock = clock
+        self.handshake_seconds = handshake_seconds
+        self.idle_seconds = idle_seconds
+        self.max_connections = max_connections
+        self.counters = AudioSocketCounters()
+        self._connections: set[Handshake | AudioSocketConnection] = set()
+        self._listeners: list[asyncio.Server] = []
+        self._stopped = False
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the bound port. Raises OSError."""
+        serve = functools.partial(asyncio.get_running_loop().create_server, lambda: Handshake(self))
+        self._listeners = await listen(serve, host, port)
+        return bound_port(self._listeners)
+
+    def stop_listening(self) -> None:
+        """Take no new connections; those there are go on."""
+        for listener in self._listeners:
+            listener.close()
+
+    async def stop(self) -> None:
+        """Close everything."""
+        self.stop_listening()
+        self._stopped = True
+        for connection in tuple(self._connections):
+            connection.abort("the server stops")
+        for listener in self._listeners:
+            await listener.wait_closed()
+        self._listeners.clear()
+        self.clock.close()
+
+    def admit(self, connection: Handshake) -> bool:
+        """Count a new connection; False where there are too many, or it was accepted as the server stopped."""
+        self.counters.connections += 1
+        if self._stopped or len(self._connections) >= self.max_connections:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def known(self, handshake: Handshake, connection: AudioSocketConnection) -> None:
+        """``handshake`` has found its call, which ``connection`` serves from now on."""
+        self._connections.discard(handshake)
+        self._connections.add(connection)
+
+    def forget(self, connection: Handshake | AudioSocketConnection) -> None:
+        self._connections.discard(connection)
+
+    def __len__(self) -> int:
+        return len(self._connections)
