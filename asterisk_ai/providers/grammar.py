@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+
+from asterisk_ai.dialog.values import in_digits
 
 DIGITS: Mapping[str, tuple[str, ...]] = {
     "0": ("zero", "oh"),
@@ -28,6 +30,8 @@ _CURLY = "\N{RIGHT SINGLE QUOTATION MARK}"
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _TOKEN = re.compile(r"\s*(?:([^\W_]+(?:'[^\W_]+)*)|\{([^{}]*)\}|([\[\]()|])|[.,;:!?\"“”-]|(\S))")
 MAX_WORDS = 200
+TOO_MANY = 3
+"""Digits beyond the most that a grammar lets be heard."""
 MAX_SENTENCES = 1000
 """That :attr:`Expected.sentences` holds at most."""
 MAX_VARIANTS = 64
@@ -134,17 +138,21 @@ def vocabulary(phrase: Phrase) -> Iterable[str]:
                 yield from vocabulary(option)
 
 
-def to_jsgf(phrase: Phrase) -> str:
-    """The expansion of the phrase; slots are rules named ``<slot_NAME>``."""
+def to_jsgf(phrase: Phrase, open_slots: Collection[str] = ()) -> str:
+    """The expansion of the phrase; slots are rules named ``<slot_NAME>``.
+
+    :param open_slots: may be left out where the phrase has other words: their value may come after a pause.
+    """
     parts = []
+    bare = not any(_required((item,)) for item in phrase if not isinstance(item, SlotReference))
     for item in phrase:
         match item:
             case Word(text):
                 parts.append(text)
             case SlotReference(name):
-                parts.append(f"<slot_{name}>")
+                parts.append(f"[ <slot_{name}> ]" if name in open_slots and not bare else f"<slot_{name}>")
             case Choice(options, optional):
-                inner = " | ".join(to_jsgf(option) for option in options)
+                inner = " | ".join(to_jsgf(option, open_slots) for option in options)
                 parts.append(f"[ {inner} ]" if optional else f"( {inner} )")
     return " ".join(parts)
 
@@ -215,8 +223,9 @@ class SlotGrammar:
     def jsgf(self) -> str:
         if self.values:
             return " | ".join(to_jsgf(phrase) for phrases in self.values.values() for phrase in phrases)
-        more = self.maximum - self.minimum
-        return " ".join(["<digit>"] * self.minimum) + " [ <digit>" * more + " ]" * more
+        # From one digit on, and some too many: a recogniser must hear that it is another number, and make nothing up.
+        more = self.maximum + TOO_MANY - 1
+        return "<digit>" + " [ <digit>" * more + " ]" * more
 
     def value(self, spoken: str, digits: Mapping[str, tuple[str, ...]]) -> str:
         """The value that ``spoken`` (a match of :meth:`regex`) stands for: its name, or the digits."""
@@ -230,8 +239,13 @@ class SlotGrammar:
 class Grammar:
     """Compiles phrases of slots and intents; immutable after that."""
 
-    def __init__(self, slots: Mapping[str, SlotGrammar], digits: Mapping[str, tuple[str, ...]] = DIGITS) -> None:
-        self.slots, self.digits = slots, digits
+    def __init__(
+        self,
+        slots: Mapping[str, SlotGrammar],
+        digits: Mapping[str, tuple[str, ...]] = DIGITS,
+        language: str = "en",
+    ) -> None:
+        self.slots, self.digits, self._language = slots, digits, language
         self._patterns = {name: slot.regex(digits) for name, slot in slots.items()}
 
     def pattern(self, phrase: Phrase) -> re.Pattern[str]:
@@ -239,13 +253,20 @@ class Grammar:
 
     def spoken(self, text: str) -> str:
         """``text`` as patterns take it: numerals become the words of their digits."""
+        return self._spoken(words(text))
+
+    def readings(self, text: str) -> tuple[str, ...]:
+        """All that ``text`` may be for patterns: its words, and with its numbers digit by digit ("double four")."""
+        return tuple(dict.fromkeys((self.spoken(text), self._spoken(in_digits(text, self._language).split()))))
+
+    def _spoken(self, said: Iterable[str]) -> str:
         out: list[str] = []
-        for word in words(text):
+        for word in said:
             if word.isascii() and word.isdigit():
                 out.extend(self.digits[digit][0] for digit in word)
             else:
                 out.append(word)
-        return "".join(f" {word}" for word in out)
+        return "".join(f" {word}" for word in out[:MAX_WORDS])
 
     def match(self, pattern: re.Pattern[str], spoken: str) -> dict[str, str] | None:
         """The slots' values where the whole of ``spoken`` is the phrase, else None."""
@@ -298,7 +319,8 @@ class Expected:
         """A whole grammar; empty where nothing is expected."""
         if not self.phrases:
             return ""
-        expansions = dict.fromkeys(map(to_jsgf, self.phrases))
+        counted = [name for name in self._used if not self.slots[name].values]
+        expansions = dict.fromkeys(to_jsgf(phrase, counted) for phrase in self.phrases)
         rules = ["#JSGF V1.0;", "grammar rules;", "public <utterance> = " + "\n  | ".join(expansions) + ";"]
         rules += [f"<slot_{name}> = {self.slots[name].jsgf()};" for name in self._used]
         if self.counts:

@@ -64,7 +64,8 @@ class Rules:
         self.rules = load(agent.get("rules"), f"agents.{agent.get('name') or '?'}.rules")
         self._clock = clock
         rules = self.rules
-        self._grammar = Grammar({name: slot.grammar for name, slot in rules.slots.items()}, rules.digits)
+        slots = {name: slot.grammar for name, slot in rules.slots.items()}
+        self._grammar = Grammar(slots, rules.digits, self._language)
         pattern = self._grammar.pattern
         self._intents = [(name, pattern(phrase)) for name, it in rules.intents.items() for phrase in it.say]
         self._answers = {name: [pattern(phrase) for phrase in slot.say] for name, slot in rules.slots.items()}
@@ -168,9 +169,9 @@ class Rules:
 
     def _heard(self, turn: _Turn) -> bool:
         """Match the words: an answer to what was asked comes before a new wish."""
-        spoken = self._grammar.spoken(turn.request.text)
-        bare = _FILLED.match(spoken)
-        for text in dict.fromkeys((spoken, bare["rest"] if bare else "")):
+        readings = self._grammar.readings(turn.request.text)
+        bare = [found["rest"] for found in map(_FILLED.match, readings) if found]
+        for text in dict.fromkeys((*readings, *bare)):
             if text and (self._answered(turn, text) or self._wished(turn, text)):
                 return True
         return False
