@@ -74,6 +74,7 @@ setup(
         "pyst2>=0.5.1",
         "prometheus-client>=0.20",
         "pyyaml>=6.0",
+        "h11>=0.14",
         "pocketsphinx>=5.0.3",
         "espeakng-loader>=0.2.4",
         "onnxruntime>=1.18",

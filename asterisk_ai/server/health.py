@@ -71,6 +71,12 @@ class ServerHealth:
         self._advance("dropped", audio.frames_dropped, self._metrics.frames_dropped.labels("out"))
         self._advance("empty", audio.empty_audio, self._metrics.frames_dropped.labels("empty"))
 
+        agi = self._fastagi.counters
+        self._advance("audio/connections", audio.connections, self._metrics.connections.labels("audiosocket"))
+        self._advance("audio/unknown", audio.unknown_messages, self._metrics.unknown_messages)
+        self._advance("agi/connections", agi.connections, self._metrics.connections.labels("fastagi"))
+        for reason in ("refused", "displaced", "protocol_errors", "unknown_routes", "failed_handlers"):
+            self._advance(f"agi/{reason}", getattr(agi, reason), self._metrics.fastagi_failures.labels(reason))
         if self._log is not None:
             self._advance("log/flood", self._log.flood.suppressed, self._metrics.log_lines_dropped.labels("flood"))
             self._advance("log/slow", self._log.lost, self._metrics.log_lines_dropped.labels("slow"))

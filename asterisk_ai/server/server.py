@@ -23,6 +23,7 @@ from asterisk_ai.config import Config, ServiceManager, host_port, reachable
 from asterisk_ai.errors import CallRefused
 from asterisk_ai.pbx.agi_routes import CallRoutes
 from asterisk_ai.pbx.registry import Admission, CallRegistry
+from asterisk_ai.protocol.agi.commands import set_variable_line
 from asterisk_ai.server.health import ServerHealth
 from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.server.worker import ALONE, WORKER_PORTS, Place, taken
@@ -115,6 +116,8 @@ class Server:
             header_seconds=config.fastagi.header_seconds,
             command_seconds=10.0,
             max_connections=config.fastagi.max_connections,
+            refusal=set_variable_line("AI_STATUS", "FULL"),
+            expects=self.routes.expects,
         )
         self.status = ServerHealth(
             self.in_use,

@@ -33,6 +33,7 @@ from asterisk_ai.telemetry.http import HttpServer
 from asterisk_ai.telemetry.log_queue import LogQueue
 from asterisk_ai.telemetry.merged import MergedMetrics
 from asterisk_ai.telemetry.sd_notify import Notifier
+from asterisk_ai.transport.listener import both_families
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,8 @@ class Supervisor:
         address = self.config.fastagi.host, self.config.fastagi.port
         try:
             family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-            socket.create_server(address, family=family).close()
+            found = both_families(address[1]) if address[0] == "::" else socket.create_server(address, family=family)
+            found.close()
         except OSError as error:
             raise taken("fastagi", address, error) from error
 

@@ -1,27 +1,30 @@
 """/health, /live, /ready and /metrics, from threads of their own: they answer while the media loop is busy.
 
-Not :mod:`http.server`: its time limit is for each read and it begins a thread
-for every connection, so a peer that sends a byte a second holds one for hours.
-Here a request has two seconds in all and there are never more than eight.
+The protocol is h11's. A request has two seconds in all, and a peer that keeps us waiting makes room for the next one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import TracebackType
+from http import HTTPStatus
 from typing import Any, Protocol
 
-log = logging.getLogger(__name__)
+import h11
+
+from asterisk_ai.protocol.strangers import Strangers
+
+logger = logging.getLogger(__name__)
 
 Probe = Callable[[], tuple[bool, Mapping[str, Any]]]
 """Whether all is well, and what to show. Called in an HTTP thread; must not block."""
+Answer = tuple[int, bytes, str]
+"""Status, body, media type."""
 
 
 class Rendered(Protocol):
@@ -34,57 +37,28 @@ class Rendered(Protocol):
 
 REQUEST_SECONDS = 2.0
 MAX_REQUEST = 8192
-MAX_REQUESTS_AT_ONCE = 8
-_JSON = "application/json"
-_REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Response:
-    status: int
-    body: bytes = b""
-    content_type: str = "text/plain; charset=utf-8"
-
-    def encode(self, *, head: bool) -> bytes:
-        reason = _REASONS[self.status]
-        body = self.body or f"{reason}\n".encode()
-        lines = [
-            f"HTTP/1.1 {self.status} {reason}",
-            f"Content-Type: {self.content_type}",
-            f"Content-Length: {len(body)}",
-            "Cache-Control: no-store",
-            "X-Content-Type-Options: nosniff",
-            "Connection: close",
-        ]
-        if self.status == 405:
-            lines.append("Allow: GET, HEAD")
-        return "\r\n".join([*lines, "", ""]).encode() + (b"" if head else body)
+MAX_WAITED_FOR = 8
+"""Peers whose request, or whose end after the answer, is waited for."""
+MAX_THREADS = 32
+_JSON, _TEXT = "application/json", "text/plain; charset=utf-8"
 
 
 class HttpServer:
-    """Serves the four paths from :meth:`start` to :meth:`stop`; a context manager does both.
+    """Serves the four paths from :meth:`start` to :meth:`stop`.
 
     :param health: whether calls are served well; not so is HTTP 503.
     :param ready: whether new calls are taken; not so is HTTP 503.
-    :raises OSError: from :meth:`start`, where the address cannot be had.
     """
 
     def __init__(self, host: str, port: int, *, health: Probe, ready: Probe, metrics: Rendered) -> None:
         self._address = (host, port)
-        self._probes = {"/health": health, "/ready": ready}
+        live: Probe = lambda: (True, {"status": "live"})  # noqa: E731
+        self._probes = {"/health": health, "/ready": ready, "/live": live}
         self._metrics = metrics
-        self._slots = threading.BoundedSemaphore(MAX_REQUESTS_AT_ONCE)
+        self._threads = threading.BoundedSemaphore(MAX_THREADS)
+        self._waited_for: Strangers[socket.socket] = Strangers(MAX_WAITED_FOR)
+        self._lock = threading.Lock()
         self._listener: socket.socket | None = None
-        self._wake: socket.socket | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -93,127 +67,128 @@ class HttpServer:
         return int(self._listener.getsockname()[1]) if self._listener else 0
 
     def start(self) -> None:
-        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
-        listener = socket.create_server(self._address, family=family, backlog=32)
-        listener.setblocking(False)
-        self._wake, woken = socket.socketpair()
-        self._listener = listener
-        self._thread = threading.Thread(target=self._accept, args=(listener, woken), name="http", daemon=True)
+        """Listen; on ``::`` for IPv4, too. Raises OSError."""
+        host = self._address[0]
+        both = host == "::" and socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server(self._address, family=family, backlog=32, dualstack_ipv6=both)
+        self._thread = threading.Thread(target=self._accept, args=(self._listener,), name="http", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop listening. Requests being served end by themselves within their time limit. May be called twice."""
-        if self._wake and self._thread and self._listener:
-            self._wake.close()
-            self._thread.join()
-            self._listener.close()
-        self._listener = self._wake = self._thread = None
-
+        listener, thread, self._listener, self._thread = self._listener, self._thread, None, None
+        if listener and thread:
+            listener.shutdown(socket.SHUT_RDWR)  # accept() returns
+            thread.join()
+            listener.close()
     def __enter__(self) -> HttpServer:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _accept(self, listener: socket.socket, woken: socket.socket) -> None:
-        with selectors.DefaultSelector() as selector, woken:
-            selector.register(listener, selectors.EVENT_READ)
-            selector.register(woken, selectors.EVENT_READ)
-            while True:
-                if any(key.fileobj is woken for key, _ in selector.select()):
-                    return
-                try:
-                    connection, _ = listener.accept()
-                except (BlockingIOError, ConnectionError):
-                    continue
-                except OSError as error:  # out of file descriptors: it would come again at once
-                    log.warning("http: cannot accept: %s", error)
+    def _accept(self, listener: socket.socket) -> None:
+        while self._listener is listener:
+            try:
+                connection, address = listener.accept()
+            except OSError as error:  # out of file descriptors: it would come again at once
+                if self._listener is listener and not isinstance(error, ConnectionError):
+                    logger.warning("http: cannot accept: %s", error)
                     time.sleep(0.2)
-                    continue
-                self._begin(connection)
+                continue
+            if not self._threads.acquire(blocking=False):
+                connection.close()
+                continue
+            self._wait_for(connection, address[0])
+            work = threading.Thread(target=self._serve, args=(connection, address[0]), name="http-request", daemon=True)
+            try:
+                work.start()
+            except RuntimeError:  # no more threads to be had
+                self._end(connection)
 
-    def _begin(self, connection: socket.socket) -> None:
-        if not self._slots.acquire(blocking=False):
-            connection.close()
-            return
-        thread = threading.Thread(target=self._serve, args=(connection,), name="http-request", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads to be had
-            self._slots.release()
-            connection.close()
+    def _wait_for(self, connection: socket.socket, source: str) -> None:
+        with self._lock:
+            displaced = self._waited_for.add(connection, source)
+        if displaced is not None:
+            with contextlib.suppress(OSError):
+                displaced.shutdown(socket.SHUT_RDWR)  # its thread wakes up and ends
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _end(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._waited_for.discard(connection)
+        connection.close()
+        self._threads.release()
+
+    def _serve(self, connection: socket.socket, source: str) -> None:
         try:
-            with connection:
-                self._exchange(connection, time.monotonic() + REQUEST_SECONDS)
+            self._exchange(connection, time.monotonic() + REQUEST_SECONDS)
+            connection.shutdown(socket.SHUT_WR)
+            self._wait_for(connection, source)
+            end = time.monotonic() + REQUEST_SECONDS
+            while time.monotonic() < end and connection.recv(65536):
+                pass  # closing with its bytes unread would reset the connection, and the answer
         except OSError:
-            pass  # the peer went away or was too slow to take its answer
+            pass  # the peer went away, was too slow, or had to make room
         finally:
-            self._slots.release()
+            self._end(connection)
 
     def _exchange(self, connection: socket.socket, deadline: float) -> None:
-        request = _receive(connection, deadline)
-        if request == b"":
-            return
-        response = _Response(500)
+        peer = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
+        answer: Answer | None = None
+        request = None
         try:
-            response = self._answer(request)
-        finally:  # a probe that raises is a 500, and its traceback goes to the thread's hook
-            connection.settimeout(_left(deadline))
-            connection.sendall(response.encode(head=bool(request and request.startswith(b"HEAD "))))
-            _linger(connection, deadline)
-
-    def _answer(self, request: bytes | None) -> _Response:
-        """:param request: the header, or None where it did not end in time."""
-        if request is None:
-            return _Response(408)
-        if len(request) > MAX_REQUEST:
-            return _Response(431)
-        words = request.split(b"\r\n", 1)[0].split(b" ")
-        if len(words) != 3 or not words[2].startswith(b"HTTP/1.") or not words[1].startswith(b"/"):
-            return _Response(400)
-        if words[0] not in (b"GET", b"HEAD"):
-            return _Response(405)
-        path = words[1].partition(b"?")[0].decode("latin-1")
-        if path == "/live":
-            return _Response(200, b'{"status": "live"}\n', _JSON)
-        if path == "/metrics":
-            return _Response(200, self._metrics.render(), self._metrics.content_type)
-        if path not in self._probes:
-            return _Response(404)
-        well, details = self._probes[path]()
-        return _Response(200 if well else 503, json.dumps(details, default=str).encode() + b"\n", _JSON)
-
-
-def _left(deadline: float) -> float:
-    return max(0.01, deadline - time.monotonic())
-
-
-def _receive(connection: socket.socket, deadline: float) -> bytes | None:
-    """The request's header; None where time ran out, empty where the peer said nothing or left in the middle."""
-    received = b""
-    while b"\r\n\r\n" not in received and len(received) <= MAX_REQUEST:
-        if time.monotonic() >= deadline:
-            return None
-        connection.settimeout(_left(deadline))
-        try:
-            chunk = connection.recv(4096)
+            request = _receive(peer, connection, deadline)
+            with self._lock:
+                self._waited_for.discard(connection)
+            answer = 500, b"", _TEXT
+            answer = self._answer(request)
+        except h11.RemoteProtocolError as error:
+            answer = error.error_status_hint, b"", _TEXT
         except TimeoutError:
-            return None
-        if not chunk:
-            return b""
-        received = (received + chunk).lstrip(b"\r\n")  # empty lines before a request are allowed (RFC 9112, 2.2)
-    return received.partition(b"\r\n\r\n")[0] if len(received) <= MAX_REQUEST else received
+            answer = HTTPStatus.REQUEST_TIMEOUT, b"", _TEXT
+        finally:  # a probe that raises is a 500, and its traceback goes to the thread's hook
+            if answer is not None:
+                connection.settimeout(REQUEST_SECONDS)
+                connection.sendall(_encoded(peer, answer, head=request is not None and request.method == b"HEAD"))
+
+    def _answer(self, request: h11.Request) -> Answer:
+        path = request.target.partition(b"?")[0].decode("latin-1")
+        if request.method not in (b"GET", b"HEAD"):
+            return HTTPStatus.METHOD_NOT_ALLOWED, b"", _TEXT
+        if path == "/metrics":
+            return 200, self._metrics.render(), self._metrics.content_type
+        if path not in self._probes:
+            return HTTPStatus.NOT_FOUND if path.startswith("/") else HTTPStatus.BAD_REQUEST, b"", _TEXT
+        well, details = self._probes[path]()
+        return 200 if well else 503, json.dumps(details, default=str).encode() + b"\n", _JSON
 
 
-def _linger(connection: socket.socket, deadline: float) -> None:
-    """Let the peer read the answer: closing with its bytes unread would reset the connection."""
-    connection.shutdown(socket.SHUT_WR)
-    while time.monotonic() < deadline:
-        connection.settimeout(_left(deadline))
-        if not connection.recv(65536):
-            return
+def _encoded(peer: h11.Connection, answer: Answer, *, head: bool) -> bytes:
+    status, body, media_type = answer
+    reason = HTTPStatus(status).phrase.encode()
+    body = body or reason + b"\n"
+    headers = [("Content-Type", media_type), ("Content-Length", str(len(body))), ("Connection", "close")]
+    headers += [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+    headers += [("Allow", "GET, HEAD")] * (status == HTTPStatus.METHOD_NOT_ALLOWED)
+    encoded = peer.send(h11.Response(status_code=status, headers=headers, reason=reason)) or b""
+    return encoded if head else encoded + (peer.send(h11.Data(data=body)) or b"")
+
+
+def _receive(peer: h11.Connection, connection: socket.socket, deadline: float) -> h11.Request:
+    """The request's header. Raises OSError (the peer left before; TimeoutError is one) and RemoteProtocolError."""
+    begun = False
+    while (event := peer.next_event()) is h11.NEED_DATA:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        data = connection.recv(4096)
+        if not data:
+            raise ConnectionAbortedError
+        data = data if begun else data.lstrip(b"\r\n")  # empty lines before it are allowed (RFC 9112, 2.2)
+        begun = begun or bool(data)
+        if time.monotonic() >= deadline:
+            raise TimeoutError
+        peer.receive_data(data)
+    if not isinstance(event, h11.Request):
+        raise ConnectionAbortedError
+    return event

@@ -73,6 +73,19 @@ class Metrics:
             "Lag of the audio clock, 99th percentile of the last 3 s",
             registry=registry,
         )
+        self.connections = Counter(
+            "ai_agent_connections_total", "Connections taken, refused ones as well", ["listener"], registry=registry
+        )
+        self.unknown_messages = Counter(
+            "ai_agent_audiosocket_unknown_messages_total", "AudioSocket messages of no known kind", registry=registry
+        )
+        self.fastagi_failures = Counter(
+            "ai_agent_fastagi_failures_total",
+            "FastAGI connections that were not served: refused (full), displaced (no request, and others came), "
+            "protocol_errors, unknown_routes, failed_handlers",
+            ["reason"],
+            registry=registry,
+        )
         self.fastagi_requests = Counter(
             "ai_agent_fastagi_requests_total", "FastAGI requests served", ["route", "status"], registry=registry
         )

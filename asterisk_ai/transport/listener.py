@@ -17,18 +17,32 @@ is 16 new callers a second, and the others wait in silence.
 """
 
 
-async def listen(serve: Callable[..., Awaitable[asyncio.Server]], host: str, port: int) -> list[asyncio.Server]:
-    """Have ``serve`` listen there, :data:`AT_ONCE` times on the same socket.
+async def listen(
+    serve: Callable[..., Awaitable[asyncio.Server]], host: str, port: int, *, shared: bool = False
+) -> list[asyncio.Server]:
+    """Have ``serve`` listen there, :data:`AT_ONCE` times on the same socket; on ``::`` for IPv4, too.
 
     :param serve: takes ``host`` and ``port``, or ``sock``, and ``backlog``, as ``loop.create_server`` does.
+    :param shared: other processes may listen there as well.
     :raises OSError: where the address cannot be bound.
     """
-    first = await serve(host=host, port=port, backlog=BACKLOG)
+    if host == "::":  # which asyncio takes for IPv6 alone, and Asterisk's callers come from 127.0.0.1
+        first = await serve(sock=both_families(port, shared=shared), backlog=BACKLOG)
+    else:
+        first = await serve(host=host, port=port, backlog=BACKLOG, reuse_port=shared or None)
     return [first] + [
         await serve(sock=socket.socket(fileno=os.dup(bound.fileno())), backlog=BACKLOG)
         for bound in first.sockets
         for _ in range(AT_ONCE - 1)
     ]
+
+
+def both_families(port: int, *, shared: bool = False) -> socket.socket:
+    """A socket that listens for IPv6 and IPv4. Raises OSError."""
+    dualstack = socket.has_dualstack_ipv6()
+    return socket.create_server(
+        ("::", port), family=socket.AF_INET6, backlog=BACKLOG, reuse_port=shared, dualstack_ipv6=dualstack
+    )
 
 
 def bound_port(servers: list[asyncio.Server]) -> int:

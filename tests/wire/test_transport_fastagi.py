@@ -18,7 +18,7 @@ import uvloop
 from panoramisk import fast_agi
 
 from asterisk_ai.errors import CallHungUp, LocalProtocolError, RemoteProtocolError
-from asterisk_ai.protocol.agi.commands import split_command
+from asterisk_ai.protocol.agi.commands import set_variable_line, split_command
 from asterisk_ai.simulator.agi_client import AgiOutcome, run_agi
 from asterisk_ai.transport.fastagi.server import AgiSession, FastAgiServer, Handler
 
@@ -40,10 +40,11 @@ async def serving(
     header_seconds: float = 2,
     command_seconds: float = 2,
     max_connections: int = 20,
+    **more: Any,
 ) -> AsyncIterator[tuple[FastAgiServer, int]]:
     table = routes if isinstance(routes, Mapping) else {"go": routes}
     server = FastAgiServer(
-        table, header_seconds=header_seconds, command_seconds=command_seconds, max_connections=max_connections
+        table, header_seconds=header_seconds, command_seconds=command_seconds, max_connections=max_connections, **more
     )
     port = await server.start("127.0.0.1", 0)
     try:
@@ -393,8 +394,8 @@ async def greet(session: AgiSession) -> None:
     await session.set_variable("GREETED", "yes")
 
 
-async def is_served(port: int) -> bool:
-    outcome: AgiOutcome = await run_agi("127.0.0.1", port, "go", timeout=2)
+async def is_served(port: int, *arguments: str) -> bool:
+    outcome: AgiOutcome = await run_agi("127.0.0.1", port, "go", arguments=arguments, timeout=2)
     return outcome.variables == {"GREETED": "yes"}
 
 
@@ -488,16 +489,40 @@ def test_a_peer_that_does_not_read() -> None:
     run(main())
 
 
-def test_over_the_limit() -> None:
+def test_a_request_over_the_limit_is_told_so_but_not_one_that_is_expected() -> None:
+    waiting = HEADER.replace(b"go?", b"wait?")
+
     async def main() -> None:
-        async with serving({"wait": lambda session: never(), "go": greet}, max_connections=2) as (server, port):
-            async with connected(port), connected(port):
-                await asyncio.sleep(0.05)
-                async with connected(port, HEADER) as (reader, _):
-                    assert await closed_by_server(reader) == b""
+        routes = {"wait": AgiSession.wait_hung_up, "go": greet}
+        refusal = set_variable_line("AI_STATUS", "FULL")
+        expects = lambda request: list(request.arguments) == ["one of ours"]  # noqa: E731
+        async with serving(routes, max_connections=2, refusal=refusal, expects=expects) as (server, port):
+            async with connected(port, waiting), connected(port, waiting):
+                while server._serving < 2:
+                    await asyncio.sleep(0.01)
+                outcome = await run_agi("127.0.0.1", port, "go", timeout=2)
+                assert (outcome.status, outcome.variables) == ("SUCCESS", {"AI_STATUS": "FULL"})
                 assert server.counters.refused == 1
-            await asyncio.sleep(0.05)
+                assert await is_served(port, "one of ours")
+            while server._serving:
+                await asyncio.sleep(0.01)
             assert await is_served(port)
+
+    run(main())
+
+
+def test_connections_without_a_request_take_nobodys_place() -> None:
+    async def main() -> None:
+        async with serving(greet, max_connections=5) as (server, port), contextlib.AsyncExitStack() as silent:
+            first = [await silent.enter_async_context(connected(port)) for _ in range(5)]
+            for _ in range(50):
+                await silent.enter_async_context(connected(port, HEADER[:10]))
+                assert await is_served(port)
+            for reader, _ in first:
+                assert await closed_by_server(reader) == b""
+            assert server.active <= 6
+            assert server.counters.displaced >= 50
+            assert server.counters.refused == 0
 
     run(main())
 

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 from asterisk_ai.errors import CallHungUp, RemoteProtocolError
 from asterisk_ai.protocol.agi.reader import AgiReader, AgiReply, AgiRequest
+from asterisk_ai.protocol.strangers import Strangers
 from asterisk_ai.transport.fastagi.application import Application
 from asterisk_ai.transport.fastagi.session import READ_BYTES, AgiSession, Handler
 from asterisk_ai.transport.listener import bound_port, listen
@@ -29,6 +31,9 @@ class FastAgiCounters:
 
     connections: int = 0
     refused: int = 0
+    """Requests beyond ``max_connections``."""
+    displaced: int = 0
+    """Connections without a request that had to make room for others."""
     protocol_errors: int = 0
     unknown_routes: int = 0
     failed_handlers: int = 0
@@ -40,8 +45,11 @@ class FastAgiServer:
     :param routes: handlers by script path, such as ``call/start``. The query is not part of the path.
     :param header_seconds: limit for the whole environment.
     :param command_seconds: limit for a reply, unless the command has its own.
-    :param max_connections: further ones are closed at once and counted. Asterisk takes that for a script that did
-        nothing (AGISTATUS is SUCCESS), so a dialplan must look at the variables that a route sets.
+    :param max_connections: requests that are served at a time, and connections that have not sent theirs yet. Of the
+        latter the oldest makes room for one more; a request more gets ``refusal``.
+    :param refusal: a command for Asterisk, which takes a connection that is just closed for a script that did its work
+        (AGISTATUS is SUCCESS).
+    :param expects: requests that are served however many others there are.
     """
 
     def __init__(
@@ -51,13 +59,19 @@ class FastAgiServer:
         header_seconds: float,
         command_seconds: float,
         max_connections: int,
+        refusal: bytes = b"",
+        expects: Callable[[AgiRequest], bool] = lambda request: False,
     ) -> None:
         self._routes = dict(routes)
         self._header_seconds = header_seconds
         self._command_seconds = command_seconds
         self._max_connections = max_connections
+        self._refusal = refusal
+        self._expects = expects
+        self._strangers: Strangers[asyncio.Task[None]] = Strangers(max_connections)
+        self._serving = self._refusing = 0
         self._servers: list[asyncio.Server] = []
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.counters = FastAgiCounters()
 
     @property
@@ -77,7 +91,7 @@ class FastAgiServer:
             self._connected(application, reader, writer)
 
         # No coroutine is given to start_server: over the limit, a connection must cost no task
-        servers = await listen(partial(asyncio.start_server, connected, reuse_port=shared or None), host, port)
+        servers = await listen(partial(asyncio.start_server, connected), host, port, shared=shared)
         self._servers += servers
         return bound_port(servers)
 
@@ -101,26 +115,58 @@ class FastAgiServer:
 
     def _connected(self, application: Application, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.counters.connections += 1
-        if len(self._connections) >= self._max_connections:
-            self.counters.refused += 1
-            logger.warning("FastAGI: refused, %d connections are open", len(self._connections))
-            writer.transport.abort()
-            return
         _keep_alive(writer)
         task = asyncio.get_running_loop().create_task(self._serve(application, reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        self._connections[task] = writer
+        task.add_done_callback(self._gone)
+        peer = writer.get_extra_info("peername")
+        displaced = self._strangers.add(task, str(peer[0]) if peer else "")
+        if displaced is not None:
+            self.counters.displaced += 1
+            logger.warning("FastAGI: %d connections wait without a request, the oldest is closed", len(self._strangers))
+            displaced.cancel()
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        self._strangers.discard(task)
+        self._connections.pop(task).transport.abort()  # it may have been cancelled before it could begin
 
     async def _serve(
         self, application: Application, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         try:
             session = await self._session(reader, writer)
-            if session is not None and not await application.handle(session, writer):
+            self._strangers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            if session is not None:
+                if self._serving < self._max_connections or self._expects(session.request):
+                    await self._handle(application, session, writer)
+                else:
+                    await self._refuse(session, reader, writer)
+        finally:
+            await _close(writer)
+
+    async def _handle(self, application: Application, session: AgiSession, writer: asyncio.StreamWriter) -> None:
+        self._serving += 1
+        try:
+            if not await application.handle(session, writer):
                 self.counters.unknown_routes += 1
                 logger.warning("FastAGI: no route %r", session.request.script[:100])
         finally:
-            await _close(writer)
+            self._serving -= 1
+
+    async def _refuse(self, session: AgiSession, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.counters.refused += 1
+        logger.warning("FastAGI: %s refused, %d requests are being served", session.request.script[:100], self._serving)
+        if not self._refusal or self._refusing >= self._max_connections:
+            return
+        self._refusing += 1
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                writer.write(self._refusal)
+                await reader.read(READ_BYTES)  # Asterisk has carried it out
+        except OSError:  # TimeoutError is one
+            pass
+        finally:
+            self._refusing -= 1
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> AgiSession | None:
         """Read the environment; None where there is none."""
