@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -180,8 +181,10 @@ KALDI_WORDS = {"hours": 400.0, "sales": 1200.0, "[unk]": 2800.0}
 _BINS = 23
 
 
-def kaldi_model(folder: Path) -> Path:
+def kaldi_model(folder: Path, names: Sequence[str] = tuple(KALDI_WORDS)) -> Path:
     """A hand-made Kaldi model of three words, each a tone: filterbanks, one affine layer, a decoding graph.
+
+    ``names`` are the words in the order of :data:`KALDI_WORDS`.
 
     Phone 1 is silence, the others are the words. A tone's bin of the filterbank against the other tones' bins is
     its phone's score; silence has a constant one. Source: Kaldi's text formats of its models, OpenFst's binary one.
@@ -194,7 +197,7 @@ def kaldi_model(folder: Path) -> Path:
         "--min-active=20\n--max-active=200\n--beam=20.0\n--lattice-beam=6.0\n--acoustic-scale=1.0\n"
         "--frame-subsampling-factor=1\n--endpoint.silence-phones=1\n--endpoint.rule2.min-trailing-silence=0.5\n"
     )
-    words = ["<eps>", *KALDI_WORDS, "#0"]
+    words = ["<eps>", *names, "#0"]
     (folder / "graph" / "words.txt").write_text("".join(f"{word} {number}\n" for number, word in enumerate(words)))
     (folder / "am" / "final.mdl").write_text(_transitions(phones) + _network())
     (folder / "graph" / "HCLG.fst").write_bytes(_graph())

@@ -21,6 +21,7 @@ from asterisk_ai.providers.engines.gpt4all import Gpt4All
 from asterisk_ai.providers.engines.piper import Piper
 from asterisk_ai.providers.engines.rules import Rules
 from asterisk_ai.providers.engines.vosk import Vosk
+from asterisk_ai.providers.engines.vosk.engine import VoskEngine
 
 AGENT = {"name": "desk", "prompt": "You are brief.", "language": "en-US"}
 
@@ -105,6 +106,20 @@ def test_the_first_sentence_is_heard_before_the_last_is_made(voice: Path) -> Non
 
 
 # ---- gpt4all ------------------------------------------------------------------------------------
+
+
+def test_a_model_that_the_library_cannot_load_is_told_at_the_start(model: Path, tmp_path: Path) -> None:
+    """It makes an object of a file without its weights, and only returns False where they are loaded."""
+    broken = tmp_path / "half.gguf"
+    broken.write_bytes(model.read_bytes()[:-50_000])
+
+    async def main() -> None:
+        engine = Gpt4All({"model": str(broken)}, {"name": "desk"})
+        with pytest.raises(ProviderRejected, match="cannot be loaded"):
+            await engine.start()
+        assert not engine.readiness().ready
+
+    asyncio.run(main())
 
 
 async def answer(engine: Gpt4All, text: str, **more: Any) -> list[ReplyPart]:
@@ -239,6 +254,21 @@ def test_vosk_tells_the_words_while_they_are_spoken(kaldi: Path) -> None:
         await engine.stop()
 
     asyncio.run(main())
+
+
+def test_vosk_is_given_words_of_every_language_and_the_models_own_unknown_word(tmp_path: Path) -> None:
+    pytest.importorskip("vosk")
+    names = ("öffnungszeiten", "Привет", "<UNK>")
+    engine = VoskEngine({"model": str(tiny_models.kaldi_model(tmp_path / "model", names))})
+    given: list[str] = []
+    made = engine._recogniser
+    engine._recogniser = lambda *arguments: given.append(arguments[-1]) or made(*arguments)  # type: ignore[func-returns-value]
+    engine.open({"rate": 8000, "words": ["öffnungszeiten", "Привет", "nowhere"]})
+    assert given == ['["öffnungszeiten", "Привет", "<UNK>"]']
+    assert engine.ask({"words": ["öffnungszeiten", "nowhere"]}) == {"unknown": ["nowhere"]}
+    utterance = engine.open({"rate": 8000, "words": []})
+    utterance.feed(said("hours", "[unk]"))
+    assert utterance.finish()["accepted"] is False, "<UNK> is no word"
 
 
 def test_the_words_of_a_grammar() -> None:

@@ -36,6 +36,8 @@ class Gpt4AllEngine:
                 n_threads=int(settings["threads"]) or None,
                 device="cpu",
             )
+        if not _is_loaded(self._model.model):
+            raise ProviderRejected(NAME, f"{path.name} cannot be loaded: it is no model that this library can run")
 
     def ask(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         return {}
@@ -61,6 +63,13 @@ class Gpt4AllEngine:
             yield {"text": text[sent:]}
         finally:
             generation.leave()
+
+
+def _is_loaded(model: Any) -> bool:
+    """Whether the library has it: where loading fails, it says so with a value that its own constructor ignores."""
+    from gpt4all import _pyllmodel
+
+    return bool(_pyllmodel.llmodel.llmodel_isModelLoaded(model.model))
 
 
 class _Generation:

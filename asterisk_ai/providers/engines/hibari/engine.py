@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
+from asterisk_ai.errors import ProviderRejected
+from asterisk_ai.providers.boundary import engine_boundary, library_boundary
 from asterisk_ai.providers.engines.hibari import NAME
 from asterisk_ai.providers.engines.hibari.sound import telephone
 from asterisk_ai.providers.workers import ProducerStream
@@ -23,13 +24,9 @@ class HibariEngine:
     max_streams = 1_000_000
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        try:
-            import onnxruntime
+        with library_boundary(NAME, "cannot be loaded", "pip install hibari-tts"):
             from hibari import SAMPLE_RATE, Hibari
             from hibari.voices import voice_path
-        except ImportError as error:
-            raise ProviderRejected(NAME, f"{error} (mend it with: pip install hibari-tts)") from error
-        onnxruntime.disable_telemetry_events()
         self._make, self._path, self._source = Hibari, voice_path, SAMPLE_RATE
         self._rate = int(settings["rate"])
         self._first = str(settings["voice"])
@@ -64,8 +61,6 @@ class HibariEngine:
         voice = self._voice(options["voice"])
         text = options["text"]
         pause = _SHORT_PAUSE if text[-1:] in ",;:\u2013\u2014" else _PAUSE
-        try:
+        with engine_boundary(NAME):
             for audio in voice.stream(text, speed=options["speed"], seed=_SEED):
                 yield {"pcm": base64.b64encode(telephone(audio, self._source, self._rate, pause)).decode()}
-        except Exception as error:  # onnxruntime's are of no common kind
-            raise ProviderUnavailable(NAME, f"cannot speak: {str(error)[:200]}") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from asterisk_ai.errors import ProviderRejected
+from asterisk_ai.providers.boundary import library_boundary
 from asterisk_ai.providers.engines.moonshine import weights
 from asterisk_ai.providers.engines.moonshine.expected import Expectations, Heard, Wanted, decide, weigh_numbers
 from asterisk_ai.providers.engines.moonshine.model import RATE, Model, Sound, Writing
@@ -28,11 +28,9 @@ class MoonshineEngine:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         folder = weights.checked(settings["model"])
-        try:
+        with library_boundary(weights.NAME, f"cannot use the model in {folder}"):
             self._model = Model(folder)
             self._model.judge(self._model.hear(np.zeros(RATE, np.float32)), [[3]])  # the first run makes its plans
-        except Exception as error:  # the runtime's own classes, by what is wrong with the machine or the file
-            raise ProviderRejected(weights.NAME, f"cannot use the model in {folder}: {error}") from error
         self._expectations = Expectations(self._model.tokens)
         self._numbers = Words(self._model.tokens, NUMBERS)
 

@@ -54,7 +54,6 @@ class Model:
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # a second one brings nothing
         options.log_severity_level = 3
         cpu = ["CPUExecutionProvider"]
-        onnxruntime.disable_telemetry_events()
         self.tokens = Tokens.read(folder / "tokenizer.bin")
         self._encoder = onnxruntime.InferenceSession(str(folder / "encoder_model.ort"), options, providers=cpu)
         self._decoder = onnxruntime.InferenceSession(str(folder / "decoder_model_merged.ort"), options, providers=cpu)

@@ -13,7 +13,8 @@ from asterisk_ai.providers.boundary import library_boundary
 from asterisk_ai.providers.engines.vosk import NAME
 
 MODEL_RATE = 16_000
-UNKNOWN = "[unk]"
+UNKNOWN = ("[unk]", "<UNK>", "<unk>", "[UNK]")
+"""What models write for a word that is none of theirs; each has one of them."""
 
 
 class VoskEngine:
@@ -32,15 +33,21 @@ class VoskEngine:
             vosk.SetLogLevel(-1)
             self._recogniser = vosk.KaldiRecognizer
             self._model = vosk.Model(str(folder))
+        self._unknown = next((word for word in UNKNOWN if self._knows(word)), "")
 
     def ask(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         """Which of ``words`` the model does not know."""
-        return {"unknown": [word for word in question.get("words", ()) if self._model.vosk_model_find_word(word) < 0]}
+        return {"unknown": [word for word in question.get("words", ()) if not self._knows(word)]}
+
+    def _knows(self, word: str) -> bool:
+        return bool(self._model.vosk_model_find_word(word) >= 0)
 
     def open(self, options: Mapping[str, Any]) -> VoskUtterance:
-        known = [word for word in options["words"] if self._model.vosk_model_find_word(word) >= 0]
+        known = [word for word in options["words"] if self._knows(word)]
         if known:
-            recogniser = self._recogniser(self._model, MODEL_RATE, json.dumps([*known, UNKNOWN]))
+            # The library takes UTF-8 and knows no escapes: an escaped letter makes a word that is none of the model's.
+            words = json.dumps([*known, self._unknown] if self._unknown else known, ensure_ascii=False)
+            recogniser = self._recogniser(self._model, MODEL_RATE, words)
         else:
             recogniser = self._recogniser(self._model, MODEL_RATE)
         recogniser.SetWords(True)
@@ -96,5 +103,5 @@ class VoskUtterance:
 
 def _result(text: str, confidence: float) -> dict[str, Any]:
     words = text.split()
-    plain = " ".join(word for word in words if word != UNKNOWN)
-    return {"text": plain, "accepted": bool(plain) and UNKNOWN not in words, "confidence": confidence}
+    plain = " ".join(word for word in words if word not in UNKNOWN)
+    return {"text": plain, "accepted": bool(plain) and not set(words) & set(UNKNOWN), "confidence": confidence}
