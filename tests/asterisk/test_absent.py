@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from rig import Asterisk, Hangup, free_port, speech, until
+from ports import free_port
+from rig import Asterisk, Hangup, speech, until
 
 
 @pytest.fixture(scope="module")

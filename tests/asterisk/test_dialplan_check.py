@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rig import Asterisk, free_port
+from ports import free_port
+from rig import Asterisk
 
 from asterisk_ai.cli.pbx_check import inspect
 from asterisk_ai.config import Config, parse

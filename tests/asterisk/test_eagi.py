@@ -7,23 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from programs import install
+from programs import EAGI, install
 from rig import Asterisk, speech, until
 from served import Served
 
 WEASELS = "tt-weasels"
 SAVED = "vm-msgsaved"
 
-DIALPLAN = """
-[eagi]
-exten => s,1,Answer()
- same => n,EAGI(asterisk-ai-eagi,desk)
- same => n,NoOp(AGISTATUS=${AGISTATUS} AI_STATUS=${AI_STATUS})
- same => n,AGI(asterisk-ai-agi,next,${AI_CALL_ID})
- same => n,NoOp(AI_NEXT=${AI_NEXT})
- same => n,Hangup()
-exten => h,1,AGI(asterisk-ai-agi,end,${AI_CALL_ID})
-"""
 
 
 @pytest.fixture
@@ -42,7 +32,7 @@ def asterisk(tmp_path: Path, prompts: dict[str, str]) -> Iterator[tuple[Asterisk
             }
         },
     }
-    asterisk = Asterisk(server="127.0.0.1:1", dialplan=DIALPLAN)
+    asterisk = Asterisk(server="127.0.0.1:1", dialplan=EAGI)
     # The server writes and Asterisk reads the replies under one name, in the chroot and outside of it
     asterisk.inside.parent.mkdir(parents=True, exist_ok=True)
     asterisk.inside.symlink_to(asterisk.outside)

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from aside import aside
-from programs import install
+from programs import EAGI, install
 from realtime_server import KEY, FakeRealtime, Session
 from rig import Asterisk, Caller, speech
 from served import Served
-from test_eagi import DIALPLAN
 
 WEASELS = "tt-weasels"
 FULL = "conf-full"
@@ -31,7 +30,7 @@ def service() -> Iterator[FakeRealtime]:
 def rig(
     tmp_path_factory: pytest.TempPathFactory, service: FakeRealtime, prompts: dict[str, str]
 ) -> Iterator[tuple[Asterisk, Served]]:
-    asterisk = Asterisk(server="127.0.0.1:1", dialplan=DIALPLAN)
+    asterisk = Asterisk(server="127.0.0.1:1", dialplan=EAGI)
     # The server writes and Asterisk reads the replies under one name, in the chroot and outside of it
     asterisk.inside.parent.mkdir(parents=True, exist_ok=True)
     asterisk.inside.symlink_to(asterisk.outside)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from rig import SOUNDS, Asterisk, free_port, speech, until
+from desk import WRONG, desk
+from ports import free_port
+from rig import SOUNDS, Asterisk, speech, until
 from served import Served
-from test_calls import WRONG, desk
 
 SCENARIO = """<?xml version="1.0" encoding="ISO-8859-1" ?>
 <scenario name="a caller">

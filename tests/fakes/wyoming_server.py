@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
 import numpy as np
+from ports import free_port
 from wyoming.asr import Transcribe
 from wyoming.asr import Transcript as Words
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
@@ -30,9 +30,7 @@ SLOW_SECONDS = 0.2
 @contextlib.asynccontextmanager
 async def serving(faults: list[str]) -> AsyncIterator[int]:
     """A server that runs; its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     server = AsyncTcpServer("127.0.0.1", port)
     await server.start(partial(Handler, faults))
     try:

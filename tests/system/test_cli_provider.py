@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ports import free_port
+from sound import tone, voices
 from tiny_models import turn_model
 
 from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
@@ -56,7 +58,7 @@ class Running:
 
     def __init__(self, folder: Path) -> None:
         self.file, self.log_file = folder / "asterisk_ai.yaml", folder / "log"
-        self.http_port = _free_port()
+        self.http_port = free_port()
         self.file.write_text(CONFIG.format(port=self.http_port))
         with self.log_file.open("wb") as log:
             command = [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(self.file)]
@@ -88,12 +90,6 @@ class Running:
         return await simulate(caller, host="127.0.0.1", fastagi_port=self.agi_port)
 
 
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -106,20 +102,8 @@ def server(tmp_path: Path) -> Iterator[Running]:
         assert running.process.wait(40) == 0
 
 
-def tone() -> bytes:
-    times = np.arange(3200) / 8000
-    return (np.sin(2 * np.pi * 400 * times) * 6000).astype("<i2").tobytes()
 
 
-def voices(result: Result) -> set[int]:
-    """The pitches of the agent in a call, in Hz."""
-    samples = np.frombuffer(bytes(result.agent), "<i2").astype(float)
-    found = set()
-    for start in range(0, len(samples) - 800, 800):
-        piece = samples[start : start + 800]
-        if np.abs(piece).max() > 4000:
-            found.add(int(round(float(np.argmax(np.abs(np.fft.rfft(piece)))) * 10, -2)))
-    return found
 
 
 def well(results: list[Result], questions: int) -> bool:
@@ -198,7 +182,7 @@ def test_what_a_switch_says_and_does(server: Running) -> None:
 
 def test_without_a_server_the_engines_are_tried_here(tmp_path: Path) -> None:
     file = tmp_path / "asterisk_ai.yaml"
-    file.write_text(CONFIG.format(port=_free_port()))
+    file.write_text(CONFIG.format(port=free_port()))
 
     def switch(*words: str) -> tuple[int, str]:
         command = [sys.executable, str(ROOT / "scripts" / "switch_provider.py"), *words, "--config", str(file)]
@@ -218,7 +202,7 @@ def test_without_a_server_the_engines_are_tried_here(tmp_path: Path) -> None:
 def test_one_engine_is_tried(tmp_path: Path) -> None:
     """By its own name, by the administrator's, and anybody's by its class: the others of the pipeline stay."""
     file = tmp_path / "asterisk_ai.yaml"
-    file.write_text(CONFIG.format(port=_free_port()))
+    file.write_text(CONFIG.format(port=free_port()))
 
     def tried(name: str) -> tuple[int, str]:
         command = [sys.executable, "-m", "asterisk_ai", "provider", "test", name, "--config", str(file)]
@@ -240,7 +224,7 @@ def test_one_engine_is_tried(tmp_path: Path) -> None:
 def test_what_tells_the_end_of_a_turn_is_tried_and_switched_to_as_other_engines_are(tmp_path: Path) -> None:
     file = tmp_path / "asterisk_ai.yaml"
     model = turn_model(tmp_path, np.zeros((80, 800), np.float32))
-    file.write_text(CONFIG.format(port=_free_port()).replace("  ears:", f"  smart-turn: {{model: {model}}}\n  ears:"))
+    file.write_text(CONFIG.format(port=free_port()).replace("  ears:", f"  smart-turn: {{model: {model}}}\n  ears:"))
 
     def provider(*arguments: str) -> str:
         command = [sys.executable, "-m", "asterisk_ai", "provider", *arguments, "--config", str(file)]
@@ -313,7 +297,7 @@ def ssh(tmp_path: Path) -> Iterator[str]:
     keys.mkdir(mode=0o700)
     for name in ("host", "mine"):
         subprocess.run(["ssh-keygen", "-q", "-N", "", "-t", "ed25519", "-f", str(keys / name)], check=True)
-    port = _free_port()
+    port = free_port()
     (keys / "config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {keys}/host\nAuthorizedKeysFile {keys}/mine.pub\n"
         f"StrictModes no\nPidFile none\nSetEnv PATH={tmp_path}/venv/bin:/usr/bin:/bin\nPermitRootLogin yes\n"
@@ -369,7 +353,7 @@ def test_make_shows_the_log_empties_it_and_asks_for_the_health(server: Running, 
 
 def test_make_model_setup(tmp_path: Path) -> None:
     config = tmp_path / "asterisk_ai.yaml"
-    config.write_text(CONFIG.format(port=_free_port()))
+    config.write_text(CONFIG.format(port=free_port()))
     status, said = Make(tmp_path, config)("model-setup", "ARGS=--dry-run")
     assert status == 0, said
     assert "vosk" in said

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from deepgram_agent_server import KEY, FakeDeepgramAgent
 from deepgram_server import FakeDeepgram
-from test_http_tools import Shop
-from test_providers_fallback import records
-from test_realtime_calls import call, says, serving, turns
+from shop import Shop
+from whole_calls import call, records, says, serving, turns
 
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.simulator.asterisk import Result

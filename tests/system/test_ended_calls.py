@@ -14,8 +14,8 @@ import pytest
 import soundfile
 import uvloop
 import yaml
-from test_realtime_calls import serving
 from uncollected import left, uncollected
+from whole_calls import serving
 
 from asterisk_ai.call.staged.conversation import Call
 from asterisk_ai.call.staged.recognition import Utterance

@@ -17,7 +17,7 @@ import pytest
 from aside import aside
 from deepgram_server import FakeDeepgram
 from openai_server import KEY, FakeOpenAI
-from test_providers_fallback import calls, records
+from whole_calls import calls, records
 from wyoming_server import serving
 
 from asterisk_ai.session.model import CallSession

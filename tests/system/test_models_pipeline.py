@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 import tiny_models
 from models_server import Server, document, entry, running, zipped
-from test_cli_provider import _free_port, tone, voices
+from ports import free_port
+from sound import tone, voices
 
 from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
 
@@ -67,7 +68,7 @@ class Machine:
     """A fresh configuration in a folder of its own, and the commands that are run in it."""
 
     def __init__(self, folder: Path, models: dict[str, dict[str, bytes]], base: str, mirror: str = "") -> None:
-        self.folder, self.port = folder, _free_port()
+        self.folder, self.port = folder, free_port()
         archive = {"format": "zip", "top_level": "tones", "layout": "tones"}
         described = [
             entry("tones", models["tones"], base, kind="stt", engine="vosk", archive=archive),

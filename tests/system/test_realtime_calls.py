@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from realtime_server import KEY, FakeRealtime
-from test_providers_fallback import records
-from test_providers_realtime import HOURS, SALES, tone
+from sound import tone
 from uncollected import left, uncollected
+from whole_calls import call, records, says, serving, turns
 
 from asterisk_ai.call.speech_to_speech import conversation as realtime_call
 from asterisk_ai.call.speech_to_speech.conversation import RealtimeCall
 from asterisk_ai.call.speech_to_speech.speech import RealtimeSpeech
 from asterisk_ai.call.staged.conversation import Call
-from asterisk_ai.config import parse
-from asterisk_ai.server.server import Server
 from asterisk_ai.session.backends.memory import MemoryBackend
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore
@@ -29,7 +25,7 @@ from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.transport.file_player import FilePlayer
 
-BYE, NUMBER, LEAVE = 600, 700, 800
+HOURS, SALES, BYE, NUMBER, LEAVE = 400, 500, 600, 700, 800
 NINE = "We are open from nine to five."
 LONG = "This greeting is long enough to be interrupted by a caller who knows what to ask for and has no time at all."
 ANSWERS: dict[int | str, tuple[str, str, str]] = {
@@ -66,8 +62,6 @@ agents:
 TOOLS = "{hangup: true, transfer: {sales: 200@from-internal}, queue: {all: reception}, digits: true}"
 
 
-def says(hertz: int, **how: Any) -> Line:
-    return Line(f"{hertz} Hz", pcm=tone(hertz), **how)
 
 
 def configuration(folder: Path, fake: FakeRealtime, agents: str, providers: str = "", pipelines: str = "") -> str:
@@ -85,27 +79,10 @@ def configuration(folder: Path, fake: FakeRealtime, agents: str, providers: str 
     )
 
 
-@contextlib.asynccontextmanager
-async def serving(config: str) -> AsyncIterator[Server]:
-    server = Server(parse(config))
-    running = asyncio.Event()
-    task = asyncio.create_task(server.run(lambda _: running.set()))
-    await running.wait()
-    try:
-        yield server
-    finally:
-        server.stop()
-        await task
 
 
-async def call(server: Server, agent: str, *lines: Line, linger: float = 1.2, patience: float = 4.0) -> Result:
-    async with asyncio.timeout(40):
-        caller = Caller(lines, linger=linger, patience=patience)
-        return await simulate(caller, host="127.0.0.1", fastagi_port=server.fastagi_port, agent=agent)
 
 
-def turns(record: CallSession) -> list[tuple[str, str]]:
-    return [(turn.role, turn.text) for turn in record.history]
 
 
 AGENTS = {

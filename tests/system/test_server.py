@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import math
 import os
 import re
 import signal
@@ -20,8 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from sound import tone
 
 from asterisk_ai.audio.levels import dbov
 from asterisk_ai.protocol import audiosocket
@@ -77,9 +76,6 @@ agents:
 """
 
 
-def tone(hertz: int, seconds: float = 0.4) -> bytes:
-    times = np.arange(round(seconds * 8000)) / 8000
-    return (np.sin(2 * math.pi * hertz * times) * 6000).astype("<i2").tobytes()
 
 
 def says(hertz: int, **how: Any) -> Line:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,11 +17,7 @@ from typing import IO, Any
 
 import pytest
 from in_process import CONFIG
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+from ports import free_port, free_ports
 
 
 class Process:
@@ -79,7 +74,7 @@ def full_pipe() -> Iterator[int]:
 def test_a_standard_error_that_nobody_reads_keeps_no_server_from_ending(
     tmp_path: Path, full_pipe: int, workers: int
 ) -> None:
-    text = CONFIG.replace("max_calls: 20", f"max_calls: 20, workers: {workers}, worker_ports: {free_ports()}")
+    text = CONFIG.replace("max_calls: 20", f"max_calls: 20, workers: {workers}, worker_ports: {free_ports(6)}")
     text = text.replace("fastagi: {port: 0}", f"fastagi: {{port: {free_port()}}}")
     server = Process(tmp_path, text, stderr=full_pipe)
     try:
@@ -89,14 +84,6 @@ def test_a_standard_error_that_nobody_reads_keeps_no_server_from_ending(
         server.process.kill()
 
 
-def free_ports() -> int:
-    """The first of six ports in a row, free as far as one can know."""
-    while True:
-        first = free_port()
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            for port in range(first, first + 6):
-                stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            return first
 
 
 def test_a_configuration_that_is_wrong_ends_also_with_a_standard_error_that_nobody_reads(

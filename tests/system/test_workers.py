@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_ports
 
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError
@@ -47,16 +48,6 @@ agents: {{a: {{greeting: "hello"}}}}
 """
 
 
-def free_ports(count: int) -> int:
-    """The first of so many free ports in a row."""
-    for base in range(21000 + os.getpid() % 500 * 10, 32000, count):
-        try:
-            for port in range(base, base + count):
-                socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return base
-    raise AssertionError("no free ports")
 
 
 class Served:

@@ -1,7 +1,4 @@
-"""A part of the interruption battery in virtual time: the detector, the recogniser and the turn machine, no clock.
-
-All of it over the wire and in real time: ``scripts/measure_turns.py interruptions``.
-"""
+"""What interrupts the agent and what does not, in virtual time: detector, recogniser and turn machine, no clock."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 from aside import aside
 from deepgram_server import FakeDeepgram
 from openai_server import KEY
-from test_providers_fallback import calls, records
+from whole_calls import calls, records
 
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import testing

@@ -7,12 +7,12 @@ import time
 from contextlib import aclosing
 from typing import Any
 
-import numpy as np
 import pytest
 from aside import aside
 from deepgram_agent_server import KEY, FakeDeepgramAgent
 from deepgram_server import FakeDeepgram
-from test_http_tools import Shop, tool
+from shop import Shop, tool
+from sound import tone
 
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import testing
@@ -43,8 +43,6 @@ ANSWERS: dict[int | str, tuple[str, str, str]] = {
 GREETING = "Hello, this is the front desk."
 
 
-def tone(hertz: int, seconds: float = 0.4, rate: int = 8000) -> bytes:
-    return (np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate) * 6000).astype("<i2").tobytes()
 
 
 def engine(fake: FakeDeepgramAgent, service: FakeDeepgram, fault: str = "", **agent: Any) -> DeepgramAgent:

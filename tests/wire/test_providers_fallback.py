@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import signal
 import time
@@ -13,12 +12,11 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 from faulty import FaultyLanguageModel, FaultySpeechToText, FaultyTextToSpeech
 from uncollected import left, uncollected
+from whole_calls import calls, records
 
-from asterisk_ai.config import parse
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import Do, Hints, LanguageModel, ReplyPart, Say, TurnEnd, TurnRequest
 from asterisk_ai.providers.chain import (
@@ -35,10 +33,8 @@ from asterisk_ai.providers.chain import (
 from asterisk_ai.providers.chain.chain import Attempt, Chain
 from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx
 from asterisk_ai.providers.engines.rules import Rules
-from asterisk_ai.server.server import Server
-from asterisk_ai.session.backends.sqlite import SqliteReader
 from asterisk_ai.session.model import CallSession
-from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
+from asterisk_ai.simulator.asterisk import Result
 
 LIMIT = 0.2
 WAYS = ("hang", "unavailable", "rejected", "raise", "oserror")
@@ -405,45 +401,10 @@ def configuration(folder: Path, *, alone: bool) -> tuple[str, list[tuple[str, st
     return text.replace("default_agent: stt_", f"default_agent: {cases[0][0]}"), cases
 
 
-def tone(seconds: float = 0.4) -> bytes:
-    times = np.arange(round(seconds * 8000)) / 8000
-    return (np.sin(2 * math.pi * 400 * times) * 6000).astype("<i2").tobytes()
 
 
-async def calls(config: str, agents: list[str]) -> tuple[dict[str, Result], Mapping[str, float]]:
-    """A call to each agent, all at once: two questions, then the caller hangs up."""
-    server = Server(parse(config))
-    running = asyncio.Event()
-    serving = asyncio.create_task(server.run(lambda _: running.set()))
-    await running.wait()
-    results = {}
-    try:
-        callers = {agent: Caller([Line("a", tone()), Line("b", tone())], patience=4.0, linger=0.5) for agent in agents}
-        done = await asyncio.gather(
-            *(
-                simulate(callers[agent], host="127.0.0.1", fastagi_port=server.fastagi_port, agent=agent)
-                for agent in agents
-            )
-        )
-        results = dict(zip(agents, done, strict=True))
-        samples = {
-            f"{metric.name} {sample.labels.get('provider')} {sample.labels.get('kind')}": sample.value
-            for metric in server.metrics.registry.collect()
-            for sample in metric.samples
-            if sample.name.endswith("_total") and "provider" in sample.labels
-        }
-    finally:
-        server.stop()
-        await serving
-    return results, samples
 
 
-def records(folder: Path) -> dict[str, CallSession]:
-    reader = SqliteReader(folder / "sessions.db")
-    try:
-        return {session.agent: session for session in reversed(reader.recent(100))}
-    finally:
-        reader.close()
 
 
 @pytest.fixture(scope="module")

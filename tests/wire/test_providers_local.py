@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models
-from test_providers_fallback import calls, records
+from whole_calls import calls, records
 
 from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.config import load, parse, share_path

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aside import aside
 from openai_server import KEY, FakeOpenAI
-from test_providers_fallback import calls, records
+from whole_calls import calls, records
 
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import testing

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from aside import aside
 from realtime_server import KEY, FakeRealtime, Session
+from sound import tone
+from talk import Talk
 from websockets.asyncio.client import ClientConnection, connect
 
 from asterisk_ai.audio.g711 import decode_mu_law, encode_mu_law
@@ -21,7 +23,6 @@ from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, Pro
 from asterisk_ai.providers import testing
 from asterisk_ai.providers.api import (
     AgentAudio,
-    AgentText,
     CallerText,
     Do,
     Message,
@@ -50,8 +51,6 @@ ANSWERS: dict[int | str, tuple[str, str, str]] = {
 GREETING = "Hello, this is the front desk."
 
 
-def tone(hertz: int, seconds: float = 0.4, rate: int = 8000) -> bytes:
-    return (np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate) * 6000).astype("<i2").tobytes()
 
 
 def engine(fake: FakeRealtime, model: str = "gpt-realtime", **more: Any) -> OpenAIRealtime:
@@ -68,37 +67,6 @@ def test_conformance() -> None:
         testing.check_realtime_agent(lambda: engine(fake), speech=tone(HOURS, rate=24_000), rate=24_000)
 
 
-class Talk:
-    """A session with the caller's side fed in real time."""
-
-    def __init__(self, session: OpenAIRealtimeSession, rate: int) -> None:
-        self.session, self.rate = session, rate
-        self.seen: list[Any] = []
-        self.speech = b""
-        self._events = session.events()
-
-    async def feed(self) -> None:
-        size, due = self.rate // 50 * 2, time.monotonic()
-        while True:
-            frame, self.speech = self.speech[:size], self.speech[size:]
-            self.session.feed(frame.ljust(size, b"\0"))
-            due += 0.02
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-
-    async def until(self, kind: type[Any], count: int = 1) -> Any:
-        async with asyncio.timeout(10):
-            async for event in self._events:
-                self.seen.append(event)
-                count -= isinstance(event, kind)
-                if not count:
-                    return event
-        raise AssertionError
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.seen if isinstance(event, kind)]
-
-    def words(self) -> str:
-        return "".join(event.text for event in self.of(AgentText))
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from aside import aside
-from test_providers_fallback import calls, records
+from whole_calls import calls, records
 from wyoming_server import serving
 
 from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable

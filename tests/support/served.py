@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rig import die_with_parent, free_port, until
+from ports import free_port
+from rig import die_with_parent, until
 
 TESTS = Path(__file__).resolve().parents[1]
 

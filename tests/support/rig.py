@@ -34,6 +34,7 @@ from typing import TypeVar
 import numpy as np
 import pocketsphinx
 import soundfile
+from ports import free_port
 
 from asterisk_ai.config import share_path
 
@@ -108,10 +109,6 @@ def sentences(prompts: Mapping[str, str]) -> list[Sentence]:
     return sorted(found.values(), key=lambda sentence: hashlib.sha256(sentence.words.encode()).digest())
 
 
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(condition: Callable[[], _T], seconds: float, what: str) -> _T:
