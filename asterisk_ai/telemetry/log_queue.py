@@ -36,6 +36,7 @@ class LogQueue(QueueHandler):
         self._untold = 0
         self._listener = QueueListener(self._waiting, handler)
         self._listener.start()
+        self._stopping: threading.Thread | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Besides the filters: whether it is the one too many of its kind."""
@@ -69,10 +70,11 @@ class LogQueue(QueueHandler):
         """Write what waits; False where nobody takes it, and whoever waits for this process must not wait for that."""
         for record in self.flood.summaries(at_once=True):
             self.emit(record)
-        stopping = threading.Thread(target=self._listener.stop, name="log-end", daemon=True)
-        stopping.start()
-        stopping.join(CLOSE_SECONDS)
-        return not stopping.is_alive()
+        if self._stopping is None:  # the listener cannot be stopped twice
+            self._stopping = threading.Thread(target=self._listener.stop, name="log-end", daemon=True)
+            self._stopping.start()
+        self._stopping.join(CLOSE_SECONDS)
+        return not self._stopping.is_alive()
 
     def close(self) -> None:
         self.finish()

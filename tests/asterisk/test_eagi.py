@@ -65,7 +65,7 @@ def test_a_conversation_over_eagi(asterisk: tuple[Asterisk, Served]) -> None:
 def test_replies_that_asterisk_cannot_read_lead_to_the_fallback(tmp_path: Path) -> None:
     """The spool of a server that root ran, for one: here it is outside of Asterisk's chroot."""
     desk = {"greeting": "Hello.", "rules": {"intents": {"hi": {"say": ["hello"], "answer": "Hello."}}}}
-    with Served(tmp_path, {"desk": desk}) as served, Asterisk(server="127.0.0.1:1", dialplan=DIALPLAN) as pbx:
+    with Served(tmp_path, {"desk": desk}) as served, Asterisk(server="127.0.0.1:1", dialplan=EAGI) as pbx:
         for program in ("agi", "eagi"):
             install(pbx, f"asterisk-ai-{program}", program, "--config", str(served.file))
         with pbx.call("eagi,s,1", record=False) as caller:

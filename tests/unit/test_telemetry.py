@@ -373,6 +373,15 @@ def test_a_flood_is_summed_up_and_what_a_call_says_is_not(stream: io.StringIO) -
     assert handler.flood.suppressed == 1204 + 11
 
 
+def test_the_log_may_be_ended_twice(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    handler = logs.configure_service(stream=stream)
+    assert handler.finish()
+    handler.close()
+    assert failed == []
+
+
 def test_what_a_peer_sent_drives_no_terminal(stream: io.StringIO) -> None:
     log = logging.getLogger("asterisk_ai")
     logs.configure(stream=stream)

@@ -314,7 +314,7 @@ def ask(*models: str, limit: float = 2.0, **more: Any) -> tuple[list[str], FakeO
 
 def test_the_model_hears_the_result_and_the_caller_that_it_takes_a_moment() -> None:
     said, fake, shop, _ = ask("good", say="One moment.", headers={"X-Key": "s3cret"})
-    assert " ".join(said) == 'One moment. It says {"state": "shipped /ok/7"}.'
+    assert " ".join(said) == 'One moment. It says "state": "shipped /ok/7".'
     assert len(shop.requests) == 1
     schemas = [item["function"]["name"] for item in fake.requests[0][1]["tools"]]
     assert schemas == ["hangup", "order"]
@@ -325,7 +325,7 @@ def test_the_model_hears_the_result_and_the_caller_that_it_takes_a_moment() -> N
 
 def test_a_slow_tool_is_not_held_against_the_model() -> None:
     said, _, _, troubles = ask("good", limit=0.2, url="SHOP/slow", seconds=1)
-    assert " ".join(said) == 'It says {"state": "shipped /slow"}.'
+    assert " ".join(said) == 'It says "state": "shipped /slow".'
     assert not troubles
     said, _, _, troubles = ask("good", limit=0.2, url="SHOP/silent", seconds=0.3)
     assert " ".join(said) == "It says error: no answer within 0.3 s."
