@@ -201,7 +201,7 @@ async def _engines(config: Config) -> AsyncIterator[Finding]:
     await lineup.start()
     try:
         for name, state in lineup.readiness().items():
-            yield Finding(state.ready, f"engine {name}{'' if state.ready else ': ' + state.reason}")
+            yield Finding(state.ready, f"engine {name}{': ' * bool(state.reason)}{state.reason}")
         for name, spoken in lineup.agents.items():
             if unused := _unused_tools(spoken):
                 yield unused

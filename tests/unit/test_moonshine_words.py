@@ -55,7 +55,7 @@ def test_spellings_of_long_ago_and_inventions() -> None:
 def test_a_phrase_that_explains_the_sound_as_well_as_the_free_text_is_taken() -> None:
     found = decide("By.", -0.8, 0.9, PHRASES)
     assert (found.text, found.accepted, found.phrase, found.free) == ("bye", True, True, "By.")
-    assert found.confidence > 0.5
+    assert found.confidence > 0.3
 
 
 def test_a_small_word_keeps_a_phrase_that_sounds_like_it_away() -> None:
@@ -92,8 +92,17 @@ def test_the_phrases_that_are_judged_are_those_that_begin_and_look_like_it() -> 
     many = [f"no {number}" for number in range(100)]
     worth = expectations.worth([*many, "yes"], "Yes,", first)
     assert worth[0].text == "yes"
-    assert len(worth) == 16
+    assert len(worth) < 4
+    first[:] = -9.0
+    assert len(expectations.worth([*many, "yes"], "", first)) == 12
     assert expectations.worth([], "Yes,", first) == []
+
+
+def test_hi_is_judged_wherever_bye_is() -> None:
+    first = np.full(len(PIECES), -9.0, np.float32)
+    first[TOKENS.encode("Bye")[0]] = 0.0
+    worth = Expectations(Tokens([*PIECES, SPACE + b"B"])).worth(["bye"], "Bye.", np.append(first, np.float32(0.0)))
+    assert {"bye", "hi"} <= {one.text for one in worth}
 
 
 class FakeModel:

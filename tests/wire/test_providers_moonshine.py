@@ -72,7 +72,7 @@ def test_expected_phrases_are_understood() -> None:
     async def case(engine: Moonshine) -> None:
         results = await asyncio.gather(*(hear(engine, pcm) for pcm in speech.values()))
         assert [(r.text, r.accepted) for r in results] == [(phrase, True) for phrase in speech]
-        assert all(0.5 <= r.confidence <= 1.0 and r.free for r in results)
+        assert all(0.0 < r.confidence <= 1.0 and r.free for r in results)
 
     with_engine(case, workers=2)
 
@@ -136,6 +136,19 @@ def test_words_are_told_in_the_pause_before_the_end() -> None:
     with_engine(case)
 
 
+def test_a_machine_that_is_too_slow_says_so_and_leaves_the_callers_to_the_next_engine() -> None:
+    async def main() -> None:
+        with pytest.raises(ProviderRejected, match="name pocketsphinx alone: stt: pocketsphinx"):
+            await Moonshine({"most_load": 0.01}).start()
+
+    asyncio.run(main())
+
+    async def case(engine: Moonshine) -> None:
+        assert "ms of a core" in engine.readiness().reason
+
+    with_engine(case)
+
+
 def test_a_worker_that_dies_is_told_and_replaced() -> None:
     async def case(engine: Moonshine) -> None:
         async with engine.open(rate=8000, hints=HINTS) as stream:
@@ -151,9 +164,9 @@ def test_a_worker_that_dies_is_told_and_replaced() -> None:
 
 
 def test_what_it_cannot_do_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="known: workers, model"):
+    with pytest.raises(ConfigError, match="did you mean 'workers'"):
         Moonshine({"worker": 1})
-    with pytest.raises(ConfigError, match="from 1 to 64"):
+    with pytest.raises(ConfigError, match="64"):
         Moonshine({"workers": 0})
 
     async def missing() -> None:

@@ -13,17 +13,20 @@ for clicks, coughs and music counts as nothing.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
-from asterisk_ai.config.schema import Workers
+from asterisk_ai.config.schema import Range, Workers
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.providers.api import Hints, Readiness, Transcript, ignore
 from asterisk_ai.providers.engines.moonshine.weights import NAME
 from asterisk_ai.providers.workers import WorkerPool, WorkerStream
+
+logger = logging.getLogger(__name__)
 
 ENGINE = "asterisk_ai.providers.engines.moonshine.engine:MoonshineEngine"
 SAMPLE_RATES = (8000, 16_000)
@@ -37,6 +40,8 @@ class MoonshineSettings:
     """Processes; each loads the model."""
     model: str = ""
     """A folder with its three files; empty for the wheel's."""
+    most_load: Annotated[float, Range(0.01, 10)] = 0.4
+    """Seconds of a core that a second of speech may take; a machine that needs more is too slow for it."""
 
 
 class MoonshineStream:
@@ -67,7 +72,8 @@ class Moonshine:
 
     def __init__(self, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
         own = read_settings(MoonshineSettings, settings, f"providers.{NAME}")
-        self._pool = WorkerPool(NAME, ENGINE, {"model": own.model}, workers=own.workers)
+        self._pool = WorkerPool(NAME, ENGINE, {"model": own.model, "most_load": own.most_load}, workers=own.workers)
+        self._speed = ""
 
     @property
     def sample_rates(self) -> Sequence[int]:
@@ -80,14 +86,22 @@ class Moonshine:
         return self._pool.pids
 
     async def start(self) -> None:
-        """Start the workers; returns when each has loaded the model. Raises ProviderRejected where it is missing."""
+        """Start the workers; returns when each has loaded the model.
+
+        :raises ProviderRejected: the model is missing, or the machine is too slow for it.
+        """
         await self._pool.start()
+        load = float((await self._pool.ask({}))["load"])
+        self._speed = f"a second of speech takes {1000 * load:.0f} ms of a core"
+        logger.info("%s: %s", NAME, self._speed)
 
     async def stop(self) -> None:
         await self._pool.stop()
 
     def readiness(self) -> Readiness:
-        return self._pool.readiness()
+        """Ready while a worker is; the reason tells how fast this machine is then."""
+        state = self._pool.readiness()
+        return Readiness(True, self._speed) if state.ready else state
 
     @contextlib.asynccontextmanager
     async def open(

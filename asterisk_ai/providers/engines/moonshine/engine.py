@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.providers.boundary import library_boundary
 from asterisk_ai.providers.engines.moonshine import weights
-from asterisk_ai.providers.engines.moonshine.expected import Expectations, Heard, Wanted, decide, weigh_numbers
+from asterisk_ai.providers.engines.moonshine.expected import (
+    MOST,
+    SMALL,
+    Expectations,
+    Heard,
+    Wanted,
+    decide,
+    weigh_numbers,
+)
 from asterisk_ai.providers.engines.moonshine.model import RATE, Model, Sound, Writing
 from asterisk_ai.providers.engines.moonshine.utterance import Utterance
 from asterisk_ai.providers.engines.moonshine.within import NUMBERS, Words, search
@@ -33,10 +43,26 @@ class MoonshineEngine:
             self._model.judge(self._model.hear(np.zeros(RATE, np.float32)), [[3]])  # the first run makes its plans
         self._expectations = Expectations(self._model.tokens)
         self._numbers = Words(self._model.tokens, NUMBERS)
+        self._load = min(self._measured() for _ in range(3))
+        if self._load > settings["most_load"]:
+            raise ProviderRejected(
+                weights.NAME,
+                f"a second of speech takes {self._load:.2f} s of a core here, callers would wait for their words (more "
+                f"than providers.{weights.NAME}.most_load, {settings['most_load']:g}): "
+                "name pocketsphinx alone: stt: pocketsphinx",
+            )
+
+    def _measured(self) -> float:
+        """Of a core, whatever else runs on it: two seconds of noise, with as much work as most turns are."""
+        sound = np.random.default_rng(1).normal(0, 3000, 2 * RATE).astype(np.int16).tobytes()
+        began = time.process_time()
+        for _ in self.understand(sound, Wanted(SMALL[:MOST])):
+            pass
+        return (time.process_time() - began) / 2
 
     def ask(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Nothing can be asked."""
-        return {}
+        """How many seconds of a core a second of speech takes here, phrases and all."""
+        return {"load": self._load}
 
     def open(self, options: Mapping[str, Any]) -> Utterance:
         return Utterance(self, int(options["rate"]), Wanted(tuple(options["phrases"]), bool(options["digits"])))

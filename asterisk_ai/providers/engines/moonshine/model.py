@@ -77,10 +77,9 @@ class Model:
         for step in range(limit):
             given = np.array([[token]], np.int64)
             logits, *present = self.run(sound.states, given, past, first=step == 0)
-            likely = _log_softmax(logits[0, -1:])[0]
             if step == 0:
-                found.first = likely
-            token = int(likely.argmax())
+                found.first = _log_softmax(logits[0, -1:])[0]
+            token = int(logits[0, -1].argmax())
             if token == END:
                 break
             found.tokens.append(token)
