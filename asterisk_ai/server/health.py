@@ -12,6 +12,7 @@ from prometheus_client import Counter
 
 from asterisk_ai import __version__
 from asterisk_ai.pbx.registry import CallRegistry
+from asterisk_ai.server.descriptors import Descriptors
 from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.telemetry.health import LAG, Health
 from asterisk_ai.telemetry.lateness import Lateness
@@ -52,6 +53,7 @@ class ServerHealth:
         self._fastagi = fastagi
         self._vad = vad
         self._log = log
+        self.descriptors = Descriptors()
         self._exported: dict[str, int] = {}
         self._loop = asyncio.get_running_loop()
         self._started = self._beat = time.monotonic()
@@ -63,6 +65,9 @@ class ServerHealth:
         self._lateness.add(self._clock.take_lags(), calls=store.talking, limit_ms=limit_ms)
         self._metrics.active_calls.set(store.count)
         self._metrics.clock_lag.set(self._lateness.p99_ms / 1000)
+        self.descriptors.look()
+        self._metrics.open_files.set(self.descriptors.open)
+        self._advance("files", self.descriptors.exhausted, self._metrics.files_exhausted)
         audio = self._audiosocket.counters
         for reason, count in audio.refused.items():
             self._advance(f"refused/{reason}", count, self._metrics.refused.labels(reason))
@@ -94,7 +99,8 @@ class ServerHealth:
         in_use, store = self._in_use, self._registry.store
         stuck = time.monotonic() - self._beat > STUCK_SECONDS
         problems = in_use.lineup.problems()  # an engine that has another behind it is no reason to take us for ill
-        problems += [problem for problem in (store.problem(), "the event loop stands still" * stuck) if problem]
+        found = store.problem(), self.descriptors.problem(), "the event loop stands still" * stuck
+        problems += [problem for problem in found if problem]
         gated = sum(bool(session.gating) for session in store.live)
         return Health(
             problems=problems,
@@ -132,7 +138,7 @@ class ServerHealth:
 
     def ready(self) -> tuple[bool, Mapping[str, Any]]:
         """For /ready: whether a new call is taken now."""
-        full = self._registry.full or self._lateness.too_late
+        full = self._registry.full or self._lateness.too_late or bool(self.descriptors.problem())
         serving = self.serving and not self._registry.draining
         ready = serving and not full
         return ready, {"ready": ready, "reason": "" if ready else "full" if full else "draining or starting"}

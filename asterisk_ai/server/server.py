@@ -24,6 +24,7 @@ from asterisk_ai.errors import CallRefused
 from asterisk_ai.pbx.agi_routes import CallRoutes
 from asterisk_ai.pbx.registry import Admission, CallRegistry
 from asterisk_ai.protocol.agi.commands import set_variable_line
+from asterisk_ai.server.descriptors import shortage
 from asterisk_ai.server.health import ServerHealth
 from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.server.worker import ALONE, WORKER_PORTS, Place, taken
@@ -95,7 +96,7 @@ class Server:
             group=self._group,
         )
         self._lateness = Lateness()
-        self.registry = CallRegistry(self.store, self.metrics, self._admission(), overload=self._lateness.problem)
+        self.registry = CallRegistry(self.store, self.metrics, self._admission(), overload=self._overload)
         self.routes = CallRoutes(
             self.registry,
             self.metrics,
@@ -150,6 +151,8 @@ class Server:
     async def run(self, ready: Callable[[Server], None] | None = None) -> None:
         """Serve until :meth:`stop`, SIGTERM or SIGINT; then drain. Raises OSError and StoreError at the start."""
         self._signals()
+        if short := shortage(self.config):
+            logger.warning("%s", short)
         self.store.start()
         self.registry.take_back()
         try:
@@ -283,6 +286,9 @@ class Server:
     async def _config_changed(self, config: Config) -> None:
         self.registry.admission = self._admission()
         await self.vad.change(config.vad)
+
+    def _overload(self) -> str:
+        return self._lateness.problem() or self.status.descriptors.problem()
 
     def _admission(self) -> Admission:
         config = self.config

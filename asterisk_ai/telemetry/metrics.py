@@ -73,6 +73,10 @@ class Metrics:
             "Lag of the audio clock, 99th percentile of the last 3 s",
             registry=registry,
         )
+        self.open_files = Gauge("ai_agent_open_files", "Open files of the process", registry=registry)
+        self.files_exhausted = Counter(
+            "ai_agent_open_files_exhausted_total", "Looks at which no more files could be opened", registry=registry
+        )
         self.connections = Counter(
             "ai_agent_connections_total", "Connections taken, refused ones as well", ["listener"], registry=registry
         )

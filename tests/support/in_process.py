@@ -13,7 +13,7 @@ from asterisk_ai.simulator.agi_client import run_agi
 
 DELAY = "asterisk_ai.providers.engines.delay:Delay"
 CONFIG = f"""
-audiosocket: {{port: 0}}
+audiosocket: {{port: 0, idle_seconds: 3600}}
 fastagi: {{port: 0}}
 http: {{port: 0}}
 server: {{max_calls: 20, drain_seconds: 0, max_lateness_ms: 0}}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +21,8 @@ from typing import IO, Any
 import pytest
 from in_process import CONFIG
 from ports import free_port, free_ports
+
+from asterisk_ai.simulator.agi_client import run_agi
 
 
 class Process:
@@ -93,5 +98,33 @@ def test_a_configuration_that_is_wrong_ends_also_with_a_standard_error_that_nobo
     server = Process(tmp_path, text, stderr=full_pipe)
     try:
         assert server.process.wait(25) == 1
+    finally:
+        server.process.kill()
+
+
+def test_too_few_open_files_are_told_at_the_start_and_refuse_callers_with_a_word(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        server = Process(tmp_path, stderr=log, prefix=("prlimit", "--nofile=130:130"))
+    held: list[socket.socket] = []
+    try:
+        server.until(lambda: server.get("/ready").get("ready"))
+        text = (tmp_path / "log").read_text()
+        assert re.search(r"max_calls 20 may need \d+ open files, and this process may have 130: raise LimitN", text)
+        found = re.search(r"FastAGI \S+:(\d+)", text)
+        assert found
+        port = int(found[1])
+        while server.get("/ready").get("ready"):
+            held.append(socket.create_connection(("127.0.0.1", port)))
+            time.sleep(0.05)
+        health = server.get("/health")
+        assert (health["status"], server.get("/ready")["reason"]) == ("unhealthy", "full")
+        assert re.search(r"\d+ of 130 files that this process may open are open: raise", health["problems"][0])
+        answer = asyncio.run(run_agi("127.0.0.1", port, "call/start", timeout=5))
+        assert answer.variables == {"AI_STATUS": "FULL"}
+        assert (tmp_path / "log").read_text().count("files that this process may open") == 2, "once, and the refusal"
+        for one in held:
+            one.close()
+        server.until(lambda: server.get("/ready").get("ready"))
+        assert server.end() == 0
     finally:
         server.process.kill()

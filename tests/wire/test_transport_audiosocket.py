@@ -392,18 +392,18 @@ def test_one_connection_a_uuid(run: Run) -> None:
     run(work())
 
 
-def test_no_more_connections_than_allowed(run: Run) -> None:
+def test_connections_without_a_uuid_make_room_and_calls_do_not(run: Run) -> None:
     async def work() -> None:
         async with Served(max_connections=2) as served:
-            peers = [(await served.call())[0] for _ in range(2)]
-            third = await served.peer()
-            assert await third.rest() == b""
-            assert served.refused == {"FULL": 1}
-            peers[0].close()
-            await until(lambda: len(served.server) == 1)
-            await served.call()
-            for peer in peers[1:]:
-                peer.close()
+            calls = [await served.call() for _ in range(3)]
+            silent = [await served.peer() for _ in range(5)]
+            for peer in silent[:3]:
+                assert await peer.rest() == b""
+            assert served.refused == {"FULL": 3}
+            calls.append(await served.call())
+            assert await silent[3].rest() == b""
+            assert len(served.server) == 5
+            assert not any(handler.closed for _, handler in calls)
 
     run(work())
 

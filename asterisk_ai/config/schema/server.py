@@ -28,7 +28,7 @@ class AudioSocketConfig:
     idle_seconds: Seconds = 10.0
     """Asterisk's host has not answered TCP for so long: it is gone. That no audio comes says nothing."""
     max_connections: Count = 200
-    """More connections than this are refused."""
+    """So many connections may be without a UUID; for one more the oldest is closed. Calls have a limit of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class FastAGIConfig:
     header_seconds: Seconds = 5.0
     """A connection that has not sent its whole request by then is closed."""
     max_connections: Count = 200
-    """More connections than this are refused."""
+    """So many requests are served at a time (more get ``AI_STATUS=FULL``), and so many connections may be without one;
+    for one more of these the oldest is closed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,16 +43,17 @@ class Handshake(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if not self._server.admit(self):
-            self._refuse("FULL")
+        peer = self._transport.get_extra_info("peername")
+        if not self._server.admit(self, str(peer[0]) if peer else ""):
+            self._transport.abort()
             return
-        self._timer = asyncio.get_running_loop().call_later(self._server.handshake_seconds, self._refuse, "TIMEOUT")
+        self._timer = asyncio.get_running_loop().call_later(self._server.handshake_seconds, self.refuse, "TIMEOUT")
 
     def data_received(self, data: bytes) -> None:
         try:
             events = self._reader.receive(data)
         except RemoteProtocolError as error:
-            self._refuse("PROTOCOL", str(error))
+            self.refuse("PROTOCOL", str(error))
             return
         if events and isinstance(events[0], audiosocket.CallId):  # the reader takes nothing else for the first message
             self._greeted(events[0].uuid, events[1:])
@@ -69,7 +70,7 @@ class Handshake(asyncio.Protocol):
         try:
             handler = self._server.accept(str(call_id), connect)
         except CallRefused as refused:
-            self._refuse(refused.reason, str(refused))
+            self.refuse(refused.reason, str(refused))
             return
         connection = self._connection or connect(AudioSocketConnection)
         self._server.known(self, connection)
@@ -90,7 +91,8 @@ class Handshake(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _refuse(self, reason: str, detail: str = "") -> None:
+    def refuse(self, reason: str, detail: str = "") -> None:
+        """Close at once; ``reason`` is counted."""
         if self._transport is None or self._transport.is_closing():
             return
         self._server.counters.refuse(reason)

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from dataclasses import dataclass, field
 
+from asterisk_ai.protocol.strangers import Strangers
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.transport.audiosocket.handshake import Accept, Handshake
 from asterisk_ai.transport.clock import PlayoutClock
@@ -41,14 +42,18 @@ class AudioSocketServer:
         idle_seconds: float = 120.0,
         max_connections: int = 200,
     ) -> None:
-        """:param idle_seconds: a peer whose host answers no TCP keepalive for so long is gone."""
+        """Nothing listens yet.
+
+        :param max_connections: those that have not told their UUID.
+        :param idle_seconds: a peer whose host answers no TCP keepalive for so long is gone.
+        """
         self.accept = accept
         self.clock = clock
         self.handshake_seconds = handshake_seconds
         self.idle_seconds = idle_seconds
-        self.max_connections = max_connections
         self.counters = AudioSocketCounters()
         self._connections: set[Handshake | AudioSocketConnection] = set()
+        self._strangers: Strangers[Handshake] = Strangers(max_connections)
         self._listeners: list[asyncio.Server] = []
         self._stopped = False
 
@@ -74,20 +79,30 @@ class AudioSocketServer:
         self._listeners.clear()
         self.clock.close()
 
-    def admit(self, connection: Handshake) -> bool:
-        """Count a new connection; False where there are too many, or it was accepted as the server stopped."""
+    def admit(self, connection: Handshake, source: str) -> bool:
+        """A new connection, from an address; False where it was accepted as the server stopped.
+
+        Where too many have not told their UUID, the oldest makes room: a caller's does so at once, and those that have
+        told theirs are as many as the calls that are let in.
+        """
         self.counters.connections += 1
-        if self._stopped or len(self._connections) >= self.max_connections:
+        if self._stopped:
             return False
         self._connections.add(connection)
+        displaced = self._strangers.add(connection, source)
+        if displaced is not None:
+            displaced.refuse("FULL", f"{len(self._strangers)} connections wait without a UUID, the oldest is closed")
         return True
 
     def known(self, handshake: Handshake, connection: AudioSocketConnection) -> None:
         """``handshake`` has found its call, which ``connection`` serves from now on."""
+        self._strangers.discard(handshake)
         self._connections.discard(handshake)
         self._connections.add(connection)
 
     def forget(self, connection: Handshake | AudioSocketConnection) -> None:
+        if isinstance(connection, Handshake):
+            self._strangers.discard(connection)
         self._connections.discard(connection)
 
     def __len__(self) -> int:

@@ -1,0 +1,84 @@
+"""A whole server among strangers: whoever connects and waits, callers are served, and whoever listens is reached."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import urllib.request
+import uuid
+
+import pytest
+from in_process import CONFIG, serving, started
+
+from asterisk_ai.protocol import audiosocket
+from asterisk_ai.server.server import Server
+from asterisk_ai.simulator.agi_client import run_agi
+
+
+async def hears(call: dict[str, str], host: str = "") -> bytes:
+    """The first frame that the caller gets; empty where the connection is closed."""
+    there, _, port = call["AI_AUDIOSOCKET"].rpartition(":")
+    reader, writer = await asyncio.open_connection(host or there, int(port))
+    writer.write(audiosocket.uuid_message(uuid.UUID(call["AI_CALL_ID"])))
+    try:
+        return await reader.readexactly(323)
+    except (asyncio.IncompleteReadError, OSError):
+        return b""
+    finally:
+        writer.close()
+
+
+async def idle(stack: contextlib.AsyncExitStack, port: int, count: int) -> None:
+    for _ in range(count):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        stack.callback(writer.close)
+
+
+def ports(server: Server) -> dict[str, int]:
+    return {
+        "audiosocket": int(server._address.rpartition(":")[2]),
+        "fastagi": server.fastagi_port,
+        "http": server._http.port if server._http else 0,
+    }
+
+
+@pytest.mark.parametrize("listener", ["audiosocket", "fastagi", "http"])
+def test_connections_that_say_nothing_take_no_callers_place(listener: str) -> None:
+    text = CONFIG.replace("audiosocket: {", "audiosocket: {max_connections: 20, handshake_seconds: 3600, ")
+    text = text.replace("fastagi: {", "fastagi: {max_connections: 20, header_seconds: 3600, ")
+
+    async def body() -> None:
+        async with serving(text) as server, contextlib.AsyncExitStack() as stack:
+            talking = await started(server, "milliwatt")
+            for _ in range(3):
+                await idle(stack, ports(server)[listener], 30)
+                call = await started(server, "milliwatt")
+                assert call["AI_STATUS"] == "OK"
+                assert len(await hears(call)) == 323
+                answer = await run_agi(
+                    "127.0.0.1", server.fastagi_port, "call/next", arguments=[call["AI_CALL_ID"]], timeout=5
+                )
+                assert answer.variables["AI_NEXT"] == "talk"
+            assert len(await hears(talking)) == 323, "one who was registered before them finds a place, too"
+            url = f"http://127.0.0.1:{ports(server)['http']}/live"
+            assert (await asyncio.to_thread(urllib.request.urlopen, url, None, 5)).status == 200
+
+    asyncio.run(body())
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_who_listens_on_all_addresses_is_reached_at_each() -> None:
+    text = CONFIG.replace("port: 0", "host: '::', port: 0")
+
+    async def body() -> None:
+        async with serving(text) as server:
+            assert server._address.startswith("127.0.0.1:"), "as the dialplan of this machine is told"
+            for host in ("127.0.0.1", "::1"):
+                answer = await run_agi(host, server.fastagi_port, "call/start?agent=milliwatt", timeout=5)
+                assert len(await hears(answer.variables, host)) == 323
+                where = f"[{host}]" if ":" in host else host
+                url = f"http://{where}:{ports(server)['http']}/live"
+                assert (await asyncio.to_thread(urllib.request.urlopen, url, None, 5)).status == 200
+
+    asyncio.run(body())
