@@ -17,10 +17,11 @@ from asterisk_ai import config
 from asterisk_ai.config.apart import load_apart
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.protocol import audiosocket
+from asterisk_ai.providers.engines.delay import DelaySpeechToText
 from asterisk_ai.server.server import Server
 
 
-class Leaving:
+class Leaving(DelaySpeechToText):
     """An engine whose maker ends the process."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
