@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from asterisk_ai.config import Config, host_port, load, reachable
+from asterisk_ai.config import Config, HttpConfig, host_port, load, reachable
 from asterisk_ai.errors import AsteriskAIError
 from asterisk_ai.simulator.agi_client import run_agi
 from asterisk_ai.simulator.local_server import local_server
@@ -51,11 +51,10 @@ def loaded(arguments: argparse.Namespace) -> Iterator[Target]:
         return
     most = max(arguments.calls or [arguments.most])
     connections = {"max_connections": most + 50}
-    changes: dict[str, dict[str, Any]] = {
-        "audiosocket": connections,
-        "fastagi": connections,
-        "server": {"max_calls": most},
-    }
+    server_changes = {"max_calls": most}
+    if arguments.soak:  # calls go on coming while others have the CPU: frames are to show what becomes of that
+        server_changes["max_lateness_ms"] = 0
+    changes = {"audiosocket": connections, "fastagi": connections, "server": server_changes}
     prefix = ["taskset", "-c", ",".join(map(str, arguments.server_cpu))] if arguments.server_cpu else []
     with tempfile.TemporaryDirectory(prefix="asterisk-ai-bench-") as folder:
         if mode == "embedded":
@@ -84,17 +83,28 @@ def _server_pid(config: Config) -> int:
     """The running server's process, where it is on this machine and says so; 0 else."""
     if config.http is None:
         return 0
-    host = config.http.host
-    url = f"http://{host_port(reachable(host), config.http.port)}/health"
-    try:
-        with urllib.request.urlopen(url, timeout=2) as reply:
-            health = json.load(reply)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise AsteriskAIError(f"no server answers at {url}: {error}; --serve measures one of its own") from error
+    state = health(config.http)
     with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(config.fastagi.host).is_loopback or host == socket.gethostname():
-            return int(health.get("pid", 0))
+        if ipaddress.ip_address(config.fastagi.host).is_loopback or config.http.host == socket.gethostname():
+            return int(state.get("pid", 0))
     return 0
+
+
+def health(http: HttpConfig) -> dict[str, Any]:
+    """What the server says of itself.
+
+    :raises AsteriskAIError: nobody answers there.
+    """
+    url = f"http://{host_port(reachable(http.host), http.port)}/health"
+    try:
+        try:
+            reply = urllib.request.urlopen(url, timeout=5)
+        except urllib.error.HTTPError as error:
+            reply = error  # it is not well, and tells all the same
+        with reply:
+            return dict(json.load(reply))
+    except (OSError, ValueError) as error:
+        raise AsteriskAIError(f"no server answers at {url}: {error}; --serve measures one of its own") from error
 
 
 async def register_calls(target: Target, count: int) -> tuple[list[dict[str, str]], str]:

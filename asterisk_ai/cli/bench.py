@@ -5,26 +5,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import json
-import multiprocessing
 import os
 import sys
-import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from asterisk_ai.bench.figures import Figures, figures
-from asterisk_ai.bench.load import Heard, Load, generate
-from asterisk_ai.bench.process_use import ProcessUse
-from asterisk_ai.bench.target import Target, address, end_calls, loaded, register_calls
+from asterisk_ai.bench.figures import Figures
+from asterisk_ai.bench.soak import Sample, Soak
+from asterisk_ai.bench.steps import LIMIT_MS, Plan, Steps
+from asterisk_ai.bench.target import Target, loaded
+from asterisk_ai.cli.serve import loop_factory, prepare_process
 from asterisk_ai.errors import AsteriskAIError
 from asterisk_ai.simulator.caller_speech import caller_turn, speech_in, speech_of
 
 MODES = ("echo", "playing", "conversation", "embedded")
-LIMIT_MS = 5.0
 MOST_CALLS = 5000
 
 
@@ -40,6 +37,9 @@ modes:
   playing       it plays a tone: an agent that speaks all the time
   conversation  callers speak, turns are taken, and each engine takes --delay (with --serve only)
   embedded      the agent with its own engines; the turns' times are theirs
+
+With --soak short calls of the first three kinds come and go for so many minutes at a server of its own. What it uses
+is printed every ten seconds; at the end, what grew, what is left and which frames were lost.
 """
 _EPILOG = f"""
 columns:
@@ -54,6 +54,7 @@ examples:
   asterisk-ai bench --serve                                  how many calls can this machine play to?
   asterisk-ai bench --serve --mode conversation              ... and talk with, its engines apart?
   asterisk-ai bench --mode embedded --calls 10,20,40         the running server, with its own engines
+  asterisk-ai bench --soak 20 --calls 200                    does anything grow, is any frame lost?
   asterisk-ai bench --serve --server-cpu 0 --cpu 1 --json bench.json
 """
 
@@ -90,6 +91,7 @@ def add_parser(commands: Any) -> None:
         metavar="S",
         help="what each engine takes in mode conversation (default: %(default)g)",
     )
+    parser.add_argument("--soak", type=_minutes, metavar="MINUTES", help="calls that come and go, for so long")
     said = parser.add_mutually_exclusive_group()
     said.add_argument(
         "--say", default="what are your opening hours", metavar="TEXT", help='what every caller says ("%(default)s")'
@@ -130,6 +132,13 @@ def _seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected 1 to 7200 seconds, not {text!r}")
 
 
+def _minutes(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0.1 <= (value := float(text)) <= 10_000:
+            return value
+    raise argparse.ArgumentTypeError(f"expected 0.1 to 10000 minutes, not {text!r}")
+
+
 def _delay(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 <= (value := float(text)) <= 60:
@@ -164,19 +173,38 @@ def _cpus(text: str) -> tuple[int, ...]:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.soak:
+        arguments.mode, arguments.serve, arguments.calls = "conversation", True, arguments.calls or [200]
     speech, ends = _caller_turn(arguments) if arguments.mode in ("conversation", "embedded") else (b"", 0)
     with loaded(arguments) as target:
-        bench = Bench(target, arguments, speech, ends)
+        if arguments.soak:
+            return _soak(target, arguments, speech)
+        plan = Plan(
+            arguments.mode, arguments.seconds, arguments.limit, speech, ends, arguments.processes, arguments.cpu
+        )
+        steps = Steps(target, plan, (lambda _: None) if arguments.json == "-" else Table(arguments.seconds).show)
         try:
             if arguments.calls:
-                bench.measure_all(arguments.calls)
+                steps.measure_all(arguments.calls)
             else:
-                bench.search(arguments.most)
+                steps.search(arguments.most)
         except KeyboardInterrupt:
             print("interrupted: what was measured until then follows", file=sys.stderr)
-            _tell(arguments, bench.results)
+            _tell(arguments, steps.results)
             return 130
-    return 0 if _tell(arguments, bench.results) else 1
+    return 0 if _tell(arguments, steps.results) else 1
+
+
+def _soak(target: Target, arguments: argparse.Namespace, speech: bytes) -> int:
+    def tell(sample: Sample) -> None:
+        print(json.dumps(dataclasses.asdict(sample)), file=sys.stderr, flush=True)
+
+    prepare_process()
+    soak = Soak(target, speech, lines=arguments.calls[0], seconds=60 * arguments.soak, tell=tell)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        report = runner.run(soak.run())
+    print(json.dumps(report, indent=1))
+    return 1 if report["problems"] else 0
 
 
 def _caller_turn(arguments: argparse.Namespace) -> tuple[bytes, int]:
@@ -200,88 +228,18 @@ def _tell(arguments: argparse.Namespace, results: Sequence[Figures]) -> int:
     return best
 
 
-class Bench:
-    """Runs the steps and shows each as it ends."""
+class Table:
+    """Prints a line a step. ``seconds`` is a step's length."""
 
-    def __init__(self, target: Target, arguments: argparse.Namespace, speech: bytes, speech_ends: int) -> None:
-        self._target = target
-        self._arguments = arguments
-        self._speech, self._speech_ends = speech, speech_ends
-        self._until = time.monotonic() + arguments.limit
-        self._shown = False
-        self.results: list[Figures] = []
-        """Of the steps that were measured to their end."""
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._begun = seconds, False
 
-    def measure_all(self, counts: Sequence[int]) -> None:
-        for count in counts:
-            if time.monotonic() < self._until:
-                self._measure(count)
-
-    def search(self, most: int) -> None:
-        """Double until it breaks, then halve the distance. What fails is tried a second time before it is believed."""
-        good, bad, count = 0, most + 1, min(50, most)
-        while time.monotonic() < self._until:
-            result = self._measure(count)
-            if not result.even(LIMIT_MS) and time.monotonic() < self._until:
-                result = self._measure(count)
-            if result.even(LIMIT_MS):
-                good = count
-            else:
-                bad = count
-            if bad - good <= max(1, good // 20):
-                break
-            count = min(2 * good, most) if bad > most else (good + bad) // 2
-
-    def _measure(self, count: int) -> Figures:
-        arguments, target = self._arguments, self._target
-        before = ProcessUse.of(target.pid)
-        taken, refusal = asyncio.run(register_calls(target, count))
-        heard: list[Heard] = []
-        try:
-            if taken:
-                heard = self._generate([(*address(each["AI_AUDIOSOCKET"]), each["AI_CALL_ID"]) for each in taken])
-        finally:
-            asyncio.run(end_calls(target, taken))
-        result = figures(arguments.mode, count, heard, before)
-        if refusal:
-            result.problems.append(refusal)
-        self.results.append(result)
-        if arguments.json != "-":
-            self._show(result)
-        return result
-
-    def _generate(self, calls: Sequence[tuple[str, int, str]]) -> list[Heard]:
-        arguments = self._arguments
-        size = -(-len(calls) // arguments.processes)
-        loads = [
-            Load(
-                calls[first : first + size],
-                arguments.seconds,
-                speech=self._speech,
-                speech_ends=self._speech_ends,
-                first=first,
-                server_pid=self._target.pid,
-                cpus=arguments.cpu,
-            )
-            for first in range(0, len(calls), size)
-        ]
-        # Spawned: what this process has loaded and opened stays out of the measurement.
-        with ProcessPoolExecutor(len(loads), multiprocessing.get_context("spawn")) as pool:
-            try:
-                return list(pool.map(generate, loads))
-            except BrokenProcessPool as error:
-                raise AsteriskAIError("a process of the load ended before its time (out of memory?)") from error
-            except BaseException:  # interrupted: nobody waits for the window's end
-                for process in multiprocessing.active_children():
-                    process.terminate()
-                raise
-
-    def _show(self, result: Figures) -> None:
-        if not self._shown:
-            self._shown = True
+    def show(self, result: Figures) -> None:
+        if not self._begun:
+            self._begun = True
             what = "round trip" if result.mode == "echo" else "lateness"
             print(
-                f"mode {result.mode}, {self._arguments.seconds:g} s a step; {what} in ms; CPU: ms a call-second "
+                f"mode {result.mode}, {self._seconds:g} s a step; {what} in ms; CPU: ms a call-second "
                 "(engines' processes); memory: KB a call\n"
                 f"{'calls':>6} {'carried':>7} {'p50':>7} {'p99':>7} {'p99.9':>7} {'worst':>8} {'gaps':>6} "
                 f"{'bursts':>6} {'lost':>6} {'CPU':>6} {'(eng.)':>7} {'memory':>7} {'turns':>6} "

@@ -1,7 +1,4 @@
-"""A call gives its recogniser the first word: human speech through the call and its default detector, in virtual time.
-
-Of more prompts, and what else the detector costs: ``scripts/measure_vad_words.py``.
-"""
+"""A call gives its recogniser the first word: human speech through call and detector, in virtual time."""
 
 from __future__ import annotations
 
