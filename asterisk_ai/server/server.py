@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import contextlib
 import logging
 import signal
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 from weakref import WeakValueDictionary
 
 from asterisk_ai import __version__
@@ -19,15 +18,16 @@ from asterisk_ai.call import diagnostic
 from asterisk_ai.call.diagnostic import DiagnosticCall
 from asterisk_ai.call.speech_to_speech.conversation import RealtimeCall
 from asterisk_ai.call.staged.conversation import Call
-from asterisk_ai.config import Config, ServiceManager, host_port, reachable
+from asterisk_ai.config import Config, ServiceManager
 from asterisk_ai.errors import CallRefused
 from asterisk_ai.pbx.agi_routes import CallRoutes
 from asterisk_ai.pbx.registry import Admission, CallRegistry
 from asterisk_ai.protocol.agi.commands import set_variable_line
 from asterisk_ai.server.descriptors import shortage
 from asterisk_ai.server.health import ServerHealth
+from asterisk_ai.server.listeners import Listeners
 from asterisk_ai.server.reload import ConfigInUse
-from asterisk_ai.server.worker import ALONE, WORKER_PORTS, Place, taken
+from asterisk_ai.server.worker import ALONE, Place
 from asterisk_ai.session.backends import open_backend
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore
@@ -74,7 +74,6 @@ class Server:
         :param end_within: limits the seconds that this process has from now on; called when the end begins.
         :raises ConfigError: where an agent's engines cannot be made.
         """
-        self._place = place
         self._log = log
         self._end_within = end_within
         self._manager = manager or ServiceManager()
@@ -100,9 +99,9 @@ class Server:
         self.routes = CallRoutes(
             self.registry,
             self.metrics,
-            address=lambda: self._address,
+            address=lambda: self.listeners.audio_address,
             player=self._file_player,
-            server=self._worker_address,
+            server=lambda host: self.listeners.worker_address(host),  # noqa: PLW0108 - made below, as it needs these
         )
         config = self.config
         self.audiosocket = AudioSocketServer(
@@ -133,9 +132,13 @@ class Server:
         )
         # Those of the EAGI requests that are being served, which own them.
         self._file_players: WeakValueDictionary[str, FilePlayer] = WeakValueDictionary()
-        self._http: HttpServer | None = None
-        self._address = ""
-        self._own_fastagi_port = 0
+        self.listeners = Listeners(
+            config,
+            place,
+            audiosocket=self.audiosocket,
+            fastagi=self.fastagi,
+            http=partial(HttpServer, health=self.status.health, ready=self.status.ready, metrics=self.metrics),
+        )
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
         self._reload = asyncio.Event()
@@ -145,6 +148,11 @@ class Server:
     def config(self) -> Config:
         """The configuration that new calls are served with."""
         return self.in_use.config
+
+    @property
+    def fastagi_port(self) -> int:
+        """Where the dialplan asks."""
+        return self.listeners.fastagi_port
 
     # ---- life -----------------------------------------------------------------
 
@@ -161,21 +169,21 @@ class Server:
                     return
                 work = [group.create_task(part()) for part in (self._keep_house, self._mend, self._reload_when_asked)]
                 self.status.serving = True
-                logger.info("asterisk-ai %s is ready: %s", __version__, self._listening())
-                self._notifier.ready(self._listening())
+                logger.info("asterisk-ai %s is ready: %s", __version__, str(self.listeners))
+                self._notifier.ready(str(self.listeners))
                 if ready is not None:
                     ready(self)
                 await self._stopping.wait()
                 await self._drain()
                 for task in work:
                     task.cancel()
-                await self._close()
+                await self.listeners.close()
         except ExceptionGroup as errors:
             if len(errors.exceptions) > 1:
                 raise
             raise errors.exceptions[0] from None  # a port that is taken, most of all
         finally:
-            await self._close()
+            await self.listeners.close()
             await self.in_use.lineup.close()
             self.vad.close()
             self.store.stop()
@@ -192,44 +200,7 @@ class Server:
 
     async def _start(self) -> None:
         await self.in_use.lineup.start()
-        await self._listen()
-
-    async def _listen(self) -> None:
-        config = self.config
-        alone = self._place.workers == 1
-        port = await _bound("audiosocket" if alone else WORKER_PORTS, config.audiosocket, self.audiosocket.start)
-        self._address = config.audiosocket.advertise or host_port(reachable(config.audiosocket.host), port)
-        shared = partial(self.fastagi.start, shared=not alone)
-        self.fastagi_port = await _bound("fastagi", config.fastagi, shared)
-        if not alone:
-            own = dataclasses.replace(config.fastagi, port=self._place.fastagi_port(config))
-            self._own_fastagi_port = await _bound(WORKER_PORTS, own, self.fastagi.start)
-        if config.http is not None:
-            await _bound("http" if alone else WORKER_PORTS, config.http, self._start_http)
-
-    def _worker_address(self, host: str) -> str:
-        """AI_SERVER for a call that this worker has; empty where there are no others."""
-        if not self._own_fastagi_port:
-            return ""
-        advertised = self.config.audiosocket.advertise.rpartition(":")[0]
-        return f"{advertised or host}:{self._own_fastagi_port}"
-
-    async def _start_http(self, host: str, port: int) -> int:
-        status = self.status
-        self._http = HttpServer(host, port, health=status.health, ready=status.ready, metrics=self.metrics)
-        self._http.start()
-        return self._http.port
-
-    def _listening(self) -> str:
-        http = f", HTTP {self.config.http.host}:{self._http.port}" if self.config.http and self._http else ""
-        return f"AudioSocket {self._address}, FastAGI {self.config.fastagi.host}:{self.fastagi_port}{http}"
-
-    async def _close(self) -> None:
-        await self.audiosocket.stop()
-        await self.fastagi.stop()
-        if self._http is not None:
-            self._http.stop()
-            self._http = None
+        await self.listeners.open()
 
     # ---- signals, drain, reload ---------------------------------------------------
 
@@ -280,7 +251,7 @@ class Server:
         """See :meth:`ConfigInUse.reload`; the service manager is told."""
         self._notifier.reloading()
         done = await self.in_use.reload(force=force)
-        self._notifier.ready(self._listening() if done else f"reload refused: {self.in_use.problem}")
+        self._notifier.ready(str(self.listeners) if done else f"reload refused: {self.in_use.problem}")
         return done
 
     async def _config_changed(self, config: Config) -> None:
@@ -300,9 +271,12 @@ class Server:
         if not self.config.audiosocket.require_registration:
             self.registry.register_bare(call_id)
         session = self.registry.claim(call_id)
-        player = self._file_players.get(call_id)
-        call = self._call(session, connect, player)
-        self._group.create_task(self._run(call, player, self.in_use.lineup))
+        with contextlib.ExitStack() as claim:
+            claim.callback(self.registry.release, session)
+            player = self._file_players.get(call_id)
+            call = self._call(session, connect, player)
+            self._group.create_task(self._run(call, player, self.in_use.lineup))
+            claim.pop_all()  # the call's from here on
         return call
 
     def _file_player(self, session: CallSession) -> FilePlayer:
@@ -356,11 +330,3 @@ class Server:
         while True:
             await asyncio.sleep(MEND_SECONDS)
             await self.in_use.mend()
-
-
-async def _bound(key: str, listener: Any, start: Callable[[str, int], Any]) -> int:
-    """Start a listener; a port that is taken is told with the key that changes it."""
-    try:
-        return int(await start(listener.host, listener.port))
-    except OSError as error:
-        raise taken(key, (listener.host, listener.port), error) from error

@@ -1,4 +1,4 @@
-"""A server that can serve no more requests: Asterisk takes any end of a FastAGI connection for success, so it is told."""
+"""A server that can serve no more requests: Asterisk takes any end of a connection for success, so it is told."""
 
 from __future__ import annotations
 

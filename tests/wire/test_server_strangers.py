@@ -37,9 +37,9 @@ async def idle(stack: contextlib.AsyncExitStack, port: int, count: int) -> None:
 
 def ports(server: Server) -> dict[str, int]:
     return {
-        "audiosocket": int(server._address.rpartition(":")[2]),
+        "audiosocket": int(server.listeners.audio_address.rpartition(":")[2]),
         "fastagi": server.fastagi_port,
-        "http": server._http.port if server._http else 0,
+        "http": server.listeners.http_port,
     }
 
 
@@ -73,7 +73,7 @@ def test_who_listens_on_all_addresses_is_reached_at_each() -> None:
 
     async def body() -> None:
         async with serving(text) as server:
-            assert server._address.startswith("127.0.0.1:"), "as the dialplan of this machine is told"
+            assert server.listeners.audio_address.startswith("127.0.0.1:"), "as the dialplan of this machine is told"
             for host in ("127.0.0.1", "::1"):
                 answer = await run_agi(host, server.fastagi_port, "call/start?agent=milliwatt", timeout=5)
                 assert len(await hears(answer.variables, host)) == 323

@@ -1,0 +1,91 @@
+"""The ports of a server: where each listens, and what the dialplan is told of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from asterisk_ai.config import Config, host_port, reachable
+from asterisk_ai.server.worker import WORKER_PORTS, Place, taken
+from asterisk_ai.telemetry.http import HttpServer
+from asterisk_ai.transport.audiosocket.server import AudioSocketServer
+from asterisk_ai.transport.fastagi.server import FastAgiServer
+
+
+class Listeners:
+    """Opens and closes them together.
+
+    :param http: makes the server of probes and metrics for an address.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        place: Place,
+        *,
+        audiosocket: AudioSocketServer,
+        fastagi: FastAgiServer,
+        http: Callable[[str, int], HttpServer],
+    ) -> None:
+        self.audio_address = ""
+        """host:port of the AudioSocket listener as Asterisk reaches it."""
+        self.fastagi_port = 0
+        self._config = config
+        self._place = place
+        self._audiosocket = audiosocket
+        self._fastagi = fastagi
+        self._make_http = http
+        self._http: HttpServer | None = None
+        self._own_fastagi_port = 0
+
+    async def open(self) -> None:
+        """Listen. Raises OSError, with the key that changes a port which is taken."""
+        config, alone = self._config, self._place.workers == 1
+        port = await _bound("audiosocket" if alone else WORKER_PORTS, config.audiosocket, self._audiosocket.start)
+        self.audio_address = config.audiosocket.advertise or host_port(reachable(config.audiosocket.host), port)
+        shared = partial(self._fastagi.start, shared=not alone)
+        self.fastagi_port = await _bound("fastagi", config.fastagi, shared)
+        if not alone:
+            own = dataclasses.replace(config.fastagi, port=self._place.fastagi_port(config))
+            self._own_fastagi_port = await _bound(WORKER_PORTS, own, self._fastagi.start)
+        if config.http is not None:
+            await _bound("http" if alone else WORKER_PORTS, config.http, self._start_http)
+
+    async def _start_http(self, host: str, port: int) -> int:
+        self._http = self._make_http(host, port)
+        self._http.start()
+        return self._http.port
+
+    async def close(self) -> None:
+        """Close all, connections as well. May be called twice."""
+        await self._audiosocket.stop()
+        await self._fastagi.stop()
+        if self._http is not None:
+            self._http.stop()
+            self._http = None
+
+    def worker_address(self, host: str) -> str:
+        """AI_SERVER for a call that this worker has; empty where there are no others."""
+        if not self._own_fastagi_port:
+            return ""
+        advertised = self._config.audiosocket.advertise.rpartition(":")[0]
+        return f"{advertised or host}:{self._own_fastagi_port}"
+
+    @property
+    def http_port(self) -> int:
+        """0 where there is none."""
+        return self._http.port if self._http is not None else 0
+
+    def __str__(self) -> str:
+        http = f", HTTP {self._config.http.host}:{self.http_port}" if self._config.http and self._http else ""
+        return f"AudioSocket {self.audio_address}, FastAGI {self._config.fastagi.host}:{self.fastagi_port}{http}"
+
+
+async def _bound(key: str, listener: Any, start: Callable[[str, int], Any]) -> int:
+    """Start a listener; a port that is taken is told with the key that changes it."""
+    try:
+        return int(await start(listener.host, listener.port))
+    except OSError as error:
+        raise taken(key, (listener.host, listener.port), error) from error
