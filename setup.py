@@ -64,7 +64,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["asterisk_ai", "asterisk_ai.*"]),
-    package_data={"asterisk_ai": ["py.typed"]},
+    package_data={"asterisk_ai": ["py.typed", "providers/engines/rules/words/*.yaml"]},
     python_requires=">=3.11",
     install_requires=[
         "numpy>=1.26",
@@ -82,6 +82,9 @@ setup(
         "tzdata>=2024.1",  # a small system has no time zones of its own
         "urllib3>=2.2",
         "hibari-tts>=0.2.1,<0.3",  # an English voice, weights and all
+        "wordllama>=0.2.2.post0",  # for its numbers and its list of word parts, which every version has in its wheel
+        "tokenizers>=0.15",
+        "rapidfuzz>=3.9",
         "sentencex>=1.0",
         "unicode-rbnf>=2.3",
         'uvloop>=0.19; sys_platform == "linux"',

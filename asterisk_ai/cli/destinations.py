@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from asterisk_ai.config import AgentConfig, Config
 from asterisk_ai.protocol.dialplan import ACTIONS
 from asterisk_ai.providers.engines.rules import schema as rules
+from asterisk_ai.providers.engines.rules.ruleset import Slot
 from asterisk_ai.providers.tools.toolbox import Toolbox
 
 
@@ -52,7 +53,7 @@ def _of_rules(agent: AgentConfig) -> Iterator[tuple[str, Mapping[str, str]]]:
                     yield outcome.do.kind, arguments
 
 
-def _filled(arguments: Mapping[str, str], slots: Mapping[str, rules.Slot]) -> Iterator[Mapping[str, str]]:
+def _filled(arguments: Mapping[str, str], slots: Mapping[str, Slot]) -> Iterator[Mapping[str, str]]:
     """The arguments with every value that their slots may have; none where there is no end of them."""
     used = {inner.partition(":")[0] for text in arguments.values() for inner in rules.REFERENCE.findall(text)}
     names = sorted({reference.partition(".")[0] for reference in used})

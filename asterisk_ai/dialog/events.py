@@ -100,10 +100,14 @@ class SpeakingStarted:
 
 @dataclass(frozen=True, slots=True)
 class ReplyEnded:
-    """Everything of the reply was played; ``then`` is what it wants done."""
+    """Everything of the reply was played; ``then`` is what it wants done.
+
+    The caller, who asked for a moment, is not asked for anything for ``patience`` seconds.
+    """
 
     reply: int
     then: Leave | None = None
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,7 @@ class Draft:
     """
 
     text: str
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +197,7 @@ class Answer:
     text: str
     understood: bool = True
     dialled: bool = False
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

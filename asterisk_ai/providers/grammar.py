@@ -237,7 +237,7 @@ class SlotGrammar:
 
 
 class Grammar:
-    """Compiles phrases of slots and intents; immutable after that."""
+    """Compiles phrases of slots and intents, each once."""
 
     def __init__(
         self,
@@ -247,9 +247,12 @@ class Grammar:
     ) -> None:
         self.slots, self.digits, self._language = slots, digits, language
         self._patterns = {name: slot.regex(digits) for name, slot in slots.items()}
+        self._compiled: dict[Phrase, re.Pattern[str]] = {}  # of the phrases there are
 
     def pattern(self, phrase: Phrase) -> re.Pattern[str]:
-        return re.compile(to_regex(phrase, self._patterns))
+        if phrase not in self._compiled:
+            self._compiled[phrase] = re.compile(to_regex(phrase, self._patterns))
+        return self._compiled[phrase]
 
     def spoken(self, text: str) -> str:
         """``text`` as patterns take it: numerals become the words of their digits."""

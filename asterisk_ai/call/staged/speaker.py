@@ -30,7 +30,7 @@ from asterisk_ai.dialog.events import (
 )
 from asterisk_ai.dialog.spoken import pieces
 from asterisk_ai.errors import ProviderError
-from asterisk_ai.providers.api import Do, Message, Remember, Say, TurnRequest
+from asterisk_ai.providers.api import Do, Message, Remember, Say, TurnRequest, Wait
 from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.session.model import CallSession, TurnRecord
 from asterisk_ai.session.store import SessionStore
@@ -128,7 +128,7 @@ class Speaker:
     def carry_out(self, action: SpeechAction) -> None:
         match action:
             case Draft():
-                self._begin_draft(action.text)
+                self._begin_draft(action)
             case DropDraft():
                 self._drop_draft()
             case Answer():
@@ -146,11 +146,11 @@ class Speaker:
             case StopReply():
                 self._stop(action.outcome)
 
-    def _begin_draft(self, text: str) -> None:
-        """Begin to make the answer to ``text``; :meth:`_answer` takes it up or drops it."""
+    def _begin_draft(self, action: Draft) -> None:
+        """Begin to make the answer to its text; :meth:`_answer` takes it up or drops it."""
         self._drop_draft()
-        logger.info("answering ahead of the turn's end", extra={"transcript": text})
-        self._draft = self._begin(self._request(text))
+        logger.info("answering ahead of the turn's end", extra={"transcript": action.text})
+        self._draft = self._begin(self._request(action.text, confidence=action.confidence))
 
     def _drop_draft(self) -> None:
         """The caller goes on: nothing of the draft was heard, so it never was."""
@@ -160,7 +160,9 @@ class Speaker:
 
     def _answer(self, action: Answer) -> None:
         """Ask the language model and speak what it says."""
-        request = self._request(action.text, understood=action.understood, dialled=action.dialled)
+        request = self._request(
+            action.text, understood=action.understood, dialled=action.dialled, confidence=action.confidence
+        )
         record = TurnRecord("caller", action.text, time.time(), understood=action.understood, dialled=action.dialled)
         self._session.history.append(record)
         self._store.save(self._session)
@@ -215,11 +217,20 @@ class Speaker:
 
     # ---- a reply ------------------------------------------------------------------
 
-    def _request(self, text: str, *, understood: bool = True, dialled: bool = False) -> TurnRequest:
+    def _request(
+        self, text: str, *, understood: bool = True, dialled: bool = False, confidence: float = 1.0
+    ) -> TurnRequest:
         session = self._session
         history = [Message(record.role, record.text) for record in session.history]
         return TurnRequest(
-            text, understood, dialled, history, dict(session.memory), session.caller, ledger=self._ledger
+            text,
+            understood,
+            dialled,
+            history,
+            dict(session.memory),
+            session.caller,
+            confidence=confidence,
+            ledger=self._ledger,
         )
 
     def _begin(self, request: TurnRequest) -> _Reply:
@@ -242,7 +253,7 @@ class Speaker:
 
     async def _generate(self, reply: _Reply, request: TurnRequest) -> None:
         then: Leave | None = None
-        said = False
+        said, patience = False, 0.0
         try:
             async with self._agent.llm.reply(request) as parts:
                 async for part in parts:
@@ -253,7 +264,9 @@ class Speaker:
                     match part:
                         case Say():
                             said = True
-                            await self._say(reply, part.text, part.interruptible)
+                            await self._say(reply, part.text, part.interruptible, part.speed)
+                        case Wait():
+                            patience = part.seconds
                         case Do():
                             then = Leave(part.kind, part.arguments)
                         case Remember():
@@ -263,11 +276,11 @@ class Speaker:
             await reply.certain.wait()
             if then is not None and then.kind == "hangup" and not said:
                 await self._say(reply, self._agent.config.closing, False)
-            await self._finish(reply, then)
+            await self._finish(reply, then, patience)
         except ProviderError as error:
             self._failed(reply, error)
 
-    async def _say(self, reply: _Reply, text: str, interruptible: bool) -> None:
+    async def _say(self, reply: _Reply, text: str, interruptible: bool, speed: float = 1.0) -> None:
         if not interruptible:
             await reply.certain.wait()
         if interruptible != self._interruptible():
@@ -275,7 +288,7 @@ class Speaker:
             await self._playback.finished()
         for piece in pieces(text, self._agent.config.language):
             async with self._voice:
-                await self._playback.say(piece, partial(self._audible, reply, interruptible))
+                await self._playback.say(piece, partial(self._audible, reply, interruptible), speed=speed)
 
     async def _say_filler(self, text: str) -> None:
         """A filler that cannot be made is none: the answer itself is still to come."""
@@ -307,12 +320,12 @@ class Speaker:
 
     # ---- its end ------------------------------------------------------------------
 
-    async def _finish(self, reply: _Reply, then: Leave | None) -> None:
+    async def _finish(self, reply: _Reply, then: Leave | None, patience: float = 0.0) -> None:
         if not await self._playback.finished():
             return  # the caller has hung up: what follows was never reached, and the rest is for HungUp
         self._account(self._playback.heard(), interrupted=False)
         self._reply = self._memory_before = None
-        self._step(ReplyEnded(reply.number, then))
+        self._step(ReplyEnded(reply.number, then, patience))
 
     def _failed(self, reply: _Reply, error: ProviderError) -> None:
         logger.warning("the reply failed: %s", error)

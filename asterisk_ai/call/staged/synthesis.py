@@ -30,7 +30,9 @@ class PlaybackManager:
         self._pieces = []
         self._base = self._connection.played
 
-    async def say(self, text: Piece, started: Callable[[], Awaitable[None]] | None = None) -> None:
+    async def say(
+        self, text: Piece, started: Callable[[], Awaitable[None]] | None = None, *, speed: float = 1.0
+    ) -> None:
         """Synthesise ``text`` and queue it; what was heard of it is told in the words it was written with.
 
         Raises ProviderError.
@@ -44,7 +46,7 @@ class PlaybackManager:
         samples = made = 0
         words: tuple[tuple[int, int], ...] = ()
         odd = b""  # engines over HTTP cut anywhere, half-way through a sample too
-        async with self._tts.open(text.spoken, voice=self._voice) as audio:
+        async with self._tts.open(text.spoken, voice=self._voice, speed=speed) as audio:
             async for piece in audio:
                 pcm, odd = _whole_samples(odd + piece)
                 line = resampler.push(pcm)

@@ -56,7 +56,7 @@ def _listening_deadline(state: TurnState, params: TurnParams) -> float:
         return cap if state.voice else min(cap, state.voice_end + _endpoint_ms(state, params) / 1000)
     if state.digits:
         return state.digits_at + params.digit_timeout_ms / 1000
-    return state.since + params.no_input_seconds
+    return max(state.since + params.no_input_seconds, state.patient_until)
 
 
 def _endpoint_ms(state: TurnState, params: TurnParams) -> float:

@@ -236,7 +236,7 @@ def _drafted(state: TurnState, params: TurnParams) -> Step:
         return state, ()
     if words.text == state.draft or state.drafts >= _MAX_DRAFTS:
         return state, ()
-    return replace(state, draft=words.text, drafts=state.drafts + 1), (Draft(words.text),)
+    return replace(state, draft=words.text, drafts=state.drafts + 1), (Draft(words.text, words.confidence),)
 
 
 def _undraft(state: TurnState) -> Step:
@@ -254,10 +254,12 @@ def _words(state: TurnState, event: WordsFinal, now: float, params: TurnParams) 
         state, dropped = _undraft(state)
         state, actions = _listen(state, now)
         return state, dropped + actions
-    return _answer(state, now, text=event.text, understood=event.accepted)
+    return _answer(state, now, text=event.text, understood=event.accepted, confidence=event.confidence)
 
 
-def _answer(state: TurnState, now: float, *, text: str, understood: bool = True, dialled: bool = False) -> Step:
+def _answer(
+    state: TurnState, now: float, *, text: str, understood: bool = True, dialled: bool = False, confidence: float = 1.0
+) -> Step:
     state = replace(
         state,
         phase=Phase.THINKING,
@@ -272,7 +274,7 @@ def _answer(state: TurnState, now: float, *, text: str, understood: bool = True,
         digits="",
         draft="",
     )
-    return state, (Answer(state.reply, text, understood, dialled),)
+    return state, (Answer(state.reply, text, understood, dialled, confidence),)
 
 
 # ---- interruptions ----------------------------------------------------------
@@ -341,7 +343,7 @@ def _taken(state: TurnState, now: float, words: WordsFinal | None = None) -> Ste
     state = replace(state, phase=Phase.LISTENING, since=now, reply_live=False, no_inputs=0, spoken_until=now)
     if words is None:
         return state, stopped
-    state, actions = _answer(state, now, text=words.text, understood=words.accepted)
+    state, actions = _answer(state, now, text=words.text, understood=words.accepted, confidence=words.confidence)
     return state, stopped + actions
 
 
@@ -408,7 +410,7 @@ def _reply_ended(state: TurnState, event: ReplyEnded, now: float) -> Step:
     state = replace(state, reply_live=False, troubles=0 if state.answering else state.troubles, spoken_until=now)
     if event.then is not None:
         return _end(state, now, event.then)
-    return _listen(state, now)
+    return _listen(replace(state, patient_until=now + event.patience), now)
 
 
 def _listen(state: TurnState, now: float) -> Step:

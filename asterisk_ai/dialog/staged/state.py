@@ -139,6 +139,8 @@ class TurnState:
     digits_at: float = 0.0
     digits_wanted: int = 0
     no_inputs: int = 0
+    patient_until: float = 0.0
+    """Until then a silent caller is not asked for anything: they want a moment."""
     answering: bool = False
     """The newest reply answers the caller; it is not a fixed prompt."""
     troubles: int = 0

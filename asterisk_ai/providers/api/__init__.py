@@ -23,6 +23,7 @@ from asterisk_ai.providers.api.llm import (
     ReplyPart,
     Say,
     TurnRequest,
+    Wait,
 )
 from asterisk_ai.providers.api.realtime import (
     AgentAudio,
@@ -85,6 +86,7 @@ __all__ = [
     "Transcript",
     "TurnEnd",
     "TurnRequest",
+    "Wait",
     "Word",
     "ignore",
 ]

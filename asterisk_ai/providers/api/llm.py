@@ -28,6 +28,7 @@ class TurnRequest:
     :param history: earlier turns as heard, oldest first.
     :param memory: what the model remembered with :class:`Remember`; empty on the first turn.
     :param caller: ``number``, ``name``, ``channel``, ``dialled`` as the dialplan told them.
+    :param confidence: how sure the recogniser is of the words, 0 to 1.
     :param certain: to be awaited before anything is done that cannot be undone, such as an HTTP request that
         changes something: the answer may be made ahead, while the caller might still go on speaking, and then it
         is given up. Parts that are yielded wait by themselves.
@@ -42,6 +43,7 @@ class TurnRequest:
     history: Sequence[Message] = ()
     memory: Mapping[str, Any] = field(default_factory=dict)
     caller: Mapping[str, str] = field(default_factory=dict)
+    confidence: float = 1.0
     certain: Callable[[], Awaitable[object]] = field(default=_at_once, compare=False, repr=False)
     ledger: Ledger = field(default_factory=Ledger, compare=False, repr=False)
     more_time: Callable[[float], None] = field(default=_no_limit, compare=False, repr=False)
@@ -49,10 +51,18 @@ class TurnRequest:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Text to be spoken, in order. ``interruptible`` False for legal notices."""
+    """Text to be spoken, in order. ``interruptible`` False for legal notices; ``speed`` 1 is the voice's own."""
 
     text: str
     interruptible: bool = True
+    speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The caller wants a moment ("hold on"): nothing is asked for so many seconds."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,7 @@ class Remember:
     memory: Mapping[str, Any]
 
 
-ReplyPart = Say | Do | Remember
+ReplyPart = Say | Wait | Do | Remember
 
 
 class LanguageModel(Engine, Protocol):

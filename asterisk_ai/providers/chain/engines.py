@@ -27,6 +27,7 @@ from asterisk_ai.providers.api import (
     Transcript,
     TurnEnd,
     TurnRequest,
+    Wait,
     ignore,
 )
 from asterisk_ai.providers.boundary import engine_boundary
@@ -231,7 +232,7 @@ class LanguageModelChain(Chain[LanguageModel]):
                     part = await _next(parts)
                 if part is None:
                     break
-                answered = answered or isinstance(part, (Say, Do))
+                answered = answered or isinstance(part, (Say, Do, Wait))
                 yield part
             if attempt.failure is None and not answered:
                 attempt.failure = ProviderUnavailable(attempt.member.name, "gave no answer")

@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.protocol import dialplan
 from asterisk_ai.providers.engines.rules import hours as opening
+from asterisk_ai.providers.engines.rules.ruleset import Action, Intent, Outcome, RuleSet, Slot, Unknown
 from asterisk_ai.providers.grammar import DIGITS, Grammar, Phrase, SlotGrammar, parse, slot_names, words
 
 YES = ("yes", "yeah", "yes please", "sure", "correct", "that's right", "that is right", "okay")
@@ -22,70 +23,6 @@ CALLER = ("number", "name", "channel", "dialled")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 REFERENCE = re.compile(r"\{([^{}]*)\}")
 _RESERVED = ("caller", "hours")
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What the dialplan is to do. ``arguments`` are templates."""
-
-    kind: str
-    arguments: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the agent says, and then does."""
-
-    answer: str = ""
-    do: Action | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """Something to be learned from the caller."""
-
-    grammar: SlotGrammar
-    say: tuple[Phrase, ...]
-    ask: str = ""
-    again: str = ""
-    confirm: str = ""
-    keep: bool = False
-    fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """Something the caller may want. ``needs`` are the slots to be asked for, in order."""
-
-    say: tuple[Phrase, ...]
-    needs: tuple[str, ...]
-    confirm: str
-    outcome: Outcome
-    if_open: Outcome | None = None
-    if_closed: Outcome | None = None
-    if_no: Outcome | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """``say`` one after the other; then ``offer`` (a yes/no question) and ``handoff`` (an intent)."""
-
-    say: tuple[str, ...] = ("Sorry, I did not understand. Please say that again.",)
-    offer: str = ""
-    handoff: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RuleSet:
-    intents: Mapping[str, Intent]
-    slots: Mapping[str, Slot]
-    menu: Mapping[str, str]
-    unknown: Unknown
-    declined: str
-    hours: opening.Hours | None
-    yes: tuple[Phrase, ...]
-    no: tuple[Phrase, ...]
-    digits: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +253,7 @@ class _Templates:
 
 
 def _intent(node: _Node, slots: Mapping[str, Slot], templates: _Templates) -> Intent:
-    keys = node.keys("say", "ask", "confirm", "answer", "do", "if_open", "if_closed", "if_no")
+    keys = node.keys("say", "ask", "confirm", "answer", "do", "if_open", "if_closed", "if_no", "label")
     say = keys["say"].phrases(slots) if "say" in keys else ()
     asked = keys["ask"].lines() if "ask" in keys else []
     for name in asked:
@@ -341,7 +278,8 @@ def _intent(node: _Node, slots: Mapping[str, Slot], templates: _Templates) -> In
     outcome = _outcome(keys, node.path, set(needs), templates)
     if outcome == Outcome() and not (needs or {"if_open", "if_closed"} <= outcomes.keys()):
         node.fail("does nothing: give it an 'answer' or a 'do'")
-    return Intent(say, needs, confirm, outcome, **outcomes)
+    label = keys["label"].text() if "label" in keys else ""
+    return Intent(say, needs, confirm, outcome, label=label, **outcomes)
 
 
 def _all_text(data: Any) -> str:
@@ -387,7 +325,7 @@ def _action(node: _Node, filled: set[str], templates: _Templates) -> Action:
 
 def _unknown(node: _Node, intents: Mapping[str, Intent], templates: _Templates) -> Unknown:
     keys = node.keys("say", "offer", "handoff")
-    say = tuple(keys["say"].lines()) if "say" in keys else Unknown().say
+    say = tuple(keys["say"].lines()) if "say" in keys else ()
     offer, handoff = (keys[key].text() if key in keys else "" for key in ("offer", "handoff"))
     for text in (*say, offer):
         templates.check(text, node.path, set())
@@ -395,7 +333,7 @@ def _unknown(node: _Node, intents: Mapping[str, Intent], templates: _Templates) 
         node.fail(f"there is no intent {handoff!r}", "handoff")
     if offer and not handoff:
         node.fail("missing: the intent that is carried out when the caller says yes", "handoff")
-    return Unknown(say or Unknown().say, offer, handoff)
+    return Unknown(say, offer, handoff)
 
 
 def _menu(node: _Node, intents: Mapping[str, Intent]) -> Mapping[str, str]:

@@ -1,0 +1,88 @@
+"""What an agent's rules hold, once they were checked: all of it can be carried out without a missing name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from asterisk_ai.providers.engines.rules import hours as opening
+from asterisk_ai.providers.grammar import Phrase, SlotGrammar
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What the dialplan is to do. ``arguments`` are templates."""
+
+    kind: str
+    arguments: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the agent says, and then does."""
+
+    answer: str = ""
+    do: Action | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Something to be learned from the caller."""
+
+    grammar: SlotGrammar
+    say: tuple[Phrase, ...]
+    ask: str = ""
+    again: str = ""
+    confirm: str = ""
+    keep: bool = False
+    fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Something the caller may want. ``needs`` are the slots to be asked for, in order."""
+
+    say: tuple[Phrase, ...]
+    needs: tuple[str, ...]
+    confirm: str
+    outcome: Outcome
+    if_open: Outcome | None = None
+    if_closed: Outcome | None = None
+    if_no: Outcome | None = None
+    label: str = ""
+    """What it is called in a question or a list: "our opening hours"."""
+
+    @property
+    def acts(self) -> bool:
+        """Whether it does something beside answering."""
+        return any(one is not None and one.do for one in (self.outcome, self.if_open, self.if_closed))
+
+    @property
+    def ends(self) -> bool:
+        """Whether it hangs up."""
+        return self.outcome.do is not None and self.outcome.do.kind == "hangup"
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """``say`` one after the other; then ``offer`` (a yes/no question) and ``handoff`` (an intent).
+
+    Without a ``say`` the agent tells what it can do.
+    """
+
+    say: tuple[str, ...] = ()
+    offer: str = ""
+    handoff: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    intents: Mapping[str, Intent]
+    slots: Mapping[str, Slot]
+    menu: Mapping[str, str]
+    unknown: Unknown
+    declined: str
+    hours: opening.Hours | None
+    yes: tuple[Phrase, ...]
+    no: tuple[Phrase, ...]
+    digits: Mapping[str, tuple[str, ...]]

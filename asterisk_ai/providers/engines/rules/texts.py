@@ -1,0 +1,82 @@
+"""The agent's texts with what is known filled in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from asterisk_ai.providers.api import Do
+from asterisk_ai.providers.engines.rules.ruleset import Action, Intent, Outcome, RuleSet
+from asterisk_ai.providers.engines.rules.schema import REFERENCE
+
+MAX_OFFERS = 6
+
+
+class Texts:
+    """Of one agent. ``clock`` gives the time, with its zone, for opening hours."""
+
+    def __init__(self, rules: RuleSet, language: str, clock: Callable[[], datetime]) -> None:
+        self._rules, self._clock = rules, clock
+        self._english = language.lower().startswith("en")
+
+    def say(self, template: str, slots: Mapping[str, str], caller: Mapping[str, str]) -> str:
+        """For the caller's ear."""
+        return REFERENCE.sub(lambda match: self._resolve(match[1], slots, caller, speech=True), template).strip()
+
+    def do(self, action: Action, slots: Mapping[str, str], caller: Mapping[str, str]) -> Do:
+        """For the dialplan."""
+        filled = {
+            key: REFERENCE.sub(lambda match: self._resolve(match[1], slots, caller, speech=False), template)
+            for key, template in action.arguments.items()
+        }
+        return Do(action.kind, filled)
+
+    def case(self, intent: Intent) -> Outcome:
+        """What follows at this time of day."""
+        hours = self._rules.hours
+        if hours is None:
+            return intent.outcome
+        case = intent.if_open if hours.open_until(self._clock()) else intent.if_closed
+        return case or intent.outcome
+
+    def label(self, name: str, values: Mapping[str, str] | None = None) -> str:
+        """What an intent is called: by the values that it was asked with, by its label, or by its name."""
+        named = [
+            self._rules.slots[slot].fields[value]["name"]
+            for slot, value in (values or {}).items()
+            if value in self._rules.slots[slot].fields
+        ]
+        return " ".join(named) or self._rules.intents[name].label or name.replace("_", " ")
+
+    def offers(self) -> list[str]:
+        """What the agent can do, in its own words: every label, or else the names of what answers or acts."""
+        intents = self._rules.intents
+        labelled = [intent.label for intent in intents.values() if intent.label]
+        if labelled:
+            return labelled[:MAX_OFFERS]
+        useful = [name for name, intent in intents.items() if intent.say and not intent.ends]
+        return [name.replace("_", " ") for name in useful][:MAX_OFFERS]
+
+    def farewell(self) -> str:
+        """The intent that ends the call; empty where there is none."""
+        return next((name for name, intent in self._rules.intents.items() if intent.ends), "")
+
+    def _resolve(self, reference: str, slots: Mapping[str, str], caller: Mapping[str, str], *, speech: bool) -> str:
+        path, _, spec = reference.partition(":")
+        name, _, attribute = path.partition(".")
+        if name == "caller":
+            value = str(caller.get(attribute, ""))
+            # Whoever calls chooses these: only what a telephone number is made of gets into the dialplan.
+            value = value if speech else re.sub(r"[^0-9*#+]", "", value)
+            spec = spec or ("digits" if attribute in ("number", "dialled") else "")
+        elif name == "hours" and self._rules.hours:
+            value = self._rules.hours.fields(self._clock(), english=self._english)[attribute]
+        else:
+            slot, value = self._rules.slots[name], slots.get(name, "")
+            if slot.grammar.values:
+                field = attribute or ("name" if speech else "")
+                value = slot.fields[value][field] if field and value in slot.fields else value
+            else:
+                spec = spec or "digits"
+        return " ".join(value) if speech and spec == "digits" else value

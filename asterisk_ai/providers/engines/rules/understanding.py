@@ -1,0 +1,263 @@
+"""What a caller wants: by the phrases of the rules where they say one, else by its meaning."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from asterisk_ai.dialog import values as spoken_values
+from asterisk_ai.providers.engines.rules.meaning import CLOSE, Example, Kind, Likeness, Meanings, learned_from
+from asterisk_ai.providers.engines.rules.ruleset import RuleSet
+from asterisk_ai.providers.engines.rules.small_talk import FOREIGN, TALK, Language
+from asterisk_ai.providers.engines.rules.vectors import Vectors
+from asterisk_ai.providers.grammar import Grammar, Phrase, SlotGrammar, parse, sentences, slot_names, words
+
+MAX_EXAMPLES = 60
+"""Of one phrase with its alternatives."""
+_NUMBER = parse("number")  # stands for digits in examples
+_AMONG = 0.45  # likeness that is enough where only a few answers are possible
+SNATCH_WORDS = 2
+DELICATE = ("swearing", "wrong_number")
+"""Small talk that is taken for it only where there is no doubt."""
+CONFIRM_BELOW = 0.35
+"""Words of which the recogniser is less sure than that lead to nothing that acts, but to a question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """An intent of the agent, with the slots' values that were said."""
+
+    intent: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return "|".join([self.intent, *(f"{slot}={value}" for slot, value in sorted(self.values.items()))])
+
+    @classmethod
+    def of(cls, name: str) -> Wish:
+        intent, *pairs = name.split("|")
+        return cls(intent, dict(pair.split("=", 1) for pair in pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """``wishes``: one, two between which to ask, or none; ``talk`` is a name of small talk where it was that.
+
+    ``sure`` is False where it has to be confirmed before anything is done.
+    """
+
+    wishes: tuple[Wish, ...] = ()
+    talk: str = ""
+    sure: bool = True
+
+
+class Understanding:
+    """Of one agent. Without sentences of its language, it understands the phrases of its rules alone."""
+
+    def __init__(self, rules: RuleSet, grammar: Grammar, language: Language | None, vectors: Vectors | None) -> None:
+        self._rules, self._grammar, self._language = rules, grammar, language
+        self._acts = frozenset(name for name, intent in rules.intents.items() if intent.acts)
+        self._ends = frozenset(name for name, intent in rules.intents.items() if intent.ends)
+        self._number = next((name for name, slot in grammar.slots.items() if not slot.values), "")
+        own = {wish.name: texts for wish, texts in self._own()}
+        self.meanings: Meanings | None = None
+        if language and own:
+            self.meanings = Meanings(self._examples(own, language), language.fillers, vectors)
+
+    # ---- examples ------------------------------------------------------------------
+
+    def _own(self) -> Iterator[tuple[Wish, list[str]]]:
+        """What the rules' phrases mean, and all of them."""
+        found: dict[str, list[str]] = {}
+        for name, intent in self._rules.intents.items():
+            for phrase in intent.say:
+                for wish, text in self._said(name, phrase):
+                    found.setdefault(wish.name, []).append(text)
+        for name, texts in found.items():
+            yield Wish.of(name), texts
+
+    def _said(self, intent: str, phrase: Phrase) -> Iterator[tuple[Wish, str]]:
+        slots = dict(self._grammar.slots)
+        numbers = {name: SlotGrammar({"": (_NUMBER,)}) for name, slot in slots.items() if not slot.values}
+        named = [name for name in dict.fromkeys(slot_names(phrase)) if name not in numbers]
+        for chosen in itertools.product(*(slots[name].values for name in named)):
+            one = {
+                name: SlotGrammar({value: slots[name].values[value]}) for name, value in zip(named, chosen, strict=True)
+            }
+            for text in itertools.islice(sentences(phrase, slots | numbers | one), MAX_EXAMPLES):
+                said = {
+                    slot: value for slot, value in zip(named, chosen, strict=True) if self._names(slot, value, text)
+                }
+                yield Wish(intent, said), text
+
+    def _names(self, slot: str, value: str, text: str) -> bool:
+        """Whether the value is in the text; an optional one may be left out."""
+        return value in self.values_in(text, slot)
+
+    @staticmethod
+    def _examples(own: Mapping[str, Sequence[str]], language: Language) -> Iterator[Example]:
+        for name, texts in own.items():
+            yield from (Example(name, text, Kind.OWN) for text in texts)
+        about = learned_from(own, language.common)
+        for name, (_, texts) in language.common.items():
+            meaning = about.get(name, FOREIGN + name)
+            yield from (Example(meaning, text, Kind.OWN if name in about else Kind.FOREIGN) for text in texts)
+        same = learned_from(own, {name: (pattern, ()) for name, pattern in language.about.items()})
+        for name, texts in language.talk.items():
+            kind = Kind.OWN if name in same else Kind.TALK
+            yield from (Example(same.get(name, TALK + name), text, kind) for text in texts)
+        for name, texts in language.foreign.items():
+            yield from (Example(FOREIGN + name, text, Kind.FOREIGN) for text in texts)
+
+    # ---- wishes ----------------------------------------------------------------------
+
+    def wish(self, text: str, confidence: float = 1.0) -> Understood | None:
+        """What the words mean by themselves; None where they mean nothing.
+
+        :param confidence: the recogniser's, 0 to 1.
+        """
+        meanings = self.meanings
+        if meanings is None:
+            return None
+        ranked = self._ranked(text, meanings)
+        best = ranked[0]
+        own = [one for one in ranked if not one.meaning.startswith(TALK)]
+        if best.certainty < meanings.weak:
+            return Understood(talk="foreign")
+        if best.meaning.startswith(FOREIGN):
+            return self._near(own, best, text, meanings)
+        if best.meaning.startswith(TALK):
+            return self._talk(best.meaning.removeprefix(TALK), own, best, meanings)
+        if len(own) > 1 and self._rivals(own[0], own[1], meanings):
+            first, second = (self._filled(Wish.of(one.meaning), text) for one in own[:2])
+            return Understood((first, second), sure=False)
+        wish = Wish.of(best.meaning)
+        if wish.intent in self._acts and self._is_snatch(text, best.meaning, meanings):
+            return Understood(talk="foreign") if wish.intent in self._ends else self._one(wish, text, sure=False)
+        sure = best.certainty >= meanings.sure and confidence >= CONFIRM_BELOW
+        return self._one(wish, text, sure=sure)
+
+    @staticmethod
+    def _is_snatch(text: str, meaning: str, meanings: Meanings) -> bool:
+        """A word or two that are no example themselves: "see" is no "see you"."""
+        core = meanings.core(text)
+        return len(core.split()) <= SNATCH_WORDS and not meanings.has(meaning, core)
+
+    def _near(self, own: list[Likeness], best: Likeness, text: str, meanings: Meanings) -> Understood:
+        """What is a little more like something foreign may have been meant for the agent all the same: it is asked."""
+        if own and best.score - own[0].score < CLOSE / 2 and own[0].score >= meanings.weak:
+            return self._one(Wish.of(own[0].meaning), text, sure=False)
+        return Understood(talk="foreign")
+
+    def _rivals(self, first: Likeness, second: Likeness, meanings: Meanings) -> bool:
+        """Whether to ask which of two was meant: one of them does something, and they are told apart by their names."""
+        if first.score - second.score >= CLOSE or second.score < meanings.weak:
+            return False
+        one, other = Wish.of(first.meaning), Wish.of(second.meaning)
+        apart = one.intent != other.intent or bool(one.values and other.values)
+        return apart and bool({one.intent, other.intent} & self._acts)
+
+    def _one(self, wish: Wish, text: str, *, sure: bool) -> Understood:
+        return Understood((self._filled(wish, text),), sure=sure or wish.intent not in self._acts)
+
+    def _talk(self, name: str, own: list[Likeness], best: Likeness, meanings: Meanings) -> Understood:
+        """Small talk, or the agent's own intent that is nearly as like: it knows better what to do."""
+        near = bool(own) and best.score - own[0].score < CLOSE / 2
+        if near and Wish.of(own[0].meaning).intent not in self._acts:
+            return Understood((Wish.of(own[0].meaning),))
+        if name in DELICATE and best.certainty < meanings.sure:
+            return Understood(talk="foreign")
+        return Understood(talk=name)
+
+    def _ranked(self, text: str, meanings: Meanings) -> list[Likeness]:
+        said = self._plain(text)
+        no = self._is_negated(said)
+        ranked = meanings.rank(said)
+        if no:
+            ranked = meanings.led(one for one in ranked if not self._denies(one.meaning, meanings))
+        return ranked
+
+    def _denies(self, meaning: str, meanings: Meanings) -> bool:
+        """Whether a no in the sentence turns this meaning into its opposite: it acts, and no example of it has one."""
+        negations = self._language.negations if self._language else frozenset[str]()
+        return Wish.of(meaning).intent in self._acts and not meanings.any_has(meaning, negations)
+
+    def _is_negated(self, text: str) -> bool:
+        return bool(self._language and self._language.negations & set(words(text)))
+
+    def _plain(self, text: str) -> str:
+        """With "number" for digits, as the examples have it."""
+        if not self._number:
+            return text
+        return re.sub(r"\b\d{3,}\b", "number", spoken_values.in_digits(text))
+
+    def _filled(self, wish: Wish, text: str) -> Wish:
+        """With the digits that were said, for an intent that needs some."""
+        more = {}
+        for slot in self._rules.intents[wish.intent].needs:
+            found = self.values_in(text, slot)
+            if slot not in wish.values and len(found) == 1:
+                more[slot] = found[0]
+        return replace(wish, values={**wish.values, **more})
+
+    def finished(self, text: str) -> bool:
+        """Whether a sentence may end with its last word."""
+        said = words(text)
+        return bool(said) and not (self._language and said[-1] in self._language.unfinished)
+
+    # ---- answers to questions ------------------------------------------------------------
+
+    def values_in(self, text: str, slot: str) -> list[str]:
+        """The values of a slot that are named somewhere in the text."""
+        limits = self._grammar.slots[slot]
+        if limits.values:
+            spoken = self._grammar.spoken(text)
+            return [
+                value
+                for value, phrases in limits.values.items()
+                if any(re.search(rf"{self._grammar.pattern(phrase).pattern}(?= |$)", spoken) for phrase in phrases)
+            ]
+        found = [run.digits for run in spoken_values.runs(spoken_values.tokens(text))]
+        return [run for run in found if limits.minimum <= len(run) <= limits.maximum]
+
+    def yes_or_no(self, text: str) -> bool | None:
+        """None where it is neither."""
+        if self.meanings is None:
+            return None
+        best = self.meanings.rank(text)[0]
+        if best.meaning in (f"{TALK}yes", f"{TALK}no") and best.score >= self.meanings.weak:
+            return best.meaning == f"{TALK}yes"
+        return None
+
+    def one_of(self, text: str, options: Sequence[Wish]) -> Wish | None:
+        """Which of two was chosen; None where that is not clear."""
+        said = " ".join(words(text))
+        if self._language and len(options) == 2:
+            for number, named in enumerate((self._language.first, self._language.second)):
+                if said in named or (self.meanings and self.meanings.core(text) in named):
+                    return options[number]
+        named_values = [one for one in options if one.values and all(
+            value in self.values_in(text, slot) for slot, value in one.values.items())]  # fmt: skip
+        if len(named_values) == 1:
+            return named_values[0]
+        if self.meanings is None:
+            return None
+        bare = {Wish(one.intent, {k: v for k, v in one.values.items() if self._grammar.slots[k].values}).name: one
+                for one in options}  # fmt: skip
+        ranked = self.meanings.rank(text, among=bare)
+        if not ranked or ranked[0].score < _AMONG or (len(ranked) > 1 and ranked[0].score - ranked[1].score < CLOSE):
+            return None
+        return bare[ranked[0].meaning]
+
+    def value_meant(self, text: str, slot: str, intents: Collection[str]) -> str:
+        """The value of an asked slot that the words mean without naming it: "it is broken" for support."""
+        if self.meanings is None:
+            return ""
+        for one in self._ranked(text, self.meanings)[:1]:
+            wish = Wish.of(one.meaning)
+            if one.score >= self.meanings.weak and wish.intent in intents:
+                return wish.values.get(slot, "")
+        return ""

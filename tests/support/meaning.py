@@ -1,0 +1,77 @@
+"""What the sample reception makes of a sentence, and the figures of whole lists of them.
+
+    python tests/support/meaning.py          the lists of tests/data/meaning; what went wrong, and the counts
+
+Each line of ``requests.tsv`` is an intent (or a department) and a wish in free words; ``other.txt`` is talk that is
+none of its business. None of them was used to fit anything.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from pathlib import Path
+
+from asterisk_ai import config
+from asterisk_ai.providers.api import Do, Say, TurnRequest
+from asterisk_ai.providers.engines.rules import Rules
+
+DATA = Path(__file__).parents[1] / "data" / "meaning"
+_SAME = ({"hours", "open_now"},)
+_BY_EXTEN = {"200": "sales", "300": "support"}
+_BY_KIND = {"queue": "human", "hangup": "goodbye", "voicemail": "message"}
+
+
+@functools.cache
+def reception() -> Rules:
+    sample = config.parse((config.share_path("etc-asterisk") / "asterisk_ai.yaml").read_text())
+    return Rules({}, sample.agent().as_mapping())
+
+
+def outcome(text: str, confidence: float = 1.0) -> tuple[str, bool]:
+    """The intent that was taken, ``asked`` or ``none``; and whether something was done."""
+    model = reception()
+    memory, *parts = model.answer(TurnRequest(text, confidence=confidence))
+    action = next((part for part in parts if isinstance(part, Do)), None)
+    if action is not None:
+        return _BY_EXTEN.get(action.arguments.get("exten", "")) or _BY_KIND[action.kind], True
+    pending = memory.memory.get("pending", {})  # type: ignore[union-attr]
+    if pending:
+        return ("asked" if pending["intent"].startswith("<") else pending["intent"]), False
+    said = " ".join(part.text for part in parts if isinstance(part, Say))
+    for name, intent in model.rules.intents.items():
+        for case in (intent.outcome, intent.if_open, intent.if_closed):
+            begins = case.answer.partition("{")[0][:20] if case else ""
+            if begins and said.startswith(begins):
+                return name, False
+    return "none", False
+
+
+def judged(wanted: str, text: str) -> str:
+    """right, asked, none, wrong, or acted (wrongly)."""
+    got, acted = outcome(text)
+    if got == wanted or any({got, wanted} <= same for same in _SAME):
+        return "right"
+    if got == "asked" or (wanted in ("sales", "support") and got == "transfer"):
+        return "asked"
+    return "acted" if acted else "none" if got == "none" else "wrong"
+
+
+def lists() -> tuple[list[tuple[str, str]], list[str]]:
+    requests = [line.split("\t") for line in (DATA / "requests.tsv").read_text("utf-8").splitlines()]
+    return [(wanted, text) for wanted, text in requests], (DATA / "other.txt").read_text("utf-8").splitlines()
+
+
+def main() -> None:
+    requests, other = lists()
+    verdicts = [(judged(wanted, text), wanted, text) for wanted, text in requests]
+    strangers = [(*outcome(text), text) for text in other]
+    for verdict in (*(one for one in verdicts if one[0] != "right"), *(one for one in strangers if one[0] != "none")):
+        print(*verdict, sep="\t")
+    print("requests", dict(Counter(verdict for verdict, *_ in verdicts)))
+    done = Counter("acted" if acted else got if got in ("none", "asked") else "answered" for got, acted, _ in strangers)
+    print("other", dict(done))
+
+
+if __name__ == "__main__":
+    main()
