@@ -181,9 +181,12 @@ class FilePlayer:
             if self._first_frame is not None:
                 call, self._first_frame = self._first_frame, None
                 call()
-            async with asyncio.TaskGroup() as group:
-                self._playing_since = time.monotonic()
-                self._player = player = group.create_task(_run(play(str(path.with_suffix("")), self._offset)))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    self._playing_since = time.monotonic()
+                    self._player = player = group.create_task(_run(play(str(path.with_suffix("")), self._offset)))
+            except ExceptionGroup as failed:  # of one task: as if it had been awaited
+                raise failed.exceptions[0] from None
             self._offset = self._position() if player.cancelled() else self._playing
             self._playing_since, self._player = 0.0, None
             if not await self._goes_on():

@@ -62,6 +62,15 @@ def test_a_conversation_over_eagi(asterisk: tuple[Asterisk, Served]) -> None:
     assert "Traceback" not in served.log()
 
 
+def test_a_hang_up_while_a_reply_plays_is_no_failure(asterisk: tuple[Asterisk, Served]) -> None:
+    pbx, served = asterisk
+    with pbx.call("eagi,s,1", record=False) as caller:
+        caller.exec("WaitForNoise", "120,1,10")
+    served.no_calls()
+    assert "cannot play" not in served.log()
+    assert "Traceback" not in served.log()
+
+
 def test_replies_that_asterisk_cannot_read_lead_to_the_fallback(tmp_path: Path) -> None:
     """The spool of a server that root ran, for one: here it is outside of Asterisk's chroot."""
     desk = {"greeting": "Hello.", "rules": {"intents": {"hi": {"say": ["hello"], "answer": "Hello."}}}}
