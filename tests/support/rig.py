@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import pocketsphinx
 import soundfile
 from ports import free_port
 
@@ -93,6 +92,8 @@ def sentences(prompts: Mapping[str, str]) -> list[Sentence]:
     Three to twelve words that are in the recogniser's dictionary, no digits,
     said in one breath (no pause of 0.4 s), no two of the same wording.
     """
+    import pocketsphinx  # not there for every Python
+
     dictionary = {
         line.split()[0]
         for line in (Path(pocketsphinx.get_model_path()) / "en-us/cmudict-en-us.dict").read_text().splitlines()

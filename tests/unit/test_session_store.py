@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -541,8 +542,8 @@ def test_a_damaged_file_is_told_with_its_name_and_a_remedy(tmp_path: Path) -> No
     with pytest.raises(StoreError, match="move it away") as damaged:
         reopened(path)
     assert str(path) in str(damaged.value)
-    with pytest.raises(StoreError):
-        SqliteReader(path).recent(1)
+    with contextlib.closing(SqliteReader(path)) as reader, pytest.raises(StoreError):
+        reader.recent(1)
 
 
 def test_a_file_damaged_in_the_middle_is_told(tmp_path: Path) -> None:

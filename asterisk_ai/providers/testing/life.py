@@ -145,6 +145,7 @@ async def _lag_during(work: Callable[[], Awaitable[None]]) -> float:
         await asyncio.sleep(0.006)
     finally:
         watching.cancel()
+        await asyncio.wait([watching])
     return worst
 
 
