@@ -11,13 +11,15 @@ be met (each is shown in tests/wire/test_transport_fastagi.py):
 - it takes ``HANGUP`` for a reply and is off by one from then on, and reads two lines of a usage whatever its length;
 - it sends CR and LF in a command, so that a second one can be smuggled in (:class:`AgiSession` refuses them);
 - it looks the route up with its query;
-- it wraps a handler that is no ``async def`` with ``asyncio.coroutine``, gone since Python 3.11;
+- it wraps a handler that is no ``async def`` with ``asyncio.coroutine``, gone since Python 3.11, and finds
+  out with a function of asyncio that Python 3.14 warns of and 3.16 has no more;
 - it swallows cancellation, and logs callers' data.
 """
 
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Awaitable, Callable, Mapping
 
 from panoramisk import fast_agi
@@ -49,8 +51,10 @@ class Application:
     def __init__(self, routes: Mapping[str, Handler], run: Callable[[Handler, AgiSession], Awaitable[None]]) -> None:
         self._run = run
         self._table = fast_agi.Application(loop=asyncio.get_running_loop())
-        for path, handler in routes.items():
-            self._table.add_route(path.strip("/"), _endpoint(handler))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it asks asyncio what it should ask inspect
+            for path, handler in routes.items():
+                self._table.add_route(path.strip("/"), _endpoint(handler))
 
     async def handle(self, session: AgiSession, writer: asyncio.StreamWriter) -> bool:
         """One connection, from its environment on to its handler's end; False where there is no such route."""
