@@ -82,6 +82,7 @@ class HttpServer:
             listener.shutdown(socket.SHUT_RDWR)  # accept() returns
             thread.join()
             listener.close()
+
     def __enter__(self) -> HttpServer:
         self.start()
         return self

@@ -2,7 +2,8 @@
 
 The ``model`` of a request names the fault: slow, silent (no answer), hang (a beginning, then nothing), close (in the
 middle), reset, 401, 404, 429, 429-after (Retry-After: 30), 500, malformed, nodone (the stream just ends), error (an
-error event), empty, wav16 (speech as a WAV file of 16 kHz), tool-close (after a function's result only). Any other
+error event), empty, plain (no stream),
+wav16 (speech as a WAV file of 16 kHz), tool-close (after a function's result only). Any other
 works well.
 """
 
@@ -30,6 +31,7 @@ class FakeOpenAI(FakeHttp):
         self.answers = dict(answers or {})
         self.after_tool = "Sorry about that."
         """Said after a function's result; {} stands for it."""
+        self.calls_after_tool = ("", "")
         self.words = "opening hours"
         self.requests: list[tuple[str, Any]] = []
 
@@ -88,10 +90,12 @@ class FakeOpenAI(FakeHttp):
         assert body["stream"] is True
         last = body["messages"][-1]
         if last["role"] == "tool":
-            reply, name, arguments = self.after_tool.replace("{}", last["content"]), "", ""
+            reply, (name, arguments) = self.after_tool.replace("{}", last["content"]), self.calls_after_tool
             out.fault = out.fault.removeprefix("tool-")
         else:
             reply, name, arguments = self.answers.get(last["content"], ("Nine to five. What else?", "", ""))
+        if out.fault == "plain":
+            return await out.json({"choices": [{"message": {"content": reply}, "finish_reason": "stop"}]})
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
         deltas += [{"content": piece} for piece in _tokens(reply)]
         if name:

@@ -163,9 +163,7 @@ def test_a_slow_peer_has_two_seconds_in_all(server: HttpServer, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n", b"GET /live HTTP/1.0\r\n\r\n"])
-def test_peers_that_keep_us_waiting_make_room(
-    server: HttpServer, monkeypatch: pytest.MonkeyPatch, sent: bytes
-) -> None:
+def test_peers_that_keep_us_waiting_make_room(server: HttpServer, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     """Whether they wait before their request, in it, or after the answer."""
     monkeypatch.setattr(http_module, "REQUEST_SECONDS", 3600)
     peers = []

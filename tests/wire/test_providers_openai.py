@@ -79,7 +79,7 @@ def test_the_conversation_is_told_and_the_answer_comes_in_pieces_to_speak(fake: 
     parts = ask(fake, TurnRequest("and on Friday", history=history, caller={"number": "200", "context": "x"}))
     assert parts == [Say("Nine to 3.5,"), Say("Mr. Smith."), Say("See us!"), Say("Bye")]
     sent = fake.requests[-1][1]["messages"]
-    assert [message["role"] for message in sent] == ["system", "assistant", "user", "assistant", "user"]
+    assert [message["role"] for message in sent] == ["system", "user", "assistant", "user", "assistant", "user"]
     assert sent[0]["content"].startswith("You are the receptionist of Example.\n\nYou are on the telephone.")
     assert sent[0]["content"].endswith("The caller: number 200.")
 
@@ -108,6 +108,14 @@ def test_what_is_no_speech_is_told_as_such(fake: FakeOpenAI) -> None:
         ("queue", '{"to": "reception"}', Do("queue", {"queue": "reception"})),
         ("voicemail", '{"to": "sales"}', Do("voicemail", {"mailbox": "200", "context": "default"})),
         ("digits", '{"count": 4}', Remember({"digits": 4})),
+        ("hangup", '{"reason": "bye"}', Do("hangup")),
+        ("hangup", "null", Do("hangup")),
+        ("transfer", '{"to": "sales", "and": 1}', Do("transfer", {"exten": "200", "context": "from-internal"})),
+        ("transfer", '{"to": ["Sales "]}', Do("transfer", {"exten": "200", "context": "from-internal"})),
+        ("transfer", '{"department": "sales"}', Do("transfer", {"exten": "200", "context": "from-internal"})),
+        ("transfer", '"{\\"to\\": \\"sales\\"}"', Do("transfer", {"exten": "200", "context": "from-internal"})),
+        ("digits", '{"count": "4"}', Remember({"digits": 4})),
+        ("digits", '{"count": 4.0, "why": "a pin"}', Remember({"digits": 4})),
     ],
 )
 def test_tools(fake: FakeOpenAI, name: str, arguments: str, action: ReplyPart) -> None:
@@ -119,13 +127,11 @@ def test_tools(fake: FakeOpenAI, name: str, arguments: str, action: ReplyPart) -
     ("name", "arguments"),
     [
         ("transfer", '{"to": "911"}'),
-        ("transfer", '{"to": "sales", "and": 1}'),
-        ("transfer", '{"to": ["sales"]}'),
+        ("transfer", '{"to": ["sales", "support"]}'),
         ("transfer", "{"),
         ("transfer", "[]"),
         ("digits", '{"count": true}'),
         ("digits", '{"count": 99}'),
-        ("hangup", '{"now": 1}'),
         ("system", '{"command": "rm"}'),
     ],
 )
@@ -157,6 +163,41 @@ def test_tools_that_cannot_be(tools: dict[str, Any]) -> None:
 def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="providers"):
         OpenAIChat(wrong, AGENT)
+
+
+def test_an_answer_without_a_done_and_one_that_is_not_streamed_are_whole(fake: FakeOpenAI) -> None:
+    for model in ("nodone", "plain"):
+        parts = ask(fake, TurnRequest("hello"), chat={"model": model})
+        assert parts == [Say("Nine to five."), Say("What else?")], model
+
+
+@pytest.mark.parametrize("reply", ["", "  \n", "...", "\N{SLIGHTLY SMILING FACE}", "<think>Hm.</think>"])
+def test_an_answer_without_a_word_is_a_failure(fake: FakeOpenAI, reply: str) -> None:
+    fake.answers["please"] = (reply, "", "")
+    with pytest.raises(ProviderUnavailable, match="gave no answer"):
+        ask(fake, TurnRequest("please"))
+
+
+def test_words_are_not_said_again_in_each_round_and_there_is_a_way_out(fake: FakeOpenAI) -> None:
+    fake.answers["please"] = ("Goodbye.", "system", "{}")
+    fake.after_tool, fake.calls_after_tool = "Goodbye.", ("system", "{}")
+    said: list[ReplyPart] = []
+
+    async def answers(engine: OpenAIChat) -> None:
+        async with engine.reply(TurnRequest("please")) as parts:
+            async for part in parts:
+                said.append(part)  # noqa: PERF401 - it breaks off in the middle
+
+    async def main() -> None:
+        engine = OpenAIChat(settings(fake), AGENT)
+        await engine.start()
+        with pytest.raises(ProviderUnavailable, match="came to no answer"):
+            await answers(engine)
+        await engine.stop()
+
+    asyncio.run(main())
+    assert said == [Say("Goodbye.")]
+    assert fake.requests[-1][1]["messages"][-2]["content"] == "Goodbye."
 
 
 def test_digits_are_wanted_until_they_came(fake: FakeOpenAI) -> None:

@@ -232,6 +232,8 @@ class LanguageModelChain(Chain[LanguageModel]):
                     part = await _next(parts)
                 if part is None:
                     break
+                if isinstance(part, Say) and not any(map(str.isalnum, part.text)):
+                    continue  # blanks, dots, emoji: there is nothing in it that a voice could say
                 answered = answered or isinstance(part, (Say, Do, Wait))
                 yield part
             if attempt.failure is None and not answered:

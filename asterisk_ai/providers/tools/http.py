@@ -109,6 +109,7 @@ class HttpTool:
 
     def request(self, arguments: Mapping[str, Any], caller: Mapping[str, str]) -> HttpRequest:
         """The templates filled in. Raises BadToolCall where an argument, or the URL made of it, is not allowed."""
+        arguments = self._taken(arguments)
         self._check(arguments)
         values: dict[str, Any] = {name: arguments.get(name) for name in self.parameters}
         values |= {name: str(caller.get(name.partition(".")[2]) or "") for name in CALLER}
@@ -136,10 +137,15 @@ class HttpTool:
         if any(unquote(step) in (".", "..") for step in re.split(r"/|%2f|%5c", parts.path, flags=re.IGNORECASE)):
             raise BadToolCall(f"{self.name}: a value may not be '.' or '..'")
 
+    def _taken(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Those that are declared, of their types where it is clear what is meant; models make up others."""
+        return {
+            name: coerced(value, str(self.parameters[name]["type"]))
+            for name, value in arguments.items()
+            if name in self.parameters
+        }
+
     def _check(self, arguments: Mapping[str, Any]) -> None:
-        for name in arguments:
-            if name not in self.parameters:
-                raise BadToolCall(f"{self.name} has no parameter {name[:50]!r}")
         for name, parameter in self.parameters.items():
             if name not in arguments or arguments[name] is None:
                 if parameter.get("required", True):
@@ -147,6 +153,24 @@ class HttpTool:
                 continue
             if problem := _problem(arguments[name], parameter):
                 raise BadToolCall(f"{self.name}: {name} {problem}")
+
+
+def coerced(value: Any, kind: str) -> Any:
+    """A value of the JSON type ``kind`` where another one clearly means it: "4" is a number, 42 a text, "true" true."""
+    match kind, value:
+        case "integer" | "number", str():
+            try:
+                number = json.loads(value.strip())
+            except ValueError:
+                return value
+            return coerced(number, kind) if type(number) in (int, float) else value
+        case "integer", float() if value.is_integer():
+            return int(value)
+        case "string", int() | float() if not isinstance(value, bool):
+            return json.dumps(value)
+        case "boolean", str() if value.strip().lower() in ("true", "false"):
+            return value.strip().lower() == "true"
+    return value
 
 
 def _problem(value: object, parameter: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ from asterisk_ai.errors import ConfigError
 from asterisk_ai.protocol import dialplan
 from asterisk_ai.providers.api import Do, Remember
 from asterisk_ai.providers.ledger import Ledger
-from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool, declared
+from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool, coerced, declared
 
 __all__ = ["BadToolCall", "Request", "Requests", "Tool", "Toolbox"]
 
@@ -161,21 +161,26 @@ class Toolbox:
         tool = self._tools.get(name)
         if tool is None:
             raise BadToolCall(f"there is no function {name[:50]!r}")
-        given = _parsed(name, arguments)
-        wanted = {"to"} if tool.choices else {"count"} if name == "digits" else set()
-        if set(given) != wanted:
-            raise BadToolCall(f"{name} takes {', '.join(wanted) or 'no arguments'}")
         if name == "digits":
-            count = given["count"]
+            count = coerced(_parsed(name, arguments).get("count"), "integer")
             if type(count) is not int or not 1 <= count <= MAX_DIGITS:
                 raise BadToolCall(f"digits: count is a whole number from 1 to {MAX_DIGITS}")
             return Remember({"digits": count})
         if not tool.choices:
-            return Do(name)
-        chosen = given["to"]
-        if not isinstance(chosen, str) or chosen not in tool.choices:
+            return Do(name)  # whatever was said beside it, such as a reason
+        chosen = _chosen(_parsed(name, arguments), tool.choices)
+        if not chosen:
             raise BadToolCall(f"{name}: to is one of {', '.join(sorted(tool.choices))}")
         return Do(name, tool.choices[chosen])
+
+
+def _chosen(given: Mapping[str, Any], choices: Mapping[str, object]) -> str:
+    """The choice that is clearly meant, whatever its key, its capitals and its brackets; empty where none is."""
+    values = [given["to"]] if "to" in given else list(given.values())
+    values = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    known = {choice.casefold(): choice for choice in choices}
+    found = {known[value.strip().casefold()] for value in values if str(value).strip().casefold() in known}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _choices(name: str, value: Any, path: str) -> dict[str, Mapping[str, str]]:
@@ -234,9 +239,13 @@ async def _at_once() -> None: ...
 def _parsed(name: str, arguments: str) -> dict[str, Any]:
     """The arguments as the model wrote them. Raises BadToolCall."""
     try:
-        given = json.loads(arguments or "{}")
+        given = json.loads(arguments.strip() or "{}")
+        if isinstance(given, str):  # written twice
+            given = json.loads(given or "{}")
     except (ValueError, RecursionError):
         raise BadToolCall(f"{name}: the arguments are not JSON") from None
+    if given is None:
+        return {}
     if not isinstance(given, dict):
         raise BadToolCall(f"{name}: the arguments are not an object")
     return given

@@ -9,15 +9,16 @@ from typing import Any
 
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.dialog.spoken import ReplyText, ToolText
+from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.api import Do, Hints, Readiness, Remember, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.tools.http import BadToolCall
 from asterisk_ai.providers.tools.toolbox import Toolbox
-from asterisk_ai.providers.vendors.openai.client import NAME, OpenAISettings, client, events
+from asterisk_ai.providers.vendors.openai.client import NAME, OpenAISettings, client, texts
+from asterisk_ai.providers.vendors.openai.completion import Call, Completion
 
 MAX_ROUNDS = 5
 """How often the model is asked again in one turn, because what it called was wrong or gave it something to say."""
 MAX_HISTORY = 60
-MAX_TOOL_TEXT = 20_000
 _RULES = (
     "You are on the telephone. What you write is spoken: answer in one or two short sentences, without lists, "
     "markup, emoji or web addresses. If you did not understand the caller, say so and ask again."
@@ -68,12 +69,17 @@ class OpenAIChat:
         if request.memory.get("digits"):
             yield Remember({key: value for key, value in request.memory.items() if key != "digits"})
         messages = self._messages(request)
+        before: set[str] = set()
         for _ in range(MAX_ROUNDS):
-            calls: list[dict[str, str]] = []
-            said: list[str] = []
+            calls: list[Call] = []
+            now: list[str] = []
             async for sentence in self._stream(messages, calls):
-                said.append(sentence)
-                yield Say(sentence)
+                now.append(sentence)
+                if sentence not in before:  # asked again, models begin with the same words
+                    yield Say(sentence)
+            if not now and not calls:
+                raise ProviderUnavailable(NAME, "gave no answer")
+            before.update(now)
             told: dict[str, str] = {}
             async for part in self._act(calls, request, told):
                 yield part
@@ -81,7 +87,8 @@ class OpenAIChat:
                     return  # a call ends with its first action: whatever else was called is not done
             if not told:
                 return
-            messages += _after(said, calls, told)
+            messages += _after(now, calls, told)
+        raise ProviderUnavailable(NAME, f"came to no answer in {MAX_ROUNDS} rounds of calling functions")
 
     def _messages(self, request: TurnRequest) -> list[dict[str, Any]]:
         caller = ", ".join(
@@ -89,92 +96,72 @@ class OpenAIChat:
         )
         system = self._prompt + (f"\n\nThe caller: {caller}." if caller else "")
         roles = {"caller": "user", "agent": "assistant"}
-        history = [
-            {"role": roles.get(turn.role, "user"), "content": turn.text} for turn in request.history[-MAX_HISTORY:]
-        ]
+        turns = [(roles.get(turn.role, "user"), turn.text) for turn in request.history[-MAX_HISTORY:] if turn.text]
         if request.dialled:
             text = f"(dialled on the keys: {request.text})"
         else:
             text = request.text if request.understood and request.text else "(could not be understood)"
-        return [{"role": "system", "content": system}, *history, {"role": "user", "content": text}]
+        return [{"role": "system", "content": system}, *_alternating([*turns, ("user", text)])]
 
-    async def _stream(self, messages: list[dict[str, Any]], calls: list[dict[str, str]]) -> AsyncIterator[str]:
+    async def _stream(self, messages: list[dict[str, Any]], calls: list[Call]) -> AsyncIterator[str]:
         """One completion: its text in pieces to speak, its function calls into ``calls`` once it has ended well."""
-        own = self._own
-        body: dict[str, Any] = {"model": own.model, "temperature": own.temperature, "max_tokens": own.max_tokens}
-        body |= {"messages": messages, "stream": True, **own.extra}
+        body = self._own.parameters() | {"messages": messages}
         if schemas := self._tools.schemas():
             body["tools"] = schemas
         text = ReplyText(self._hints.language)
         written: list[ToolText] = []  # calls that the server did not take out of the text
-        building: dict[int, dict[str, str]] = {}
+        completion = Completion(NAME)
         async with self._client.post("chat/completions", json=body) as response:
-            async for event in events(response):
-                delta = _delta(event)
-                _collect(delta.get("tool_calls"), building)
-                content = delta.get("content")
-                if not isinstance(content, str) or not content:
-                    continue
+            async for content in texts(response, completion):
                 for piece in _sayable(text.push(content), written):
                     yield piece
         for piece in _sayable(text.flush(), written):
             yield piece
-        calls += [building[index] for index in sorted(building)]
-        calls += [{"id": f"text_{n}", "name": it.name, "arguments": it.arguments} for n, it in enumerate(written)]
+        calls += completion.calls
+        calls += [Call(f"text_{number}", one.name, one.arguments) for number, one in enumerate(written)]
 
-    async def _act(
-        self, calls: list[dict[str, str]], request: TurnRequest, told: dict[str, str]
-    ) -> AsyncIterator[ReplyPart]:
+    async def _act(self, calls: list[Call], request: TurnRequest, told: dict[str, str]) -> AsyncIterator[ReplyPart]:
         """What the calls stand for, in their order; into ``told`` what the model is to know of them."""
-        asking = any(self._tools.is_request(call["name"]) for call in calls)
+        asking = any(self._tools.is_request(call.name) for call in calls)
         for call in calls:
             try:
-                if self._tools.is_request(call["name"]):
+                if self._tools.is_request(call.name):
                     async for part in self._send(call, request, told):
                         yield part
                     continue
-                part = self._tools.carry_out(call["name"], call["arguments"])
+                part = self._tools.carry_out(call.name, call.arguments)
             except BadToolCall as error:
-                told[call["id"]] = f"error: {error}"
+                told[call.id] = f"error: {error}"
                 continue
             if isinstance(part, Do) and asking:
-                told[call["id"]] = "not done: tell the caller what came of the other function, then call this again"
+                told[call.id] = "not done: tell the caller what came of the other function, then call this again"
                 continue
             yield Remember({**request.memory, **part.memory}) if isinstance(part, Remember) else part
 
-    async def _send(self, call: dict[str, str], request: TurnRequest, told: dict[str, str]) -> AsyncIterator[ReplyPart]:
+    async def _send(self, call: Call, request: TurnRequest, told: dict[str, str]) -> AsyncIterator[ReplyPart]:
         """A request is on its way while the caller hears that it is."""
-        wanted = self._tools.request(call["name"], call["arguments"], request.caller)
-        sending = asyncio.create_task(
-            wanted.result(request.ledger, request.certain), name=f"{NAME} tool {call['name']}"
-        )
+        wanted = self._tools.request(call.name, call.arguments, request.caller)
+        sending = asyncio.create_task(wanted.result(request.ledger, request.certain), name=f"{NAME} tool {call.name}")
         try:
             if wanted.say:
                 yield Say(wanted.say)
             request.more_time(wanted.seconds)
-            told[call["id"]] = await sending
+            told[call.id] = await sending
         finally:
             sending.cancel()  # where the caller went on; what changes something goes on by itself
 
 
-def _delta(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    choices = event.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else {}
-    delta = choice.get("delta") if isinstance(choice, Mapping) else None
-    return delta if isinstance(delta, Mapping) else {}
-
-
-def _collect(pieces: object, building: dict[int, dict[str, str]]) -> None:
-    """Function calls come in pieces: the name first, the arguments bit by bit, told apart by their index."""
-    for piece in pieces if isinstance(pieces, list) else ():
-        if not isinstance(piece, Mapping):
-            continue
-        index = piece.get("index", len(building))
-        call = building.setdefault(index if isinstance(index, int) else 0, {"id": "", "name": "", "arguments": ""})
-        function = piece.get("function") or {}
-        call["id"] = call["id"] or str(piece.get("id") or f"call_{index}")
-        call["name"] = call["name"] or str(function.get("name") or "")
-        call["arguments"] = (call["arguments"] + str(function.get("arguments") or ""))[:MAX_TOOL_TEXT]
+def _alternating(turns: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    """The user first, and never two of a kind in a row: the templates of many models refuse anything else."""
+    found: list[dict[str, Any]] = []
+    if turns[0][0] != "user":
+        found.append({"role": "user", "content": "(The caller is on the line.)"})
+    for role, text in turns:
+        if found and found[-1]["role"] == role:
+            found[-1]["content"] += f"\n{text}"
+        else:
+            found.append({"role": role, "content": text})
+    return found
 
 
 def _sayable(parts: list[str | ToolText], calls: list[ToolText]) -> list[str]:
@@ -183,13 +170,11 @@ def _sayable(parts: list[str | ToolText], calls: list[ToolText]) -> list[str]:
     return [part for part in parts if isinstance(part, str)]
 
 
-def _after(said: list[str], calls: list[dict[str, str]], results: Mapping[str, str]) -> list[dict[str, Any]]:
+def _after(said: list[str], calls: list[Call], results: Mapping[str, str]) -> list[dict[str, Any]]:
     """The conversation as the model knows it, with what came of its calls."""
     made = [
-        {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}}
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
         for call in calls
     ]
-    answers = [
-        {"role": "tool", "tool_call_id": call["id"], "content": results.get(call["id"], "done")} for call in calls
-    ]
-    return [{"role": "assistant", "content": " ".join(said) or None, "tool_calls": made}, *answers]
+    answers = [{"role": "tool", "tool_call_id": call.id, "content": results.get(call.id, "done")} for call in calls]
+    return [{"role": "assistant", "content": " ".join(said), "tool_calls": made}, *answers]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -13,11 +13,14 @@ import httpx
 
 from asterisk_ai.config.schema import Range
 from asterisk_ai.errors import ProviderUnavailable
-from asterisk_ai.providers.net.http import HttpService, ServiceSettings, message
+from asterisk_ai.providers.net.http import HttpService, ServiceSettings
+from asterisk_ai.providers.net.sse import EventReader
+from asterisk_ai.providers.vendors.openai.completion import DONE, Completion
 
 NAME = "openai"
 BASE_URL = "https://api.openai.com/v1"
 DRAIN_SECONDS = 0.2
+_THINKS = re.compile(r"(?:^|/)(?:gpt-[5-9]|o\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +28,21 @@ class ChatSettings:
     """``chat`` of ``providers.openai``: the language model."""
 
     model: str = "gpt-4o-mini"
-    temperature: Annotated[float, Range(0, 10)] = 0.3
-    max_tokens: Annotated[int, Range(1, 1_000_000)] = 300
+    temperature: Annotated[float, Range(0, 10)] | None = None
+    """Not sent where nothing is said: some models refuse it."""
+    max_tokens: Annotated[int, Range(1, 1_000_000)] | None = None
+    """Of an answer. Sent as ``max_completion_tokens`` to models that think, which count their thoughts."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Other parameters of the request."""
+
+    def parameters(self) -> dict[str, Any]:
+        """What the request says beside the conversation.
+
+        Source: https://platform.openai.com/docs/api-reference/chat/create (max_tokens is refused by o-series models).
+        """
+        limit = "max_completion_tokens" if _THINKS.search(self.model) else "max_tokens"
+        given = {"model": self.model, "temperature": self.temperature, limit: self.max_tokens, "stream": True}
+        return {key: value for key, value in given.items() if value is not None} | dict(self.extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +79,28 @@ def client(settings: ServiceSettings, name: str = NAME) -> HttpService:
     return HttpService(name, settings, base_url=BASE_URL, probe="models")
 
 
-async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """The server-sent events of a stream up to ``[DONE]``. Raises ProviderUnavailable where it breaks off."""
-    lines = response.aiter_lines()
-    async for line in lines:
-        if not line.startswith("data:"):
-            continue  # empty lines, comments, other fields
-        data = line[5:].strip()
-        if data == "[DONE]":
-            with contextlib.suppress(TimeoutError):  # read to the end, the connection can be used again
-                async with asyncio.timeout(DRAIN_SECONDS):
-                    async for _ in lines:
-                        pass
-            return
-        try:
-            event = json.loads(data)
-        except ValueError:
-            raise ProviderUnavailable(NAME, "sent an event that is not JSON") from None
-        if not isinstance(event, dict):
-            raise ProviderUnavailable(NAME, "sent an event that is not an object")
-        if event.get("error"):
-            raise ProviderUnavailable(NAME, f"broke off: {message(data.encode())}")
-        yield event
-    raise ProviderUnavailable(NAME, "closed the stream in the middle of the answer")
+async def texts(response: httpx.Response, completion: Completion) -> AsyncIterator[str]:
+    """The text of an answer as it comes, all else into ``completion``.
+
+    :raises ProviderUnavailable: it breaks off, or is none.
+    """
+    if "json" in response.headers.get("content-type", "") and "event-stream" not in response.headers["content-type"]:
+        yield completion.feed((await response.aread()).decode("utf-8", "replace"))  # a server that does not stream
+        return
+    reader = EventReader()
+    data = response.aiter_bytes()
+    async for piece in data:
+        for event in reader.feed(piece):
+            if text := completion.feed(event):
+                yield text
+            if event == DONE:
+                with contextlib.suppress(TimeoutError):  # read to the end, the connection can be used again
+                    async with asyncio.timeout(DRAIN_SECONDS):
+                        async for _ in data:
+                            pass
+                return
+    for event in reader.end():
+        if text := completion.feed(event):
+            yield text
+    if not completion.ended:
+        raise ProviderUnavailable(NAME, "closed the stream in the middle of the answer")
