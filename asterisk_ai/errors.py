@@ -51,6 +51,10 @@ class CallRefused(AsteriskAIError):
         self.reason = reason
 
 
+class ControlError(AsteriskAIError):
+    """Asterisk's own interface (ARI) cannot be reached, or refused what we asked for."""
+
+
 class StoreError(AsteriskAIError):
     """The session store cannot read or write (disk full, damaged file, ...)."""
 

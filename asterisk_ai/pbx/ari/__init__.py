@@ -1,0 +1,1 @@
+"""Calls whose audio comes as RTP, through Asterisk's REST interface."""
