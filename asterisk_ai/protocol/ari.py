@@ -166,6 +166,11 @@ def remove_bridge(bridge: str) -> Request:
     return Request("DELETE", f"/bridges/{_id(bridge)}", gone=_GONE)
 
 
+def application(app: str) -> Request:
+    """What Asterisk knows of an application: the channels that are in it, among others."""
+    return Request("GET", f"/applications/{_id(app)}", gone=frozenset((404,)))
+
+
 CHANNELS = Request("GET", "/channels")
 BRIDGES = Request("GET", "/bridges")
 

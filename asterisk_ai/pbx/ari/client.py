@@ -140,5 +140,3 @@ def _reason(error: BaseException, url: str) -> str:
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {url}: enabled=yes in http.conf?"
     return str(error) or type(error).__name__
-
-
