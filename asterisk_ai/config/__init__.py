@@ -13,6 +13,7 @@ from asterisk_ai.config.paths import ServiceManager, find, service_manager, shar
 from asterisk_ai.config.schema import (
     STAGES,
     AgentConfig,
+    AriConfig,
     AudioSocketConfig,
     Config,
     FastAGIConfig,
@@ -30,6 +31,7 @@ from asterisk_ai.config.schema import (
 __all__ = [
     "STAGES",
     "AgentConfig",
+    "AriConfig",
     "AudioSocketConfig",
     "Config",
     "ConfigErrors",

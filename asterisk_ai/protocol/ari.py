@@ -15,13 +15,15 @@ from urllib.parse import quote
 
 from asterisk_ai.errors import RemoteProtocolError
 
-PAYLOAD_TYPES: Mapping[str, tuple[int, int]] = {
-    "ulaw": (0, 8000),
-    "alaw": (8, 8000),
-    "slin": (11, 8000),
-    "slin16": (118, 16000),
+PAYLOAD_TYPES: Mapping[str, tuple[tuple[int, ...], int]] = {
+    "ulaw": ((0,), 8000),
+    "alaw": ((8,), 8000),
+    "slin": ((11, 10), 8000),
+    "slin16": ((118,), 16000),
 }
-"""Formats of ExternalMedia to RTP's payload type and the rate in Hz. Source: Asterisk's main/rtp_engine.c."""
+"""Formats of ExternalMedia to RTP's payload types (ours first) and the rate in Hz. Asterisk sends ``slin`` as 10, which
+RFC 3551 has for stereo, and takes 11. Source: Asterisk's main/rtp_engine.c.
+"""
 
 
 @dataclass(frozen=True, slots=True)

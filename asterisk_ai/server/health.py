@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter
 
@@ -21,6 +22,9 @@ from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.transport.audiosocket.server import AudioSocketServer
 from asterisk_ai.transport.clock import PlayoutClock
 from asterisk_ai.transport.fastagi.server import FastAgiServer
+
+if TYPE_CHECKING:  # it needs libraries that are not always there
+    from asterisk_ai.pbx.ari.application import AriApplication
 
 STUCK_SECONDS = 5.0
 """An event loop that stood still for this long is not healthy."""
@@ -40,6 +44,7 @@ class ServerHealth:
         audiosocket: AudioSocketServer,
         fastagi: FastAgiServer,
         vad: Callable[[], Any],
+        external_media: AriApplication | None = None,
         log: LogQueue | None = None,
     ) -> None:
         self.serving = False
@@ -54,6 +59,7 @@ class ServerHealth:
         self._vad = vad
         self._log = log
         self.descriptors = Descriptors()
+        self._external_media = external_media
         self._exported: dict[str, int] = {}
         self._loop = asyncio.get_running_loop()
         self._started = self._beat = time.monotonic()
@@ -82,6 +88,9 @@ class ServerHealth:
         self._advance("agi/connections", agi.connections, self._metrics.connections.labels("fastagi"))
         for reason in ("refused", "displaced", "protocol_errors", "unknown_routes", "failed_handlers"):
             self._advance(f"agi/{reason}", getattr(agi, reason), self._metrics.fastagi_failures.labels(reason))
+        if self._external_media is not None:
+            for kind, count in dataclasses.asdict(self._external_media.ports.counters).items():
+                self._advance(f"rtp/{kind}", count, self._metrics.rtp.labels(kind))
         if self._log is not None:
             self._advance("log/flood", self._log.flood.suppressed, self._metrics.log_lines_dropped.labels("flood"))
             self._advance("log/slow", self._log.lost, self._metrics.log_lines_dropped.labels("slow"))
@@ -115,6 +124,7 @@ class ServerHealth:
             },
             active_pipeline=in_use.config.pipeline,
             vad=self._vad(),
+            ari="" if self._external_media is None else self._external_media.client.problem or "connected",
             config=in_use.config.source,
             reloads=in_use.reloads,
             reload_problem=in_use.problem,

@@ -24,6 +24,7 @@ from asterisk_ai.pbx.agi_routes import CallRoutes
 from asterisk_ai.pbx.registry import Admission, CallRegistry
 from asterisk_ai.protocol.agi.commands import set_variable_line
 from asterisk_ai.server.descriptors import shortage
+from asterisk_ai.server.external_media import external_media
 from asterisk_ai.server.health import ServerHealth
 from asterisk_ai.server.listeners import Listeners
 from asterisk_ai.server.reload import ConfigInUse
@@ -119,6 +120,8 @@ class Server:
             refusal=set_variable_line("AI_STATUS", "FULL"),
             expects=self.routes.expects,
         )
+        ari = config.ari
+        self.external_media = None if ari is None else external_media(ari, self.clock, self._accept_rtp)
         self.status = ServerHealth(
             self.in_use,
             self.registry,
@@ -129,6 +132,7 @@ class Server:
             fastagi=self.fastagi,
             vad=self.vad.status,
             log=log,
+            external_media=self.external_media,
         )
         # Those of the EAGI requests that are being served, which own them.
         self._file_players: WeakValueDictionary[str, FilePlayer] = WeakValueDictionary()
@@ -167,7 +171,10 @@ class Server:
             async with self._group as group:
                 if not await self._started(group):
                     return
-                work = [group.create_task(part()) for part in (self._keep_house, self._mend, self._reload_when_asked)]
+                parts = [self._keep_house, self._mend, self._reload_when_asked]
+                if self.external_media is not None:
+                    parts.append(self.external_media.run)
+                work = [group.create_task(part()) for part in parts]
                 self.status.serving = True
                 logger.info("asterisk-ai %s is ready: %s", __version__, str(self.listeners))
                 self._notifier.ready(str(self.listeners))
@@ -277,6 +284,19 @@ class Server:
             call = self._call(session, connect, player)
             self._group.create_task(self._run(call, player, self.in_use.lineup))
             claim.pop_all()  # the call's from here on
+        return call
+
+    def _accept_rtp(self, call_id: str, connection: MediaConnection) -> AnyCall:
+        session = self.registry.claim(call_id)
+        agents = self.in_use.lineup.agents
+        agent = agents.get(session.agent)
+        if agent is None and session.agent not in diagnostic.AGENTS:
+            agent = agents.get(self.config.default_agent)
+        if agent is None:
+            self.registry.release(session)
+            raise CallRefused("UNKNOWN_AGENT", f"there is no agent {session.agent!r} for calls over RTP")
+        call = self._conversation(session, agent, connection)
+        self._group.create_task(self._run(call, None, self.in_use.lineup))
         return call
 
     def _file_player(self, session: CallSession) -> FilePlayer:

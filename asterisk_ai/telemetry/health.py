@@ -59,6 +59,8 @@ class Health:
     providers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, metadata=_by(_worst_by_key))
     active_pipeline: str = field(default="", metadata=_by(_first))
     vad: Any = field(default="", metadata=_by(_first))
+    ari: str = field(default="", metadata=_by(_first))
+    """``connected``, or why not; empty where the configuration has none."""
     config: str = field(default="", metadata=_by(_first))
     """The file that the server runs with."""
     reloads: int = field(default=0, metadata=_by(min))

@@ -62,6 +62,12 @@ class Metrics:
         self.refused = Counter(
             "ai_agent_audiosocket_refused_total", "AudioSocket connections refused", ["reason"], registry=registry
         )
+        self.rtp = Counter(
+            "ai_agent_rtp_total",
+            "RTP of ExternalMedia by kind: calls, and packets damaged, of strangers, lost, late, reordered, not sent",
+            ["kind"],
+            registry=registry,
+        )
         self.frames_late = Counter(
             "ai_agent_frames_late_total", "Audio frames sent later than the clock allows", registry=registry
         )

@@ -55,6 +55,13 @@ RIG_MODULES = """
     res_pjsip_logger res_pjsip_rfc3326 res_pjsip_nat chan_pjsip
 """.split()
 
+ARI_MODULES = """
+    res_http_websocket res_websocket_client res_stasis res_stasis_answer res_stasis_playback res_stasis_recording
+    res_stasis_snoop
+    res_ari res_ari_model res_ari_events res_ari_channels res_ari_bridges res_ari_applications app_stasis
+    res_rtp_multicast chan_rtp
+""".split()
+
 
 def why_not() -> str:
     """Why no real Asterisk can be started here; empty where it can."""
@@ -152,12 +159,13 @@ class Asterisk:
     :param globals_: further global variables, e.g. ``AI_FALLBACK``.
     :param dialplan: further contexts, as text.
     :param options: further lines of asterisk.conf's [options].
+    :param ari_password: of ARI's user ``asterisk-ai``; ARI is at :attr:`ari_url`. Empty: there is no ARI.
     :param entry: the packaged dialplan file that extensions.conf includes.
     """
 
     def __init__(
         self, server: str, globals_: Mapping[str, str] | None = None, dialplan: str = "",
-        entry: str = "asterisk_ai.conf", options: str = "",
+        entry: str = "asterisk_ai.conf", options: str = "", ari_password: str = "",
     ) -> None:  # fmt: skip
         self.name = f"{os.getpid()}-{secrets.token_hex(3)}"
         self.inside = Path("/") / RUNS / self.name
@@ -165,6 +173,9 @@ class Asterisk:
         self.sip_port = free_port(socket.SOCK_DGRAM)
         self.globals = {"AI_SERVER": server, "AI_FALLBACK": "extension:landed,fallback,1", **(globals_ or {})}
         self.dialplan, self.entry, self.options = dialplan, entry, options
+        self.ari_password = ari_password
+        self.http_port = free_port()
+        self.ari_url = f"http://127.0.0.1:{self.http_port}/ari"
         self.process: subprocess.Popen[bytes] | None = None
 
     # -- its life
@@ -222,7 +233,8 @@ class Asterisk:
             shutil.copy(share_path("dialplan") / name, self.outside / "etc")  # unchanged, that is the point
         here = self.inside
         product = (share_path("etc-asterisk") / "modules.conf").read_text()
-        rig = "".join(f"load => {name}.so\n" for name in RIG_MODULES)
+        rig = "".join(f"load => {name}.so\n" for name in [*RIG_MODULES, *(ARI_MODULES if self.ari_password else ())])
+        ari = "yes" if self.ari_password else "no"
         rtp = 20000 + 200 * secrets.randbelow(150)
         variables = "".join(f"{name}={value}\n" for name, value in self.globals.items())
         for name, text in {
@@ -244,6 +256,11 @@ class Asterisk:
             "musiconhold.conf": f"[default]\nmode=files\ndirectory={here}/moh\n",
             "voicemail.conf": "[general]\nformat=wav\nmaxsilence=2\n[default]\n100 => 1234,Test Box\n",
             "queues.conf": "[general]\n[support]\nmusicclass=default\nstrategy=ringall\njoinempty=yes\n",
+            "http.conf": f"[general]\nenabled={ari}\nbindaddr=127.0.0.1\nbindport={self.http_port}\n",
+            "ari.conf": (
+                f"[general]\nenabled={ari}\n"
+                f"[asterisk-ai]\ntype=user\nread_only=no\npassword={self.ari_password}\n"
+            ),
             "cdr.conf": "[general]\nenable=no\n",
             "indications.conf": (
                 "[general]\ncountry=us\n[us]\ndescription = United States\nringcadence = 2000,4000\n"

@@ -252,7 +252,8 @@ def test_nothing_a_caller_says_is_in_what_tryexec_reads_twice() -> None:
     code = "\n".join(line for line in FILES["plain"].text.splitlines() if not line.startswith(";"))
     assert "CALLERID" not in code
     read_twice = set(re.findall(r"\$\{(\w+)\}", "".join(re.findall(r"TryExec\(.*", code))))
-    ours = {"AI_CALL_ID", "AI_AUDIOSOCKET", "AI_TO"}  # the server's, and AI_FALLBACK's, which is the administrator's
+    # The server's, AI_FALLBACK's, which is the administrator's, and the administrator's.
+    ours = {"AI_CALL_ID", "AI_AUDIOSOCKET", "AI_TO", "AI_STASIS"}
     for variable in read_twice - ours:
         assert re.search(rf"Set\({variable}=\$\{{FILTER\(|TryExec\(\w+\(\$\{{FILTER\([^,]*,\$\{{{variable}\}}", code)
     assert read_twice - ours == {"AI_QUEUE", "AI_MAILBOX", "AI_FILE"}

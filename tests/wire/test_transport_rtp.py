@@ -68,7 +68,7 @@ class Peer:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.socket.setblocking(False)
-        self.sender = Sender(self.format.payload_type, 7, 65_530, 0)
+        self.sender = Sender(self.format.payload_types[-1], 7, 65_530, 0)
 
     def packet(self, pcm: bytes = TONE) -> bytes:
         return self.sender.packet(self.format.encode(pcm), len(pcm) // 2)

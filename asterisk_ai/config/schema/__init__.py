@@ -13,6 +13,7 @@ from asterisk_ai.config.schema.pipeline import READY_MADE, STAGES, PipelineConfi
 from asterisk_ai.config.schema.root import Config
 from asterisk_ai.config.schema.server import (
     WORKER_PORTS_EACH,
+    AriConfig,
     AudioSocketConfig,
     FastAGIConfig,
     HttpConfig,
@@ -31,6 +32,7 @@ __all__ = [
     "STAGES",
     "WORKER_PORTS_EACH",
     "AgentConfig",
+    "AriConfig",
     "AudioSocketConfig",
     "Config",
     "FastAGIConfig",

@@ -11,6 +11,7 @@ from asterisk_ai.config import paths
 from asterisk_ai.config.schema.agent import AgentConfig
 from asterisk_ai.config.schema.pipeline import PipelineConfig
 from asterisk_ai.config.schema.server import (
+    AriConfig,
     AudioSocketConfig,
     FastAGIConfig,
     HttpConfig,
@@ -40,6 +41,7 @@ class Config:
     """Name to engines."""
     audiosocket: AudioSocketConfig = field(default_factory=AudioSocketConfig)
     fastagi: FastAGIConfig = field(default_factory=FastAGIConfig)
+    ari: AriConfig | None = None
     http: HttpConfig | None = field(default_factory=HttpConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
     store: StoreConfig = field(default_factory=StoreConfig)

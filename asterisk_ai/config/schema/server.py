@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from asterisk_ai.config.schema.types import AnyPort, Count, Range, Seconds
+from asterisk_ai.config.schema.types import AnyPort, Count, Port, Range, Seconds
 
 WORKER_PORTS_EACH = 3
 """AudioSocket, FastAGI and HTTP."""
@@ -44,6 +44,35 @@ class FastAGIConfig:
     max_connections: Count = 200
     """So many requests are served at a time (more get ``AI_STATUS=FULL``), and so many connections may be without one;
     for one more of these the oldest is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class AriConfig:
+    """Audio as RTP by Asterisk's REST interface: ``Stasis(asterisk-ai,${AI_CALL_ID})``. Not there: no such audio."""
+
+    url: str = "http://127.0.0.1:8088/ari"
+    """Where the interface is; ``enabled=yes`` in http.conf and ari.conf."""
+    user: str = "asterisk-ai"
+    """The user of ari.conf."""
+    password: str = field(default="", repr=False)
+    """The user's password, best as ``${NAME}`` from the environment."""
+    app: str = "asterisk-ai"
+    """The name that ``Stasis()`` is called with; one for each server on this Asterisk."""
+    format: Literal["slin", "slin16", "ulaw", "alaw"] = "slin"
+    """How the audio is coded. ``slin16`` is wideband, where the telephone is."""
+    host: str = "127.0.0.1"
+    """The address that takes RTP."""
+    advertise: str = ""
+    """The same as Asterisk reaches it, where that is another; without a port."""
+    rtp_first_port: Port = 18_000
+    """The first of the ports for RTP; each call takes an even one."""
+    rtp_last_port: Port = 18_999
+    """The last of them."""
+
+    def __post_init__(self) -> None:
+        """:raises ValueError: no port lies between the two."""
+        if self.rtp_last_port < self.rtp_first_port + self.rtp_first_port % 2:
+            raise ValueError("rtp_last_port leaves no even port for RTP")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -47,6 +47,14 @@ class Media(Protocol):
         """Wait for the end, whoever it came from."""
 
 
+class Ports(Protocol):
+    """Where the audio of calls comes from."""
+
+    counters: Any
+
+    async def open(self) -> Media: ...
+
+
 @dataclass(slots=True)
 class _Call:
     channel: str
@@ -60,13 +68,13 @@ class _Call:
 class AriApplication:
     """All calls of one Stasis application.
 
-    :param open_media: opens the audio of a call; raises OSError where no port is free.
+    :param ports: opens the audio of a call; raises OSError where no port is free.
     """
 
     def __init__(
-        self, *, url: str, user: str, password: str, app: str, sound_format: str, open_media: Callable[[], Any]
+        self, *, url: str, user: str, password: str, app: str, sound_format: str, ports: Ports
     ) -> None:
-        self._app, self._format, self._open_media = app, sound_format, open_media
+        self._app, self._format, self.ports = app, sound_format, ports
         self._calls: dict[str, _Call] = {}  # by call id
         self._group = asyncio.TaskGroup()
         self.client = AriClient(
@@ -118,7 +126,7 @@ class AriApplication:
 
     async def _serve(self, channel: str, call_id: str) -> None:
         try:
-            media: Media = await self._open_media()
+            media = await self.ports.open()
         except OSError as error:
             logger.error("no RTP port for the call: %s", error, extra={"call_id": call_id})
             await self._quietly(ari.leave(channel))

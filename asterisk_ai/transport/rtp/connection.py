@@ -63,7 +63,7 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
         self._counters = counters
         self._order = rtp.ReorderBuffer(sound_format.rate)
         self._sender = rtp.Sender(
-            sound_format.payload_type, secrets.randbits(32), secrets.randbits(16), secrets.randbits(32)
+            sound_format.payload_types[0], secrets.randbits(32), secrets.randbits(16), secrets.randbits(32)
         )
         self._samples = self._frame // SAMPLE_BYTES
         self._silence = sound_format.encode(bytes(self._frame))
@@ -88,7 +88,7 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
         except RemoteProtocolError:
             self._counters.damaged += 1
             return
-        if packet.payload_type != self._format.payload_type or (self._source or source) != source[:2]:
+        if packet.payload_type not in self._format.payload_types or (self._source or source) != source[:2]:
             self._counters.strangers += 1
             return
         self._source = source[:2]
@@ -116,7 +116,7 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
             return
         self._handler = self._accept(call_id, self)
         self._counters.calls += 1
-        self._clock.add(self)
+        self._clock.add(self.tick)
         self._handler.on_begin(self.rate)
 
     def digit(self, digit: str) -> None:
@@ -168,7 +168,7 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
         if self._closed.done():
             return
         self._closed.set_result(None)
-        self._clock.remove(self)
+        self._clock.remove(self.tick)
         self._end_playout()
         self._socket = None
         if self._transport is not None:

@@ -16,7 +16,8 @@ class Format:
     """One of Asterisk's names of formats."""
 
     name: str
-    payload_type: int
+    payload_types: tuple[int, ...]
+    """The first is what we send; all are taken."""
     rate: int
     encode: Callable[[bytes], bytes]
     """Whole samples of little-endian PCM in."""
@@ -39,6 +40,6 @@ _CODINGS: Mapping[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]
 }
 
 FORMATS: Mapping[str, Format] = {
-    name: Format(name, payload_type, rate, *_CODINGS[name]) for name, (payload_type, rate) in PAYLOAD_TYPES.items()
+    name: Format(name, payload_types, rate, *_CODINGS[name]) for name, (payload_types, rate) in PAYLOAD_TYPES.items()
 }
 """By Asterisk's name."""

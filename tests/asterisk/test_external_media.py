@@ -1,0 +1,78 @@
+"""Whole calls over ARI's ExternalMedia: the same dialplan and the same agents, with RTP in AudioSocket's place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from rig import Asterisk, free_port, speech, until
+from served import Served
+from test_calls import NUMBER, desk
+
+PASSWORD = "not-a-secret"
+
+
+@pytest.fixture(scope="module")
+def pbx(tmp_path_factory: pytest.TempPathFactory, prompts: dict[str, str]) -> Iterator[tuple[Asterisk, Served]]:
+    agi_port = free_port()
+    globals_ = {"AI_STASIS": "asterisk-ai"}
+    with Asterisk(server=f"127.0.0.1:{agi_port}", globals_=globals_, ari_password=PASSWORD) as asterisk:
+        settings = {
+            "fastagi": {"port": agi_port},
+            "ari": {
+                "url": asterisk.ari_url,
+                "password": PASSWORD,
+                "rtp_first_port": 42_000,
+                "rtp_last_port": 48_999,
+            },
+        }
+        with Served(tmp_path_factory.mktemp("served"), {"desk": desk(prompts)}, settings) as served:
+            until(lambda: served.health()["ari"] == "connected", 10, "connected to ARI")
+            yield asterisk, served
+
+
+def nothing_is_left(asterisk: Asterisk) -> None:
+    until(lambda: not asterisk.channels(), 10, "no channel in Asterisk")
+    assert "0 active" in asterisk.rx("bridge show all") or "asterisk-ai" not in asterisk.rx("bridge show all")
+
+
+def test_words_digits_and_a_transfer(pbx: tuple[Asterisk, Served]) -> None:
+    asterisk, served = pbx
+    with asterisk.call() as caller:
+        caller.hear()
+        caller.say(NUMBER)
+        caller.hear()
+        caller.dial("4711")
+        caller.hear()
+        caller.dial("2")
+        until(caller.landed, 15, "landed")
+        assert caller.landed() == ["602"]
+    served.no_calls()
+    nothing_is_left(asterisk)
+    said = [begin for begin, _ in speech(caller.spoken())]
+    assert [begin for begin, _ in speech(caller.heard()) if begin < said[0]], "the greeting came first"
+    assert "I have noted your account" in served.log()
+    for line in ("ExternalMedia connected: RTP at", "ExternalMedia cleaned up"):
+        assert line in served.log()
+
+
+def test_who_hangs_up_leaves_nothing(pbx: tuple[Asterisk, Served]) -> None:
+    asterisk, served = pbx
+    with asterisk.call(record=False) as caller:
+        caller.hear()
+    served.no_calls()
+    nothing_is_left(asterisk)
+
+
+def test_a_killed_server_comes_back_to_its_callers(pbx: tuple[Asterisk, Served]) -> None:
+    asterisk, served = pbx
+    with asterisk.call(record=False) as caller:
+        caller.hear()
+        served.kill()
+        served.start()
+        until(lambda: "left by an earlier server" in served.log(), 20, "the sweep")
+        caller.hear()
+        caller.dial("2")
+        until(caller.landed, 20, "landed")
+    served.no_calls()
+    nothing_is_left(asterisk)
