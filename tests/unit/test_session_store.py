@@ -473,6 +473,37 @@ def test_a_store_that_somebody_holds_at_the_start_is_opened_later(tmp_path: Path
     store.stop()
 
 
+@pytest.mark.parametrize("how", ["removed", "moved", "replaced"])
+def test_a_store_that_is_taken_away_is_made_anew(tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """SQLite would write on into a file without a name, and say nothing."""
+    path = tmp_path / "sessions.db"
+    store = reopened(path)
+    before, after = session(), session()
+    store.add(before)
+    until(lambda: len(store.recent(5)) == 1)
+    if how == "removed":
+        path.unlink()
+    else:
+        path.rename(tmp_path / "old.db")
+    if how == "replaced":
+        path.touch()
+    store.add(after)
+
+    def is_there() -> bool:
+        with contextlib.suppress(StoreError):  # closed for a moment
+            return [one.call_id for one in store.recent(5)] == [after.call_id]
+        return False
+
+    until(is_there)
+    store.save(before)
+    store.stop()
+    reader = SqliteReader(path)
+    assert {one.call_id for one in reader.recent(5)} == {before.call_id, after.call_id}
+    reader.close()
+    assert caplog.text.count("was moved or removed") == 1
+    assert store.problem() == ""
+
+
 def test_a_second_server_may_not_have_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "WAIT_SECONDS", 0.1)
     first = reopened(tmp_path / "sessions.db")

@@ -61,6 +61,8 @@ class SqliteBackend:
         self._problem = ""
         self._thread: threading.Thread | None = None
         self._reader: sqlite3.Connection | None = None
+        self._reading = threading.Lock()  # of the reader, while it is used, opened or closed
+        self._file: tuple[int, int] | None = None
 
     def start(self) -> list[CallSession]:
         """See :class:`Backend`. A disk that is full or fails keeps nobody from being served: it is tried again."""
@@ -105,8 +107,18 @@ class SqliteBackend:
                 if opened is not None:
                     opened.close()
             raise
-        self._database, self._reader = database, reader
+        self._database, self._reader, self._file = database, reader, _identity(self.path)
         return live
+
+    def _close(self) -> None:
+        """Close what is open; the reader first, as whoever closes last clears the journal away."""
+        with self._reading:
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
     def write(self, session: CallSession) -> None:
         row = (session.call_id, session.started_at, session.ended_at, session.to_json())
@@ -133,9 +145,10 @@ class SqliteBackend:
         return self._problem
 
     def stop(self) -> None:
-        if self._reader is not None:
-            self._reader.close()  # first: whoever closes last clears the journal away, which only a writer can
-            self._reader = None
+        with self._reading:
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
         with self._condition:
             self._stopping = True
             self._condition.notify()
@@ -146,9 +159,10 @@ class SqliteBackend:
             self.lock.release()
 
     def _read(self, where: str, arguments: tuple[object, ...]) -> list[CallSession]:
-        if self._reader is None:
-            raise StoreError(self._problem or f"{self.path} is closed")
-        return _sessions(self._reader, where, arguments)
+        with self._reading:
+            if self._reader is None:
+                raise StoreError(self._problem or f"{self.path} is closed")
+            return _sessions(self._reader, where, arguments)
 
     def _write_all(self) -> None:
         while True:
@@ -166,11 +180,14 @@ class SqliteBackend:
                     self._condition.wait(_RETRY_SECONDS)
             if last:
                 break
-        if self._database is not None:
-            self._database.close()
+        self._close()
 
     def _write_rows(self, rows: dict[str, tuple[str, float, float, str]]) -> bool:
         try:
+            if self._database is not None and _identity(self.path) != self._file:
+                # SQLite would go on in the file that nobody finds any more.
+                logger.warning("%s was moved or removed: call records go on in a new one", self.path)
+                self._close()
             if self._database is None:
                 self._open()
             assert self._database is not None  # noqa: S101 - open() has done it
@@ -196,6 +213,15 @@ class SqliteBackend:
         self._purge_at = time.monotonic() + _PURGE_SECONDS
         if self._keep:
             database.execute("DELETE FROM calls WHERE started_at < ?", (time.time() - self._keep,))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file the path names now; None where there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
 
 
 _FULL_OR_FAILING = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS))
