@@ -45,7 +45,7 @@ SETTLED_SECONDS = 60.0
 """A worker that lived for so long begins again with the shortest pause."""
 LOOK_SECONDS = 2.0
 STUCK_LOOKS = 5
-"""A worker whose event loop stands still for so many looks is killed."""
+"""A worker whose event loop stands still, or that does not answer, for so many looks is killed."""
 END_SECONDS = 20.0
 """Workers that have not ended so long after draining are killed."""
 _ASK_SECONDS = 0.8
@@ -82,20 +82,22 @@ class Supervisor:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises AsteriskAIError where a worker cannot be started at all."""
+        self._signals()
         self._backend.start()  # its tables are made once, not by all workers at the same time
         try:
             self._check_fastagi()
             self._start_http()
             for place in self._places:
-                await self._start(place)
-            self._signals()
+                if not self._stopping.is_set():
+                    await self._start(place)
             await self._all_ready()
-            self._all_up = True
             async with asyncio.TaskGroup() as group:
-                keepers = [group.create_task(self._keep(place)) for place in self._places]
+                keepers = [group.create_task(self._keep(place)) for place in self._places[: len(self._processes)]]
                 watching = group.create_task(self._watch())
-                logger.info("asterisk-ai %s is ready: %s", __version__, self._listening())
-                self._notifier.ready(self._listening())
+                if not self._stopping.is_set():
+                    self._all_up = True
+                    logger.info("asterisk-ai %s is ready: %s", __version__, self._listening())
+                    self._notifier.ready(self._listening())
                 await self._stopping.wait()
                 await asyncio.wait(keepers, timeout=self.config.server.drain_seconds + END_SECONDS)
                 for task in (*keepers, watching):
@@ -149,6 +151,8 @@ class Supervisor:
             env=theirs,
             start_new_session=True,  # Ctrl-C is told to the workers by us, and once
         )
+        if self._stopping.is_set():  # while it was being started
+            self._processes[place.index].terminate()
 
     async def _all_ready(self) -> None:
         until = time.monotonic() + START_SECONDS
@@ -195,7 +199,9 @@ class Supervisor:
                 self._log.sum_up()
             for place in self._places:
                 answer = await asyncio.to_thread(self._ask_json, place, "/health")
-                stuck[place.index] = stuck[place.index] + 1 if answer.get("stuck") else 0
+                # One that was up and says nothing has callers waiting as well: its share of the public port.
+                stands = answer.get("stuck") if answer else place.index in self._up
+                stuck[place.index] = stuck[place.index] + 1 if stands else 0
                 if answer:
                     self._up.add(place.index)
                 process = self._processes[place.index]

@@ -184,6 +184,49 @@ def test_one_of_two_workers_is_killed_and_only_its_callers_notice(served: Served
     asyncio.run(body())
 
 
+def test_a_worker_that_stands_still_is_replaced(served: Served) -> None:
+    """The system goes on to give it its share of the callers."""
+    victim = served.ask("/health")["workers"][0]["pid"]
+    os.kill(victim, signal.SIGSTOP)
+    until = time.monotonic() + 60
+    while served.ask("/health").get("status") != "healthy" or served.ask("/health")["restarts"] != 1:
+        assert time.monotonic() < until, served.log.read_text()
+        time.sleep(0.2)
+    assert state(victim) == "Z"
+    asyncio.run(one_call_each(served))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_signals_during_the_start(tmp_path: Path, number: signal.Signals, workers: int) -> None:
+    """None of them is the end of a process that only wants to be told, or leaves workers behind."""
+    base = free_ports(9)
+    file = tmp_path / "a.yaml"
+    text = CONFIG.format(base, base + 1, base + 2, base + 3, tmp_path / "s.db", drain_seconds=1)
+    file.write_text(text.replace("workers: 2", f"workers: {workers}"))
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "asterisk_ai", "serve", "--config", str(file)], stdout=log, stderr=log
+        )
+    until = time.monotonic() + 30
+    lock = tmp_path / "s.db.lock"
+    while not lock.exists() or not lock.read_text():  # it has begun
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    for _ in range(3 if number == signal.SIGTERM else 50):
+        process.send_signal(number)
+        time.sleep(0.005)
+    if number != signal.SIGTERM:
+        while b"is ready: " not in (tmp_path / "log").read_bytes():
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        process.terminate()
+    assert process.wait(20) == 0, (tmp_path / "log").read_text()
+    for port in range(base, base + 9):
+        socket.create_server(("127.0.0.1", port)).close()
+
+
 def test_reload_reaches_the_workers_and_they_end_with_their_parent(served: Served) -> None:
     served.process.send_signal(signal.SIGHUP)
     until = time.monotonic() + 10
