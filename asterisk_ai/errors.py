@@ -39,6 +39,10 @@ class RemoteProtocolError(ProtocolError):
     """The peer sent what the protocol forbids."""
 
 
+class AudioFormatError(AsteriskAIError):
+    """Audio, in a file or as a file, of a kind that cannot be used: not 16-bit mono, most of all."""
+
+
 class CallHungUp(AsteriskAIError):
     """The channel is gone; commands to it cannot succeed any more."""
 

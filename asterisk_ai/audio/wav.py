@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from asterisk_ai.audio.resample import Resampler
-from asterisk_ai.errors import RemoteProtocolError
+from asterisk_ai.errors import AudioFormatError
 
 MAX_HEAD = 4096
 
@@ -22,7 +22,7 @@ class Samples:
         self._rest = b""
 
     def push(self, data: bytes) -> bytes:
-        """Raises RemoteProtocolError where it is audio of another kind."""
+        """:raises AudioFormatError: where it is audio of another kind."""
         data = self._rest + data
         if self._resampler is None:
             if b"RIFF".startswith(data[:4]) and len(data) < MAX_HEAD and not _head(data):
@@ -51,7 +51,7 @@ def _head(data: bytes) -> tuple[int, int] | None:
         if name == b"fmt " and place + 24 <= len(data):
             coding, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data, place + 8)
             if (coding, channels, bits) != (1, 1, 16) or not 4000 <= rate <= 192_000:
-                raise RemoteProtocolError(f"WAV audio that is not 16-bit mono ({channels} x {bits} bit)")
+                raise AudioFormatError(f"WAV audio that is not 16-bit mono ({channels} x {bits} bit)")
         place += 8 + length + (length & 1)
     return None
 

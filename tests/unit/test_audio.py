@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asterisk_ai.audio.formats import duration, frame_bytes
-from asterisk_ai.audio.levels import SILENCE_DBOV, _measure, dbov, numpy_rms
+from asterisk_ai.audio.g711 import decode_mu_law, encode_mu_law
+from asterisk_ai.audio.levels import SILENCE_DBOV, dbov
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.vad.energy import EnergyVad, Offset, Onset, VadParams
 
@@ -46,15 +47,29 @@ def test_a_level_is_always_in_range(pcm: bytes) -> None:
     assert SILENCE_DBOV <= dbov(pcm) <= 0.0
 
 
-@given(st.binary(max_size=640).filter(lambda pcm: len(pcm) % 2 == 0))
-def test_both_ways_to_measure_agree(pcm: bytes) -> None:
-    assert numpy_rms(pcm, 2) == pytest.approx(_measure(pcm, 2), abs=1)
-    assert _measure is not numpy_rms
-
-
 @pytest.mark.parametrize("level", [-60, -48, -20, -3])
 def test_a_level_is_exact_where_it_decides_anything(level: float) -> None:
     assert dbov(tone(level, 1.0)) == pytest.approx(level, abs=0.3)
+
+
+# ---- G.711 ----------------------------------------------------------------------------------
+
+
+def test_mu_law_is_the_standards() -> None:
+    """Its decision values: segments of 16 steps that double, from ITU-T G.711, table 2a, scaled to 16 bits."""
+    positive = [0, 8, 16, 120, 132, 148, 372, 396, 876, 924, 1884, 1980, 3900, 4092, 7932, 8316, 15996, 16764, 32124]
+    decoded = np.frombuffer(decode_mu_law(bytes(range(256))), "<i2")
+    assert set(positive) <= set(decoded.tolist())
+    assert len(set(decoded.tolist())) == 255, "two codes are zero"
+    assert np.array_equal(decoded[:128], -decoded[128:])
+    for code in range(256):
+        assert decode_mu_law(encode_mu_law(decode_mu_law(bytes([code])))) == decode_mu_law(bytes([code]))
+
+
+@given(st.integers(-32635, 32635))
+def test_mu_law_is_the_nearest_step(sample: int) -> None:
+    (near,) = np.frombuffer(decode_mu_law(encode_mu_law(np.array([sample], "<i2").tobytes())), "<i2").tolist()
+    assert abs(near - sample) <= max(8, (abs(sample) + 132) / 16 * 0.51 + 4)
 
 
 # ---- resampling -----------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from asterisk_ai.audio.formats import frame_bytes
 from asterisk_ai.errors import CallRefused
 from asterisk_ai.protocol import audiosocket as protocol
 from asterisk_ai.transport.audiosocket import connection as module
+from asterisk_ai.transport.audiosocket import direct
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.transport.audiosocket.direct import EchoConnection, ToneConnection
 from asterisk_ai.transport.audiosocket.handshake import Connect
@@ -628,7 +629,20 @@ def test_an_echo_is_what_came_and_nothing_else(run: Run, rate: int) -> None:
             await asyncio.sleep(0.1)  # five frames that a clock would fill
             with pytest.raises(BlockingIOError):
                 peer.sock.recv(1)
-            assert served.clock._fd == -1, "nobody is spoken to"
+            assert not served.clock.runs, "nobody is spoken to"
+
+    run(work())
+
+
+def test_an_echo_of_nothing_keeps_the_call(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A muted telephone: Asterisk gives up a call in which neither side has sent anything for 2 s."""
+    monkeypatch.setattr(direct, "_QUIET_SECONDS", 0.05)
+
+    async def work() -> None:
+        async with Served(kind=EchoConnection) as served:
+            peer, handler = await served.call()
+            assert await peer.exactly(FRAME * 3) == SILENCE * 3
+            assert handler.closed == []
 
     run(work())
 
@@ -663,14 +677,14 @@ def test_the_clock_gives_everybody_the_same_number_of_ticks(run: Run) -> None:
         clock, members = PlayoutClock(), [Ticks() for _ in range(45)]
         for member in members:
             clock.add(member.tick)
-        assert sorted(map(len, clock._slots)) == [2] * 15 + [3] * 5, "spread over the slots"
+        assert sorted(len(slot.members) for slot in clock._slots) == [2] * 15 + [3] * 5, "spread over the slots"
         await asyncio.sleep(0.3)
         counts = [member.count for member in members]
         assert max(counts) - min(counts) <= 1
         for member in members:
             clock.remove(member.tick)
         clock.remove(members[0].tick)
-        assert clock._fd == -1, "an idle server is not woken"
+        assert not clock.runs, "an idle server is not woken"
         clock.add(members[0].tick)
         before = members[0].count
         await until(lambda: members[0].count > before)
@@ -879,6 +893,6 @@ def test_members_may_leave_and_come_in_the_middle_of_a_tick(run: Run) -> None:
         await until(lambda: all(leaver.count == 1 for leaver in leavers))
         await asyncio.sleep(0.05)
         assert all(leaver.count == 1 for leaver in leavers)
-        assert clock._fd == -1
+        assert not clock.runs
 
     run(work())

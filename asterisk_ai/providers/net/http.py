@@ -19,7 +19,13 @@ from typing import Annotated, Any
 import httpx
 
 from asterisk_ai.config.schema import Range
-from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable, RemoteProtocolError
+from asterisk_ai.errors import (
+    AudioFormatError,
+    ProviderError,
+    ProviderRejected,
+    ProviderUnavailable,
+    RemoteProtocolError,
+)
 from asterisk_ai.providers.api import Readiness
 
 KEEP_SECONDS = 25.0
@@ -197,7 +203,7 @@ class HttpService:
                 yield response
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             raise ProviderUnavailable(self._name, told(error)) from error
-        except RemoteProtocolError as error:
+        except (AudioFormatError, RemoteProtocolError) as error:
             raise ProviderUnavailable(self._name, f"sent {error}") from error
         except RuntimeError as error:
             if self._http is not None:  # httpx says so where the client was closed meanwhile

@@ -65,7 +65,7 @@ class AudioSocketConnection(Playout, asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._playing = False
         self._stalled_since = 0.0
-        self._skipped_before = self._dropped = 0
+        self._dropped = 0
         self._reason = ""
         self.call_id = call_id
 
@@ -172,7 +172,6 @@ class AudioSocketConnection(Playout, asyncio.Protocol):
         self._handler.on_begin(rate)
 
     def _begin_sending(self) -> None:
-        self._skipped_before = self._server.clock.skipped_turns
         self._server.clock.add(self.tick)
 
     # ---- out -----------------------------------------------------------------
@@ -254,13 +253,11 @@ class AudioSocketConnection(Playout, asyncio.Protocol):
         self._hear = None
         if self._playing:
             self._playing = False
-            self._server.clock.remove(self.tick)
-            self._tell_gaps()
+            self._tell_gaps(self._server.clock.remove(self.tick))
         self._end_playout()
 
-    def _tell_gaps(self) -> None:
+    def _tell_gaps(self, skipped: int) -> None:
         """What the caller did not hear in time, once, with what to do."""
-        skipped = self._server.clock.skipped_turns - self._skipped_before
         if skipped:
             logger.warning(
                 "the agent fell silent for %.2f s (%d frames): this process had no CPU for more than 0.1 s at a time. "

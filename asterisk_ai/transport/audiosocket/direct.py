@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 from asterisk_ai.protocol import audiosocket
@@ -11,8 +12,12 @@ RARELY_FRAMES = 5
 """Where nobody waits for them: a read for each is a seventh of what a call costs that only plays."""
 
 
+_QUIET_SECONDS = 0.9
+"""A line that carries nothing for this long, or for twice as long, gets a frame of silence."""
+
+
 class EchoConnection(AudioSocketConnection):
-    """Sends back each frame as it came, and nothing else: the clock has no part in it.
+    """Sends back each frame as it came, and nothing between them: the clock has no part in it.
 
     So what is heard is what the line does: a pause of the caller's audio is one
     of the echo, too. What comes in one read goes out in one write: with a
@@ -20,10 +25,22 @@ class EchoConnection(AudioSocketConnection):
     standstill of 100 ms.
     """
 
+    _heard = False
+    """Whether anything came since it was last looked at."""
+
     def _begin_sending(self) -> None:
-        """Only what comes is sent."""
+        self._heard = True
+        self._keep_call()
+
+    def _keep_call(self) -> None:
+        """Send silence where there is nothing to send back: Asterisk gives up a call without audio after 2 s."""
+        if not self._heard:
+            self._echo(self._idle)
+        self._heard = False
+        self._timer = asyncio.get_running_loop().call_later(_QUIET_SECONDS, self._keep_call)
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
         if self._hear is not None and self._reader.whole_frames(data):
             self._echo(data)
         else:
