@@ -1,21 +1,23 @@
-"""What every conversation over a connection needs, whoever holds it: its life, its edge, its timer, its gates."""
+"""One call over one connection: its life, its edge, its timer, its gates. The talking is its conversation's."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from dataclasses import asdict
 from typing import Any
 
 from asterisk_ai.audio.levels import dbov
+from asterisk_ai.call.account import Account
+from asterisk_ai.call.conversation import Conversation
 from asterisk_ai.dialog.staged.state import Phase
 from asterisk_ai.providers.chain import Listener, Trouble, listening
 from asterisk_ai.session.model import CallSession
+from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.logs import call_scope
 from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.transport.media import MediaConnection
@@ -34,12 +36,12 @@ Detector = Callable[[int, Callable[[Onset], None]], EnergyVad]
 """Makes what finds the caller's speech in audio of a rate; it may tell of an onset between frames."""
 
 
-def by_level(rate: int, told: Callable[[Onset], None]) -> EnergyVad:
+def by_level(rate: int, onset: Callable[[Onset], None]) -> EnergyVad:
     """A :data:`Detector` that knows no more than how loud it is."""
     return EnergyVad(rate)
 
 
-class _Ear:
+class _TroubleListener:
     """Listens for the call's troubles while it lasts: libraries keep the contexts that they were called in longer."""
 
     __slots__ = ("hears",)
@@ -52,64 +54,62 @@ class _Ear:
             self.hears(trouble)
 
 
-class Leg(ABC):
-    """A ``MediaHandler`` whose audio is decided upon before anything else runs.
+class Call:
+    """A :class:`~asterisk_ai.transport.media.MediaHandler` that owns one conversation, and replaces it when it fails.
 
     Everything that has to wait runs in one TaskGroup, which ends with the call.
+    What the caller says is decided upon before anything else runs.
+
+    **Life time.** Whatever refers to a call from inside of it (tasks, contexts,
+    callbacks, its conversation) is let go of in :meth:`close`, so that an ended
+    call is gone at once. Else it would be gone when the collector comes, which
+    stops everybody's audio to look for it.
+
+    :param conversations: makers of the kinds of conversation that may hold it, best first.
     """
 
     def __init__(
         self,
         session: CallSession,
         connection: MediaConnection,
+        store: SessionStore,
         metrics: Metrics,
+        conversations: Iterable[Callable[[Call], Conversation]],
         *,
         clock: Callable[[], float] = time.monotonic,
         detector: Detector = by_level,
     ) -> None:
         self.session = session
+        self.store = store
+        self.connection = connection
+        self.clock = clock
         self.rate = session.rate
         self.close_reason = ""
-        self._connection = connection
+        self.closed = asyncio.Event()
+        """The connection is gone."""
+        self.account = Account(session, store, metrics, connection, clock)
+        self.gates: frozenset[str] = frozenset()
+        self.audio_at = 0.0
+        """When the caller's last frame came."""
+        self.conversation: Conversation | None = None
+        """None before audio begins, and when the call is over."""
+        self._makers = list(conversations)
         self._metrics = metrics
-        self._clock = clock
-        self._gates: frozenset[str] = frozenset()
+        self._phase = Phase.NEW
         self._group = asyncio.TaskGroup()
         self._context = copy_context()
         self._begun = asyncio.Event()
-        self._closed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._detector = detector
-        self._vad = EnergyVad(8000)
-        self._audio_at = 0.0
-
-    @abstractmethod
-    async def _converse(self) -> None:
-        """The conversation, from the first audio until the connection is gone (:attr:`_closed`)."""
-
-    @abstractmethod
-    def _heard(self, pcm: bytes, level: float, now: float) -> None:
-        """A frame whose level is known. Never raises."""
-
-    @abstractmethod
-    def _voice(self, voice: Onset | Offset) -> None:
-        """The caller begins or ends to speak."""
-
-    @abstractmethod
-    def _time_passed(self) -> None:
-        """What was to be done at a certain time is to be done now."""
-
-    @abstractmethod
-    def _phase(self) -> Phase:
-        """Where the conversation is, for the metrics."""
+        self._vad: EnergyVad | None = None
 
     # ---- life -------------------------------------------------------------
 
     async def run(self) -> None:
         """From the first audio to the end; returns when the connection is gone. Never raises but CancelledError."""
-        ear = _Ear(self._trouble)
-        with call_scope(self.session.call_id), listening(ear):
+        listener = _TroubleListener(self._trouble)
+        with call_scope(self.session.call_id), listening(listener):
             self._context = copy_context()
             try:
                 async with self._calling():
@@ -117,133 +117,181 @@ class Leg(ABC):
                     await self._converse()
             except Exception:
                 logger.exception("the call failed")
-                self._fall_back()
+                self.fall_back()
             finally:
-                # What refers to the call from inside of it: without that it is gone now, not when the collector
-                # comes, which would stop everybody's audio to look for it.
-                self._context = Context()
-                ear.hears = None
-                self._release()
+                listener.hears = None
+                self.close()
 
-    @abstractmethod
-    def _release(self) -> None:
-        """Let go of what refers to the call."""
+    async def _converse(self) -> None:
+        while self.conversation is not None and await self.conversation.run() and not self.closed.is_set():
+            if not self._makers:
+                self.fall_back()
+                await self.closed.wait()
+                return
+            logger.warning("the call goes on with the next kind of conversation of its pipeline")
+            self._begin_conversation()
 
-    def _fall_back(self) -> None:
-        """The call's edge: this caller goes to the fallback, the others feel nothing."""
-        self.session.pending = {"kind": "fallback", "arguments": {}}
-        self._connection.hang_up()
-
-    def _trouble(self, trouble: Trouble) -> None:
-        """An engine failed this call: it belongs to the record, one that is not ready once."""
-        told = [(kept.get("kind"), kept.get("stage"), kept.get("engine")) for kept in self.session.troubles]
-        if trouble.kind == "unready" and ("unready", trouble.stage, trouble.engine) in told:
-            return
-        self._keep_trouble({"at": round(time.time(), 3), "text": str(trouble), **asdict(trouble)})
-
-    def _keep_trouble(self, trouble: dict[str, Any]) -> None:
-        self.session.troubles.append(trouble)
-        del self.session.troubles[:-MAX_TROUBLES]
+    def _begin_conversation(self) -> None:
+        """The next kind has the call; nothing of what the one before was about to do is left."""
+        self.gate(frozenset())
+        self._cancel_timer()
+        if self.conversation is not None:
+            self.conversation.release()
+        if self._vad is not None:
+            self._vad.close()
+        self._vad = self._detector(self.rate, self._onset)
+        self.conversation = self._makers.pop(0)(self)
 
     @asynccontextmanager
     async def _calling(self) -> AsyncIterator[None]:
-        self._metrics.conversation_state.labels(self._phase().value).inc()
+        self._metrics.conversation_state.labels(self._phase.value).inc()
         self._metrics.capture_enabled.inc()
         try:
             async with self._group:
                 yield
         finally:
-            self._gate(frozenset())
+            self.gate(frozenset())
             self._metrics.capture_enabled.dec()
-            if self._timer is not None:
-                self._timer.cancel()
-            self._cleaned_up()
-            self._metrics.conversation_state.labels(self._phase().value).dec()
+            self._cancel_timer()
+            if self._vad is not None:
+                self._vad.close()
+            self._metrics.conversation_state.labels(self._phase.value).dec()
             logger.info("call cleaned up: %s", self.close_reason or "failed")
 
-    def _cleaned_up(self) -> None:
-        """The conversation is over, whatever ended it."""
-        self._vad.close()
+    def close(self) -> None:
+        """Let go of all that refers to the call from inside of it; see the class."""
+        conversation, self.conversation = self.conversation, None
+        if conversation is not None:
+            conversation.release()
+        self._makers.clear()
+        self._context = Context()
+        self._vad = None
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def fall_back(self) -> None:
+        """This caller goes to the fallback, the others feel nothing."""
+        self.session.pending = {"kind": "fallback", "arguments": {}}
+        self.connection.hang_up()
+
+    def leave(self, kind: str, arguments: Mapping[str, str]) -> None:
+        """Give the call back to the dialplan, which has to do ``kind``."""
+        self.session.pending = {"kind": kind, "arguments": dict(arguments)}
+        self.store.save(self.session)
+        logger.info("back to the dialplan: %s", kind)
+        self.connection.hang_up()
+
+    # ---- what conversations work with ------------------------------------------
+
+    @property
+    def vad(self) -> EnergyVad:
+        """What finds the caller's speech. Only while there is a conversation."""
+        if self._vad is None:
+            raise RuntimeError("the call has no audio")
+        return self._vad
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run beside the conversation, until the call ends at the latest."""
         # Begun from the transport's callbacks too, which know nothing of the call's log lines and listeners.
         return self._group.create_task(work, context=self._context)
 
-    def _guard(self, work: Callable[[], None]) -> None:
-        """The call's edge for what is called from outside of its tasks, such as a worker's connection."""
+    def guard(self, work: Callable[..., None], *arguments: Any) -> None:
+        """The call's edge for what is called from outside of its tasks, such as audio and timers."""
         try:
-            work()
+            work(*arguments)
         except Exception:
             logger.exception("the call failed", extra={"call_id": self.session.call_id})
-            self._fall_back()
+            self.fall_back()
+
+    def note_trouble(self, trouble: dict[str, Any]) -> None:
+        """Something that failed, for the record."""
+        self.session.troubles.append({"at": round(time.time(), 3), **trouble})
+        del self.session.troubles[:-MAX_TROUBLES]
+
+    def _trouble(self, trouble: Trouble) -> None:
+        """An engine failed this call: it belongs to the record, one that is not ready once."""
+        noted = [(kept.get("kind"), kept.get("stage"), kept.get("engine")) for kept in self.session.troubles]
+        if trouble.kind != "unready" or ("unready", trouble.stage, trouble.engine) not in noted:
+            self.note_trouble({"text": str(trouble), **asdict(trouble)})
 
     # ---- MediaHandler -------------------------------------------------------
 
     def on_begin(self, rate: int) -> None:
         self.rate = rate
-        self._vad = self._detector(rate, self._onset)
+        self._begin_conversation()
         self._begun.set()
 
     def on_audio(self, pcm: bytes) -> None:
-        self._heard(pcm, dbov(pcm), self._clock())
+        if self.conversation is not None and not self.closed.is_set():
+            self.audio_at = now = self.clock()
+            self.guard(self.conversation.heard, pcm, dbov(pcm), now)
 
     def _onset(self, voice: Onset) -> None:
         """The detector has made up its mind between two frames."""
-        if not self._closed.is_set():
-            self._guard(lambda: self._voice(voice))
+        if self.conversation is not None and not self.closed.is_set():
+            self.guard(self.conversation.voice, voice)
 
-    @abstractmethod
-    def on_digit(self, digit: str) -> None: ...
+    def on_digit(self, digit: str) -> None:
+        if self.conversation is not None:
+            self.guard(self.conversation.digit, digit)
 
     def on_closed(self, reason: str) -> None:
         self.close_reason = reason
         self._begun.set()
-        self._closed.set()
+        self.closed.set()
 
-    # ---- gates and the timer --------------------------------------------------
+    # ---- phase, gates and the timer --------------------------------------------
 
-    def _gate(self, gates: frozenset[str]) -> None:
+    def stepped(self, gates: frozenset[str], due: float | None) -> None:
+        """The dialog core has made a step: how the call is now, and when it wants to be asked again."""
+        if self.conversation is not None:
+            self._count_phase(self.conversation.phase)
+        if gates != self.gates:
+            self.gate(gates)
+        self.arm(due)
+
+    def _count_phase(self, phase: Phase) -> None:
+        if phase is not self._phase:
+            self._metrics.conversation_state.labels(self._phase.value).dec()
+            self._metrics.conversation_state.labels(phase.value).inc()
+            self._phase = phase
+
+    def gate(self, gates: frozenset[str]) -> None:
         """Capture closes with the first token and opens with the last."""
-        was, self._gates = self._gates, gates
+        was, self.gates = self.gates, gates
         self.session.gating = sorted(gates)
         if bool(gates) is bool(was):
             return
         if gates:
             self._metrics.gating_active.inc()
             self._metrics.capture_enabled.dec()
-            self._capture_closed()
+            if self.conversation is not None:
+                self.conversation.capture_closed()
         else:
             self._metrics.gating_active.dec()
             self._metrics.capture_enabled.inc()
 
-    @abstractmethod
-    def _capture_closed(self) -> None:
-        """What was captured before a gap in the capture must not be joined to what comes after it."""
-
-    def _in_phase(self, before: Phase) -> None:
-        """For the metrics: the phase may have changed from ``before``."""
-        if self._phase() is not before:
-            self._metrics.conversation_state.labels(before.value).dec()
-            self._metrics.conversation_state.labels(self._phase().value).inc()
-
-    def _arm(self, due: float | None) -> None:
-        """Have :meth:`_time_passed` called at ``due``, or somewhat sooner; a caller who speaks is looked after, too."""
-        if self._vad.speaking and due is not None:
-            due = min(due, max(self._audio_at + GAP_SECONDS, self._clock() + _GAP_RECHECK))
+    def arm(self, due: float | None) -> None:
+        """Have the conversation told at ``due``, or somewhat sooner; a caller who speaks is looked after, too."""
+        if self.vad.speaking and due is not None:
+            due = min(due, max(self.audio_at + GAP_SECONDS, self.clock() + _GAP_RECHECK))
         if self._timer is not None:
             if due is not None and self._timer_at <= due:
                 return  # it fires early and is armed anew then: cheaper than one timer a step
-            self._timer.cancel()
-            self._timer = None
+            self._cancel_timer()
         if due is not None:
             self._timer_at = due
-            delay = max(0.0, due - self._clock())
+            delay = max(0.0, due - self.clock())
             self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
 
-    def _silence(self, now: float) -> Offset | None:
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def silence(self, now: float) -> Offset | None:
         """The end of the caller's speech, where frames have ceased to come in the middle of it."""
-        return self._vad.expire(now) if now - self._audio_at >= GAP_SECONDS else None
+        return self.vad.expire(now) if now - self.audio_at >= GAP_SECONDS else None
 
     def _timer_fired(self) -> None:
         self._timer = None
-        self._guard(self._time_passed)
+        if self.conversation is not None:
+            self.guard(self.conversation.time_passed)

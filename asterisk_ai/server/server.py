@@ -15,9 +15,9 @@ from asterisk_ai import __version__
 from asterisk_ai.agents.agent import Agent, SpokenAgent
 from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.call import diagnostic
+from asterisk_ai.call.call import Call
 from asterisk_ai.call.diagnostic import DiagnosticCall
-from asterisk_ai.call.speech_to_speech.conversation import RealtimeCall
-from asterisk_ai.call.staged.conversation import Call
+from asterisk_ai.call.kinds import conversations
 from asterisk_ai.config import Config, ServiceManager
 from asterisk_ai.errors import CallRefused
 from asterisk_ai.pbx.agi_routes import CallRoutes
@@ -53,7 +53,7 @@ MEND_SECONDS = 15.0
 CLOSE_SECONDS = 30.0
 """An end that takes longer than this, and draining, is cut short."""
 
-AnyCall = Call | RealtimeCall | DiagnosticCall
+AnyCall = Call | DiagnosticCall
 
 
 class Server:
@@ -318,13 +318,9 @@ class Server:
                 return diagnostic.AGENTS[name](session, connect)
         raise CallRefused("UNKNOWN_AGENT", f"no agent {session.agent!r}")
 
-    def _conversation(
-        self, session: CallSession, agent: Agent | SpokenAgent, connection: MediaConnection
-    ) -> Call | RealtimeCall:
-        detector = self.vad.detector
-        if isinstance(agent, SpokenAgent):
-            return RealtimeCall(session, agent, connection, self.store, self.metrics, detector=detector)
-        return Call(session, agent, connection, self.store, self.metrics, detector=detector)
+    def _conversation(self, session: CallSession, agent: Agent | SpokenAgent, connection: MediaConnection) -> Call:
+        kinds = conversations(agent)
+        return Call(session, connection, self.store, self.metrics, kinds, detector=self.vad.detector)
 
     async def _run(self, call: AnyCall, player: FilePlayer | None, lineup: Lineup) -> None:
         lineup.enter()

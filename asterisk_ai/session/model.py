@@ -84,6 +84,16 @@ class CallSession:
         return self.ended_at > 0
 
     @property
+    def resumed(self) -> bool:
+        """Whether the caller has been talked with before: by a lost server, or by another kind of conversation."""
+        return self.connects > 1 or any(record.role == "agent" for record in self.history)
+
+    @property
+    def was_played_to(self) -> bool:
+        """Whether the caller comes from a sound file that the dialplan has played: nothing was cut off."""
+        return self.away in ("play", "played")
+
+    @property
     def lasted(self) -> float:
         """Seconds from the registration to the end, or to the last time it was written."""
         return self.seconds or max(0.0, self.ended_at - self.started_at)  # records of earlier versions have no seconds

@@ -14,14 +14,16 @@ from sound import tone
 from uncollected import left, uncollected
 from whole_calls import call, records, says, serving, turns
 
-from asterisk_ai.call.speech_to_speech import conversation as realtime_call
-from asterisk_ai.call.speech_to_speech.conversation import RealtimeCall
+from asterisk_ai.call.account import Account
+from asterisk_ai.call.call import Call
+from asterisk_ai.call.speech_to_speech import service
+from asterisk_ai.call.speech_to_speech.conversation import RealtimeConversation
 from asterisk_ai.call.speech_to_speech.speech import RealtimeSpeech
-from asterisk_ai.call.staged.conversation import Call
 from asterisk_ai.session.backends.memory import MemoryBackend
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
+from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.transport.file_player import FilePlayer
 
@@ -186,7 +188,7 @@ def judge(results: dict[str, Result], kept: dict[str, CallSession], fake: FakeRe
 
 def test_a_service_that_had_the_call_for_long_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Services end sessions after their time."""
-    monkeypatch.setattr(realtime_call, "SERVED_SECONDS", 0.5)
+    monkeypatch.setattr(service, "SERVED_SECONDS", 0.5)
 
     async def main() -> None:
         async with FakeRealtime(ANSWERS).running() as fake:
@@ -245,7 +247,8 @@ def test_answers_that_are_played_as_files(tmp_path: Path, monkeypatch: pytest.Mo
     async def main() -> None:
         sink = FilePlayer(tmp_path, "call")
         session = CallSession("call", "desk", rate=8000)
-        speech = RealtimeSpeech(session, sink, SessionStore(MemoryBackend()), played=lambda: None)
+        account = Account(session, SessionStore(MemoryBackend()), Metrics(), sink, time.monotonic)
+        speech = RealtimeSpeech(sink, account, played=lambda: None)
         running = asyncio.create_task(speech.run())
         speech.making()
         for _ in range(40):  # 4 s of an answer that is not complete
@@ -267,7 +270,7 @@ def test_answers_that_are_played_as_files(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_nothing_of_an_ended_call_waits_for_the_collector(tmp_path: Path) -> None:
-    kinds = (RealtimeCall, RealtimeSpeech, Call, AudioSocketConnection)
+    kinds = (RealtimeConversation, RealtimeSpeech, Call, AudioSocketConnection)
 
     async def main() -> None:
         async with FakeRealtime(ANSWERS).running() as fake:

@@ -14,8 +14,8 @@ from unconnected import unconnected
 
 from asterisk_ai import config
 from asterisk_ai.audio.levels import dbov
+from asterisk_ai.call.call import Call
 from asterisk_ai.call.diagnostic import TONE_DBOV, TONE_HZ, MilliwattCall, tone_frame
-from asterisk_ai.call.staged.conversation import Call
 from asterisk_ai.protocol import audiosocket
 from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession, new_call_id

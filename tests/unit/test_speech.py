@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from unconnected import unconnected
 
 from asterisk_ai.audio.levels import dbov
-from asterisk_ai.call.speech_to_speech.conversation import RealtimeCall
-from asterisk_ai.call.staged.conversation import Call
+from asterisk_ai.call.call import Call
+from asterisk_ai.call.speech_to_speech.conversation import RealtimeConversation
+from asterisk_ai.call.staged.conversation import StagedConversation
 from asterisk_ai.config import parse
 from asterisk_ai.config.schema import VadConfig
 from asterisk_ai.errors import ProviderRejected
@@ -392,16 +393,18 @@ def test_calls_of_both_kinds_are_heard_as_configured(engine: str, kind: type[Ene
 
     async def main() -> None:
         server = Server(parse(text, environ={}))
-        for agent, expected in (("turns", Call), ("spoken", RealtimeCall)):
+        for agent, expected in (("turns", StagedConversation), ("spoken", RealtimeConversation)):
             call = server._call(CallSession(new_call_id(), agent), unconnected(server))
-            assert type(call) is expected
+            assert isinstance(call, Call)
             call.on_begin(8000)
-            assert type(call._vad) is kind
+            assert type(call.conversation) is expected
+            vad = call.vad
+            assert type(vad) is kind
             heard = server.vad._model
             if heard is not None:
-                call._vad.hear(sound(-20, 0.02), -20.0, 1.0)
-                assert heard._sounding == {call._vad}
-                call._cleaned_up()
+                vad.hear(sound(-20, 0.02), -20.0, 1.0)
+                assert heard._sounding == {vad}
+                vad.close()
                 assert heard._sounding == set()
         server.vad.close()
 

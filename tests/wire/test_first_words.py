@@ -15,7 +15,8 @@ from engines import ScriptedSpeechToText, ScriptedStream
 from unconnected import unconnected
 
 from asterisk_ai.audio.pauses import levels, loud
-from asterisk_ai.call.staged.conversation import Call
+from asterisk_ai.call.call import Call
+from asterisk_ai.call.staged.conversation import StagedConversation
 from asterisk_ai.config import parse
 from asterisk_ai.dialog.staged.state import Phase
 from asterisk_ai.providers.api import Hints, Transcript, ignore
@@ -101,18 +102,20 @@ async def passed_on(model: SileroModel, pcm: bytes) -> list[bytes]:
     server.vad._model = BatchedModel(ImmediateRun(model))  # on no thread, which goes by another time
     call = server._call(CallSession(new_call_id(), "desk"), unconnected(server))
     assert isinstance(call, Call)
-    call._clock = loop.time
+    call.clock = loop.time
     stt = Kept({})
-    call.agent = replace(call.agent, stt=stt)
     running = asyncio.create_task(call.run())
     call.on_begin(8000)
+    conversation = call.conversation
+    assert isinstance(conversation, StagedConversation)
+    conversation.agent = replace(conversation.agent, stt=stt)
     for at in range(0, len(pcm), FRAME_BYTES):
         for _ in range(4):
             await asyncio.sleep(0)
         now += 0.02
         call.on_audio(pcm[at : at + FRAME_BYTES])
         server.vad.flush(now)
-    assert call._state.phase is Phase.LISTENING
+    assert conversation.phase is Phase.LISTENING
     call.on_closed("HANGUP")
     await running
     server.vad.close()

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.resample import Resampler
+from asterisk_ai.call.account import Account
 from asterisk_ai.call.staged.synthesis import SECONDS_PER_LETTER
 from asterisk_ai.dialog.heard import Spoken, heard_text
-from asterisk_ai.session.model import CallSession, TurnRecord
-from asterisk_ai.session.store import SessionStore
 from asterisk_ai.transport.media import MediaConnection
-
-logger = logging.getLogger(__name__)
 
 MAX_WAITING_SECONDS = 300.0
 """Speech that may wait to be played: services make it faster than it is played. What comes beyond is dropped."""
@@ -51,12 +46,11 @@ class RealtimeSpeech:
     """Queues what comes, has it played, keeps account of it. :meth:`run` must run beside it."""
 
     def __init__(
-        self, session: CallSession, connection: MediaConnection, store: SessionStore, *, played: Callable[[], None]
+        self, connection: MediaConnection, account: Account, *, played: Callable[[], None]
     ) -> None:
         """``played`` is called when all of an answer was played."""
-        self._session = session
         self._connection = connection
-        self._store = store
+        self._account = account
         self._played = played
         self._rate = connection.rate  # of what comes
         self._resampler = Resampler(connection.rate, connection.rate)
@@ -65,7 +59,6 @@ class RealtimeSpeech:
         self._pieces: list[_Piece] = []
         self._base = connection.played
         self._made = True  # nothing more is coming for now
-        self._record: TurnRecord | None = None
         self._in_piece, self._piece_seconds = 0, FIRST_PIECE_SECONDS
 
     def begin(self, rate: int) -> None:
@@ -83,15 +76,11 @@ class RealtimeSpeech:
         """More is to come: the answer has not ended when what came was played."""
         self._made = False
 
-    def audio(self, item: str, pcm: bytes) -> bool:
-        """Queue audio; True where it is the first of the agent's turn."""
-        first = self._record is None
-        if first:
-            self._record = TurnRecord("agent", "", time.time())
-            self._session.history.append(self._record)
-            logger.info("playback started")
+    def audio(self, item: str, pcm: bytes) -> None:
+        """Queue audio; the first of it begins a turn of the agent's."""
+        if not self._account.speaking:
+            self._account.agent_begins()
         self._piece(item).samples += self._queue(self._resampler.push(pcm))
-        return first
 
     def text(self, item: str, words: str) -> None:
         self._piece(item).text += words
@@ -129,12 +118,12 @@ class RealtimeSpeech:
                 pcm = self._waiting.popleft()
                 await self._connection.send(pcm)
                 await self._cut(len(pcm) // SAMPLE_BYTES)
-            if self._made and self._record is not None:
+            if self._made and self._account.speaking:
                 await self._connection.end_piece()
                 self._in_piece, self._piece_seconds = 0, FIRST_PIECE_SECONDS
                 await self._connection.drained()
                 if self._finished():
-                    self._account(interrupted=False)
+                    self._end_turn(interrupted=False)
                     self._played()
             await self._wake.wait()
 
@@ -147,30 +136,19 @@ class RealtimeSpeech:
 
     def _finished(self) -> bool:
         """Whether all was played; not where it was stopped, or the call is gone before that."""
-        made = self._made and not self._waiting and self._record is not None
+        made = self._made and not self._waiting and self._account.speaking
         return made and self._connection.played - self._base >= sum(piece.samples for piece in self._pieces)
-
-    @property
-    def record(self) -> TurnRecord | None:
-        """Of what is being said."""
-        return self._record
 
     def seconds(self) -> float:
         """That wait to be played."""
         samples = sum(piece.samples for piece in self._pieces) - (self._connection.played - self._base)
         return max(0.0, samples / self._connection.rate)
 
-    def hold(self) -> None:
-        self._connection.pause()
-
-    def go_on(self) -> None:
-        self._connection.resume()
-
     def stop(self) -> Stopped:
         """Silence, now. Says where the agent was cut off."""
         stopped = self._position()
         self._waiting.clear()
-        self._account(interrupted=True)
+        self._end_turn(interrupted=True)
         self._connection.clear()
         self._resampler = Resampler(self._rate, self._connection.rate)
         self._made = True
@@ -198,17 +176,8 @@ class RealtimeSpeech:
             return piece.samples
         return max(piece.samples, int(len(piece.text) * SECONDS_PER_LETTER * self._connection.rate))
 
-    def _account(self, *, interrupted: bool) -> None:
-        """A turn boundary: keep what was heard."""
-        record, self._record = self._record, None
+    def _end_turn(self, *, interrupted: bool) -> None:
         heard = self._heard()
         self._pieces = []
         self._base = self._connection.played
-        if record is None:
-            return
-        record.text, record.interrupted = heard, interrupted
-        if not heard:
-            self._session.history.remove(record)
-        self._store.save(self._session)
-        timings = "".join(f" {name}={seconds * 1000:.0f}ms" for name, seconds in record.timings.items())
-        logger.info("playback %s%s", "interrupted" if interrupted else "finished", timings, extra={"transcript": heard})
+        self._account.agent_ends(heard, interrupted=interrupted)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
 from asterisk_ai.audio.formats import duration
 from asterisk_ai.audio.resample import Resampler
+from asterisk_ai.audio.window import Window
 from asterisk_ai.providers.api import SpeechToTextStream
 
 RECENT_SECONDS = 8.0
 """What is kept for a look at how the turn sounds."""
-MAX_UTTERANCE_BYTES = 2 * 1024 * 1024
+MAX_WAITING_SECONDS = 60.0
 """What an utterance may hold while the recogniser is opened; the oldest is dropped beyond."""
 
 
@@ -27,32 +27,24 @@ class Utterance:
         self.seconds = 0.0
         self._source_rate = rate
         self._resampler = Resampler(rate, self.rate)
-        self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0
+        self._waiting = Window(MAX_WAITING_SECONDS, self.rate)
         self._stream: SpeechToTextStream | None = None
-        self._recent_limit = recent
-        self._recent: deque[bytes] = deque()
-        self._recent_seconds = 0.0
+        self._recent = Window(recent, rate)
 
     def feed(self, pcm: bytes) -> None:
-        seconds = duration(len(pcm), self._source_rate)
-        self.seconds += seconds
-        if self._recent_limit:
-            self._recent.append(pcm)
-            self._recent_seconds += seconds
-            while self._recent_seconds > self._recent_limit:
-                self._recent_seconds -= duration(len(self._recent.popleft()), self._source_rate)
+        self.seconds += duration(len(pcm), self._source_rate)
+        self._recent.push(pcm)
         self._pass(self._resampler.push(pcm))
 
     def recent(self) -> bytes:
         """The last of it, as it came from the caller."""
-        return b"".join(self._recent)
+        return self._recent.pcm()
 
     def attach(self, stream: SpeechToTextStream) -> None:
         """The recogniser is open: it gets what has waited, and the rest as it comes."""
         self._stream = stream
-        while self._waiting:
-            stream.feed(self._waiting.popleft())
+        for pcm in self._waiting.take():
+            stream.feed(pcm)
 
     def close(self) -> None:
         self._pass(self._resampler.flush())
@@ -63,10 +55,7 @@ class Utterance:
             if pcm:
                 self._stream.feed(pcm)
             return
-        self._waiting.append(pcm)
-        self._waiting_bytes += len(pcm)
-        while self._waiting_bytes > MAX_UTTERANCE_BYTES:
-            self._waiting_bytes -= len(self._waiting.popleft())
+        self._waiting.push(pcm)
 
     def release(self) -> None:
         """Recognition is over. Its stream and its task know this utterance: neither is to keep the other."""

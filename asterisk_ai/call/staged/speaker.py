@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from asterisk_ai.agents.agent import Agent
+from asterisk_ai.call.call import Call
 from asterisk_ai.call.staged.synthesis import PlaybackManager
 from asterisk_ai.dialog.events import (
     Answer,
@@ -32,14 +33,9 @@ from asterisk_ai.dialog.spoken import pieces
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.providers.api import Do, Message, Remember, Say, TurnRequest, Wait
 from asterisk_ai.providers.ledger import Ledger
-from asterisk_ai.session.model import CallSession, TurnRecord
-from asterisk_ai.session.store import SessionStore
-from asterisk_ai.telemetry.metrics import Metrics
+from asterisk_ai.session.model import TurnRecord
 
 logger = logging.getLogger(__name__)
-
-
-Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
 @dataclass(slots=True, eq=False)
@@ -48,8 +44,6 @@ class _Reply:
 
     number: int = 0
     text: str = ""
-    answers: bool = True
-    """It answers the caller; it is not a fixed prompt."""
     certain: asyncio.Event = field(default_factory=asyncio.Event)
     """Nothing is heard, remembered or done before it is set."""
     begun: bool = False
@@ -68,37 +62,28 @@ class Speaker:
 
     def __init__(
         self,
-        session: CallSession,
+        call: Call,
         agent: Agent,
         playback: PlaybackManager,
-        store: SessionStore,
-        metrics: Metrics,
         *,
-        clock: Callable[[], float],
         step: Callable[[Event], None],
-        spawn: Spawn,
         interruptible: Callable[[], bool],
     ) -> None:
         """``step`` takes the machine's events; ``interruptible`` tells whether what is said now may be interrupted."""
-        self._session = session
+        self._session = session = call.session
+        self._account = call.account
         self._agent = agent
         self._playback = playback
-        self._store = store
-        self._metrics = metrics
-        self._clock = clock
+        self._clock = call.clock
+        self._spawn = call.spawn
         self._step = step
-        self._spawn = spawn
         self._interruptible = interruptible
-        self._ledger = Ledger(session.done, lambda: store.save(session))
+        self._ledger = Ledger(session.done, partial(call.store.save, session))
         self._reply: _Reply | None = None
         self._draft: _Reply | None = None
         self._fillers: list[asyncio.Task[None]] = []
         self._voice = asyncio.Lock()  # one piece of speech is queued at a time
-        self._record: TurnRecord | None = None
-        self._timings: dict[str, float] = {}
-        self._turn_ended_at = 0.0
         self._memory_before: dict[str, Any] | None = None
-        self._interrupted_at = 0.0
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """What is at work."""
@@ -110,18 +95,6 @@ class Speaker:
         self._reply = self._draft = None
         self._fillers.clear()
         del self._step, self._spawn, self._interruptible
-
-    # ---- timings ------------------------------------------------------------------
-
-    def turn_ended(self, at: float) -> None:
-        """The endpoint is decided: the caller's last sound was ``at``, and a turn's timings begin there."""
-        self._turn_ended_at = at
-        self._timings = {}
-        self.note("endpoint")
-
-    def note(self, name: str) -> None:
-        """A part of the turn is over now."""
-        self._timings[name] = round(self._clock() - self._turn_ended_at, 4)
 
     # ---- what the machine wants ---------------------------------------------------
 
@@ -139,10 +112,10 @@ class Speaker:
                 self._fillers.append(self._spawn(self._say_filler(action.text)))
             case PauseReply():
                 self._playback.pause()
-                self._interrupted_at = self._clock()
-                logger.info("holding what is said: the caller makes sound")
+                self._account.held()
             case ResumeReply():
-                self._resume(action.outcome)
+                self._playback.resume()
+                self._account.resumed(action.outcome)
             case StopReply():
                 self._stop(action.outcome)
 
@@ -164,16 +137,9 @@ class Speaker:
             action.text, understood=action.understood, dialled=action.dialled, confidence=action.confidence
         )
         record = TurnRecord("caller", action.text, time.time(), understood=action.understood, dialled=action.dialled)
-        self._session.history.append(record)
-        self._store.save(self._session)
+        self._account.caller_said(record)
         if action.dialled:
-            self._turn_ended_at = self._clock()
-            self._timings = {}
-        logger.info(
-            "caller %s",
-            "dialled" if action.dialled else "understood" if action.understood else "not understood",
-            extra={"transcript": action.text},
-        )
+            self._account.turn_ended(self._clock())
         draft, self._draft = self._draft, None
         usable = draft is not None and draft.text == action.text and action.understood and not action.dialled
         if draft is None or not usable or draft.failed:
@@ -181,29 +147,22 @@ class Speaker:
             self._drop_draft()
             draft = self._begin(request)
         if draft.begun:
-            self.note("first_token")
-        self._record, self._memory_before = None, self._session.memory
+            self._account.note("first_token")
+        self._memory_before = self._session.memory
         self._take_up(draft, action.reply)
 
     def _speak(self, action: Speak) -> None:
         """Speak a fixed prompt."""
         self._drop_draft()
-        self._timings = {}
-        self._record = None
-        reply = _Reply(text=action.text, answers=False)
+        self._account.answers_nobody()
+        reply = _Reply(text=action.text)
         self._playback.begin()
         reply.task = self._spawn(self._say_prompt(reply, action))
         self._take_up(reply, action.reply)
 
-    def _resume(self, outcome: str) -> None:
-        """It was no interruption."""
-        self._playback.resume()
-        self._metrics.barge_in.labels(outcome).inc()
-        logger.info("no interruption: %s; on after %.0f ms", outcome, (self._clock() - self._interrupted_at) * 1000)
-
     def _stop(self, outcome: str) -> None:
         """Silence, now, and no more of this reply."""
-        self._account(self._playback.stop(), interrupted=True)
+        self._account.agent_ends(self._playback.stop(), interrupted=True)
         for filler in self._fillers:
             filler.cancel()
         self._fillers.clear()
@@ -211,9 +170,7 @@ class Speaker:
         if reply is not None:
             reply.cancel()
         self._forget_unsaid()
-        if outcome in ("barge_in", "digit"):
-            self._metrics.barge_in.labels(outcome).inc()
-            logger.info("the agent was interrupted: %s", outcome)
+        self._account.stopped(outcome)
 
     # ---- a reply ------------------------------------------------------------------
 
@@ -260,7 +217,7 @@ class Speaker:
                     if not reply.begun:
                         reply.begun = True
                         if reply.number:
-                            self.note("first_token")
+                            self._account.note("first_token")
                     match part:
                         case Say():
                             said = True
@@ -302,28 +259,17 @@ class Speaker:
     async def _audible(self, reply: _Reply, interruptible: bool) -> None:
         """The first audio of a piece is there; the caller hears it as soon as this returns."""
         await reply.certain.wait()
-        if self._record is None:
-            self._record = TurnRecord("agent", "", time.time())
-            self._session.history.append(self._record)
-            if self._timings or reply.answers:
-                self.note("first_audio")
-                self._record.timings = self._timings
-                self._playback.on_first_frame(partial(self._first_frame, self._timings))
+        if not self._account.speaking:
+            self._account.agent_begins()
             self._memory_before = None
-            logger.info("playback started")
         self._step(SpeakingStarted(reply.number, interruptible))
-
-    def _first_frame(self, timings: dict[str, float]) -> None:
-        """The answer's first frame is on the wire: the turn is over, in the caller's ear."""
-        timings["first_frame"] = round(self._clock() - self._turn_ended_at, 4)
-        self._metrics.observe_turn(timings)
 
     # ---- its end ------------------------------------------------------------------
 
     async def _finish(self, reply: _Reply, then: Leave | None, patience: float = 0.0) -> None:
         if not await self._playback.finished():
             return  # the caller has hung up: what follows was never reached, and the rest is for HungUp
-        self._account(self._playback.heard(), interrupted=False)
+        self._account.agent_ends(self._playback.heard(), interrupted=False)
         self._reply = self._memory_before = None
         self._step(ReplyEnded(reply.number, then, patience))
 
@@ -332,7 +278,7 @@ class Speaker:
         reply.failed = True
         if reply is not self._reply:
             return  # a draft: answering tries again; or it failed at being stopped, and another reply may be playing
-        self._account(self._playback.stop(), interrupted=True)
+        self._account.agent_ends(self._playback.stop(), interrupted=True)
         self._reply = None
         self._forget_unsaid()
         self._step(ReplyFailed(reply.number))
@@ -341,15 +287,3 @@ class Speaker:
         """Nothing of the reply was heard, so it was never said."""
         if self._memory_before is not None:
             self._session.memory, self._memory_before = self._memory_before, None
-
-    def _account(self, heard: str, *, interrupted: bool) -> None:
-        """A turn boundary: keep what was heard."""
-        record, self._record = self._record, None
-        if record is None:
-            return
-        record.text, record.interrupted = heard, interrupted
-        if not heard:
-            self._session.history.remove(record)
-        self._store.save(self._session)
-        timings = "".join(f" {name}={seconds * 1000:.0f}ms" for name, seconds in record.timings.items())
-        logger.info("playback %s%s", "interrupted" if interrupted else "finished", timings, extra={"transcript": heard})
