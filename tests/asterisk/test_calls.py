@@ -27,9 +27,6 @@ PATIENCE = 25.0
 """Seconds for what is to happen at once: how busy the machine is, is not what is tested."""
 
 
-
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, prompts: dict[str, str]) -> Iterator[Served]:
     with Served(tmp_path_factory.mktemp("served"), {"desk": desk(prompts)}) as server:

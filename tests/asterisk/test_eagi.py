@@ -15,7 +15,6 @@ WEASELS = "tt-weasels"
 SAVED = "vm-msgsaved"
 
 
-
 @pytest.fixture
 def asterisk(tmp_path: Path, prompts: dict[str, str]) -> Iterator[tuple[Asterisk, Served]]:
     def say(prompt: str) -> list[str]:

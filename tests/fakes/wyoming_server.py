@@ -20,11 +20,16 @@ from wyoming.asr import Transcript as Words
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
 from wyoming.event import Event
-from wyoming.info import Describe, Info
+from wyoming.info import AsrModel, AsrProgram, Attribution, Describe, Info, TtsProgram, TtsVoice
 from wyoming.server import AsyncEventHandler, AsyncTcpServer
 from wyoming.tts import Synthesize
 
 SLOW_SECONDS = 0.2
+_ABOUT: dict[str, Any] = {"attribution": Attribution("", ""), "installed": True, "description": None, "version": None}
+INFO = Info(
+    asr=[AsrProgram(name="ears", models=[AsrModel(name="tiny", languages=["en", "de"], **_ABOUT)], **_ABOUT)],
+    tts=[TtsProgram(name="mouth", voices=[TtsVoice(name="ann", languages=["en_US"], **_ABOUT)], **_ABOUT)],
+)
 
 
 @contextlib.asynccontextmanager
@@ -48,7 +53,7 @@ class Handler(AsyncEventHandler):
 
     async def handle_event(self, event: Event) -> bool:
         if Describe.is_type(event.type):
-            await self.write_event(Info().event())
+            await self.write_event(INFO.event())
         elif Transcribe.is_type(event.type):
             self.name = Transcribe.from_event(event).name or ""
         elif AudioChunk.is_type(event.type):

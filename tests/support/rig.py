@@ -117,8 +117,6 @@ def sentences(prompts: Mapping[str, str]) -> list[Sentence]:
     return sorted(found.values(), key=lambda sentence: hashlib.sha256(sentence.words.encode()).digest())
 
 
-
-
 def until(condition: Callable[[], _T], seconds: float, what: str) -> _T:
     """Poll until ``condition`` gives something true; the time limit is the failure."""
     end = time.monotonic() + seconds

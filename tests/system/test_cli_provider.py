@@ -90,8 +90,6 @@ class Running:
         return await simulate(caller, host="127.0.0.1", fastagi_port=self.agi_port)
 
 
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Running]:
     running = Running(tmp_path)
@@ -100,10 +98,6 @@ def server(tmp_path: Path) -> Iterator[Running]:
     finally:
         running.process.terminate()
         assert running.process.wait(40) == 0
-
-
-
-
 
 
 def well(results: list[Result], questions: int) -> bool:

@@ -64,8 +64,6 @@ agents:
 TOOLS = "{hangup: true, transfer: {sales: 200@from-internal}, queue: {all: reception}, digits: true}"
 
 
-
-
 def configuration(folder: Path, fake: FakeRealtime, agents: str, providers: str = "", pipelines: str = "") -> str:
     service = (
         f"engine: openai_realtime, base_url: '{fake.base_url}', api_key: {KEY}, "
@@ -79,12 +77,6 @@ def configuration(folder: Path, fake: FakeRealtime, agents: str, providers: str 
         pipelines=pipelines,
         default=agents.split(":", maxsplit=1)[0].strip(),
     )
-
-
-
-
-
-
 
 
 AGENTS = {

@@ -76,8 +76,6 @@ agents:
 """
 
 
-
-
 def says(hertz: int, **how: Any) -> Line:
     return Line(f"{hertz} Hz", pcm=tone(hertz), **how)
 

@@ -89,8 +89,6 @@ def test_a_standard_error_that_nobody_reads_keeps_no_server_from_ending(
         server.process.kill()
 
 
-
-
 def test_a_configuration_that_is_wrong_ends_also_with_a_standard_error_that_nobody_reads(
     tmp_path: Path, full_pipe: int
 ) -> None:

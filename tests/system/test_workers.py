@@ -48,8 +48,6 @@ agents: {{a: {{greeting: "hello"}}}}
 """
 
 
-
-
 class Served:
     def __init__(self, folder: Path, drain_seconds: int = 1) -> None:
         base = free_ports(9)

@@ -43,8 +43,6 @@ ANSWERS: dict[int | str, tuple[str, str, str]] = {
 GREETING = "Hello, this is the front desk."
 
 
-
-
 def engine(fake: FakeDeepgramAgent, service: FakeDeepgram, fault: str = "", **agent: Any) -> DeepgramAgent:
     settings = {"base_url": service.base_url, "api_key": KEY, "seconds": 1.0, "connect_seconds": 0.5}
     return DeepgramAgent({**settings, "agent": {"url": fake.url(fault)}}, {**AGENT, **agent})

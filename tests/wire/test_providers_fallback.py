@@ -401,12 +401,6 @@ def configuration(folder: Path, *, alone: bool) -> tuple[str, list[tuple[str, st
     return text.replace("default_agent: stt_", f"default_agent: {cases[0][0]}"), cases
 
 
-
-
-
-
-
-
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Outcome]:
     """All calls of both tests below, at once: with another engine behind the one that fails, and alone."""

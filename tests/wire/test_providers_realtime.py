@@ -51,8 +51,6 @@ ANSWERS: dict[int | str, tuple[str, str, str]] = {
 GREETING = "Hello, this is the front desk."
 
 
-
-
 def engine(fake: FakeRealtime, model: str = "gpt-realtime", **more: Any) -> OpenAIRealtime:
     settings = {"base_url": fake.base_url, "api_key": KEY, "seconds": 1.0, "connect_seconds": 0.5, "model": model}
     return OpenAIRealtime({**settings, **more}, AGENT)
@@ -65,8 +63,6 @@ def test_conformance() -> None:
             lambda: engine(fake), speech=tone(HOURS), broken=lambda: OpenAIRealtime(dead, AGENT)
         )
         testing.check_realtime_agent(lambda: engine(fake), speech=tone(HOURS, rate=24_000), rate=24_000)
-
-
 
 
 @contextlib.asynccontextmanager

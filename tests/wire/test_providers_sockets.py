@@ -16,6 +16,7 @@ from websockets.protocol import State
 
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import AgentAudio, RealtimeRequest
+from asterisk_ai.providers.net import keeper
 from asterisk_ai.providers.net import websocket as sockets
 from asterisk_ai.providers.net.websocket import Keep
 from asterisk_ai.providers.vendors.deepgram import agent
@@ -180,7 +181,7 @@ def test_a_spare_that_is_gone_or_old_is_replaced_meanwhile(vendor: str, monkeypa
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_service_that_refuses_is_asked_less_and_less(vendor: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "BACKOFF_SECONDS", (0.1, 0.2, 0.4, 0.8))
+    monkeypatch.setattr(keeper, "BACKOFF_SECONDS", (0.1, 0.2, 0.4, 0.8))
 
     async def main() -> None:
         async with service(vendor) as here:

@@ -93,6 +93,54 @@ def test_the_next_connection_is_open_before_it_is_needed(service: tuple[int, lis
     asyncio.run(main())
 
 
+def test_what_the_server_says_it_has_decides_whether_it_is_ready(service: tuple[int, list[str]]) -> None:
+    port, _ = service
+
+    async def main() -> None:
+        for engine, problem in (
+            (WyomingSpeechToText({"port": port, "model": "large"}), "the server has no model 'large'; it has: tiny"),
+            (WyomingTextToSpeech({"port": port, "voice": "bob"}), "the server has no voice 'bob'; it has: ann"),
+            (WyomingSpeechToText({"port": port, "model": "tiny"}), ""),
+            (WyomingTextToSpeech({"port": port, "voice": "ann"}), ""),
+        ):
+            await engine.start()
+            assert engine.readiness().reason == problem
+            await engine.stop()
+        ears, voice = WyomingSpeechToText({"port": port}), WyomingTextToSpeech({"port": port})
+        await ears.start()
+        await voice.start()
+        with pytest.raises(ProviderRejected, match="does not know the language fr-FR, but de, en"):
+            async with ears.open(rate=8000, hints=Hints(language="fr-FR")):
+                pass
+        with pytest.raises(ProviderRejected, match="no voice 'bob'"):
+            async with voice.open("hello", voice="bob"):
+                pass
+        await ears.stop()
+        await voice.stop()
+
+    asyncio.run(main())
+
+
+def test_nothing_is_sent_where_there_is_nothing_to_hear_or_to_say(service: tuple[int, list[str]]) -> None:
+    port, faults = service
+
+    async def main() -> None:
+        ears, voice = WyomingSpeechToText({"port": port, "seconds": 1}), WyomingTextToSpeech({"port": port})
+        await ears.start()
+        await voice.start()
+        faults.append("error")  # to whatever is asked
+        async with ears.open(rate=8000, hints=Hints()) as stream:
+            stream.feed(b"")
+            assert not (await stream.finish()).accepted
+        for text in ("", "...", "\N{SLIGHTLY SMILING FACE}"):
+            async with voice.open(text) as pieces:
+                assert [pcm async for pcm in pieces] == []
+        await ears.stop()
+        await voice.stop()
+
+    asyncio.run(main())
+
+
 def test_settings_that_cannot_be() -> None:
     for wrong in ({"hots": "x"}, {"port": "x"}, {"port": 0}):
         with pytest.raises(ConfigError, match="providers"):

@@ -27,10 +27,10 @@ from asterisk_ai.errors import (
     RemoteProtocolError,
 )
 from asterisk_ai.providers.api import Readiness
+from asterisk_ai.providers.net.keeper import Keeper
 
 KEEP_SECONDS = 25.0
 """How often an idle connection is used, so that the next caller need not wait for TCP and TLS."""
-BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 LIMITED_SECONDS = 2.0
 """For a 429 without Retry-After."""
 LONGEST_LIMITED_SECONDS = 600.0
@@ -123,7 +123,7 @@ class HttpService:
         self.limit = RateLimit(name, clock)
         """Of all requests to the service, those by other ways included."""
         self._http: httpx.AsyncClient | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._keeper = Keeper(name, self._probe, KEEP_SECONDS)
         self._reason = "not started"
 
     async def start(self) -> None:
@@ -141,18 +141,13 @@ class HttpService:
             trust_env=False,
             verify=secure or False,
         )
-        await self._probe()
-        self._keeper = asyncio.create_task(self._keep(), name=f"{self._name} keeper")
+        await self._keeper.start()
 
     async def stop(self) -> None:
         """Close everything; open streams fail."""
-        keeper, self._keeper = self._keeper, None
         http, self._http = self._http, None
         self._reason = "stopped"
-        if keeper is not None:
-            keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeper
+        await self._keeper.stop()
         if http is not None:
             await http.aclose()
 
@@ -166,18 +161,9 @@ class HttpService:
             raise ProviderUnavailable(self._name, self._reason)
         self.limit.check()
 
-    async def _keep(self) -> None:
-        failed = 0
-        while True:
-            await asyncio.sleep(
-                BACKOFF_SECONDS[min(failed, len(BACKOFF_SECONDS) - 1)] if self._reason else KEEP_SECONDS
-            )
-            await self._probe()
-            failed = failed + 1 if self._reason else 0
-
-    async def _probe(self) -> None:
+    async def _probe(self) -> bool:
         if self._http is None:
-            return
+            return True
         try:
             response = await self._http.get(self._path, timeout=self._connect_seconds)
         except (httpx.HTTPError, OSError) as error:
@@ -186,6 +172,7 @@ class HttpService:
             self._reason = f"refused the key ({response.status_code})" if response.status_code in (401, 403) else ""
             if response.status_code >= 500:
                 self._reason = f"answered {response.status_code}"
+        return not self._reason
 
     @contextlib.asynccontextmanager
     async def post(self, path: str, **body: Any) -> AsyncIterator[httpx.Response]:

@@ -18,7 +18,8 @@ from websockets.protocol import State
 
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import Readiness
-from asterisk_ai.providers.net.http import BACKOFF_SECONDS, RateLimit, secure_context
+from asterisk_ai.providers.net.http import RateLimit, secure_context
+from asterisk_ai.providers.net.keeper import Keeper
 
 CLOSE_SECONDS = 0.5
 PONG_SECONDS = 1.0
@@ -80,8 +81,7 @@ class Sockets:
         self._clock, self._limit = clock, limit or RateLimit(name, clock)
         self._spare: _Spare | None = None
         self._used: set[ClientConnection] = set()
-        self._news = asyncio.Event()  # the spare one was taken, or the service is there again
-        self._keeper: asyncio.Task[None] | None = None
+        self._keeper = Keeper(name, self._prepare, keep.seconds) if keep is not None else None
         self._closing: set[asyncio.Task[None]] = set()
         self._started = False
         self._reason = "not started"
@@ -93,18 +93,14 @@ class Sockets:
             return
         self._secure = self._secure or await secure_context(self._url)
         self._started, self._reason = True, ""
-        if self._keep is not None:
-            await self._prepare(self._keep)
-            self._keeper = asyncio.create_task(self._look_after(self._keep), name=f"{self._name} keeper")
+        if self._keeper is not None:
+            await self._keeper.start()
 
     async def stop(self) -> None:
         """Close everything; who uses a connection finds it closed."""
-        keeper, self._keeper = self._keeper, None
         self._started, self._reason = False, "stopped"
-        if keeper is not None:
-            keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeper
+        if self._keeper is not None:
+            await self._keeper.stop()
         if self._spare is not None:
             self.leave(self._spare.connection)
             self._spare = None
@@ -162,9 +158,9 @@ class Sockets:
             raise ProviderUnavailable(self._name, self._reason)
         self._wanted = query
         spare, self._spare = self._spare, None
-        if spare is None or self._keep is None:
+        if spare is None or self._keep is None or self._keeper is None:
             return None
-        self._news.set()
+        self._keeper.wake()
         young = self._clock() - spare.opened < self._keep.oldest
         if spare.query == query and young and spare.connection.state is State.OPEN:
             self._used.add(spare.connection)
@@ -172,38 +168,30 @@ class Sockets:
         self.leave(spare.connection)
         return None
 
-    async def _look_after(self, keep: Keep) -> None:
-        failed = 1 if self._reason else 0
-        while True:
-            wait = BACKOFF_SECONDS[min(failed - 1, len(BACKOFF_SECONDS) - 1)] if failed else keep.seconds
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._news.wait()
-            self._news.clear()
-            await self._prepare(keep)
-            failed = failed + 1 if self._reason else 0
-
-    async def _prepare(self, keep: Keep) -> None:
-        """See to it that a connection waits, and is kept."""
-        old = self._spare
+    async def _prepare(self) -> bool:
+        """See to it that a connection waits, and is kept; whether the service lets us have one."""
+        keep, old = self._keep, self._spare
+        if keep is None:
+            return True
         if old is not None:
             if await _alive(old.connection, keep.message):
                 if self._clock() - old.opened + keep.seconds < keep.oldest:
-                    return
+                    return True
             else:
                 self._drop(old)
         if self._limit.problem():
-            return
+            return not self._reason
         wanted = self._wanted
         try:
             connection = await self._open(wanted)
         except ProviderError as error:
             self._reason = "" if self._limit.problem() else self._plain(error)
-            return
+            return not self._reason
         self._reason = ""
         if old is not None:
             self._drop(old)
         self._spare = _Spare(wanted, connection, self._clock())
+        return True
 
     def _drop(self, spare: _Spare) -> None:
         if self._spare is spare:  # else it was taken meanwhile, and who has it finds out
@@ -215,8 +203,8 @@ class Sockets:
     async def _fresh(self, query: str) -> ClientConnection:
         connection = await self._open(query)
         self._used.add(connection)
-        if self._reason:
-            self._news.set()  # it is there again: no need to wait any longer
+        if self._reason and self._keeper is not None:
+            self._keeper.wake()  # it is there again: no need to wait any longer
         return connection
 
     def _plain(self, error: ProviderError) -> str:

@@ -11,6 +11,7 @@ from asterisk_ai.audio.wav import wav
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import Hints, Readiness, Transcript, ignore
+from asterisk_ai.providers.inventions import said
 from asterisk_ai.providers.net.http import HttpService
 from asterisk_ai.providers.vendors.openai.client import NAME, OpenAISettings, TranscriptionSettings, client
 
@@ -80,5 +81,5 @@ class _Utterance:
             raise ProviderUnavailable(NAME, "sent a transcription that is none") from None
         if not isinstance(text, str):
             raise ProviderUnavailable(NAME, "sent a transcription that is none")
-        words = " ".join(text.split())
+        words = said(text)
         return Transcript(words, accepted=bool(words))
