@@ -18,8 +18,8 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 TESTARGS ?=
-# Most tests wait for something, so a few more than the processors serve best.
-WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
+# Most tests wait for something: two a processor.
+WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 SSH ?= ssh
 UNIT ?= asterisk-ai
 HEALTH ?= http://127.0.0.1:9093/health

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 
+import alone
 import pytest
 import rig
 from hypothesis import settings
@@ -21,10 +22,24 @@ NEEDS_ASTERISK = "needs the real Asterisk"
 NOT_RUN: list[str] = []
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # this process is not one of xdist's
+        alone.begin()
+        config.add_cleanup(alone.end)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/asterisk/" in item.path.as_posix():
             item.add_marker(pytest.mark.asterisk)
+    items.sort(key=lambda item: item.get_closest_marker("alone") is None)  # first: nobody has begun anything yet
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that needs all of the machine has it; the time that it waits for that is not its own."""
+    with alone.turn(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -371,6 +371,7 @@ def catalogue(inside: list[Sentence]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_sixty_callers(tmp_path: Path, prompts: dict[str, str]) -> None:

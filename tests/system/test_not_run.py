@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("ci", ["true", ""])
 def test_no_asterisk(tmp_path: Path, workers: str, ci: str) -> None:
     command = [sys.executable, "-m", "pytest", "tests/asterisk/test_dialplan_check.py", "-n", workers, "-q"]
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "ASTERISK_SOUNDS"))}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "ASTERISK_"))}
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider"], cwd=ROOT, env={**env, "CI": ci, "ASTERISK_AI_CACHE": str(tmp_path)},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, check=False,
