@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,5 +24,5 @@ def test_no_asterisk(tmp_path: Path, workers: str, ci: str) -> None:
     )  # fmt: skip
     assert done.returncode == (1 if ci else 0), done.stdout + done.stderr
     last = done.stdout[done.stdout.index("tests that did NOT run") :]
-    assert "1 tests need the real Asterisk: no Asterisk in" in last
+    assert re.search(r"\d+ tests need the real Asterisk: no Asterisk in", last)
     assert ("That is a failure here, because CI=true." in last) == bool(ci)
