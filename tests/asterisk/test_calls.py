@@ -296,7 +296,7 @@ def test_a_killed_server_comes_back_to_the_same_conversation(tmp_path: Path, pro
             server.kill()
             until(lambda: did(caller, "StartMusicOnHold"), 5, "music while the server is away")
             server.start()
-            until(lambda: len(did(caller, "TryExec")) == 2, 10, "back in the conversation")
+            until(lambda: len(did(caller, "TryExec")) == 2, PATIENCE, "back in the conversation")
             caller.listen(1500)  # whatever the agent says to that
             caller.say(CONNECT)
             until(caller.landed, PATIENCE, "landed")

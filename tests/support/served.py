@@ -18,6 +18,8 @@ import yaml
 from ports import free_port
 from rig import die_with_parent, until
 
+LIGHT = {"stt": "pocketsphinx", "llm": "rules", "tts": "espeak", "stt_seconds": 30}
+"""Engines that start at once and leave the processors to the others; more natural ones have tests of their own."""
 TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -43,7 +45,7 @@ class Served:
                     "store": {"backend": "sqlite", "path": str(folder / "sessions.db")},
                     # Other work on the machine is not what is tested: it has no call refused and no words given up.
                     "server": {"max_lateness_ms": 0},
-                    "pipelines": {"offline": {"stt_seconds": 30}},
+                    "pipelines": {"offline": LIGHT},
                     "log": {"level": "info", "transcripts": True},
                     "agents": dict(agents),
                     **(settings or {}),
