@@ -7,11 +7,14 @@ A transport inherits :class:`Playout` and says only how one frame is sent; the
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 
-from asterisk_ai.audio.formats import SAMPLE_BYTES, frame_bytes
+from asterisk_ai.audio.formats import PTIME_MS, SAMPLE_BYTES, frame_bytes
+
+logger = logging.getLogger(__name__)
 
 HIGH_WATER_SECONDS = 2.0
 """Audio that a synthesiser may run ahead of the line before it has to wait."""
@@ -181,6 +184,15 @@ class Playout(ABC):
         for waker in wakers:
             if not waker.done():
                 waker.set_result(None)
+
+    def _tell_skipped(self, frames: int, call_id: str) -> None:
+        """Where the clock has left out frames of this call: what the caller heard, once, with what to do."""
+        if frames:
+            logger.warning(
+                "the agent fell silent for %.2f s (%d frames): this process had no CPU for more than 0.1 s at a time. "
+                "Lower server.max_calls, raise server.workers, or give the machine less else to do",
+                frames * PTIME_MS / 1000, frames, extra={"call_id": call_id},
+            )  # fmt: skip
 
     def _end_playout(self) -> None:
         """The connection is gone: nobody waits any more, and seconds of speech are not kept for as long as it is."""

@@ -225,6 +225,18 @@ def test_a_hang_up_in_the_middle_leaves_nothing(asterisk: Asterisk, served: Serv
     assert any(step.application == "AGI" and "/call/end" in step.data for step in caller.steps())
 
 
+@pytest.mark.parametrize("agent", ["echo", "milliwatt"])
+def test_a_line_that_carries_nothing_keeps_its_connection(asterisk: Asterisk, served: Served, agent: str) -> None:
+    """A muted telephone: it is not gone, and Asterisk ends a call that is silent both ways for 2 s."""
+    begin = len(served.log())
+    with asterisk.call(record=False, variables={"AI_AGENT": agent}) as caller:
+        caller.wait(14)
+        assert served.health()["active_calls"] == 1
+    served.no_calls()
+    until(lambda: "call ended" in served.log()[begin:], 5, "the call's end in the log")
+    assert served.log()[begin:].count("audio connected") == 1
+
+
 def test_the_log_tells_the_story_of_a_call(asterisk: Asterisk, served: Served) -> None:
     begin = len(served.log())
     with asterisk.call(record=False) as caller:

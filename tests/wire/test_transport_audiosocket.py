@@ -636,7 +636,7 @@ def test_an_echo_is_what_came_and_nothing_else(run: Run, rate: int) -> None:
 
 def test_an_echo_of_nothing_keeps_the_call(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A muted telephone: Asterisk gives up a call in which neither side has sent anything for 2 s."""
-    monkeypatch.setattr(direct, "_QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(direct, "_LOOK_SECONDS", 0.05)
 
     async def work() -> None:
         async with Served(kind=EchoConnection) as served:

@@ -253,17 +253,11 @@ class AudioSocketConnection(Playout, asyncio.Protocol):
         self._hear = None
         if self._playing:
             self._playing = False
-            self._tell_gaps(self._server.clock.remove(self.tick))
+            self._tell_skipped(self._server.clock.remove(self.tick), self.call_id)
+            self._tell_dropped()
         self._end_playout()
 
-    def _tell_gaps(self, skipped: int) -> None:
-        """What the caller did not hear in time, once, with what to do."""
-        if skipped:
-            logger.warning(
-                "the agent fell silent for %.2f s (%d frames): this process had no CPU for more than 0.1 s at a time. "
-                "Lower server.max_calls, raise server.workers, or give the machine less else to do",
-                skipped * PTIME_MS / 1000, skipped, extra={"call_id": self.call_id},
-            )  # fmt: skip
+    def _tell_dropped(self) -> None:
         if self._dropped:
             logger.warning(
                 "%d frames (%.2f s) of the agent's audio were dropped, as Asterisk did not take those before them: "

@@ -67,6 +67,7 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
         )
         self._samples = self._frame // SAMPLE_BYTES
         self._silence = sound_format.encode(bytes(self._frame))
+        self._call_id = ""
         self._source: tuple[str, int] | None = None
         self._handler: MediaHandler | None = None
         self._transport: asyncio.DatagramTransport | None = None
@@ -114,6 +115,7 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
         """
         if self._ended:
             return
+        self._call_id = call_id
         self._handler = self._accept(call_id, self)
         self._counters.calls += 1
         self._clock.add(self.tick)
@@ -168,7 +170,7 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
         if self._closed.done():
             return
         self._closed.set_result(None)
-        self._clock.remove(self.tick)
+        self._tell_skipped(self._clock.remove(self.tick), self._call_id)
         self._end_playout()
         self._socket = None
         if self._transport is not None:
