@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from asterisk_ai.dialog.events import DigitDialled, HungUp, Leave, Timer, VoiceOffset, VoiceOnset
-from asterisk_ai.dialog.staged.state import Phase, TurnParams
+from asterisk_ai.dialog.staged.state import Phase, TurnParams, may_follow
 
 HOLD_SECONDS = 0.8
 """How long speech is held for a sound that the service does not take for the caller's voice."""
@@ -192,10 +192,17 @@ def deadline(state: RealtimeState, params: RealtimeParams) -> float | None:
     return min(due, default=None)
 
 
-def step(state: RealtimeState, event: Event, now: float, params: RealtimeParams) -> Step:  # noqa: C901 - a case an event
+def step(state: RealtimeState, event: Event, now: float, params: RealtimeParams) -> Step:
     """One event at ``now``. Events that mean nothing in this phase change nothing."""
     if state.phase is Phase.ENDED:
         return state, ()
+    after, actions = _stepped(state, event, now, params)
+    return (after, actions) if may_follow(state.phase, after.phase) else (state, ())
+
+
+def _stepped(  # noqa: C901 - a case an event
+    state: RealtimeState, event: Event, now: float, params: RealtimeParams
+) -> Step:
     match event:
         case Opened():
             return _opened(state, event, now, params)

@@ -63,7 +63,7 @@ from asterisk_ai.dialog.staged.deadlines import (
     stuck_at,
     wants_filler,
 )
-from asterisk_ai.dialog.staged.state import Phase, TurnParams, TurnState
+from asterisk_ai.dialog.staged.state import Phase, TurnParams, TurnState, may_follow
 
 Step = tuple[TurnState, tuple[Action, ...]]
 
@@ -95,10 +95,15 @@ def gates(state: TurnState, params: TurnParams, now: float) -> frozenset[str]:
     return frozenset(tokens)
 
 
-def step(state: TurnState, event: Event, now: float, params: TurnParams) -> Step:  # noqa: C901 - a case an event
+def step(state: TurnState, event: Event, now: float, params: TurnParams) -> Step:
     """One event at ``now``. Events that are stale or mean nothing in this phase change nothing."""
     if state.phase is Phase.ENDED:
         return state, ()
+    after, actions = _stepped(state, event, now, params)
+    return (after, actions) if may_follow(state.phase, after.phase) else (state, ())
+
+
+def _stepped(state: TurnState, event: Event, now: float, params: TurnParams) -> Step:  # noqa: C901 - a case an event
     match event:
         case Started():
             return _started(state, event, now, params)
@@ -408,8 +413,8 @@ def _reply_ended(state: TurnState, event: ReplyEnded, now: float) -> Step:
         return state, ()
     # A fixed prompt that could be played does not show that the engines are well again.
     state = replace(state, reply_live=False, troubles=0 if state.answering else state.troubles, spoken_until=now)
-    if event.then is not None:
-        return _end(state, now, event.then)
+    if event.then is not None or state.phase is Phase.CLOSING:
+        return _end(state, now, event.then or Leave("hangup"))
     return _listen(replace(state, patient_until=now + event.patience), now)
 
 

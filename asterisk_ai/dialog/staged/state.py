@@ -34,7 +34,12 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     _P.CLOSING: frozenset((_P.ENDED,)),
     _P.ENDED: frozenset(),
 }
-"""From a phase to those that may follow it. A step never leaves this table."""
+"""From a phase to those that may follow it; of both machines. A step never leaves this table."""
+
+
+def may_follow(before: Phase, after: Phase) -> bool:
+    """Whether a step may lead from one phase to the other, by :data:`TRANSITIONS`."""
+    return before is after or after in TRANSITIONS[before]
 
 
 @dataclass(frozen=True, slots=True)
