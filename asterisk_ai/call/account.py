@@ -85,9 +85,9 @@ class Account:
         """Whether a turn of the agent's has begun and has not been told how it ended."""
         return self._agent is not None
 
-    def agent_begins(self) -> None:
-        """The first audio of what the agent says is there, and about to be queued."""
-        self._agent = TurnRecord("agent", "", time.time())
+    def agent_begins(self, source: str = "") -> None:
+        """The first audio of what the agent says is there, and about to be queued; ``source`` tells where it stands."""
+        self._agent = TurnRecord("agent", "", time.time(), source=source)
         self._session.history.append(self._agent)
         if self._timings:  # it answers the caller: the time that it took is the turn's
             self.note("first_audio")

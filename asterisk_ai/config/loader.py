@@ -23,6 +23,7 @@ from asterisk_ai.config.schema import (
     FastAGIConfig,
     HttpConfig,
 )
+from asterisk_ai.config.schema.types import Names
 from asterisk_ai.errors import ConfigError
 
 MAX_BYTES = 1024 * 1024
@@ -69,7 +70,13 @@ def parse(text: str, file: str = "asterisk_ai.yaml", environ: Mapping[str, str] 
         raise ConfigError("the file must be a mapping: lines of 'key: value'", line=root.line, file=file)
     reader = Reader(file, document.problems)
     read: Config = reader.read_class(Config, root, "")
-    agents = {name: dataclasses.replace(agent, name=name) for name, agent in read.agents.items()}
+    folder = Path(file).parent
+    agents = {
+        name: dataclasses.replace(
+            agent, name=name, knowledge=Names(str(folder / Path(each).expanduser()) for each in agent.knowledge)
+        )
+        for name, agent in read.agents.items()
+    }
     default = read.default_agent or (next(iter(agents)) if len(agents) == 1 else "")
     pipelines = {**read.pipelines, **{name: one for name, one in READY_MADE.items() if name not in read.pipelines}}
     config = dataclasses.replace(

@@ -25,6 +25,7 @@ class TurnRecord:
     ``at`` is Unix time of its beginning. ``interrupted``: the caller cut it
     off, ``text`` is what was heard of it. ``timings`` (agent turns) are seconds
     from the caller's last sound to ``endpoint``, ``words``, ``first_audio``, ``first_frame``.
+    ``source``: where what the agent said stands, if it is from the company's texts.
     """
 
     role: str
@@ -34,6 +35,7 @@ class TurnRecord:
     understood: bool = True
     dialled: bool = False
     timings: dict[str, float] = field(default_factory=dict)
+    source: str = ""
 
 
 @dataclass(slots=True)

@@ -3,12 +3,13 @@
     python tests/support/meaning.py          the lists of tests/data/meaning; what went wrong, and the counts
 
 Each line of ``requests.tsv`` is an intent (or a department) and a wish in free words; ``other.txt`` is talk that is
-none of its business. None of them was used to fit anything.
+none of its business. No threshold was fitted on them; the last 62 requests were written after all examples were.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -39,6 +40,8 @@ def outcome(text: str, confidence: float = 1.0) -> tuple[str, bool]:
     if pending:
         return ("asked" if pending["intent"].startswith("<") else pending["intent"]), False
     said = " ".join(part.text for part in parts if isinstance(part, Say))
+    if re.search(r"\bwe are (?:open from|closed\.)", said):  # of the day that was asked for
+        return "hours", False
     for name, intent in model.rules.intents.items():
         for case in (intent.outcome, intent.if_open, intent.if_closed):
             begins = case.answer.partition("{")[0][:20] if case else ""

@@ -136,11 +136,11 @@ def test_whole_wishes_need_not_go_on_and_unfinished_ones_do() -> None:
         assert not model.complete(text, {}), text
 
 
-def test_the_sample_reception_with_sentences_that_nothing_was_fitted_on() -> None:
+def test_the_sample_reception_with_whole_lists_of_sentences() -> None:
     requests, other = lists()
     verdicts = Counter(judged(wanted, text) for wanted, text in requests)
     assert verdicts["acted"] <= 2, verdicts
-    assert verdicts["right"] >= 0.78 * len(requests), verdicts
+    assert verdicts["right"] >= 0.82 * len(requests), verdicts
     assert sum(outcome(text)[1] for text in other) <= 0.02 * len(other)
 
 

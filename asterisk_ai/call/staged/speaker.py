@@ -48,6 +48,8 @@ class _Reply:
     """Nothing is heard, remembered or done before it is set."""
     begun: bool = False
     """The language model's first part has come."""
+    source: str = ""
+    """Where what it says stands."""
     failed: bool = False
     task: asyncio.Task[None] | None = None
 
@@ -221,6 +223,7 @@ class Speaker:
                     match part:
                         case Say():
                             said = True
+                            reply.source = part.source or reply.source
                             await self._say(reply, part.text, part.interruptible, part.speed)
                         case Wait():
                             patience = part.seconds
@@ -260,7 +263,7 @@ class Speaker:
         """The first audio of a piece is there; the caller hears it as soon as this returns."""
         await reply.certain.wait()
         if not self._account.speaking:
-            self._account.agent_begins()
+            self._account.agent_begins(reply.source)
             self._memory_before = None
         self._step(SpeakingStarted(reply.number, interruptible))
 

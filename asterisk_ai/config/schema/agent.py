@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from asterisk_ai.config.schema.types import Names
 from asterisk_ai.dialog.staged.state import TurnParams
 
 DIAGNOSTIC_AGENTS = ("echo", "milliwatt")
@@ -34,6 +35,8 @@ class AgentConfig:
     """Who speaks when."""
     rules: Mapping[str, Any] = field(default_factory=dict)
     """What the ``rules`` language model understands and does."""
+    knowledge: Names = field(default_factory=Names)
+    """Files (.txt, .md, .csv) and folders from which questions are answered."""
     prompt: str = ""
     """What other language models are told they are."""
     tools: Mapping[str, Any] = field(default_factory=dict)

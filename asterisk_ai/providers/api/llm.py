@@ -51,11 +51,15 @@ class TurnRequest:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Text to be spoken, in order. ``interruptible`` False for legal notices; ``speed`` 1 is the voice's own."""
+    """Text to be spoken, in order. ``interruptible`` False for legal notices; ``speed`` 1 is the voice's own.
+
+    ``source`` tells for the record where it stands, such as a file and a heading.
+    """
 
     text: str
     interruptible: bool = True
     speed: float = 1.0
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

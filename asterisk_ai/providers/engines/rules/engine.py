@@ -17,20 +17,22 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from asterisk_ai.providers import knowledge
 from asterisk_ai.providers.api import Hints, LanguageModel, Remember, ReplyPart, TurnRequest
+from asterisk_ai.providers.engines.rules.asked_hours import AskedHours
 from asterisk_ai.providers.engines.rules.schema import load
 from asterisk_ai.providers.engines.rules.small_talk import language
 from asterisk_ai.providers.engines.rules.texts import Texts
 from asterisk_ai.providers.engines.rules.turn import Turn
 from asterisk_ai.providers.engines.rules.understanding import Understanding
-from asterisk_ai.providers.engines.rules.vectors import vectors
 from asterisk_ai.providers.grammar import Expected, Grammar, Phrase, example, vocabulary
+from asterisk_ai.providers.knowledge.vectors import vectors
 
 
 class Rules(LanguageModel):
     """The ``rules`` engine: one for each agent, shared by its calls, without state of its own.
 
-    :param agent: ``name``, ``language`` and ``rules`` of the agent.
+    :param agent: ``name``, ``language``, ``rules`` and ``knowledge`` of the agent.
     :param clock: gives the time, with its zone, for opening hours.
     :raises ConfigError: the rules cannot be carried out; with the key's path.
     """
@@ -43,11 +45,16 @@ class Rules(LanguageModel):
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         tag = str(agent.get("language") or "en-US")
-        rules = self.rules = load(agent.get("rules"), f"agents.{agent.get('name') or '?'}.rules")
+        path = f"agents.{agent.get('name') or '?'}"
+        rules = self.rules = load(agent.get("rules"), f"{path}.rules")
         self._grammar = Grammar({name: slot.grammar for name, slot in rules.slots.items()}, rules.digits, tag)
         self._talk = language(tag)
         self.understanding = Understanding(rules, self._grammar, self._talk, vectors())
         self._texts = Texts(rules, tag, clock)
+        self._hours = AskedHours(rules.hours, self._talk, tag, clock) if rules.hours and self._talk else None
+        self._knowledge = knowledge.read(
+            agent.get("knowledge") or (), f"agents.{agent.get('name') or '?'}.knowledge", tag
+        )
         self._hints: dict[tuple[str, bool], Hints] = {}
         for slot in ("", *rules.slots):
             for confirm in (False, True):
@@ -103,6 +110,8 @@ class Rules(LanguageModel):
             understanding=self.understanding,
             texts=self._texts,
             language=self._talk,
+            hours=self._hours,
+            knowledge=self._knowledge,
         )
 
     def _sayable(self, slot: str, confirm: bool) -> list[Phrase]:

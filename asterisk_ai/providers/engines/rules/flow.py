@@ -217,7 +217,13 @@ class Flow:
             return self._rules.slots[slot].confirm if confirm else self._rules.slots[slot].ask
         return self._rules.intents[name].confirm if confirm else ""
 
-    def say(self, template: str, *, filled: bool = False) -> None:
+    def answered(self, text: str, source: str = "") -> None:
+        """A question was answered beside what is being done: what was asked before is asked again."""
+        self.unknown = 0
+        self.say(text, filled=True, source=source)
+        self.say(self.question())
+
+    def say(self, template: str, *, filled: bool = False, source: str = "") -> None:
         text = template if filled else self._texts.say(template, self.slots, self._request.caller)
         if text:
-            self.parts.append(Say(text, speed=SLOW if self.slow else 1.0))
+            self.parts.append(Say(text, speed=SLOW if self.slow else 1.0, source=source))

@@ -58,14 +58,14 @@ class Hours:
         """What ``{hours.until}``, ``{hours.next}`` and ``{hours.today}`` say."""
         local = now.astimezone(self.zone)
         until, following = self.open_until(now), self.next_opening(now)
-        spans = [f"{_clock(a, english)} to {_clock(b, english)}" for a, b in self.spans(local.date())]
+        spans = [f"{clock_text(a, english)} to {clock_text(b, english)}" for a, b in self.spans(local.date())]
         opening = ""
         if following:
             days = (following.date() - local.date()).days
             day = "today" if days == 0 else "tomorrow" if days == 1 else "on " + _NAMES[following.weekday()]
-            opening = f"{day} at {_clock(following, english)}"
+            opening = f"{day} at {clock_text(following, english)}"
         return {
-            "until": _clock(until, english) if until else "",
+            "until": clock_text(until, english) if until else "",
             "next": opening,
             "today": " and ".join(spans) or "closed",
         }
@@ -74,7 +74,8 @@ class Hours:
         return local.replace(tzinfo=self.zone) if self.zone else local.astimezone()
 
 
-def _clock(when: datetime, english: bool) -> str:
+def clock_text(when: datetime, english: bool) -> str:
+    """The time of day as it is said."""
     if not english:
         return f"{when.hour}:{when.minute:02d}"
     if when.minute == 0 and when.hour in (0, 12):

@@ -16,13 +16,12 @@ from enum import Enum, auto
 import numpy as np
 from rapidfuzz import fuzz, process
 
-from asterisk_ai.providers.engines.rules.vectors import Floats, Vectors
 from asterisk_ai.providers.grammar import words
+from asterisk_ai.providers.knowledge.vectors import Floats, Vectors
 
 _LETTERS = 0.25  # what likeness in letters counts beside that in meaning; both were tried on sentences of our own
 _LEARNED = 0.35  # what the line that is learned between the meanings counts beside the nearest example
 _STRENGTH = 1.0  # of the pull towards short weights: the more, the smoother that line
-_FOLDS = 5
 _SAME = 90  # likeness in letters of what is the same but for a letter
 _LEAD = 0.5
 _WRONG_SURE, _WRONG_WEAK = 0.01, 0.06  # parts of foreign sentences that may pass the two thresholds
@@ -78,8 +77,8 @@ class Meanings:
         self._of = np.array([self.meanings.index(example.meaning) for example in self._examples], np.intp)
         self._kind = {example.meaning: example.kind for example in self._examples}
         self._rows = vectors.of(self._texts) if vectors else None
-        self._line = self._learned(np.ones(len(self._texts), bool))
-        self.sure, self.weak = self._thresholds()
+        self._line: Floats | None = None
+        self.sure, self.weak = self._fit()
 
     def core(self, text: str) -> str:
         """The words that carry the meaning."""
@@ -89,7 +88,9 @@ class Meanings:
     def rank(self, text: str, among: Collection[str] = ()) -> list[Likeness]:
         """All meanings, or those of ``among``, the likest first."""
         core = self.core(text)
-        scores = self._scores([core], self._line, np.ones((1, len(self._texts)), bool))[0]
+        rows = self._vectors.of([core]) if self._vectors else None
+        learned = rows @ self._line if rows is not None and self._line is not None else None
+        scores = self._mixed(self._alike([core], rows), learned)[0]
         ranked = [Likeness(name, float(score)) for name, score in zip(self.meanings, scores, strict=True)]
         return self.led([one for one in ranked if not among or one.meaning in among])
 
@@ -113,55 +114,52 @@ class Meanings:
             set(said) & set(text.split()) for text, of in zip(self._texts, self._of, strict=True) if of == number
         )
 
-    def _scores(self, cores: list[str], line: Floats | None, allowed: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
-                rows: Floats | None = None) -> Floats:  # fmt: skip
-        """For each text and meaning. ``allowed``: which examples each text is compared with."""
-        letters = (
+    def _fit(self) -> tuple[float, float]:
+        """Learn the line between the meanings; returns the thresholds.
+
+        The line is least squares from vectors to meanings, each meaning with a say of its own however many examples it
+        has. The thresholds come from asking each foreign example, as if it were none of them, for what it would be
+        taken. Of least squares that is known without doing it again: f(i) without i is (f - h y) / (1 - h), where h is
+        what the example has to say about itself.
+        """
+        foreign = np.array([self._kind[name] is Kind.FOREIGN for name in self.meanings])
+        own = np.array([self._kind[name] is Kind.OWN for name in self.meanings])
+        asked = np.flatnonzero(foreign[self._of])
+        learned: Floats | None = None
+        if self._rows is not None:
+            weight = 1 / np.sqrt(np.bincount(self._of))[self._of]
+            weighted = self._rows * weight[:, None].astype(np.float32)
+            square = weighted.T @ self._rows + _STRENGTH * weight.mean() * np.eye(self._rows.shape[1])
+            inverse = np.linalg.inv(square).astype(np.float32)
+            wanted = np.eye(len(self.meanings), dtype=np.float32)[self._of]
+            self._line = inverse @ (weighted.T @ wanted)
+            self_said = np.einsum("ij,ij->i", weighted @ inverse, self._rows)[asked, None]
+            learned = (self._rows[asked] @ self._line - self_said * wanted[asked]) / np.maximum(1 - self_said, 0.05)
+        if not len(asked) or not own.any():
+            return _SURE[0], _WEAK[0]
+        alike = self._alike([self._texts[one] for one in asked], None if self._rows is None else self._rows[asked])
+        alike[np.arange(len(asked)), asked] = -1  # itself
+        scores = self._mixed(alike, learned)
+        best = scores[:, own].max(axis=1)
+        lead = best - scores[:, ~own].max(axis=1)
+        taken = np.where(lead >= 0, best + _LEAD * lead, 0.0)
+        sure, weak = (float(np.quantile(taken, 1 - part)) for part in (_WRONG_SURE, _WRONG_WEAK))
+        return float(np.clip(sure, *_SURE)), float(np.clip(weak, *_WEAK))
+
+    def _alike(self, cores: list[str], rows: Floats | None) -> Floats:
+        """Of each text with each example; ``rows`` are the texts' vectors."""
+        letters: Floats = (
             process.cdist(cores, self._texts, scorer=fuzz.token_sort_ratio, dtype=np.float32)
             + process.cdist(cores, self._texts, scorer=fuzz.ratio, dtype=np.float32)
         ) / 200
-        alike, learned = letters, None
-        if self._vectors is not None and self._rows is not None and line is not None:
-            mine = self._vectors.of(cores) if rows is None else rows
-            alike = (1 - _LETTERS) * (mine @ self._rows.T) + _LETTERS * letters
-            learned = mine @ line
-        alike = np.where(allowed, alike, -1)
-        nearest = np.full((len(cores), len(self.meanings)), -1, np.float32)
-        for number in range(len(self.meanings)):
-            nearest[:, number] = alike[:, self._of == number].max(axis=1)
-        return nearest if learned is None else (1 - _LEARNED) * nearest + _LEARNED * learned
+        if rows is None or self._rows is None:
+            return letters
+        return np.asarray((1 - _LETTERS) * (rows @ self._rows.T) + _LETTERS * letters, np.float32)
 
-    def _learned(self, used: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Floats | None:
-        """Least squares from vectors to meanings, each meaning with a say of its own however many examples it has."""
-        if self._rows is None:
-            return None
-        rows, of = self._rows[used], self._of[used]
-        weight = 1 / np.sqrt(np.bincount(of, minlength=len(self.meanings)))[of]
-        weighted = rows * weight[:, None]
-        square = weighted.T @ rows + _STRENGTH * weight.mean() * np.eye(rows.shape[1])
-        wanted = np.eye(len(self.meanings))[of]
-        return np.asarray(np.linalg.solve(square, weighted.T @ wanted), np.float32)
-
-    def _thresholds(self) -> tuple[float, float]:
-        """From which certainty on a sentence has one of the agent's own meanings, and from which on it may have it."""
-        taken: list[float] = []
-        foreign = np.array([self._kind[name] is Kind.FOREIGN for name in self.meanings])[self._of]
-        own = np.array([self._kind[name] is Kind.OWN for name in self.meanings])
-        fold = np.arange(len(self._texts)) % _FOLDS
-        for number in range(_FOLDS):
-            asked = np.flatnonzero((fold == number) & foreign)
-            if not len(asked):
-                continue
-            line = self._learned(fold != number)
-            allowed = np.tile(fold != number, (len(asked), 1))
-            rows = self._rows[asked] if self._rows is not None else None
-            scores = self._scores([self._texts[one] for one in asked], line, allowed, rows)
-            best = scores[:, own].max(axis=1)
-            lead = best - scores[:, ~own].max(axis=1)
-            taken += list(np.where(lead >= 0, best + _LEAD * lead, 0.0))
-        self.taken = taken
-        sure, weak = (float(np.quantile(taken or [0.0], 1 - part)) for part in (_WRONG_SURE, _WRONG_WEAK))
-        return float(np.clip(sure, *_SURE)), float(np.clip(weak, *_WEAK))
+    def _mixed(self, alike: Floats, learned: Floats | None) -> Floats:
+        """For each text and meaning: the nearest example, and what the line says."""
+        nearest = np.stack([alike[:, self._of == one].max(axis=1) for one in range(len(self.meanings))], axis=1)
+        return nearest if learned is None else np.asarray((1 - _LEARNED) * nearest + _LEARNED * learned, np.float32)
 
 
 def learned_from(own: Mapping[str, Sequence[str]], common: Mapping[str, tuple[str, Sequence[str]]]) -> dict[str, str]:

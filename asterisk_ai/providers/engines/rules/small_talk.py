@@ -32,6 +32,13 @@ class Language:
     first: frozenset[str]
     second: frozenset[str]
     conjunction: str
+    weekdays: Sequence[str]
+    weekend: str
+    holidays: Mapping[str, str]
+    today: str
+    tomorrow: str
+    on: str
+    until: str
     hold_seconds: float
     """How long a caller who says "hold on" is waited for without a word."""
 
@@ -61,6 +68,10 @@ def language(tag: str) -> Language | None:
         first=frozenset(talk["first"]),
         second=frozenset(talk["second"]),
         conjunction=talk["and"],
+        weekdays=tuple(talk["weekdays"]),
+        weekend=talk["weekend"],
+        holidays=talk["holidays"],
+        **{name: talk[name] for name in ("today", "tomorrow", "on", "until")},
         hold_seconds=float(talk["hold_seconds"]),
     )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 
 from asterisk_ai.providers.api import TurnRequest, Wait
+from asterisk_ai.providers.engines.rules.asked_hours import AskedHours
 from asterisk_ai.providers.engines.rules.flow import EITHER, FAREWELL, OFFER, Flow
 from asterisk_ai.providers.engines.rules.ruleset import RuleSet, Slot
 from asterisk_ai.providers.engines.rules.small_talk import Language
 from asterisk_ai.providers.engines.rules.texts import Texts
-from asterisk_ai.providers.engines.rules.understanding import CONFIRM_BELOW, Understanding, Wish
+from asterisk_ai.providers.engines.rules.understanding import CONFIRM_BELOW, Understanding, Understood, Wish
 from asterisk_ai.providers.grammar import Grammar
+from asterisk_ai.providers.knowledge import ENOUGH, Knowledge
 
 # Said around an answer by callers of recognisers that take free speech.
 _FILLERS = ("um", "uh", "er", "well", "hello", "hi", "please", "thanks", "thank you")
@@ -30,7 +32,10 @@ class Turn:
         understanding: Understanding,
         texts: Texts,
         language: Language | None,
+        hours: AskedHours | None,
+        knowledge: Knowledge,
     ) -> None:
+        self._hours, self._knowledge = hours, knowledge
         self._rules, self._grammar, self._understanding, self._texts = rules, grammar, understanding, texts
         self._request, self._language = request, language
         self.flow = Flow(request, rules, texts, language)
@@ -123,6 +128,13 @@ class Turn:
         if self._filled_freely(text):
             return True
         understood = self._understanding.wish(text, self._request.confidence)
+        if understood is not None and self._hours and self._understanding.asks_for_hours(understood):
+            answer = self._hours.on_a_day(text) or (self._hours.now() if understood.talk else "")
+            if answer:
+                self.flow.answered(answer)
+                return True
+        if self._known(text, understood):
+            return True
         if understood is None or understood.talk == "foreign":
             return False
         if understood.talk and self._language is not None:
@@ -132,6 +144,16 @@ class Turn:
         else:
             self.flow.wish(understood.wishes[0], sure=understood.sure)
         return True
+
+    def _known(self, text: str, understood: Understood | None) -> bool:
+        """A question that what the company knows answers better than the rules do."""
+        if not self._knowledge:
+            return False
+        wanted = understood is not None and understood.sure and understood.talk != "foreign"
+        found = self._knowledge.search(text, least=max(ENOUGH, understood.certainty if understood and wanted else 0.0))
+        if found:
+            self.flow.answered(found[0].text, found[0].passage.source)
+        return bool(found)
 
     def _filled_freely(self, text: str) -> bool:
         """The value that was asked for, somewhere in a sentence."""

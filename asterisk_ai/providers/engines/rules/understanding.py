@@ -11,14 +11,16 @@ from asterisk_ai.dialog import values as spoken_values
 from asterisk_ai.providers.engines.rules.meaning import CLOSE, Example, Kind, Likeness, Meanings, learned_from
 from asterisk_ai.providers.engines.rules.ruleset import RuleSet
 from asterisk_ai.providers.engines.rules.small_talk import FOREIGN, TALK, Language
-from asterisk_ai.providers.engines.rules.vectors import Vectors
 from asterisk_ai.providers.grammar import Grammar, Phrase, SlotGrammar, parse, sentences, slot_names, words
+from asterisk_ai.providers.knowledge.vectors import Vectors
 
 MAX_EXAMPLES = 60
 """Of one phrase with its alternatives."""
 _NUMBER = parse("number")  # stands for digits in examples
 _AMONG = 0.45  # likeness that is enough where only a few answers are possible
-SNATCH_WORDS = 2
+SNATCH_WORDS, UNDOUBTED = 2, 0.95
+HOURS = ("hours", "open_now")
+"""What the rules' ``hours`` answer, whether or not an intent is about it."""
 DELICATE = ("swearing", "wrong_number")
 """Small talk that is taken for it only where there is no doubt."""
 CONFIRM_BELOW = 0.35
@@ -52,6 +54,7 @@ class Understood:
     wishes: tuple[Wish, ...] = ()
     talk: str = ""
     sure: bool = True
+    certainty: float = 0.0
 
 
 class Understanding:
@@ -63,9 +66,13 @@ class Understanding:
         self._ends = frozenset(name for name, intent in rules.intents.items() if intent.ends)
         self._number = next((name for name, slot in grammar.slots.items() if not slot.values), "")
         own = {wish.name: texts for wish, texts in self._own()}
+        about = learned_from(own, language.common) if language else {}
+        self._hours = frozenset(about[name] for name in HOURS if name in about)
         self.meanings: Meanings | None = None
         if language and own:
-            self.meanings = Meanings(self._examples(own, language), language.fillers, vectors)
+            self.meanings = Meanings(
+                self._examples(own, language, about, hours=rules.hours is not None), language.fillers, vectors
+            )
 
     # ---- examples ------------------------------------------------------------------
 
@@ -98,13 +105,16 @@ class Understanding:
         return value in self.values_in(text, slot)
 
     @staticmethod
-    def _examples(own: Mapping[str, Sequence[str]], language: Language) -> Iterator[Example]:
+    def _examples(
+        own: Mapping[str, Sequence[str]], language: Language, about: Mapping[str, str], *, hours: bool
+    ) -> Iterator[Example]:
         for name, texts in own.items():
             yield from (Example(name, text, Kind.OWN) for text in texts)
-        about = learned_from(own, language.common)
         for name, (_, texts) in language.common.items():
-            meaning = about.get(name, FOREIGN + name)
-            yield from (Example(meaning, text, Kind.OWN if name in about else Kind.FOREIGN) for text in texts)
+            meaning, kind = about.get(name, FOREIGN + name), Kind.OWN if name in about else Kind.FOREIGN
+            if name in HOURS and name not in about and hours:
+                meaning, kind = TALK + name, Kind.TALK
+            yield from (Example(meaning, text, kind) for text in texts)
         same = learned_from(own, {name: (pattern, ()) for name, pattern in language.about.items()})
         for name, texts in language.talk.items():
             kind = Kind.OWN if name in same else Kind.TALK
@@ -119,10 +129,12 @@ class Understanding:
 
         :param confidence: the recogniser's, 0 to 1.
         """
-        meanings = self.meanings
-        if meanings is None:
+        if self.meanings is None:
             return None
-        ranked = self._ranked(text, meanings)
+        ranked = self._ranked(text, self.meanings)
+        return replace(self._meant(text, ranked, self.meanings, confidence), certainty=ranked[0].certainty)
+
+    def _meant(self, text: str, ranked: list[Likeness], meanings: Meanings, confidence: float) -> Understood:
         best = ranked[0]
         own = [one for one in ranked if not one.meaning.startswith(TALK)]
         if best.certainty < meanings.weak:
@@ -135,7 +147,8 @@ class Understanding:
             first, second = (self._filled(Wish.of(one.meaning), text) for one in own[:2])
             return Understood((first, second), sure=False)
         wish = Wish.of(best.meaning)
-        if wish.intent in self._acts and self._is_snatch(text, best.meaning, meanings):
+        doubtful = best.certainty < UNDOUBTED and self._is_snatch(text, best.meaning, meanings)
+        if wish.intent in self._acts and doubtful:
             return Understood(talk="foreign") if wish.intent in self._ends else self._one(wish, text, sure=False)
         sure = best.certainty >= meanings.sure and confidence >= CONFIRM_BELOW
         return self._one(wish, text, sure=sure)
@@ -207,6 +220,10 @@ class Understanding:
         """Whether a sentence may end with its last word."""
         said = words(text)
         return bool(said) and not (self._language and said[-1] in self._language.unfinished)
+
+    def asks_for_hours(self, understood: Understood) -> bool:
+        """Whether it is a question that the rules' ``hours`` can answer for any day."""
+        return understood.talk in HOURS or any(one.name in self._hours for one in understood.wishes[:1])
 
     # ---- answers to questions ------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.dialog.spoken import ReplyText, ToolText
 from asterisk_ai.errors import ProviderUnavailable
+from asterisk_ai.providers import knowledge
 from asterisk_ai.providers.api import Do, Hints, Readiness, Remember, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.tools.http import BadToolCall
 from asterisk_ai.providers.tools.toolbox import Toolbox
@@ -19,6 +20,8 @@ from asterisk_ai.providers.vendors.openai.completion import Call, Completion
 MAX_ROUNDS = 5
 """How often the model is asked again in one turn, because what it called was wrong or gave it something to say."""
 MAX_HISTORY = 60
+PASSAGES, LIKE = 4, 0.25
+"""Of the company's texts as many as that are given, if they are so like the question: the model sees what fits."""
 _RULES = (
     "You are on the telephone. What you write is spoken: answer in one or two short sentences, without lists, "
     "markup, emoji or web addresses. If you did not understand the caller, say so and ask again."
@@ -28,7 +31,7 @@ _RULES = (
 class OpenAIChat:
     """The ``openai`` language model of one agent. Satisfies :class:`~asterisk_ai.providers.api.LanguageModel`.
 
-    :param agent: ``prompt``, ``language`` and ``tools`` of the agent.
+    :param agent: ``prompt``, ``language``, ``tools`` and ``knowledge`` of the agent.
     """
 
     uses_tools = True
@@ -38,7 +41,9 @@ class OpenAIChat:
         self._own, self._client = own.chat, client(own)
         self._prompt = "\n\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
         self._hints = Hints(language=str(agent.get("language") or "en-US"))
-        self._tools = Toolbox(agent.get("tools") or {}, f"agents.{agent.get('name') or '?'}.tools")
+        path = f"agents.{agent.get('name') or '?'}"
+        self._tools = Toolbox(agent.get("tools") or {}, f"{path}.tools")
+        self._knowledge = knowledge.read(agent.get("knowledge") or (), f"{path}.knowledge", self._hints.language)
 
     async def start(self) -> None:
         await self._tools.start()
@@ -101,6 +106,8 @@ class OpenAIChat:
             text = f"(dialled on the keys: {request.text})"
         else:
             text = request.text if request.understood and request.text else "(could not be understood)"
+            # Beside the caller's words and not in the system message, whose beginning servers keep from turn to turn.
+            text += knowledge.as_data(self._knowledge.search(request.text, PASSAGES, LIKE))
         return [{"role": "system", "content": system}, *_alternating([*turns, ("user", text)])]
 
     async def _stream(self, messages: list[dict[str, Any]], calls: list[Call]) -> AsyncIterator[str]:
