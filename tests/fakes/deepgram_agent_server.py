@@ -4,7 +4,8 @@ It hears tones (by their frequency: ``answers``) with a VAD of its own, and spea
 as fast as it is to be played. ``fault`` in the URL's query: at the handshake slow, mute, 401, 403, 429, 429-after, 500;
 when the session is set up silent, refused, malformed-setup, close-setup; in the middle of an answer hang (nothing is
 read or answered any more), stall (the answer does not go on, all else does), close, reset, malformed, shapeless, odd
-(half a sample), error, and failed (no answer at all). Any other works well.
+(half a sample), error, early (a function is called before the turn is certain to be over), resumed (and then it is
+not), refuse-user (the first message of ours as the user), and failed (no answer at all). Any other works well.
 """
 
 from __future__ import annotations
@@ -141,6 +142,10 @@ class Session:
         assert self.settings, f"{kind} before the settings were applied"
         if kind == "InjectAgentMessage":
             await self._inject(str(message["message"]), str(message.get("behavior", "default")))
+        elif kind == "InjectUserMessage" and self.fault == "refuse-user":
+            self.fault = ""
+            await self.tell("InjectionRefused", message=message["content"])
+            await self.tell("AgentAudioDone")
         elif kind == "InjectUserMessage":
             await self.tell("ConversationText", role="user", content=message["content"])
             await self._answer(message["content"])
@@ -164,7 +169,7 @@ class Session:
             assert turn["type"] == "History"
             assert turn["role"] in ("user", "assistant")
         for function in agent["think"].get("functions", ()):
-            assert set(function) == {"name", "description", "parameters"}
+            assert set(function) == {"name", "description", "parameters", "defer_until_eot"}
         if self.fault == "refused":
             await self.tell("Error", description="Invalid settings", code="INVALID_SETTINGS")
             return
@@ -204,12 +209,30 @@ class Session:
         self._talking, self._voiced, self._heard = False, 0.0, b""
         known = [key for key in self.server.answers if isinstance(key, int)]
         nearest = min(known, key=lambda key: abs(key - hertz), default=0)
+        if self.fault in ("early", "resumed"):
+            await self._speculate(nearest)
         await self.tell("ConversationText", role="user", content=f"a tone of {nearest} hertz")
         await self.tell("AgentThinking", content="...")
         if self.fault == "failed":
             await self.tell("Error", description="Failed to think", code="FAILED_TO_THINK")
             return
         await self._answer(nearest)
+
+    async def _speculate(self, asked: int) -> None:
+        """The agent thinks before it is certain that the turn is over; where it is not, what came of that is void."""
+        _, name, arguments = self.server.answers[asked]
+        self._count += 1
+        call = f"call_{self._count}"
+        self.calls[call] = name
+        await self.tell("Warning", description="slow think request", code="SLOW_THINK_REQUEST")
+        function = {"id": call, "name": name, "arguments": arguments, "client_side": True}
+        await self.tell("FunctionCallRequest", functions=[function])
+        await asyncio.sleep(0.1)
+        self.server.answers[asked] = ("Very well.", "", "")
+        if self.fault == "resumed":
+            await self.tell("UserStartedSpeaking")
+            await self.tell("FunctionCallCancelled", functions=[{"id": call, "name": name}])
+            del self.calls[call]
 
     async def _stop(self) -> None:
         """The user interrupts: what was being said is over, and nothing more is said of it."""

@@ -256,8 +256,7 @@ class Asterisk:
             "queues.conf": "[general]\n[support]\nmusicclass=default\nstrategy=ringall\njoinempty=yes\n",
             "http.conf": f"[general]\nenabled={ari}\nbindaddr=127.0.0.1\nbindport={self.http_port}\n",
             "ari.conf": (
-                f"[general]\nenabled={ari}\n"
-                f"[asterisk-ai]\ntype=user\nread_only=no\npassword={self.ari_password}\n"
+                f"[general]\nenabled={ari}\n[asterisk-ai]\ntype=user\nread_only=no\npassword={self.ari_password}\n"
             ),
             "cdr.conf": "[general]\nenable=no\n",
             "indications.conf": (

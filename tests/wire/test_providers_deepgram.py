@@ -20,6 +20,7 @@ from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, Pro
 from asterisk_ai.providers import testing
 from asterisk_ai.providers.api import Hints, Transcript, Word
 from asterisk_ai.providers.vendors.deepgram import DeepgramSpeechToText, DeepgramTextToSpeech, client
+from asterisk_ai.providers.vendors.deepgram.listen import _transcript
 
 
 @pytest.fixture
@@ -241,3 +242,8 @@ agents:
     assert [turn.text for turn in record.history] == ["Hello", *["opening hours", "Nine to five."] * 2]
     assert record.troubles == []
     assert fake.texts == ["Hello", "Nine to five.", "Nine to five."]
+
+
+def test_results_without_an_alternative_are_no_words() -> None:
+    message = {"type": "Results", "channel": {"alternatives": []}, "is_final": True}
+    assert _transcript(message) == Transcript("", accepted=False, confidence=0.0)

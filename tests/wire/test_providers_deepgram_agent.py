@@ -173,6 +173,73 @@ def test_tools() -> None:
     talk(WRONG)(wrong)
 
 
+def test_a_function_called_before_the_turn_is_over_waits_for_its_end_and_one_that_was_cancelled_is_not_done() -> None:
+    async def early(talk: Talk, fake: FakeDeepgramAgent) -> None:
+        call = await talk.until(ToolCall)
+        assert [type(event) for event in talk.seen if not isinstance(event, ServiceProblem)] == [
+            SpeechStarted,
+            SpeechStopped,
+            CallerText,
+            ToolCall,
+        ]
+        assert talk.of(ServiceProblem)[0].text == "slow think request (SLOW_THINK_REQUEST)"
+        talk.session.tool_done(call.call, "done", answer=True)
+        await talk.until(ResponseDone)
+
+    async def resumed(talk: Talk, fake: FakeDeepgramAgent) -> None:
+        await talk.until(ResponseDone)
+        assert not talk.of(ToolCall)
+        assert len(talk.of(SpeechStarted)) == 1, "it is the same turn"
+        talk.session.tool_done("call_1", "done", answer=True)
+        await asyncio.sleep(0.1)
+        assert [one["type"] for one in fake.sessions[0].messages if one["type"] != "KeepAlive"] == ["Settings"]
+
+    talk(SALES, "early")(early)
+    talk(SALES, "resumed")(resumed)
+
+
+def test_a_message_of_ours_that_is_refused_is_told_again_and_not_spoken() -> None:
+    async def check(talk: Talk, fake: FakeDeepgramAgent) -> None:
+        talk.session.tell("(dialled on the keys: 1)")
+        await talk.until(ResponseDone)
+        kinds = [one["type"] for one in fake.sessions[0].messages if one["type"].startswith("Inject")]
+        assert kinds == ["InjectUserMessage", "InjectUserMessage"]
+
+    talk(0, "refuse-user")(check)
+
+
+def wanted(agent: dict[str, Any], **own: Any) -> dict[str, Any]:
+    made = DeepgramAgent({"agent": agent}, {**AGENT, **own})
+    found: dict[str, Any] = made._wanted(RealtimeRequest(8000))["agent"]
+    return found
+
+
+def test_the_makers_of_voices_and_models_have_keys_of_their_own() -> None:
+    assert wanted({}, voice="aura-2-luna-en")["speak"]["provider"]["model"] == "aura-2-luna-en"
+    cartesia = {"type": "cartesia", "model_id": "sonic-2"}
+    assert wanted({"speak": cartesia}, voice="a1")["speak"]["provider"] == {
+        **cartesia,
+        "voice": {"mode": "id", "id": "a1"},
+    }
+    eleven = {"provider": {"type": "eleven_labs", "model_id": "eleven_turbo_v2_5"}, "endpoint": {"url": "wss://x/a1"}}
+    assert wanted({"speak": eleven}, voice="a1")["speak"] == eleven
+    assert wanted({})["listen"]["provider"]["language"] == "en"
+    flux = {"type": "deepgram", "version": "v2", "model": "flux-general-en"}
+    assert wanted({"listen": flux})["listen"]["provider"] == flux
+    own = {"endpoint": {"url": "https://llm.example/v1"}, "provider": {"type": "open_ai", "model": "mine"}}
+    think = wanted({"think": own})["think"]
+    assert (think["endpoint"], think["provider"]) == (own["endpoint"], own["provider"])
+    assert "receptionist" in think["prompt"]
+    assert all(function["defer_until_eot"] for function in think["functions"])
+
+
+def test_other_settings_of_the_vendor_are_merged_and_not_replaced() -> None:
+    made = DeepgramAgent({"agent": {"extra": {"agent": {"language": "de"}, "tags": ["pbx"]}}}, AGENT)
+    found = made._wanted(RealtimeRequest(8000))
+    assert (found["agent"]["language"], found["tags"]) == ("de", ["pbx"])
+    assert found["agent"]["think"]["prompt"]
+
+
 def test_http_tools() -> None:
     async def main() -> None:
         async with Shop().running() as shop:

@@ -393,3 +393,12 @@ def test_what_the_adapter_adds_beside_the_bare_library() -> None:
         assert fed < 0.001
 
     asyncio.run(main())
+
+
+def test_the_vendors_own_session_is_merged_into_ours() -> None:
+    noise = {"audio": {"input": {"noise_reduction": {"type": "near_field"}}}, "tracing": "auto"}
+    made = OpenAIRealtime({"session": noise}, AGENT)._session(RealtimeRequest(8000))
+    assert made["audio"]["input"]["noise_reduction"] == {"type": "near_field"}
+    assert made["audio"]["input"]["format"] == {"type": "audio/pcmu"}
+    assert made["audio"]["output"]["voice"] == "marin"
+    assert made["tracing"] == "auto"

@@ -88,9 +88,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def opened(
-    name: str = "slin", refuse: str = ""
-) -> AsyncIterator[tuple[RtpPorts, RtpConnection, Handler, Peer]]:
+async def opened(name: str = "slin", refuse: str = "") -> AsyncIterator[tuple[RtpPorts, RtpConnection, Handler, Peer]]:
     handler, clock, peer = Handler(), PlayoutClock(), Peer(name)
 
     def accept(call_id: str, connection: RtpConnection) -> Handler:

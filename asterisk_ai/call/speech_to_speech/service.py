@@ -173,5 +173,3 @@ class Services:
             missing = now - self._fed_until
             if self.session is not None and missing >= FILL_SECONDS:
                 self.feed(bytes(SAMPLE_BYTES * round(min(missing, 1.0) * self._call.rate)), now)
-
-

@@ -45,9 +45,7 @@ def _nobody() -> None: ...
 class RealtimeSpeech:
     """Queues what comes, has it played, keeps account of it. :meth:`run` must run beside it."""
 
-    def __init__(
-        self, connection: MediaConnection, account: Account, *, played: Callable[[], None]
-    ) -> None:
+    def __init__(self, connection: MediaConnection, account: Account, *, played: Callable[[], None]) -> None:
         """``played`` is called when all of an answer was played."""
         self._connection = connection
         self._account = account

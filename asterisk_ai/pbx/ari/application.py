@@ -71,9 +71,7 @@ class AriApplication:
     :param ports: opens the audio of a call; raises OSError where no port is free.
     """
 
-    def __init__(
-        self, *, url: str, user: str, password: str, app: str, sound_format: str, ports: Ports
-    ) -> None:
+    def __init__(self, *, url: str, user: str, password: str, app: str, sound_format: str, ports: Ports) -> None:
         self._app, self._format, self.ports = app, sound_format, ports
         self._calls: dict[str, _Call] = {}  # by call id
         self._group = asyncio.TaskGroup()

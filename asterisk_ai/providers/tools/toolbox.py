@@ -209,10 +209,12 @@ class Requests:
 
     def __init__(self, tools: Toolbox, caller: Mapping[str, str], ledger: Ledger) -> None:
         self._tools, self._caller, self._ledger = tools, caller, ledger
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], str] = {}
 
-    def begin(self, name: str, arguments: str, done: Callable[[str], None]) -> str:
+    def begin(self, name: str, arguments: str, done: Callable[[str], None], call: str = "") -> str:
         """Send one; ``done`` is called with what came of it. Returns what the caller hears meanwhile.
+
+        :param call: what :meth:`cancel` knows it by.
 
         Raises BadToolCall.
         """
@@ -222,13 +224,19 @@ class Requests:
             done(await request.result(self._ledger, _at_once))
 
         task = asyncio.create_task(send(), name=f"tool {name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = call
+        task.add_done_callback(lambda task: self._tasks.pop(task, None))
         return request.say
+
+    def cancel(self, call: str) -> None:
+        """Its result is not wanted any more; what changes something and was sent goes on to its end by itself."""
+        for task, of in self._tasks.items():
+            if of == call:
+                task.cancel()
 
     async def close(self) -> None:
         """The conversation is over; what changes something goes on to its end by itself."""
-        for task in self._tasks:
+        for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 

@@ -132,6 +132,29 @@ class DeepgramAgent:
         except ConnectionClosed as error:
             raise broken(error) from error
 
+    def _listen(self) -> dict[str, Any]:
+        part = _part(self._settings.agent.listen, _LISTEN)
+        provider = part["provider"]
+        if provider.get("version") != "v2" and not str(provider.get("model", "")).startswith("flux"):
+            provider = {"language": self._language.partition("-")[0], **provider}  # flux has no such key
+        return {**part, "provider": provider}
+
+    def _speak(self) -> dict[str, Any]:
+        """With the agent's voice, under the key that the maker of the voice has for it."""
+        part = _part(self._settings.agent.speak, _SPEAK)
+        provider = dict(part["provider"])
+        if self._voice:
+            match provider.get("type"):
+                case "deepgram":
+                    provider["model"] = self._voice
+                case "open_ai" | "aws_polly":
+                    provider["voice"] = self._voice
+                case "cartesia":
+                    provider["voice"] = {"mode": "id", "id": self._voice}
+                case _:
+                    pass  # ElevenLabs has it in the address of `endpoint`
+        return {**part, "provider": provider}
+
     def _wanted(self, request: RealtimeRequest) -> dict[str, Any]:
         own = self._settings.agent
         caller = ", ".join(
@@ -139,16 +162,18 @@ class DeepgramAgent:
         )
         prompt = f"{self._prompt}\n\nSpeak {self._language} unless the caller wants otherwise."
         think: dict[str, Any] = {
-            "provider": dict(own.think or _THINK),
+            **_part(own.think, _THINK),
             "prompt": prompt + (f"\n\nThe caller: {caller}." if caller else ""),
         }
-        if functions := [schema["function"] for schema in self._tools.schemas()]:
+        # The service thinks ahead of the end of the turn: what is done for the caller waits until it is certain.
+        # Source: https://developers.deepgram.com/docs/voice-agent-speculative-replies.
+        if functions := [{**schema["function"], "defer_until_eot": True} for schema in self._tools.schemas()]:
             think["functions"] = functions
         sound = {"encoding": "linear16", "sample_rate": request.rate}
         agent: dict[str, Any] = {
-            "listen": {"provider": {"language": self._language.partition("-")[0], **(own.listen or _LISTEN)}},
+            "listen": self._listen(),
             "think": think,
-            "speak": {"provider": {**(own.speak or _SPEAK), **({"model": self._voice} if self._voice else {})}},
+            "speak": self._speak(),
         }
         if request.greeting:
             agent["greeting"] = request.greeting
@@ -161,6 +186,13 @@ class DeepgramAgent:
             agent["context"] = {"messages": turns}
         audio = {"input": sound, "output": {**sound, "container": "none"}}
         return merged({"type": "Settings", "audio": audio, "agent": agent}, own.extra)
+
+
+def _part(own: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """The vendor's object with ``provider``: the administrator may give the whole of it, or the provider alone."""
+    if "provider" in own or "endpoint" in own:
+        return {"provider": dict(usual), **own}
+    return {"provider": dict(own or usual)}
 
 
 async def _until(connection: ClientConnection, kind: str) -> None:

@@ -41,6 +41,8 @@ KEEP_ALIVE_SECONDS = 5.0
 MAX_WAITING_FRAMES = 500
 """Caller's audio (10 s) that waits to be sent; the oldest is dropped beyond."""
 MAX_WAITING_EVENTS = 2000
+MAX_HELD = 16
+"""Functions that wait for the end of the caller's turn; the oldest goes first."""
 MAX_ROUNDS = 3
 """How often in one turn the model is told that what it called was wrong."""
 
@@ -67,6 +69,7 @@ class DeepgramAgentSession:
         self._room = asyncio.Event()
         self._next: deque[tuple[str, str]] = deque()  # what is to be said or told once the answer has come
         self._asked = request.greeting  # the words of a message of ours that is not being said yet
+        self._asked_kind = "InjectAgentMessage"
         self._numbers = {"agent": 0, "caller": 0}
         self._item = ""  # of the answer that is being made
         self._texts = 0  # of it
@@ -75,6 +78,7 @@ class DeepgramAgentSession:
         self._speaking = ""  # the caller's item
         self._odd = b""
         self._calls: dict[str, str] = {}
+        self._held: list[tuple[str, str, str]] = []  # functions called before it was certain that the turn is over
         self._rounds = 0
         self._handlers: dict[str, Handler] = {
             "ConversationText": self._text,
@@ -83,6 +87,8 @@ class DeepgramAgentSession:
             "AgentStartedSpeaking": self._thinking,
             "AgentAudioDone": self._audio_done,
             "FunctionCallRequest": self._functions,
+            "FunctionCallCancelled": self._cancelled,
+            "Warning": self._warning,
             "InjectionRefused": self._refused,
             "Error": self._error,
         }
@@ -136,7 +142,9 @@ class DeepgramAgentSession:
         self._ask("InjectUserMessage", text)
 
     def tool_done(self, call: str, result: str, *, answer: bool) -> None:
-        name = self._calls.pop(call, "")
+        name = self._calls.pop(call, None)
+        if name is None:
+            return  # it was cancelled meanwhile, and the service wants no word about it
         self._send({"type": "FunctionCallResponse", "id": call, "name": name, "content": result})
 
     def _ask(self, kind: str, text: str) -> None:
@@ -144,7 +152,7 @@ class DeepgramAgentSession:
         if self._item or self._asked:
             self._next.append((kind, text))
             return
-        self._asked, self._awaited = text, True
+        self._asked, self._asked_kind, self._awaited = text, kind, True
         if kind == "InjectUserMessage":
             self._stale = False
             self._send({"type": kind, "content": text})
@@ -239,8 +247,12 @@ class DeepgramAgentSession:
         self._stale, self._awaited, self._rounds = False, True, 0
         yield SpeechStopped(item)
         yield CallerText(text, item)
+        held, self._held = self._held, []
+        for call, name, arguments in held:
+            yield from self._function(call, name, arguments)
 
     def _caller_speaks(self, message: Message) -> Iterator[RealtimeEvent]:
+        self._held.clear()  # the turn goes on after all: the service gives up what it made of its first half
         if not self._speaking:
             self._numbers["caller"] += 1
             self._speaking = f"caller-{self._numbers['caller']}"
@@ -263,8 +275,25 @@ class DeepgramAgentSession:
 
     def _functions(self, message: Message) -> Iterator[RealtimeEvent]:
         for function in message["functions"]:
-            if function.get("client_side", True):
-                yield from self._function(str(function["id"]), str(function["name"]), str(function["arguments"]))
+            call = str(function["id"]), str(function["name"]), str(function["arguments"])
+            if not function.get("client_side", True):
+                continue
+            if self._speaking:  # the service thinks ahead, the caller may go on: nothing is done before it is certain
+                self._held = [*self._held, call][-MAX_HELD:]
+            else:
+                yield from self._function(*call)
+
+    def _cancelled(self, message: Message) -> Iterator[RealtimeEvent]:
+        """The caller went on: what the function would give is not wanted.
+
+        Source: https://developers.deepgram.com/docs/voice-agent-function-call-cancelled.
+        """
+        for function in message["functions"]:
+            call = str(function["id"])
+            self._held = [one for one in self._held if one[0] != call]
+            if self._calls.pop(call, None) is not None:
+                self._requests.cancel(call)
+        yield from ()
 
     def _function(self, call: str, name: str, arguments: str) -> Iterator[RealtimeEvent]:
         if call in self._calls:
@@ -272,7 +301,7 @@ class DeepgramAgentSession:
         self._calls[call] = name
         try:
             if self._tools.is_request(name):
-                words = self._requests.begin(name, arguments, partial(self.tool_done, call, answer=True))
+                words = self._requests.begin(name, arguments, partial(self.tool_done, call, answer=True), call)
                 if words:
                     self._send({"type": "InjectAgentMessage", "message": words, "behavior": "queue"})
                 return
@@ -286,15 +315,22 @@ class DeepgramAgentSession:
     def _refused(self, message: Message) -> Iterator[RealtimeEvent]:
         """Somebody was speaking just then."""
         if self._asked:
-            self._next.appendleft(("InjectAgentMessage", self._asked))
+            self._next.appendleft((self._asked_kind, self._asked))
             self._asked = ""
         yield ServiceProblem("did not say what it was told to, as somebody was speaking")
 
+    def _warning(self, message: Message) -> Iterator[RealtimeEvent]:
+        yield ServiceProblem(_told(message))
+
     def _error(self, message: Message) -> Iterator[RealtimeEvent]:
-        text = " ".join(f"{message.get('description', '')} ({message.get('code', '')})".split())[:300]
+        text = _told(message)
         if self._item or self._awaited:
             self._item = self._asked = ""
             self._awaited = False
             yield ResponseDone(text)
         else:
             yield ServiceProblem(text)
+
+
+def _told(message: Message) -> str:
+    return " ".join(f"{message.get('description', '')} ({message.get('code', '')})".split())[:300]

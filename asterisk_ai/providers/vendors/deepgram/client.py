@@ -57,11 +57,11 @@ class AgentSettings:
 
     url: str = "wss://agent.deepgram.com/v1/agent/converse"
     listen: Mapping[str, Any] = field(default_factory=dict)
-    """The vendor's ``listen.provider``, in place of ours."""
+    """The vendor's ``listen.provider``, or all of its ``listen``, in place of ours."""
     think: Mapping[str, Any] = field(default_factory=dict)
-    """The vendor's ``think.provider``, in place of ours."""
+    """The vendor's ``think.provider``, or all of its ``think`` with ``endpoint``, in place of ours."""
     speak: Mapping[str, Any] = field(default_factory=dict)
-    """The vendor's ``speak.provider``, in place of ours."""
+    """The vendor's ``speak.provider``, or all of its ``speak`` with ``endpoint``, in place of ours."""
     spare: bool = False
     """The next call's connection is open before it comes, which the vendor charges for."""
     extra: Mapping[str, Any] = field(default_factory=dict)

@@ -185,7 +185,10 @@ class _Utterance:
 def _transcript(message: Mapping[str, Any]) -> Transcript:
     """The first alternative of a ``Results`` message. Raises ProviderUnavailable where it has none."""
     try:
-        best = message["channel"]["alternatives"][0]
+        alternatives = message["channel"]["alternatives"]
+        if not alternatives:
+            return Transcript("", accepted=False, confidence=0.0)
+        best = alternatives[0]
         text = " ".join(str(best["transcript"]).split())
         words = tuple(
             Word(str(word.get("punctuated_word") or word["word"]), float(word["start"]), float(word["end"]))

@@ -251,7 +251,7 @@ class OpenAIRealtimeSession:
 
     def _done(self, event: Message) -> Iterator[RealtimeEvent]:
         response = event["response"]
-        name, status = str(response["id"]), response["status"]
+        name, status = str(response.get("id") or self._response), response.get("status", "completed")
         self._response = ""
         problem = ""
         if status in ("failed", "incomplete"):
