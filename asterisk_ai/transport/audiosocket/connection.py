@@ -26,6 +26,9 @@ DEFAULT_RATE = 8000
 """Hz of a call whose rate nobody has told: what ``AudioSocket()`` always uses."""
 LEARN_RATE_SECONDS = 0.2
 """How long a call of unknown rate may wait for the caller's first audio: some releases starve a server that waits."""
+AHEAD_SECONDS = 10.0
+"""A peer that has sent so much more audio than time has passed is no telephone: one that sends as fast as it can would
+take the processor from all other calls."""
 STALL_SECONDS = 5.0
 """A peer that takes no audio for this long is gone."""
 _KEEPALIVE_PROBES = 3
@@ -67,6 +70,9 @@ class AudioSocketConnection(Playout, asyncio.Protocol):
         self._stalled_since = 0.0
         self._dropped = 0
         self._reason = ""
+        # Bytes that came several frames at a time: nobody is ahead of the time with one frame a read.
+        self._bursts, self._allowed = 0, audiosocket.HEADER_BYTES
+        self._started_at = time.monotonic()
         self.call_id = call_id
 
     def start(self, handler: MediaHandler, events: list[audiosocket.Event]) -> None:
@@ -98,18 +104,35 @@ class AudioSocketConnection(Playout, asyncio.Protocol):
     # ---- asyncio.Protocol ------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self._hear is not None:
-            if len(data) == audiosocket.FRAME_MESSAGE and data.startswith(audiosocket.FRAME_HEADER):
-                self._hear(data[audiosocket.HEADER_BYTES :])
-                return
-            if frames := self._reader.frames(data):
-                for pcm in frames:
-                    if self._hear is not None:  # it may end the call
-                        self._hear(pcm)
-                return
-        self._receive(data)
+        if (
+            self._hear is not None
+            and len(data) == audiosocket.FRAME_MESSAGE
+            and data.startswith(audiosocket.FRAME_HEADER)
+        ):
+            self._hear(data[audiosocket.HEADER_BYTES :])
+        elif self._is_ahead(len(data)):
+            return
+        elif self._hear is not None and (frames := self._reader.frames(data)):
+            for pcm in frames:
+                if self._hear is not None:  # it may end the call
+                    self._hear(pcm)
+        else:
+            self._take_in(data)
 
-    def _receive(self, data: bytes) -> None:
+    def _is_ahead(self, size: int) -> bool:
+        """Whether the peer has sent more than it can have heard; the connection is closed then."""
+        self._bursts += size
+        if self._bursts <= self._allowed:
+            return False
+        second = (audiosocket.HEADER_BYTES + self._frame) * 1000 // PTIME_MS
+        lasted = (time.monotonic() - self._started_at) * 1.1  # clocks differ, but not by a tenth
+        self._allowed = int((lasted + AHEAD_SECONDS) * second)
+        if self._bursts <= self._allowed:
+            return False
+        self._broken(RemoteProtocolError(f"more than {AHEAD_SECONDS:g} s of audio ahead of the time"))
+        return True
+
+    def _take_in(self, data: bytes) -> None:
         self._hear = None
         try:
             events = self._reader.receive(data)

@@ -42,8 +42,10 @@ class EchoConnection(AudioSocketConnection):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
+        if len(data) > audiosocket.FRAME_MESSAGE and self._is_ahead(len(data)):
+            return
         if self._hear is None or self._behind or not self._reader.whole_frames(data):
-            self._receive(data)
+            self._take_in(data)
         else:
             self._write(data)
 
