@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.resample import Resampler
+from asterisk_ai.audio.window import Window
 from asterisk_ai.dialog.heard import Spoken, heard_text
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import (
@@ -33,8 +34,10 @@ from asterisk_ai.providers.api import (
 from asterisk_ai.providers.boundary import engine_boundary
 from asterisk_ai.providers.chain.chain import Attempt, Chain, Limits, Listener, Member
 
+logger = logging.getLogger(__name__)
+
 Item = TypeVar("Item")
-KEPT_BYTES = 2 * 1024 * 1024
+KEPT_SECONDS = 60.0
 """Audio of one utterance kept to be played to the next engine; the oldest is dropped beyond."""
 SECONDS_PER_LETTER = 0.065
 SILENT_SWITCH_SECONDS = 0.5
@@ -86,8 +89,7 @@ class _Utterance:
         self._stack = AsyncExitStack()
         self._stream: SpeechToTextStream | None = None
         self._resampler: Resampler | None = None
-        self._kept: deque[bytes] = deque()
-        self._kept_bytes = 0
+        self._kept = Window(KEPT_SECONDS, rate)
 
     async def begin(self) -> None:
         """Open the next engine in line that opens. Raises ProviderError where none does."""
@@ -102,16 +104,16 @@ class _Utterance:
                 self._resampler = Resampler(self._rate, rate) if rate != self._rate else None
                 opening = attempt.member.engine.open(rate=rate, hints=self._hints, partial=self._partial)
                 self._stream = await self._stack.enter_async_context(opening)
+            if self._kept.dropped:
+                dropped = self._kept.dropped / self._rate
+                logger.warning("%s gets an utterance without its first %.0f s", attempt.member.name, dropped)
             for pcm in self._kept:
                 self._pass(pcm)
             if attempt.failure is None:
                 return
 
     def feed(self, pcm: bytes) -> None:
-        self._kept.append(pcm)
-        self._kept_bytes += len(pcm)
-        while self._kept_bytes > KEPT_BYTES:
-            self._kept_bytes -= len(self._kept.popleft())
+        self._kept.push(pcm)
         self._pass(pcm)
 
     def _pass(self, pcm: bytes) -> None:
