@@ -57,31 +57,6 @@ class Run(Protocol):
     def result(self) -> tuple[Floats, Floats]: ...
 
 
-class ImmediateRun:
-    """A model that is run at once, where nobody waits for anything else."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._result: tuple[Floats, Floats] | None = None
-        self._error: Exception | None = None
-
-    def __call__(self, samples: Floats, state: Floats) -> ImmediateRun:
-        run = ImmediateRun(self._model)
-        try:
-            run._result = self._model(samples, state)
-        except Exception as error:  # noqa: BLE001 - kept for result(), as a future does
-            run._error = error
-        return run
-
-    def done(self) -> bool:
-        return True
-
-    def result(self) -> tuple[Floats, Floats]:
-        if self._result is None:
-            raise self._error or RuntimeError("not run")
-        return self._result
-
-
 class BatchedModel:
     """Judges the waiting chunks of all calls, as many in one run of the model as there are."""
 
@@ -154,7 +129,7 @@ class BatchedModel:
         samples = pcm.reshape(len(self._batch), CONTEXT + CHUNK).astype(np.float32) / np.float32(_FULL_SCALE)
         try:
             self._run = self._start(samples, np.stack([state for _, state in self._batch], axis=1))
-        except Exception as error:  # noqa: BLE001 - an executor that is shut down
+        except RuntimeError as error:  # an executor that is shut down
             self._break(error)
 
     def _tell(self, run: Run, now: float) -> None:

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from immediate_run import ImmediateRun
 from unconnected import unconnected
 
 from asterisk_ai.audio.levels import dbov
@@ -27,7 +28,7 @@ from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession, new_call_id
 from asterisk_ai.vad import silero
-from asterisk_ai.vad.batch import CHUNK, CONTEXT, MANY, BatchedModel, Floats, ImmediateRun
+from asterisk_ai.vad.batch import CHUNK, CONTEXT, MANY, BatchedModel, Floats
 from asterisk_ai.vad.energy import EnergyVad, Offset, Onset
 from asterisk_ai.vad.service import VadService
 from asterisk_ai.vad.speech import SpeechParams, SpeechVad

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from engines import ScriptedSpeechToText, ScriptedStream
+from immediate_run import ImmediateRun
 from unconnected import unconnected
 
 from asterisk_ai.audio.pauses import levels, loud
@@ -23,7 +24,7 @@ from asterisk_ai.providers.api import Hints, Transcript, ignore
 from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
 from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession, new_call_id
-from asterisk_ai.vad.batch import BatchedModel, ImmediateRun
+from asterisk_ai.vad.batch import BatchedModel
 from asterisk_ai.vad.silero import SileroModel
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "speech"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from immediate_run import ImmediateRun
 from interruptions import Sound, recording, synthetic
 
 from asterisk_ai.audio.levels import dbov
@@ -33,7 +34,7 @@ from asterisk_ai.dialog.staged.deadlines import deadline
 from asterisk_ai.dialog.staged.state import TurnParams
 from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
 from asterisk_ai.providers.engines.rules import Rules
-from asterisk_ai.vad.batch import BatchedModel, ImmediateRun
+from asterisk_ai.vad.batch import BatchedModel
 from asterisk_ai.vad.energy import Offset, Onset
 from asterisk_ai.vad.silero import SileroModel
 from asterisk_ai.vad.speech import SpeechVad
