@@ -49,7 +49,7 @@ def inspect(
         except OSError as error:
             yield Finding(None, f"{error.filename}: {error.strerror}", "run this as root or as the user asterisk")
     if config is not None and reader is not None:
-        yield from _spool(reader, config)
+        yield from _spool(etc, reader, config)
     try:
         yield Finding(True, f"{console.version()} answers")
         yield from _modules(console)
@@ -96,16 +96,18 @@ def _programs(folder: Path, runner: User) -> Iterator[Finding]:
             yield Finding(False, f"{link} cannot be run by Asterisk (user {runner.name})", cure)
 
 
-def _spool(reader: User, config: Config) -> Iterator[Finding]:
+def _spool(etc: Path, reader: User, config: Config) -> Iterator[Finding]:
     """Only EAGI needs it: the replies are files that Asterisk plays."""
-    spool = config.spool_path()
-    if not os.path.isdir(spool):
-        return  # it is made with the first reply
-    if reader.may("rx", spool) is False:
-        cure = f"chgrp -R {reader.name} {spool.parent} && chmod -R g+rX {spool.parent}, or set playback.spool"
+    spool, agi_bin = config.spool_path(), agi_folder(etc)
+    if not os.path.isdir(spool) and not (agi_bin is not None and (agi_bin / PROGRAMS[1]).is_symlink()):
+        return
+    nearest = next(folder for folder in (spool, *spool.parents) if os.path.isdir(folder))
+    may = reader.may("rx" if nearest == spool else "x", nearest)
+    if may is False:
+        cure = f"chgrp {reader.name} {spool.parent} {spool}; chmod g+rx {spool.parent} {spool}; or set playback.spool"
         yield Finding(False, f"replies for EAGI: Asterisk (user {reader.name}) cannot read {spool}", cure)
     else:
-        yield Finding(reader.may("rx", spool), f"replies for EAGI: {spool}")
+        yield Finding(may, f"replies for EAGI: {spool}")
 
 
 # -- Asterisk

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import faulthandler
 import gc
+import logging
 import os
 import resource
 import sys
@@ -13,10 +14,14 @@ from collections.abc import Callable
 from typing import Any
 
 from asterisk_ai.config import load, service_manager
+from asterisk_ai.config.paths import SYSTEM_STATE
+from asterisk_ai.pbx.access import share_state
 from asterisk_ai.server.server import Server
 from asterisk_ai.server.supervisor import Supervisor
 from asterisk_ai.server.worker import ALONE, Place
 from asterisk_ai.telemetry import logs
+
+logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: Any) -> None:
@@ -42,6 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     prepare_process()
     place: Place = arguments.worker
+    spool = config.spool_path()
+    if place is ALONE and spool.parent == SYSTEM_STATE and (note := share_state((SYSTEM_STATE, spool))):
+        logger.warning("%s", note)
 
     async def serve() -> None:
         if place is ALONE and config.server.workers > 1:

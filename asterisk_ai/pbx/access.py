@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import subprocess
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,26 @@ def _named(file: Path, pattern: str) -> User | None:
     except OSError:
         return None
     return user(found[1]) if found else None
+
+
+def share_state(folders: Collection[Path], name: str = "asterisk") -> str:
+    """Where root runs the server: let Asterisk's user into its folders, as replies for EAGI are played from there.
+
+    :param folders: ours alone, from the outermost on; they are made where they are not there.
+    :returns: what root has to know, empty where we are not root or there is no such user.
+    """
+    other = user(name)
+    if os.geteuid() != 0 or other is None or other.uid == 0:
+        return ""
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.stat().st_uid == 0:
+            os.chown(folder, 0, other.gid)
+            folder.chmod(0o750)
+    return (
+        f"the server runs as root, and its records are root's: where the systemd unit is to run it as {name} later on, "
+        f"chown -R {name}: {' '.join(map(str, folders))}"
+    )
 
 
 def listener(port: int) -> tuple[int, str, str]:

@@ -52,7 +52,8 @@ class Console:
 
     def version(self) -> str:
         """Such as ``Asterisk 22.10.1``."""
-        return self.ask("core show version").split(" built by", maxsplit=1)[0].strip()
+        found = re.search(r"^Asterisk \S+", self.ask("core show version"), re.MULTILINE)  # a warning may come first
+        return found[0] if found else "Asterisk"
 
     def setting(self, name: str) -> str:
         """A line of ``core show settings``, such as ``AGI Scripts directory``; empty where there is none."""

@@ -22,6 +22,9 @@ from asterisk_ai.protocol.agi.commands import set_variable_line, split_command
 from asterisk_ai.simulator.agi_client import AgiOutcome, run_agi
 from asterisk_ai.transport.fastagi.server import AgiSession, FastAgiServer, Handler
 
+# Plain panoramisk asks asyncio what Python 3.14 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:.asyncio.iscoroutinefunction:DeprecationWarning")
+
 HEADER = b"agi_network: yes\nagi_network_script: go?agent=x\nagi_arg_1: one\n\n"
 
 
