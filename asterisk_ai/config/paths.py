@@ -52,7 +52,9 @@ def find(path: str | None = None) -> Path:
     named = path or os.environ.get(VARIABLE, "")
     if named:
         return Path(named).expanduser()
-    for candidate in (Path(FILE_NAME), SYSTEM_FOLDER / FILE_NAME):
+    # "sudo -u asterisk" in root's home: a folder that we may not enter holds nothing that is meant for us
+    here = (Path(FILE_NAME),) if os.access(".", os.X_OK, effective_ids=True) else ()
+    for candidate in (*here, SYSTEM_FOLDER / FILE_NAME):
         if _exists(candidate):
             return candidate
     return share_path("etc-asterisk") / FILE_NAME

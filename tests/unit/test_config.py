@@ -150,6 +150,26 @@ def test_a_file_that_we_may_not_read(tmp_path: Path) -> None:
         config.load(str(file))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_another_users_home_as_the_working_directory_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``sudo -u asterisk asterisk-ai check``, typed in root's home."""
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(0o755)
+    (tmp_path / "home").mkdir(mode=0o700)
+    (tmp_path / "home" / "asterisk_ai.yaml").write_text(AGENT)
+    (tmp_path / "asterisk_ai.yaml").write_text(AGENT)
+    monkeypatch.setattr(config.paths, "SYSTEM_FOLDER", tmp_path)
+    monkeypatch.chdir(tmp_path / "home")
+    assert config.paths.find() == Path("asterisk_ai.yaml")
+    os.seteuid(65534)
+    try:
+        assert config.paths.find() == tmp_path / "asterisk_ai.yaml"
+    finally:
+        os.seteuid(0)
+
+
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_bytes(b"\xef\xbb\xbf" + AGENT.encode())
     assert config.load(str(tmp_path / "x.yaml")).agent("a").greeting == "hi"
