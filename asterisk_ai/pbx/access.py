@@ -6,7 +6,7 @@ import os
 import pwd
 import re
 import subprocess
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def _named(file: Path, pattern: str) -> User | None:
     return user(found[1]) if found else None
 
 
-def share_state(folders: Collection[Path], name: str = "asterisk") -> str:
+def share_state(folders: Sequence[Path], name: str = "asterisk") -> str:
     """Where root runs the server: let Asterisk's user into its folders, as replies for EAGI are played from there.
 
     :param folders: ours alone, from the outermost on; they are made where they are not there.
@@ -96,7 +96,7 @@ def share_state(folders: Collection[Path], name: str = "asterisk") -> str:
             folder.chmod(0o750)
     return (
         f"the server runs as root, and its records are root's: where the systemd unit is to run it as {name} later on, "
-        f"chown -R {name}: {' '.join(map(str, folders))}"
+        f"chown -R {name}: {folders[0]}"
     )
 
 
