@@ -53,8 +53,10 @@ def find(path: str | None = None) -> Path:
     if named:
         return Path(named).expanduser()
     # "sudo -u asterisk" in root's home: a folder that we may not enter holds nothing that is meant for us
-    here = (Path(FILE_NAME),) if os.access(".", os.X_OK, effective_ids=True) else ()
-    for candidate in (*here, SYSTEM_FOLDER / FILE_NAME):
+    places = [SYSTEM_FOLDER / FILE_NAME]
+    if os.access(".", os.X_OK, effective_ids=True):
+        places.insert(0, Path(FILE_NAME))
+    for candidate in places:
         if _exists(candidate):
             return candidate
     return share_path("etc-asterisk") / FILE_NAME
