@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.providers.engines.moonshine import weights
 from asterisk_ai.providers.engines.moonshine.expected import (
+    DOUBTFUL,
     Expectations,
     Heard,
     Phrase,
@@ -31,7 +32,7 @@ SPACE = "\N{LOWER ONE EIGHTH BLOCK}".encode()
 PIECES = [b"<unk>", b"<s>", b"</s>", *(bytes((byte,)) for byte in range(256)), b"ye", b"yes", SPACE + b"yes", SPACE,
           b"y", b"e", b"s", b"n", b"o", SPACE + b"n", SPACE + b"no", SPACE + b"Y"]  # fmt: skip
 TOKENS = Tokens(PIECES)
-PHRASES = [(Phrase("bye", (1,)), -1.0), (Phrase("hi", (2,), small=True), -4.0)]
+PHRASES = [(Phrase("bye", (1,)), -1.0), (Phrase("hi", (2,), small=True), -9.0)]
 
 
 def test_tokens_are_joined_by_the_lowest_number_and_read_back() -> None:
@@ -61,6 +62,14 @@ def test_a_phrase_that_explains_the_sound_as_well_as_the_free_text_is_taken() ->
 def test_a_small_word_keeps_a_phrase_that_sounds_like_it_away() -> None:
     found = decide("I.", -1.2, 0.9, [(PHRASES[0][0], -4.0), (PHRASES[1][0], -1.2)])
     assert (found.text, found.accepted, found.phrase) == ("hi", True, False)
+
+
+def test_what_may_have_been_a_greeting_is_a_farewell_in_doubt_only() -> None:
+    hi, bye = (PHRASES[1][0], -3.0), (PHRASES[0][0], -0.8)
+    assert decide("Bye.", -0.8, 0.9, [bye, hi]).confidence <= DOUBTFUL
+    assert decide("Bye.", -0.8, 0.9, [bye, (hi[0], -9.0)]).confidence > 0.5
+    other = [(Phrase("hang up", (1,)), -1.0)]
+    assert decide("Hmm and then", -1.0, 0.9, other).confidence <= DOUBTFUL, "it does not look like what was heard"
 
 
 def test_a_doubt_between_two_is_no_phrase() -> None:

@@ -31,10 +31,15 @@ SMALL = tuple(
     "wait|right|great|you know|never mind|excuse me|alright|yes|no".split("|")
 )
 """What callers say anywhere. Judged beside what is expected, so that "hi" need not be "bye"."""
-CONFUSED: Mapping[str, str] = MappingProxyType(
-    {"bye": "hi", "goodbye": "good morning", "bye bye": "hi", "help": "hello", "no": "hello", "hello": "no"}
-)
-"""Judged wherever the other one is: for these the model writes the wrong one without a doubt."""
+CONFUSED: Mapping[str, str] = MappingProxyType({"bye": "hi", "bye bye": "hi", "goodbye": "good morning"})
+"""The model writes the first for the second without a doubt of its own, so the second is judged too ..."""
+DOUBT = 6.5
+"""... and the first is in doubt with less of a lead: nine of ten voices that meant it had 7 and more, of ten that said
+"hi" none had."""
+UNLIKE = 0.45
+"""So few letters in common with the free text leave a doubt, too."""
+DOUBTFUL = 0.2
+"""Confidence in doubt: enough to be answered, too little for anything that cannot be undone."""
 VARIANTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "okay": ("Ok", "O.K"),
@@ -188,7 +193,10 @@ def decide(free: str, own: float, seconds: float, judged: Sequence[tuple[Phrase,
         second = ranked[1][1] if len(ranked) > 1 else score - _LEAD_CAP
         sure = certainty(one.text, plain(free), own - score, score - second, seconds)
         if sure >= 0.5:
-            return Heard(one.text, True, round(2.0 * sure - 1.0, 3), not one.small, text)
+            rival = best.get(CONFUSED.get(one.text, ""))
+            doubt = (rival is not None and score - rival[1] < DOUBT) or alike(one.text, plain(free)) < UNLIKE
+            confidence = min(2.0 * sure - 1.0, DOUBTFUL) if doubt else 2.0 * sure - 1.0
+            return Heard(one.text, True, round(confidence, 3), not one.small, text)
     return Heard(text, bool(text), FREE_CONFIDENCE if text else 0.0, False, text)
 
 
@@ -202,10 +210,14 @@ def certainty(phrase: str, free: str, lack: float, lead: float, seconds: float) 
     :param lack: what it lacks in log likelihood against the free text; ``lead``: what it has before the next phrase.
     """
     slow = max(0.0, seconds - 0.8 - 0.11 * len(phrase))  # a short word does not fill a long sound
-    alike = difflib.SequenceMatcher(None, phrase, free).ratio()
-    values = (1.0, max(lack, 0.0), min(lead, _LEAD_CAP), min(len(phrase.split()), 4), slow, alike)
+    values = (1.0, max(lack, 0.0), min(lead, _LEAD_CAP), min(len(phrase.split()), 4), slow, alike(phrase, free))
     value = sum(weight * one for weight, one in zip(_WEIGHTS, values, strict=True))
     return 1.0 / (1.0 + math.exp(-min(max(value, -30.0), 30.0)))
+
+
+def alike(phrase: str, free: str) -> float:
+    """The share of letters in common, 0 to 1."""
+    return difflib.SequenceMatcher(None, phrase, free).ratio()
 
 
 _WEIGHTS = (-2.41, -0.31, 0.59, 1.09, -3.94, 1.18)
