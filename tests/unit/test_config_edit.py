@@ -38,7 +38,7 @@ def test_the_sample_keeps_every_other_line() -> None:
         new = edit.edited(SAMPLE, path, value).splitlines()
         assert len(set(new) ^ set(SAMPLE.splitlines())) <= 2
     new_text = edit.edited(SAMPLE, ["pipelines", "offline", "tts"], ["m:C", "espeak"])
-    assert '  offline: {stt: pocketsphinx, llm: rules, tts: ["m:C", espeak]}' in new_text
+    assert '  offline: {stt: [moonshine, pocketsphinx], llm: rules, tts: ["m:C", espeak]}' in new_text
     assert parse(new_text).pipelines["offline"].tts == ("m:C", "espeak")
 
 

@@ -72,6 +72,12 @@ def test_what_may_have_been_a_greeting_is_a_farewell_in_doubt_only() -> None:
     assert decide("Hmm and then", -1.0, 0.9, other).confidence <= DOUBTFUL, "it does not look like what was heard"
 
 
+def test_a_phrase_that_leaves_words_out_is_not_taken() -> None:
+    thanks = [(Phrase("thank you", (1,), small=True), -1.0)]
+    assert decide("Thank you, goodbye.", -1.0, 1.4, thanks).text == "Thank you, goodbye."
+    assert decide("Thank you, thank you.", -1.0, 1.4, thanks).text == "thank you"
+
+
 def test_a_doubt_between_two_is_no_phrase() -> None:
     found = decide("Thy.", -1.0, 0.9, [(PHRASES[0][0], -3.4), (PHRASES[1][0], -3.3)])
     assert (found.text, found.phrase, found.confidence) == ("Thy.", False, 0.6)

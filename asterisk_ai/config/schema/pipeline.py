@@ -50,7 +50,8 @@ class PipelineConfig:
         """The stages that are not named are the embedded engines', unless no stages are wanted."""
         if self.realtime and not (self.stt or self.llm or self.tts):
             return
-        for stage, engines in (("stt", ("pocketsphinx",)), ("llm", ("rules",)), ("tts", ("hibari", "espeak"))):
+        embedded = (("stt", ("moonshine", "pocketsphinx")), ("llm", ("rules",)), ("tts", ("hibari", "espeak")))
+        for stage, engines in embedded:
             if not getattr(self, stage):
                 object.__setattr__(self, stage, Names(engines))
 

@@ -41,8 +41,8 @@ class Hints:
 
     @property
     def digits(self) -> bool:
-        """Whether spoken digits are expected."""
-        return self.expected.counts
+        """Whether spoken digits alone are expected."""
+        return self.expected.asks_number
 
     @property
     def grammar(self) -> str:

@@ -192,7 +192,7 @@ def decide(free: str, own: float, seconds: float, judged: Sequence[tuple[Phrase,
         one, score = ranked[0]
         second = ranked[1][1] if len(ranked) > 1 else score - _LEAD_CAP
         sure = certainty(one.text, plain(free), own - score, score - second, seconds)
-        if sure >= 0.5:
+        if sure >= 0.5 and not _leaves_words(one.text, plain(free)):
             rival = best.get(CONFUSED.get(one.text, ""))
             doubt = (rival is not None and score - rival[1] < DOUBT) or alike(one.text, plain(free)) < UNLIKE
             confidence = min(2.0 * sure - 1.0, DOUBTFUL) if doubt else 2.0 * sure - 1.0
@@ -213,6 +213,12 @@ def certainty(phrase: str, free: str, lack: float, lead: float, seconds: float) 
     values = (1.0, max(lack, 0.0), min(lead, _LEAD_CAP), min(len(phrase.split()), 4), slow, alike(phrase, free))
     value = sum(weight * one for weight, one in zip(_WEIGHTS, values, strict=True))
     return 1.0 / (1.0 + math.exp(-min(max(value, -30.0), 30.0)))
+
+
+def _leaves_words(phrase: str, free: str) -> bool:
+    """Whether the free text is the phrase and more: "thank you, goodbye" is no "thank you"."""
+    rest = f" {free} ".replace(f" {phrase} ", " ", 1).split()
+    return len(rest) < len(free.split()) and bool(set(rest) - set(phrase.split()))
 
 
 def alike(phrase: str, free: str) -> float:
