@@ -72,6 +72,11 @@ def test_what_may_have_been_a_greeting_is_a_farewell_in_doubt_only() -> None:
     assert decide("Hmm and then", -1.0, 0.9, other).confidence <= DOUBTFUL, "it does not look like what was heard"
 
 
+def test_what_was_invented_is_no_small_word_and_no_sure_phrase() -> None:
+    assert decide("You", -1.0, 0.9, [(Phrase("thank you", (1,), small=True), -1.0)]) == Heard()
+    assert decide("Thank you for watching.", -1.0, 0.9, [(Phrase("yes", (1,)), -1.0)]).confidence <= DOUBTFUL
+
+
 def test_a_phrase_that_leaves_words_out_is_not_taken() -> None:
     thanks = [(Phrase("thank you", (1,), small=True), -1.0)]
     assert decide("Thank you, goodbye.", -1.0, 1.4, thanks).text == "Thank you, goodbye."

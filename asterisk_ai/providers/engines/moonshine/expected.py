@@ -72,6 +72,8 @@ NUMBER_LACK = 1.0
 """What a number may lack against the free text, by word, in log likelihood."""
 FREE_CONFIDENCE = 0.6
 """Of free text: its own likelihood says little about it."""
+SHORT = frozenset({"the", "a", "i", "oh", "so", "and", "it"})
+"""Those of them that it writes for short words, too."""
 _LETTERS = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
@@ -192,9 +194,13 @@ def decide(free: str, own: float, seconds: float, judged: Sequence[tuple[Phrase,
         one, score = ranked[0]
         second = ranked[1][1] if len(ranked) > 1 else score - _LEAD_CAP
         sure = certainty(one.text, plain(free), own - score, score - second, seconds)
-        if sure >= 0.5 and not _leaves_words(one.text, plain(free)):
+        # Where it wrote what it writes for a noise "thank you" is as likely as any word, and a phrase is in doubt.
+        invented = not text and plain(free) not in SHORT
+        if sure >= 0.5 and not _leaves_words(one.text, plain(free)) and not (invented and one.small):
             rival = best.get(CONFUSED.get(one.text, ""))
-            doubt = (rival is not None and score - rival[1] < DOUBT) or alike(one.text, plain(free)) < UNLIKE
+            doubt = (
+                invented or (rival is not None and score - rival[1] < DOUBT) or alike(one.text, plain(free)) < UNLIKE
+            )
             confidence = min(2.0 * sure - 1.0, DOUBTFUL) if doubt else 2.0 * sure - 1.0
             return Heard(one.text, True, round(confidence, 3), not one.small, text)
     return Heard(text, bool(text), FREE_CONFIDENCE if text else 0.0, False, text)
