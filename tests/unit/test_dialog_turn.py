@@ -345,17 +345,69 @@ def test_full_duplex_gates_only_what_must_be_heard_out() -> None:
 # ---- interruption ------------------------------------------------------------------------------
 
 
-def test_barge_in_stops_the_agent_and_the_utterance_goes_on() -> None:
+def test_barge_in_holds_the_agent_until_there_are_words_to_answer() -> None:
     talk = speaking()
     assert talk.at(4.06, VoiceOnset(4.0)) == [OpenUtterance(2)]
     assert talk.due == pytest.approx(4.14)
     assert talk.timer() == [PauseReply(2)]
     assert talk.phase is Phase.INTERRUPTED
     assert talk.fire(4.8, voiced_until=4.8) == [], "as long as a drawn out backchannel"
-    assert talk.fire(4.86, voiced_until=4.86) == [StopReply(2, "barge_in")]
-    assert talk.phase is Phase.LISTENING
+    assert talk.fire(4.86, voiced_until=4.86) == []
+    assert (talk.phase, talk.state.suspended) == (Phase.LISTENING, True)
     talk.at(5.16, VoiceOffset(5.0))
     assert talk.timer() == [CloseUtterance(2, 5.0)]
+    assert talk.at(5.7, WordsFinal(2, "hours")) == [StopReply(2, "barge_in"), Answer(3, "hours")]
+    assert not talk.state.suspended
+
+
+def long_sound() -> Talk:
+    """The caller's side makes sound from 4.0 to 7.0 while reply 2 is said; its words are awaited."""
+    talk = speaking()
+    talk.at(4.06, VoiceOnset(4.0))
+    talk.fire(4.2, voiced_until=4.2)
+    talk.fire(5.0, voiced_until=5.0)
+    talk.at(7.16, VoiceOffset(7.0))
+    assert talk.timer() == [CloseUtterance(2, 7.0)]
+    return talk
+
+
+def test_music_over_the_agent_does_not_cost_the_answer() -> None:
+    talk = long_sound()
+    assert talk.at(8.0, WordsFinal(2, "", accepted=False)) == [ResumeReply(2, "noise")]
+    assert (talk.phase, talk.state.suspended) == (Phase.SPEAKING, False)
+    assert talk.at(9.0, ReplyEnded(2)) == []
+    assert talk.phase is Phase.LISTENING
+
+
+def test_a_recogniser_that_fails_over_an_interruption_does_not_cost_the_answer() -> None:
+    assert long_sound().at(8.0, RecognitionFailed(2)) == [ResumeReply(2, "noise")]
+
+
+def test_words_that_are_not_understood_are_an_interruption() -> None:
+    talk = long_sound()
+    assert talk.at(8.0, WordsFinal(2, "wait no", accepted=False)) == [
+        StopReply(2, "barge_in"),
+        Answer(3, "wait no", understood=False),
+    ]
+
+
+def test_the_first_words_of_a_long_interruption_stop_the_agent() -> None:
+    talk = speaking()
+    talk.at(4.06, VoiceOnset(4.0))
+    talk.fire(4.2, voiced_until=4.2)
+    talk.fire(5.0, voiced_until=5.0)
+    assert talk.at(5.2, WordsPartial(2, "okay")) == [StopReply(2, "barge_in")]
+    assert talk.at(5.6, VoiceOffset(5.5)) == [Draft("okay")]
+
+
+def test_what_fails_or_ends_while_the_caller_has_the_floor_is_nobodys() -> None:
+    for event in (ReplyFailed(2), ReplyEnded(2, Leave("transfer"))):
+        talk = speaking()
+        talk.at(4.06, VoiceOnset(4.0))
+        talk.fire(4.2, voiced_until=4.2)
+        talk.fire(5.0, voiced_until=5.0)
+        assert talk.at(5.1, event) == []
+        assert (talk.phase, talk.state.reply_live) == (Phase.LISTENING, False)
 
 
 def test_a_click_is_not_even_listened_to() -> None:
@@ -450,7 +502,9 @@ def test_a_backchannel_that_is_certain_may_be_drawn_out(confidence: float, secon
     talk.fire(4.14, voiced_until=4.14)
     talk.at(4.5, WordsPartial(2, "okay okay", confidence=confidence))
     assert talk.fire(4.0 + seconds - 0.02, voiced_until=4.0 + seconds - 0.02) == []
-    assert talk.fire(4.0 + seconds, voiced_until=4.0 + seconds) == [StopReply(2, "barge_in")]
+    assert talk.phase is Phase.INTERRUPTED
+    assert talk.fire(4.0 + seconds, voiced_until=4.0 + seconds) == []
+    assert talk.state.suspended
 
 
 def test_the_agent_goes_on_soon_after_a_certain_backchannel() -> None:
@@ -530,7 +584,8 @@ def test_a_second_sound_belongs_to_the_same_interruption() -> None:
     talk.fire(4.2, voiced_until=4.2)
     talk.at(4.36, VoiceOffset(4.2))
     assert talk.at(4.4, VoiceOnset(4.35)) == []
-    assert talk.fire(5.0, voiced_until=5.0) == [StopReply(2, "barge_in")]
+    assert talk.fire(5.0, voiced_until=5.0) == []
+    assert talk.state.suspended
 
 
 def test_an_answer_that_was_held_before_it_was_audible_is_heard_after_a_cough() -> None:
@@ -584,7 +639,7 @@ def test_what_may_be_interrupted_changes_from_part_to_part() -> None:
     talk.at(3.5, VoiceOnset(3.5))
     assert talk.fire(4.5, voiced_until=4.5) == []
     talk.at(4.5, SpeakingStarted(2, True))
-    assert talk.fire(4.6, voiced_until=4.6) == [PauseReply(2), StopReply(2, "barge_in")]
+    assert talk.fire(4.6, voiced_until=4.6) == [PauseReply(2)]
 
 
 def test_a_greeting_that_may_not_be_interrupted() -> None:
@@ -623,7 +678,7 @@ def test_interrupting_an_answer_that_is_still_being_made() -> None:
     talk = thinking()
     talk.at(2.7, VoiceOnset(2.65))
     assert talk.at(2.8, WordsFinal(1, "hours")) == [Answer(2, "hours")]
-    assert talk.fire(3.6, voiced_until=3.6) == [PauseReply(2), StopReply(2, "barge_in")]
+    assert talk.fire(3.6, voiced_until=3.6) == [PauseReply(2)]
     assert talk.at(3.1, SpeakingStarted(2)) == []
     assert talk.at(3.1, ReplyEnded(2)) == []
     assert talk.at(3.1, ReplyFailed(2)) == []
@@ -745,10 +800,10 @@ def test_an_answer_resets_the_count_of_prompts() -> None:
     assert talk.timer() == [Speak(2, "One?")]
     talk.at(10.0, SpeakingStarted(2))
     talk.at(11.0, VoiceOnset(11.0))
-    assert talk.fire(11.9, voiced_until=11.9) == [PauseReply(2), StopReply(2, "barge_in")]
+    assert talk.fire(11.9, voiced_until=11.9) == [PauseReply(2)]
     talk.at(12.2, VoiceOffset(12.0))
     talk.timer()
-    assert talk.at(13.0, WordsFinal(1, "hours")) == [Answer(3, "hours")]
+    assert talk.at(13.0, WordsFinal(1, "hours")) == [StopReply(2, "barge_in"), Answer(3, "hours")]
     talk.at(13.1, SpeakingStarted(3))
     talk.at(14.0, ReplyEnded(3))
     assert talk.timer() == [Speak(4, "One?")]
@@ -819,7 +874,7 @@ def test_an_answer_without_a_word_is_listened_after() -> None:
 def test_interrupting_an_action_cancels_it() -> None:
     talk = speaking()
     talk.at(4.0, VoiceOnset(4.0))
-    assert talk.fire(4.9, voiced_until=4.9) == [PauseReply(2), StopReply(2, "barge_in")]
+    assert talk.fire(4.9, voiced_until=4.9) == [PauseReply(2)]
     assert talk.at(4.9, ReplyEnded(2, Leave("transfer"))) == []
 
 
@@ -1137,7 +1192,7 @@ class Conversation(RuleBasedStateMachine):
         assert self.state.utterance_open == bool(self.open)
         assert self.state.draft == self.draft
         assert self.state.awaited in (self.closed or {0})
-        assert self.paused == (self.state.phase is Phase.INTERRUPTED)
+        assert self.paused == (self.state.phase is Phase.INTERRUPTED or self.state.suspended)
         gates = turn.gates(self.state, self.params, self.now)
         if gates:
             assert self.state.phase in (Phase.GREETING, Phase.SPEAKING, Phase.CLOSING, Phase.LISTENING)

@@ -43,7 +43,7 @@ def stuck_at(state: TurnState, params: TurnParams) -> float:
 
 
 def wants_filler(state: TurnState, params: TurnParams) -> bool:
-    return state.phase is Phase.THINKING and state.reply_live and params.filler_ms > 0
+    return state.phase is Phase.THINKING and state.reply_live and not state.suspended and params.filler_ms > 0
 
 
 def filler_at(state: TurnState, params: TurnParams) -> float:

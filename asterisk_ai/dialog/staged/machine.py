@@ -181,7 +181,9 @@ def _drop_all(state: TurnState, outcome: str) -> tuple[Action, ...]:
 
 def _quiet(state: TurnState) -> TurnState:
     """The state after :func:`_drop_all`'s actions."""
-    return replace(state, utterance_open=False, partial=None, draft="", awaited=0, reply_live=False)
+    return replace(
+        state, utterance_open=False, partial=None, draft="", awaited=0, reply_live=False, suspended=False
+    )
 
 
 # ---- the caller speaks ------------------------------------------------------
@@ -229,6 +231,8 @@ def _partial(state: TurnState, event: WordsPartial, now: float, params: TurnPara
     takes_turn = event.accepted and event.text and not may_be_backchannel(event.text, state.language)
     if state.phase is Phase.INTERRUPTED and takes_turn:
         state, stopped = _taken(state, now)
+    elif event.accepted and event.text:
+        state, stopped = _given_up(state)
     state, drafted = _drafted(state, params)
     return state, stopped + drafted
 
@@ -254,6 +258,15 @@ def _words(state: TurnState, event: WordsFinal, now: float, params: TurnParams) 
     state = replace(state, awaited=0)
     if state.phase is Phase.INTERRUPTED:
         return _judged(state, event, now, params)
+    if state.suspended and state.reply_live and not event.text.strip():
+        return _resumed(state, now, "noise")
+    state, stopped = _given_up(state)
+    state, actions = _heard(state, event, now, params)
+    return state, stopped + actions
+
+
+def _heard(state: TurnState, event: WordsFinal, now: float, params: TurnParams) -> Step:
+    """The words of a turn are known."""
     # Beside dialled digits, refused speech is the tone of the keys that leaked into the audio.
     if not event.accepted and (state.awaited_ms < params.min_utterance_ms or state.digits):
         state, dropped = _undraft(state)
@@ -290,7 +303,7 @@ def _barge_in(state: TurnState, event: Timer, now: float, params: TurnParams) ->
     voiced_ms = _voiced_ms(state, event)
     if not state.interruptible or not state.voice or voiced_ms < params.barge_in_ms:
         return replace(state, barge_check=now + _RECHECK), ()
-    if not state.reply_live:  # words are awaited, there is nothing to hold
+    if not state.reply_live or state.suspended:  # words are awaited, there is nothing to hold
         if voiced_ms < params.barge_in_confirm_ms:
             return replace(state, barge_check=now + _RECHECK), ()
         # The caller goes on: the newest utterance counts.
@@ -311,7 +324,9 @@ def _interrupted_timer(state: TurnState, event: Timer, now: float, params: TurnP
     if state.utterance_open and state.voice:
         if _voiced_ms(state, event) < params.barge_in_confirm_ms * _patience(state):
             return replace(state, barge_check=now + _RECHECK), ()
-        return _taken(state, now)
+        # The caller has the floor. Whether there is anything to answer the words will tell: music has none.
+        phase = Phase.LISTENING
+        return replace(state, phase=phase, since=now, suspended=True, no_inputs=0, spoken_until=now), ()
     if state.utterance_open:
         return _close_utterance(state, state.voice_end)
     return _resumed(state, now, "noise")  # the recogniser is stuck; the answer it held up goes on
@@ -352,13 +367,23 @@ def _taken(state: TurnState, now: float, words: WordsFinal | None = None) -> Ste
     return state, stopped + actions
 
 
+def _given_up(state: TurnState) -> Step:
+    """A suspended reply is stopped for good: the caller has said something."""
+    if not state.suspended:
+        return state, ()
+    stopped: tuple[Action, ...] = (StopReply(state.reply, "barge_in"),) if state.reply_live else ()
+    return replace(state, suspended=False, reply_live=False), stopped
+
+
 def _resumed(state: TurnState, now: float, outcome: str) -> Step:
     """It was nothing: say the rest."""
     dropped: tuple[Action, ...] = (DropUtterance(state.awaited),) if state.awaited else ()
     if state.audible_at is not None:
         state = replace(state, audible_at=now)  # the watch over a stuck part begins anew
     phase = Phase.SPEAKING if state.held is Phase.THINKING and state.audible_at is not None else state.held
-    state = replace(state, phase=phase, since=now, awaited=0)
+    if state.suspended and phase is Phase.GREETING:
+        phase = Phase.SPEAKING
+    state = replace(state, phase=phase, since=now, awaited=0, suspended=False)
     return state, (*dropped, ResumeReply(state.reply, outcome))
 
 
@@ -411,6 +436,8 @@ def _speaking(state: TurnState, event: SpeakingStarted, now: float) -> Step:
 def _reply_ended(state: TurnState, event: ReplyEnded, now: float) -> Step:
     if event.reply != state.reply or not state.reply_live:
         return state, ()
+    if state.suspended:  # its last sound was out as the caller began: what it wanted done is not wanted any more
+        return replace(state, reply_live=False, suspended=False), ()
     # A fixed prompt that could be played does not show that the engines are well again.
     state = replace(state, reply_live=False, troubles=0 if state.answering else state.troubles, spoken_until=now)
     if event.then is not None or state.phase is Phase.CLOSING:
@@ -488,7 +515,7 @@ def _recognition_failed(state: TurnState, event: RecognitionFailed, now: float, 
     if not state.awaited or event.utterance != state.awaited:
         return state, ()
     state = replace(state, awaited=0)
-    if state.phase is Phase.INTERRUPTED:
+    if state.phase is Phase.INTERRUPTED or (state.suspended and state.reply_live):
         return _resumed(state, now, "noise")
     return _trouble(state, now, params)
 
@@ -496,6 +523,8 @@ def _recognition_failed(state: TurnState, event: RecognitionFailed, now: float, 
 def _reply_failed(state: TurnState, event: ReplyFailed, now: float, params: TurnParams) -> Step:
     if event.reply != state.reply or not state.reply_live:
         return state, ()
+    if state.suspended:  # nobody waits for it
+        return replace(state, reply_live=False, suspended=False), ()
     state = replace(state, reply_live=False)
     dropped, state = _drop_all(state, "end"), _quiet(state)
     state, actions = _trouble(state, now, params)

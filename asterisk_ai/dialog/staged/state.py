@@ -108,6 +108,8 @@ class TurnState:
     reply: int = 0
     """Number of the newest reply."""
     reply_live: bool = False
+    suspended: bool = False
+    """The newest reply is held for as long as the caller speaks: without words it goes on where it stopped."""
     audible_at: float | None = None
     """When the newest part of the newest reply began to be played; None before its first."""
     spoken_until: float = 0.0
