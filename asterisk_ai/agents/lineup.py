@@ -14,7 +14,7 @@ from asterisk_ai.config import AgentConfig, Config, PipelineConfig
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError, ProviderUnavailable
 from asterisk_ai.models.choice import Found, Models
 from asterisk_ai.providers import catalog
-from asterisk_ai.providers.api import Engine, Readiness
+from asterisk_ai.providers.api import Counting, Engine, Readiness
 from asterisk_ai.providers.boundary import EngineFault, engine_boundary
 from asterisk_ai.providers.catalog import Kind
 from asterisk_ai.providers.chain import (
@@ -150,6 +150,11 @@ class Engines:
         shared = self._shared[key]
         state, left_alone = shared.readiness(), shared.breaker.problem()
         return Readiness(False, left_alone) if state.ready and left_alone else state
+
+    def counters(self, key: str) -> Mapping[str, int]:
+        """What the engine has lost; empty where it does not count."""
+        engine = self._shared[key].engine
+        return engine.counters() if isinstance(engine, Counting) else {}
 
     async def start(self, keys: Iterable[str]) -> None:
         """Start those that are not running. One that cannot start is reported as not ready, the rest go on."""
@@ -325,6 +330,10 @@ class Lineup:
         self._calls -= 1
         if not self._calls:
             self._idle.set()
+
+    def counters(self) -> dict[str, Mapping[str, int]]:
+        """What every engine that counts has lost, by ``kind/name``."""
+        return {label: found for label, key in self._keys.items() if (found := self._engines.counters(key))}
 
     def readiness(self) -> dict[str, Readiness]:
         """Every engine's, by ``kind/name``."""

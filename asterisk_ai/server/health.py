@@ -91,12 +91,15 @@ class ServerHealth:
         if self._external_media is not None:
             for kind, count in dataclasses.asdict(self._external_media.ports.counters).items():
                 self._advance(f"rtp/{kind}", count, self._metrics.rtp.labels(kind))
+        for engine, losses in self._in_use.lineup.counters().items():
+            for kind, count in losses.items():
+                self._advance(f"engine/{engine}/{kind}", count, self._metrics.provider_losses.labels(engine, kind))
         if self._log is not None:
             self._advance("log/flood", self._log.flood.suppressed, self._metrics.log_lines_dropped.labels("flood"))
             self._advance("log/slow", self._log.lost, self._metrics.log_lines_dropped.labels("slow"))
 
     def _advance(self, name: str, count: int, counter: Counter) -> None:
-        counter.inc(count - self._exported.get(name, 0))
+        counter.inc(max(0, count - self._exported.get(name, 0)))  # a reload may begin to count anew
         self._exported[name] = count
 
     def health(self) -> tuple[bool, Mapping[str, Any]]:

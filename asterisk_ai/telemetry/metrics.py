@@ -111,6 +111,12 @@ class Metrics:
             ["stage", "provider", "kind"],
             registry=registry,
         )
+        self.provider_losses = Counter(
+            "ai_agent_provider_losses_total",
+            "What engines count as lost: refused_requests, dropped_bytes and dropped_frames of audio, worker_deaths",
+            ["provider", "kind"],
+            registry=registry,
+        )
         self.provider_switches = Counter(
             "ai_agent_provider_switches_total",
             "Engines that took over from one that failed",

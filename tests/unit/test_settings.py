@@ -67,6 +67,16 @@ providers:
     assert str(caught.value) == "own.yaml:8: providers.voice.sped: unknown key; did you mean 'speed'?"
 
 
+def test_what_engines_lose_is_counted_by_their_names() -> None:
+    text = """
+agents: {desk: {rules: {intents: {hi: {say: hello, answer: Hi.}}}}}
+pipelines: {offline: {stt: pocketsphinx, llm: rules, tts: espeak}}
+"""
+    lineup = Lineup(config.parse(text, "own.yaml", {}), Engines())
+    nothing = {"refused_requests": 0, "dropped_bytes": 0, "worker_deaths": 0}
+    assert lineup.counters() == {"stt/pocketsphinx": nothing}
+
+
 def test_mappings_are_merged_and_all_else_is_replaced() -> None:
     ours = {"audio": {"input": {"format": "pcmu", "turn": [1]}, "output": {"voice": "a"}}, "tools": [1]}
     theirs = {"audio": {"input": {"turn": [2], "noise": {"type": "near"}}}, "tools": []}

@@ -114,6 +114,7 @@ def test_the_death_of_a_shared_worker_is_one_failure_however_many_calls_it_serve
         assert [trouble.kind for trouble in counted] == ["unavailable"]
         assert len(heard) >= 6, "each call's record has it"
         assert not breaker.problem()
+        assert engine.counters() == {"refused_requests": 0, "dropped_bytes": 0, "worker_deaths": 1}
         await engine.stop()
 
     asyncio.run(main())

@@ -12,6 +12,7 @@ An engine that is a subclass of its Protocol inherits what it has nothing to say
 from __future__ import annotations
 
 from asterisk_ai.providers.api.common import (
+    Counting,
     Engine,
     Message,
     Readiness,
@@ -60,6 +61,7 @@ __all__ = [
     "AgentAudio",
     "AgentText",
     "CallerText",
+    "Counting",
     "Do",
     "Engine",
     "Hints",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,15 @@ class Engine(Protocol):
     def readiness(self) -> Readiness:
         """Whether a call can be served now. Cheap: asked for every call."""
         return Readiness(True)
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """An engine that counts what it loses. Not every one does."""
+
+    def counters(self) -> Mapping[str, int]:
+        """By kind (requests refused, audio dropped, ...), how much since it was made; for the metrics."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ class WorkerStream:
         self._worker = worker
         self._number = number
         self._dropped = 0
+        self.lost = 0
+        """Bytes of audio that the worker dropped, known once :meth:`finish` has returned."""
         self._finished = False
         self.result: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
@@ -68,7 +70,9 @@ class WorkerStream:
         if not self._finished:
             self._finished = True
             self._worker.send(Kind.FINISH, self._number)
-        return await self._worker.answer(self.result, seconds)
+        result = await self._worker.answer(self.result, seconds)
+        self.lost = int(result.get("dropped", 0))
+        return result
 
 
 class _Worker(asyncio.Protocol):
@@ -270,6 +274,10 @@ class WorkerPool:
         self._max_requests = max_requests
         self.refused = 0
         """Requests refused because all workers were full, since the pool was made."""
+        self.dropped = 0
+        """Bytes of audio dropped on both sides for want of room, of streams that are closed."""
+        self.deaths = 0
+        """Workers that died while they served."""
         self._slots: list[_Worker | None] = [None] * workers
         self._keepers: list[asyncio.Task[None]] = []
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * workers
@@ -281,6 +289,10 @@ class WorkerPool:
     def pids(self) -> tuple[int, ...]:
         """The numbers of the processes that are there now."""
         return tuple(process.pid for process in self._processes if process is not None)
+
+    def counters(self) -> Mapping[str, int]:
+        """What went wrong since the pool was made, for the metrics."""
+        return {"refused_requests": self.refused, "dropped_bytes": self.dropped, "worker_deaths": self.deaths}
 
     def readiness(self) -> Readiness:
         """Ready while one worker is."""
@@ -326,6 +338,7 @@ class WorkerPool:
         try:
             yield stream
         finally:
+            self.dropped += stream.dropped + stream.lost
             worker.close(number)
 
     async def ask(self, question: Mapping[str, Any], seconds: float = 10.0) -> dict[str, Any]:
@@ -362,6 +375,7 @@ class WorkerPool:
                     if not first.done():
                         first.set_result(None)
                     await asyncio.shield(worker.lost)
+                    self.deaths += 1
             except (OSError, TimeoutError, ProviderError) as error:
                 self._reason = str(error) or f"its worker process did not load in {self._start_seconds:g} s"
                 if not first.done():

@@ -13,8 +13,8 @@ from asterisk_ai.config.schema import Range
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.dialog.spoken import ReplyText
 from asterisk_ai.errors import ProviderUnavailable
-from asterisk_ai.providers.api import Hints, Readiness, ReplyPart, Say, TurnRequest
-from asterisk_ai.providers.workers import WorkerPool, producing
+from asterisk_ai.providers.api import Hints, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.workers import PooledEngine, WorkerPool, producing
 
 NAME = "gpt4all"
 ENGINE = "asterisk_ai.providers.engines.gpt4all.engine:Gpt4AllEngine"
@@ -84,7 +84,7 @@ class Gpt4AllSettings:
     """Texts that end an answer."""
 
 
-class Gpt4All:
+class Gpt4All(PooledEngine):
     """The ``gpt4all`` engine of one agent; agents with equal settings share the process with the model.
 
     Satisfies :class:`~asterisk_ai.providers.api.LanguageModel`. It has no tools: what it may do, rules do better.
@@ -103,7 +103,7 @@ class Gpt4All:
         self._prompt = "\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
         self._hints = Hints(language=str(agent.get("language") or "en-US"))
         self._shared = pool is not None
-        self._pool = pool or self.resource(settings)
+        super().__init__(pool or self.resource(settings))
 
     @staticmethod
     def resource(settings: Mapping[str, Any]) -> WorkerPool:
@@ -112,20 +112,9 @@ class Gpt4All:
         setup = {"model": own.model, "context": own.context, "threads": own.threads}
         return WorkerPool(NAME, ENGINE, setup, start_seconds=180.0, max_requests=MAX_REQUESTS)
 
-    @property
-    def worker_pids(self) -> tuple[int, ...]:
-        return self._pool.pids
-
-    async def start(self) -> None:
-        """Load the model. Raises ProviderRejected where it is none."""
-        await self._pool.start()
-
     async def stop(self) -> None:
         if not self._shared:
-            await self._pool.stop()
-
-    def readiness(self) -> Readiness:
-        return self._pool.readiness()
+            await super().stop()
 
     def hints(self, memory: Mapping[str, Any]) -> Hints:
         return self._hints

@@ -13,8 +13,7 @@ from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.config.schema import Range, Workers
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderRejected
-from asterisk_ai.providers.api import Readiness
-from asterisk_ai.providers.workers import WorkerPool, producing
+from asterisk_ai.providers.workers import PooledEngine, WorkerPool, producing
 
 NAME = "hibari"
 ENGINE = "asterisk_ai.providers.engines.hibari.engine:HibariEngine"
@@ -42,7 +41,7 @@ class HibariSettings:
     """Of speech that is kept to be said again."""
 
 
-class Hibari:
+class Hibari(PooledEngine):
     """The ``hibari`` engine. Satisfies :class:`~asterisk_ai.providers.api.TextToSpeech`.
 
     :raises ConfigError: a setting that does not exist or is out of range.
@@ -53,35 +52,25 @@ class Hibari:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         own = read_settings(HibariSettings, settings, f"providers.{NAME}")
         self._voice, self._speed, self._rate = own.voice, own.speed, own.rate
-        self._pool = WorkerPool(NAME, ENGINE, {"voice": own.voice, "rate": own.rate}, workers=own.workers)
+        super().__init__(WorkerPool(NAME, ENGINE, {"voice": own.voice, "rate": own.rate}, workers=own.workers))
         self._said = Cache(int(own.cache_seconds * own.rate * SAMPLE_BYTES))
 
     @property
     def sample_rate(self) -> int:
         return self._rate
 
-    @property
-    def worker_pids(self) -> tuple[int, ...]:
-        return self._pool.pids
-
     async def start(self) -> None:
         """Start the workers, which load the voice.
 
         Raises ProviderRejected where there is none, or where the machine is too slow for it.
         """
-        await self._pool.start()
+        await super().start()
         took = float((await self._pool.ask({}))["seconds"])
         if took > SLOWEST:
             await self.stop()
             raise ProviderRejected(
                 NAME, f"this machine needs {took:.2f} s for a second of speech, at most {SLOWEST} s serve callers"
             )
-
-    async def stop(self) -> None:
-        await self._pool.stop()
-
-    def readiness(self) -> Readiness:
-        return self._pool.readiness()
 
     @asynccontextmanager
     async def open(self, text: str, *, voice: str = "", speed: float = 1.0) -> AsyncIterator[AsyncIterator[bytes]]:

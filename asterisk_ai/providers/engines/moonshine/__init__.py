@@ -24,7 +24,7 @@ from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.providers.api import Hints, Readiness, Transcript, ignore
 from asterisk_ai.providers.engines.moonshine.weights import NAME
-from asterisk_ai.providers.workers import WorkerPool, WorkerStream
+from asterisk_ai.providers.workers import PooledEngine, WorkerPool, WorkerStream
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +67,14 @@ class MoonshineStream:
         return _transcript(result)
 
 
-class Moonshine:
+class Moonshine(PooledEngine):
     """The recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
         own = read_settings(MoonshineSettings, settings, f"providers.{NAME}")
-        self._pool = WorkerPool(NAME, ENGINE, {"model": own.model, "most_load": own.most_load}, workers=own.workers)
+        super().__init__(
+            WorkerPool(NAME, ENGINE, {"model": own.model, "most_load": own.most_load}, workers=own.workers)
+        )
         self._speed = ""
 
     @property
@@ -80,23 +82,15 @@ class Moonshine:
         """8 kHz first: the telephone's audio is brought to the model's 16 kHz in the worker."""
         return SAMPLE_RATES
 
-    @property
-    def worker_pids(self) -> tuple[int, ...]:
-        """The worker processes, for diagnosis."""
-        return self._pool.pids
-
     async def start(self) -> None:
         """Start the workers; returns when each has loaded the model.
 
         :raises ProviderRejected: the model is missing, or the machine is too slow for it.
         """
-        await self._pool.start()
+        await super().start()
         load = float((await self._pool.ask({}))["load"])
         self._speed = f"a second of speech takes {1000 * load:.0f} ms of a core"
         logger.info("%s: %s", NAME, self._speed)
-
-    async def stop(self) -> None:
-        await self._pool.stop()
 
     def readiness(self) -> Readiness:
         """Ready while a worker is; the reason tells how fast this machine is then."""

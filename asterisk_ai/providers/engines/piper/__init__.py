@@ -13,8 +13,7 @@ from typing import Annotated, Any
 from asterisk_ai.config.schema import Range, Workers
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderRejected
-from asterisk_ai.providers.api import Readiness
-from asterisk_ai.providers.workers import WorkerPool, producing
+from asterisk_ai.providers.workers import PooledEngine, WorkerPool, producing
 
 NAME = "piper"
 ENGINE = "asterisk_ai.providers.engines.piper.engine:PiperEngine"
@@ -38,7 +37,7 @@ class PiperSettings:
     """Of each process."""
 
 
-class Piper:
+class Piper(PooledEngine):
     """The ``piper`` engine. Satisfies :class:`~asterisk_ai.providers.api.TextToSpeech`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -47,29 +46,19 @@ class Piper:
         self._speakers: dict[str, int] = {}
         self._speaker, self._speed = str(own.speaker), own.speed
         setup = {"model": own.model, "threads": own.threads}
-        self._pool = WorkerPool(NAME, ENGINE, setup, workers=own.workers)
+        super().__init__(WorkerPool(NAME, ENGINE, setup, workers=own.workers))
 
     @property
     def sample_rate(self) -> int:
         """The voice's, known once it was started."""
         return self._rate
 
-    @property
-    def worker_pids(self) -> tuple[int, ...]:
-        return self._pool.pids
-
     async def start(self) -> None:
         """Start the workers, which load the voice. Raises ProviderRejected where it is none."""
-        await self._pool.start()
+        await super().start()
         about = await self._pool.ask({})
         self._rate, self._speakers = int(about["rate"]), dict(about["speakers"])
         self._speaker_id(self._speaker)
-
-    async def stop(self) -> None:
-        await self._pool.stop()
-
-    def readiness(self) -> Readiness:
-        return self._pool.readiness()
 
     def _speaker_id(self, name: str) -> int | None:
         if not name:

@@ -22,8 +22,8 @@ from typing import Any, Literal
 from asterisk_ai.config.schema import Workers
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderRejected
-from asterisk_ai.providers.api import Hints, Readiness, Transcript, ignore
-from asterisk_ai.providers.workers import WorkerPool, WorkerStream
+from asterisk_ai.providers.api import Hints, Transcript, ignore
+from asterisk_ai.providers.workers import PooledEngine, WorkerPool, WorkerStream
 
 NAME = "pocketsphinx"
 ENGINE = "asterisk_ai.providers.engines.pocketsphinx.engine:PocketSphinxEngine"
@@ -67,22 +67,17 @@ class PocketSphinxStream:
         return _transcript(result)
 
 
-class PocketSphinx:
+class PocketSphinx(PooledEngine):
     """The recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
         own = read_settings(PocketSphinxSettings, settings, f"providers.{NAME}")
-        self._pool = WorkerPool(NAME, ENGINE, {"rejection": own.rejection}, workers=own.workers)
+        super().__init__(WorkerPool(NAME, ENGINE, {"rejection": own.rejection}, workers=own.workers))
 
     @property
     def sample_rates(self) -> Sequence[int]:
         """8 kHz first: the telephone's audio is brought to the model's 16 kHz in the worker."""
         return SAMPLE_RATES
-
-    @property
-    def worker_pids(self) -> tuple[int, ...]:
-        """The worker processes, for diagnosis."""
-        return self._pool.pids
 
     async def start(self) -> None:
         """Start the workers; returns when each has loaded its model (below a second on most machines).
@@ -92,13 +87,7 @@ class PocketSphinx:
         if importlib.util.find_spec("pocketsphinx") is None:
             here = f"Python {sys.version_info.major}.{sys.version_info.minor} on {platform.machine()}"
             raise ProviderRejected(NAME, f"is not made for {here}: name another recogniser, such as stt: moonshine")
-        await self._pool.start()
-
-    async def stop(self) -> None:
-        await self._pool.stop()
-
-    def readiness(self) -> Readiness:
-        return self._pool.readiness()
+        await super().start()
 
     @contextlib.asynccontextmanager
     async def open(

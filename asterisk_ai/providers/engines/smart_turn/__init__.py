@@ -14,8 +14,7 @@ from typing import Any
 
 from asterisk_ai.config.schema import Workers
 from asterisk_ai.config.settings import read_settings
-from asterisk_ai.providers.api import Readiness
-from asterisk_ai.providers.workers import WorkerPool
+from asterisk_ai.providers.workers import PooledEngine, WorkerPool
 
 NAME = "smart-turn"
 ENGINE = "asterisk_ai.providers.engines.smart_turn.engine:SmartTurnEngine"
@@ -41,29 +40,21 @@ class SmartTurnSettings:
     """Processes."""
 
 
-class SmartTurn:
+class SmartTurn(PooledEngine):
     """The ``smart-turn`` engine. Satisfies :class:`~asterisk_ai.providers.api.TurnEnd`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         own = read_settings(SmartTurnSettings, settings, f"providers.{NAME}")
-        self._pool = WorkerPool(
-            NAME,
-            ENGINE,
-            {"model": own.model},
-            workers=own.workers,
-            backlog_bytes=_LONGEST_BYTES,
-            max_requests=MAX_WAITING,
+        super().__init__(
+            WorkerPool(
+                NAME,
+                ENGINE,
+                {"model": own.model},
+                workers=own.workers,
+                backlog_bytes=_LONGEST_BYTES,
+                max_requests=MAX_WAITING,
+            )
         )
-
-    async def start(self) -> None:
-        """Load the model. Raises ProviderRejected where it is missing or another one."""
-        await self._pool.start()
-
-    async def stop(self) -> None:
-        await self._pool.stop()
-
-    def readiness(self) -> Readiness:
-        return self._pool.readiness()
 
     async def likelihood(self, pcm: bytes, rate: int) -> float:
         """Probability that the turn is over. Raises ProviderError, at once where too many pauses wait already."""

@@ -15,8 +15,8 @@ from typing import Any
 from asterisk_ai.config.schema import Workers
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderRejected
-from asterisk_ai.providers.api import Hints, Readiness, Transcript, Word, ignore
-from asterisk_ai.providers.workers import WorkerPool, WorkerStream
+from asterisk_ai.providers.api import Hints, Transcript, Word, ignore
+from asterisk_ai.providers.workers import PooledEngine, WorkerPool, WorkerStream
 
 NAME = "vosk"
 ENGINE = "asterisk_ai.providers.engines.vosk.engine:VoskEngine"
@@ -51,31 +51,17 @@ class VoskStream:
         return _transcript(await self._stream.finish(SECONDS))
 
 
-class Vosk:
+class Vosk(PooledEngine):
     """The ``vosk`` engine. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         own = read_settings(VoskSettings, settings, f"providers.{NAME}")
         self._grammar = own.grammar
-        self._pool = WorkerPool(NAME, ENGINE, {"model": own.model}, workers=own.workers, start_seconds=180.0)
+        super().__init__(WorkerPool(NAME, ENGINE, {"model": own.model}, workers=own.workers, start_seconds=180.0))
 
     @property
     def sample_rates(self) -> Sequence[int]:
         return SAMPLE_RATES
-
-    @property
-    def worker_pids(self) -> tuple[int, ...]:
-        return self._pool.pids
-
-    async def start(self) -> None:
-        """Load the model. Raises ProviderRejected where it is none."""
-        await self._pool.start()
-
-    async def stop(self) -> None:
-        await self._pool.stop()
-
-    def readiness(self) -> Readiness:
-        return self._pool.readiness()
 
     @contextlib.asynccontextmanager
     async def open(

@@ -70,7 +70,7 @@ class DeepgramAgent:
         self._voice = str(agent.get("voice") or "")
         self._language = str(agent.get("language") or "en-US")
         self._tools = Toolbox(agent.get("tools") or {}, f"agents.{agent.get('name') or '?'}.tools")
-        self._service = service(self._settings)
+        self._service, self._dropped = service(self._settings), 0
         self._sockets = Sockets(
             NAME,
             own.url,
@@ -93,6 +93,9 @@ class DeepgramAgent:
         await self._service.stop()
         await self._tools.stop()
 
+    def counters(self) -> Mapping[str, int]:
+        return {"dropped_frames": self._dropped}
+
     def readiness(self) -> Readiness:
         state = self._service.readiness()
         return self._sockets.readiness() if state.ready else state
@@ -113,6 +116,7 @@ class DeepgramAgent:
             try:
                 yield session
             finally:
+                self._dropped += session.dropped
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)

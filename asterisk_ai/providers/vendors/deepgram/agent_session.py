@@ -61,7 +61,7 @@ class DeepgramAgentSession:
         self._tools = tools
         self._requests = Requests(tools, request.caller, request.ledger)
         self._waiting: deque[bytes | str] = deque()
-        self._frames = 0
+        self._frames = self.dropped = 0
         self._wake = asyncio.Event()
         self._events: deque[RealtimeEvent] = deque()
         self._failure: ProviderError | None = None
@@ -124,6 +124,7 @@ class DeepgramAgentSession:
         if self._frames > MAX_WAITING_FRAMES:
             oldest = next(index for index, message in enumerate(self._waiting) if isinstance(message, bytes))
             del self._waiting[oldest]
+            self.dropped += 1
             self._frames -= 1
         self._wake.set()
 

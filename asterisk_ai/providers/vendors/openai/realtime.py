@@ -86,7 +86,7 @@ class OpenAIRealtime:
 
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
         own = self._own = read_settings(OpenAIRealtimeSettings, settings, f"providers.{NAME}")
-        self._client = client(own, NAME)
+        self._client, self._dropped = client(own, NAME), 0
         self._prompt = "\n\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
         self._voice = str(agent.get("voice") or own.voice)
         self._language = str(agent.get("language") or "en-US")
@@ -114,6 +114,9 @@ class OpenAIRealtime:
         await self._client.stop()
         await self._tools.stop()
 
+    def counters(self) -> Mapping[str, int]:
+        return {"dropped_frames": self._dropped}
+
     def readiness(self) -> Readiness:
         """Also whether the service lets us have a connection for the model, where one is kept for the next call."""
         state = self._client.readiness()
@@ -132,6 +135,7 @@ class OpenAIRealtime:
             try:
                 yield session
             finally:
+                self._dropped += session.dropped
                 writing.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await writing

@@ -66,7 +66,8 @@ class OpenAIRealtimeSession:
         self._waiting: deque[tuple[bool, str]] = deque()  # whether it is audio, and the message
         self._waiting_audio = 0
         self._wake = asyncio.Event()
-        self._dropped = 0
+        self.dropped = 0
+        """Frames of the caller for which there was no room."""
         self._response = ""  # the one that is being made
         self._asked: Message | None = None  # response.create that was sent and has not begun
         self._next: deque[Message] = deque()  # those that wait until a response is done
@@ -111,7 +112,7 @@ class OpenAIRealtimeSession:
             oldest = next(index for index, (is_audio, _) in enumerate(self._waiting) if is_audio)
             del self._waiting[oldest]
             self._waiting_audio -= 1
-            self._dropped += 1
+            self.dropped += 1
         self._wake.set()
 
     def feed(self, pcm: bytes) -> None:
