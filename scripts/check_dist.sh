@@ -20,10 +20,13 @@ wheel = set(zipfile.ZipFile(sys.argv[1]).namelist())
 with tarfile.open(sys.argv[2]) as archive:
     sdist = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
 data = [str(f) for d in ("dialplan", "etc-asterisk", "models") for f in pathlib.Path(d).rglob("*") if f.is_file()]
-code = [str(f) for f in pathlib.Path("asterisk_ai").rglob("*.py")]
+code, tests = (
+    [str(f) for f in pathlib.Path(folder).rglob("*") if f.is_file() and "__pycache__" not in f.parts]
+    for folder in ("asterisk_ai", "tests")
+)
 lost = [f"wheel lacks {f}" for f in data if f"asterisk_ai/share/{f}" not in wheel]
-lost += [f"wheel lacks {f}" for f in [*code, "asterisk_ai/py.typed"] if f not in wheel]
-lost += [f"sdist lacks {f}" for f in [*data, *code, "setup.py", "pyproject.toml", "LICENSE"] if f not in sdist]
+lost += [f"wheel lacks {f}" for f in code if f not in wheel]
+lost += [f"sdist lacks {f}" for f in [*data, *code, *tests, "setup.py", "pyproject.toml", "LICENSE"] if f not in sdist]
 lost += [f"wheel has {f}" for f in wheel if f.startswith(("tests", "scripts", "build"))]
 print("\n".join(lost))
 sys.exit(bool(lost))
