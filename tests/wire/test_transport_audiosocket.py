@@ -251,7 +251,8 @@ def test_wideband_calls_get_their_own_kind(run: Run, rate: int) -> None:
         async with Served(rate) as served:
             peer, handler = await served.call()
             size = frame_bytes(rate)
-            assert await peer.exactly((3 + size) * 2) == protocol.audio_message(rate, bytes(size)) * 2
+            heard = await peer.exactly((3 + size) * 2)  # or more, where we were late
+            assert heard[: (3 + size) * 2] == protocol.audio_message(rate, bytes(size)) * 2
             await peer.send(protocol.audio_message(rate, b"\1\2" * 10))
             await until(lambda: handler.pcm == [b"\1\2" * 10])
 
