@@ -39,7 +39,7 @@ _SLOWEST, _FASTEST = 80, 450
 _REGIONS = {
     "en": "en-us",
     "en-us": "en-us",
-    "en-gb": "en-gb",
+    "en-gb": "en",
     "pt-br": "pt-br",
     "es-mx": "es-419",
     "fr-be": "fr-be",

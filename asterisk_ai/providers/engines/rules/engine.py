@@ -22,7 +22,7 @@ from asterisk_ai.providers.api import Hints, LanguageModel, Remember, ReplyPart,
 from asterisk_ai.providers.engines.rules.asked_hours import AskedHours
 from asterisk_ai.providers.engines.rules.schema import load
 from asterisk_ai.providers.engines.rules.small_talk import language
-from asterisk_ai.providers.engines.rules.texts import Texts
+from asterisk_ai.providers.engines.rules.texts import MAX_TOPICS, Texts
 from asterisk_ai.providers.engines.rules.turn import Turn
 from asterisk_ai.providers.engines.rules.understanding import Understanding
 from asterisk_ai.providers.grammar import Expected, Grammar, Phrase, example, vocabulary
@@ -50,11 +50,9 @@ class Rules(LanguageModel):
         self._grammar = Grammar({name: slot.grammar for name, slot in rules.slots.items()}, rules.digits, tag)
         self._talk = language(tag)
         self.understanding = Understanding(rules, self._grammar, self._talk, vectors())
-        self._texts = Texts(rules, tag, clock)
+        self._knowledge = knowledge.read(agent.get("knowledge") or (), f"{path}.knowledge", tag)
+        self._texts = Texts(rules, tag, clock, self._knowledge.topics(MAX_TOPICS))
         self._hours = AskedHours(rules.hours, self._talk, tag, clock) if rules.hours and self._talk else None
-        self._knowledge = knowledge.read(
-            agent.get("knowledge") or (), f"agents.{agent.get('name') or '?'}.knowledge", tag
-        )
         self._hints: dict[tuple[str, bool], Hints] = {}
         for slot in ("", *rules.slots):
             for confirm in (False, True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from asterisk_ai.providers.api import Do
@@ -11,12 +11,17 @@ from asterisk_ai.providers.engines.rules.ruleset import Action, Intent, Outcome,
 from asterisk_ai.providers.engines.rules.schema import REFERENCE
 
 MAX_OFFERS = 6
+MAX_TOPICS = 3
 
 
 class Texts:
     """Of one agent. ``clock`` gives the time, with its zone, for opening hours."""
 
-    def __init__(self, rules: RuleSet, language: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, rules: RuleSet, language: str, clock: Callable[[], datetime], topics: Sequence[str] = ()
+    ) -> None:
+        """``topics``: what else it knows about."""
+        self._topics = list(topics)
         self._rules, self._clock = rules, clock
         self._english = language.lower().startswith("en")
 
@@ -54,9 +59,9 @@ class Texts:
         intents = self._rules.intents
         labelled = [intent.label for intent in intents.values() if intent.label]
         if labelled:
-            return labelled[:MAX_OFFERS]
+            return (self._topics + labelled)[:MAX_OFFERS]
         useful = [name for name, intent in intents.items() if intent.say and not intent.ends]
-        return [name.replace("_", " ") for name in useful][:MAX_OFFERS]
+        return (self._topics + [name.replace("_", " ") for name in useful])[:MAX_OFFERS]
 
     def farewell(self) -> str:
         """The intent that ends the call; empty where there is none."""

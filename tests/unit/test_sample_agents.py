@@ -1,0 +1,59 @@
+"""The sample agents do what their files say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_providers_rules import Call
+
+from asterisk_ai import config
+from asterisk_ai.providers.api import Do
+from asterisk_ai.providers.engines.rules import Rules
+
+FILES = sorted((config.share_path("etc-asterisk") / "agents").glob("*.yaml"))
+
+
+def caller(name: str) -> Call:
+    file = config.share_path("etc-asterisk") / "agents" / f"{name}.yaml"
+    return Call(Rules({}, config.load(str(file)).agent(name).as_mapping()))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_each_is_a_whole_configuration(file: Path) -> None:
+    read = config.load(str(file))
+    assert set(read.agents) == {file.stem}
+    assert read.default_agent == file.stem
+
+
+def test_questions_are_answered() -> None:
+    call = caller("faq")
+    assert call.say("where can I park my car").startswith("You can park behind the building")
+    assert call.say("can I pay with a credit card").startswith("We accept cash")
+    other = "I am sorry, I cannot help you with that. I can help you with parking, payment, delivery and a person."
+    assert call.say("tell me about the moon landing") == other
+    assert call.say("are you open on Sunday").endswith(" we are closed.")
+
+
+def test_a_message_is_taken() -> None:
+    call = caller("message")
+    assert call.say("I'd like to leave a message for support").startswith("Which number can we call you back on?")
+    assert call.say("oh double four one two three four five") == "I heard 0 4 4 1 2 3 4 5. Is that right?"
+    assert call.action("yes that is right") == Do("voicemail", {"mailbox": "300", "context": "default"})
+
+
+def test_a_pin_is_passed_on() -> None:
+    call = caller("pin")
+    assert call.say("my pin is four seven one two") == "I heard 4 7 1 2. Is that right?"
+    assert call.action("correct") == Do("transfer", {"exten": "4712", "context": "pin"})
+    assert caller("pin").say("hello") == "Hello! How can I help you?"
+
+
+def test_an_appointment_is_asked_for() -> None:
+    call = caller("appointment")
+    assert call.say("hi I need to see the doctor on tuesday, an appointment please").startswith(("On which", "In the"))
+    call = caller("appointment")
+    assert call.say("I would like an appointment on Tuesday") == "In the morning or in the afternoon?"
+    said = call.say("after lunch would be best")
+    assert said == "You would like to come on tuesday in the afternoon. Is that right?"
+    assert call.action("yes") == Do("voicemail", {"mailbox": "100", "context": "default"})
