@@ -112,7 +112,7 @@ class Machine:
                 [sys.executable, "-m", "asterisk_ai", "serve"], **self._options, stdout=stream, stderr=stream
             )
         try:
-            _until(lambda: " is ready: " in log.read_text(), 30)
+            _until(lambda: " is ready: " in log.read_text(), 60)
             yield log
         finally:
             process.terminate()
