@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ def written(folder: Path, url: str, key: str = KEY) -> Path:
 def test_list_show_test_and_switch(fake: FakeRealtime, tmp_path: Path) -> None:
     file = written(tmp_path, fake.base_url)
     _, text = provider(file, "list")
-    assert "* offline      stt: pocketsphinx  llm: rules  tts: espeak" in text
+    assert re.search(r"\* offline +stt: \S.*  llm: rules  tts: \S", text)
     assert "  openai-realtime realtime: openai_realtime\n" in text
     assert "  careful      realtime: openai_realtime, other  stt: pocketsphinx  llm: rules  tts: espeak" in text
     _, text = provider(file, "show", "openai-realtime")
