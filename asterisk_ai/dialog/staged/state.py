@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from asterisk_ai.dialog.events import WordsPartial
+from asterisk_ai.dialog.events import Action, WordsPartial
 
 
 class Phase(StrEnum):
@@ -151,3 +151,10 @@ class TurnState:
     answering: bool = False
     """The newest reply answers the caller; it is not a fixed prompt."""
     troubles: int = 0
+
+
+Step = tuple[TurnState, tuple[Action, ...]]
+"""The next state, and what is to be carried out."""
+
+AUDIBLE = (Phase.GREETING, Phase.SPEAKING, Phase.CLOSING)
+"""The phases in which the agent may be heard."""

@@ -1,0 +1,125 @@
+"""The caller makes sound while the agent is busy: a cough, a backchannel, or the next turn?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from asterisk_ai.dialog.backchannel import is_backchannel, is_call_for_attention, is_hum, may_be_backchannel, surest
+from asterisk_ai.dialog.events import (
+    Action,
+    CloseUtterance,
+    DropUtterance,
+    PauseReply,
+    ResumeReply,
+    StopReply,
+    Timer,
+    WordsFinal,
+)
+from asterisk_ai.dialog.staged.deadlines import CERTAIN, is_certain
+from asterisk_ai.dialog.staged.reply import answer, undraft
+from asterisk_ai.dialog.staged.state import Phase, Step, TurnParams, TurnState
+
+_RECHECK = 0.02  # a frame: how often a doubtful interruption is looked at again
+_DRAWN_OUT = 1.4  # by how much a backchannel may be longer than what is an interruption whatever its words: "mm-hm"
+_SYLLABLE_MS = 400.0  # each further ms of a backchannel wants the recogniser to be a little surer of it ...
+_SHORT_MS = 500.0  # ... but a short one may be as doubtful as it likes
+_WHOLE = 1.6  # the same for what is known to be nothing but backchannels: "okay okay"
+_LETTER_MS = 35.0  # who talks fast needs 45 a letter; a chord or a click that sounds like "hello" is shorter
+
+
+def close_utterance(state: TurnState, ended: float) -> Step:
+    # The words of a short interruption may still be awaited: the newest utterance counts.
+    dropped: tuple[Action, ...] = (DropUtterance(state.awaited),) if state.awaited else ()
+    length = (ended - state.utterance_at) * 1000
+    state = replace(state, utterance_open=False, partial=None, voice_end=ended)
+    state = replace(state, awaited=state.utterance, awaited_ms=length)
+    return state, (*dropped, CloseUtterance(state.utterance, ended))
+
+
+def barge_in(state: TurnState, event: Timer, now: float, params: TurnParams) -> Step:
+    """The caller has made sound for ``barge_in_ms`` while the agent is busy: hold, and listen."""
+    voiced_ms = _voiced_ms(state, event)
+    if not state.interruptible or not state.voice or voiced_ms < params.barge_in_ms:
+        return replace(state, barge_check=now + _RECHECK), ()
+    if not state.reply_live or state.suspended:  # words are awaited, there is nothing to hold
+        if voiced_ms < params.barge_in_confirm_ms:
+            return replace(state, barge_check=now + _RECHECK), ()
+        # The caller goes on: the newest utterance counts.
+        dropped: tuple[Action, ...] = (DropUtterance(state.awaited),) if state.awaited else ()
+        state, undone = undraft(state)
+        return replace(state, phase=Phase.LISTENING, since=now, awaited=0), dropped + undone
+    check = state.utterance_at + params.barge_in_confirm_ms / 1000
+    state = replace(state, phase=Phase.INTERRUPTED, held=state.phase, since=now, barge_check=check)
+    return state, (PauseReply(state.reply),)
+
+
+def _voiced_ms(state: TurnState, event: Timer) -> float:
+    """How long the caller has been speaking; a deadline's own length counts as reached, which binary floats hide."""
+    return (event.voiced_until - state.utterance_at) * 1000 + 1e-3
+
+
+def interrupted_timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> Step:
+    if state.utterance_open and state.voice:
+        if _voiced_ms(state, event) < params.barge_in_confirm_ms * _patience(state):
+            return replace(state, barge_check=now + _RECHECK), ()
+        # The caller has the floor. Whether there is anything to answer the words will tell: music has none.
+        phase = Phase.LISTENING
+        return replace(state, phase=phase, since=now, suspended=True, no_inputs=0, spoken_until=now), ()
+    if state.utterance_open:
+        return close_utterance(state, state.voice_end)
+    return resumed(state, now, "noise")  # the recogniser is stuck; the answer it held up goes on
+
+
+def _patience(state: TurnState) -> float:
+    """By how much what may be a backchannel may last longer than other interruptions until it is one, too."""
+    words = state.partial
+    if words is not None and (is_certain(words, state.language) or is_hum(words.text)):
+        return _WHOLE
+    return _DRAWN_OUT if words is None or not words.text or may_be_backchannel(words.text, state.language) else 1.0
+
+
+def judged(state: TurnState, words: WordsFinal, now: float, params: TurnParams) -> Step:
+    """The words of a short interruption are known: was it one?"""
+    if is_backchannel(words.text, state.language):
+        # A short one that is refused, too: no other words were more like it. Longer speech has to be a surer one.
+        short = state.awaited_ms <= _SHORT_MS or is_hum(words.text)
+        if short or surest(words, state.surest) >= min(CERTAIN, (state.awaited_ms - _SYLLABLE_MS) / 400):
+            return resumed(state, now, "backchannel")
+    elif words.accepted and words.text:
+        if state.awaited_ms < _LETTER_MS * len(words.text.replace(" ", "")):
+            return resumed(state, now, "noise")
+        attention = is_call_for_attention(words.text, state.language)
+        return taken(state, now, None if attention else words)
+    if state.awaited_ms < params.barge_in_noise_ms:
+        return resumed(state, now, "noise")
+    return taken(state, now, words)
+
+
+def taken(state: TurnState, now: float, words: WordsFinal | None = None) -> Step:
+    """The caller has the turn; with ``words`` it is over already."""
+    stopped: tuple[Action, ...] = (StopReply(state.reply, "barge_in"),)
+    state = replace(state, phase=Phase.LISTENING, since=now, reply_live=False, no_inputs=0, spoken_until=now)
+    if words is None:
+        return state, stopped
+    state, actions = answer(state, now, text=words.text, understood=words.accepted, confidence=words.confidence)
+    return state, stopped + actions
+
+
+def given_up(state: TurnState) -> Step:
+    """A suspended reply is stopped for good: the caller has said something."""
+    if not state.suspended:
+        return state, ()
+    stopped: tuple[Action, ...] = (StopReply(state.reply, "barge_in"),) if state.reply_live else ()
+    return replace(state, suspended=False, reply_live=False), stopped
+
+
+def resumed(state: TurnState, now: float, outcome: str) -> Step:
+    """It was nothing: say the rest."""
+    dropped: tuple[Action, ...] = (DropUtterance(state.awaited),) if state.awaited else ()
+    if state.audible_at is not None:
+        state = replace(state, audible_at=now)  # the watch over a stuck part begins anew
+    phase = Phase.SPEAKING if state.held is Phase.THINKING and state.audible_at is not None else state.held
+    if state.suspended and phase is Phase.GREETING:
+        phase = Phase.SPEAKING
+    state = replace(state, phase=phase, since=now, awaited=0, suspended=False)
+    return state, (*dropped, ResumeReply(state.reply, outcome))

@@ -1,0 +1,147 @@
+"""The caller's side of a turn: utterances, their words, answers begun ahead, and keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from asterisk_ai.dialog.backchannel import may_be_backchannel
+from asterisk_ai.dialog.events import (
+    Action,
+    DigitDialled,
+    Draft,
+    DropUtterance,
+    Leave,
+    OpenUtterance,
+    RecognitionFailed,
+    VoiceOffset,
+    VoiceOnset,
+    WordsFinal,
+    WordsPartial,
+)
+from asterisk_ai.dialog.staged.deadlines import AGENT_BUSY
+from asterisk_ai.dialog.staged.interruption import close_utterance, given_up, judged, resumed, taken
+from asterisk_ai.dialog.staged.reply import answer, close, drop_all, listen, quiet, speak, trouble, undraft
+from asterisk_ai.dialog.staged.state import AUDIBLE, Phase, Step, TurnParams, TurnState
+
+_MAX_DRAFTS = 3  # of one utterance: a caller who pauses at every word is not answered ahead any more
+
+
+def onset(state: TurnState, event: VoiceOnset, params: TurnParams) -> Step:
+    # What was decoded before no longer is all that was said.
+    state = replace(state, voice=True, voice_at=event.at, partial=None, likelihood=None)
+    listens = state.phase in (Phase.LISTENING, Phase.INTERRUPTED)
+    if state.utterance_open:
+        return undraft(state)  # speech goes on after a short pause: the same utterance
+    if listens or (state.phase in AGENT_BUSY and params.barge_in):
+        return open_utterance(state, event.at, params)
+    return state, ()
+
+
+def open_utterance(state: TurnState, at: float, params: TurnParams) -> Step:
+    state = replace(
+        state,
+        utterance=state.utterance + 1,
+        utterance_open=True,
+        utterance_at=at,
+        partial=None,
+        surest=None,
+        likelihood=None,
+        drafts=0,
+        barge_check=at + params.barge_in_ms / 1000,
+    )
+    return state, (OpenUtterance(state.utterance),)
+
+
+def offset(state: TurnState, event: VoiceOffset, params: TurnParams) -> Step:
+    state = replace(state, voice=False, voice_end=event.at)
+    if state.utterance_open and state.phase in AGENT_BUSY:
+        # Too short to be an interruption, else the timer would have fired while it lasted.
+        return replace(state, utterance_open=False), (DropUtterance(state.utterance),)
+    return _drafted(state, params)
+
+
+def partial(state: TurnState, event: WordsPartial, now: float, params: TurnParams) -> Step:
+    if not state.utterance_open or event.utterance != state.utterance:
+        return state, ()
+    stopped: tuple[Action, ...] = ()
+    state = replace(state, partial=event, surest=event if event.accepted and event.text else state.surest)
+    takes_turn = event.accepted and event.text and not may_be_backchannel(event.text, state.language)
+    if state.phase is Phase.INTERRUPTED and takes_turn:
+        state, stopped = taken(state, now)
+    elif event.accepted and event.text:
+        state, stopped = given_up(state)
+    state, drafted = _drafted(state, params)
+    return state, stopped + drafted
+
+
+def _drafted(state: TurnState, params: TurnParams) -> Step:
+    """In a pause with words that could be the whole turn: begin the answer, the endpoint's silence is time to use."""
+    words = state.partial
+    pausing = state.phase is Phase.LISTENING and state.utterance_open and not state.voice
+    if not (params.answer_ahead and pausing and words and words.accepted and words.text) or state.digits:
+        return state, ()
+    if words.text == state.draft or state.drafts >= _MAX_DRAFTS:
+        return state, ()
+    return replace(state, draft=words.text, drafts=state.drafts + 1), (Draft(words.text, words.confidence),)
+
+
+def words(state: TurnState, event: WordsFinal, now: float, params: TurnParams) -> Step:
+    if not state.awaited or event.utterance != state.awaited:
+        return state, ()
+    state = replace(state, awaited=0)
+    if state.phase is Phase.INTERRUPTED:
+        return judged(state, event, now, params)
+    if state.suspended and state.reply_live and not event.text.strip():
+        return resumed(state, now, "noise")
+    state, stopped = given_up(state)
+    state, actions = heard(state, event, now, params)
+    return state, stopped + actions
+
+
+def heard(state: TurnState, event: WordsFinal, now: float, params: TurnParams) -> Step:
+    """The words of a turn are known."""
+    # Beside dialled digits, refused speech is the tone of the keys that leaked into the audio.
+    if not event.accepted and (state.awaited_ms < params.min_utterance_ms or state.digits):
+        state, dropped = undraft(state)
+        state, actions = listen(state, now)
+        return state, dropped + actions
+    return answer(state, now, text=event.text, understood=event.accepted, confidence=event.confidence)
+
+
+def recognition_failed(state: TurnState, event: RecognitionFailed, now: float, params: TurnParams) -> Step:
+    if not state.awaited or event.utterance != state.awaited:
+        return state, ()
+    state = replace(state, awaited=0)
+    if state.phase is Phase.INTERRUPTED or (state.suspended and state.reply_live):
+        return resumed(state, now, "noise")
+    return trouble(state, now, params)
+
+
+def digit(state: TurnState, event: DigitDialled, now: float) -> Step:
+    if state.phase in (Phase.NEW, Phase.CLOSING):
+        return state, ()
+    digits = state.digits if event.digit == "#" and state.digits else state.digits + event.digit
+    state = replace(state, digits=digits, digits_at=now, digits_wanted=event.wanted)
+    if state.phase in AUDIBLE and not state.interruptible:
+        return state, ()  # typed ahead; looked at when the agent has finished
+    dropped, state = drop_all(state, "digit"), quiet(state)
+    if state.phase is not Phase.LISTENING:
+        state = replace(state, phase=Phase.LISTENING, since=now)
+    complete = (event.digit == "#" and len(digits) > 0) or (event.wanted and len(digits) >= event.wanted)
+    if not complete:
+        return state, dropped
+    state, actions = answer(state, now, text=digits, dialled=True)
+    return state, dropped + actions
+
+
+def listening_timer(state: TurnState, now: float, params: TurnParams) -> Step:
+    if state.utterance_open:
+        # A caller who is still speaking is at the cap; what they say next is heard as a new utterance.
+        state, actions = close_utterance(state, now if state.voice else state.voice_end)
+        return replace(state, phase=Phase.THINKING, since=now), actions
+    if state.digits:
+        return answer(state, now, text=state.digits, dialled=True)
+    if state.no_inputs >= len(params.no_input_prompts):
+        return close(state, params.no_input_closing, now, Leave("hangup"))
+    state = replace(state, no_inputs=state.no_inputs + 1)
+    return speak(state, params.no_input_prompts[state.no_inputs - 1], now)

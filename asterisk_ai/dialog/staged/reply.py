@@ -1,0 +1,150 @@
+"""The agent's side of a turn: what it says, how that ends, and the last words of a call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from asterisk_ai.dialog.events import (
+    Action,
+    Answer,
+    DropDraft,
+    DropUtterance,
+    Leave,
+    OpenUtterance,
+    ReplyEnded,
+    ReplyFailed,
+    Speak,
+    SpeakingStarted,
+    StopReply,
+)
+from asterisk_ai.dialog.staged.state import Phase, Step, TurnParams, TurnState
+
+
+def drop_all(state: TurnState, outcome: str) -> tuple[Action, ...]:
+    actions: tuple[Action, ...] = ()
+    if state.awaited:
+        actions += (DropUtterance(state.awaited),)
+    if state.utterance_open:
+        actions += (DropUtterance(state.utterance),)
+    if state.draft:
+        actions += (DropDraft(),)
+    if state.reply_live:
+        actions += (StopReply(state.reply, outcome),)
+    return actions
+
+
+def quiet(state: TurnState) -> TurnState:
+    """The state after :func:`_drop_all`'s actions."""
+    return replace(state, utterance_open=False, partial=None, draft="", awaited=0, reply_live=False, suspended=False)
+
+
+def undraft(state: TurnState) -> Step:
+    return (replace(state, draft=""), (DropDraft(),)) if state.draft else (state, ())
+
+
+def end(state: TurnState, now: float, leave: Leave | None = None) -> Step:
+    actions = drop_all(state, "end") + ((leave,) if leave else ())
+    return replace(quiet(state), phase=Phase.ENDED, since=now), actions
+
+
+def close(state: TurnState, text: str, now: float, leave: Leave) -> Step:
+    """Say the last words and leave."""
+    dropped, state = drop_all(state, "timeout"), quiet(state)
+    if not text:
+        state, actions = end(state, now, leave)
+        return state, dropped + actions
+    state, spoken = speak(state, text, now, interruptible=False, then=leave)
+    return replace(state, phase=Phase.CLOSING), dropped + spoken
+
+
+def speak(state: TurnState, text: str, now: float, *, interruptible: bool = True, then: Leave | None = None) -> Step:
+    state = replace(
+        state,
+        phase=Phase.SPEAKING,
+        since=now,
+        reply=state.reply + 1,
+        reply_live=True,
+        audible_at=None,
+        answering=False,
+        interruptible=interruptible,
+        draft="",
+    )
+    return state, (Speak(state.reply, text, interruptible, then),)
+
+
+def speaking(state: TurnState, event: SpeakingStarted, now: float) -> Step:
+    if event.reply != state.reply or not state.reply_live:
+        return state, ()
+    if state.phase is Phase.THINKING:
+        state = replace(state, phase=Phase.SPEAKING, since=now)
+    return replace(state, audible_at=now, interruptible=event.interruptible and state.phase is not Phase.CLOSING), ()
+
+
+def answer(
+    state: TurnState, now: float, *, text: str, understood: bool = True, dialled: bool = False, confidence: float = 1.0
+) -> Step:
+    state = replace(
+        state,
+        phase=Phase.THINKING,
+        since=now,
+        reply=state.reply + 1,
+        reply_live=True,
+        audible_at=None,
+        fillers=0,
+        answering=True,
+        interruptible=True,
+        no_inputs=0,
+        digits="",
+        draft="",
+    )
+    return state, (Answer(state.reply, text, understood, dialled, confidence),)
+
+
+def listen(state: TurnState, now: float) -> Step:
+    state = replace(state, phase=Phase.LISTENING, since=now, interruptible=True)
+    if state.digits and (state.digits_wanted and len(state.digits) >= state.digits_wanted):
+        return answer(state, now, text=state.digits, dialled=True)
+    if state.digits:
+        return replace(state, digits_at=now), ()
+    if state.voice and not state.utterance_open:
+        # Half duplex, or not interruptible: the caller speaks already, so hear the rest of it.
+        number = state.utterance + 1
+        state = replace(
+            state, utterance=number, utterance_open=True, utterance_at=now, partial=None, surest=None, drafts=0
+        )
+        return state, (OpenUtterance(state.utterance),)
+    return state, ()
+
+
+def reply_ended(state: TurnState, event: ReplyEnded, now: float) -> Step:
+    if event.reply != state.reply or not state.reply_live:
+        return state, ()
+    if state.suspended:  # its last sound was out as the caller began: what it wanted done is not wanted any more
+        return replace(state, reply_live=False, suspended=False), ()
+    # A fixed prompt that could be played does not show that the engines are well again.
+    state = replace(state, reply_live=False, troubles=0 if state.answering else state.troubles, spoken_until=now)
+    if event.then is not None or state.phase is Phase.CLOSING:
+        return end(state, now, event.then or Leave("hangup"))
+    return listen(replace(state, patient_until=now + event.patience), now)
+
+
+def reply_failed(state: TurnState, event: ReplyFailed, now: float, params: TurnParams) -> Step:
+    if event.reply != state.reply or not state.reply_live:
+        return state, ()
+    if state.suspended:  # nobody waits for it
+        return replace(state, reply_live=False, suspended=False), ()
+    state = replace(state, reply_live=False)
+    dropped, state = drop_all(state, "end"), quiet(state)
+    state, actions = trouble(state, now, params)
+    return state, dropped + actions
+
+
+def trouble(state: TurnState, now: float, params: TurnParams) -> Step:
+    """An engine failed: say so, and after some times give the caller to the dialplan's fallback."""
+    if state.phase is Phase.CLOSING:
+        return end(state, now, Leave("hangup"))
+    troubles = state.troubles + 1
+    state = replace(state, troubles=troubles)
+    if troubles >= params.max_troubles or not params.trouble_prompt:
+        return end(state, now, Leave("fallback"))
+    return speak(state, params.trouble_prompt, now)
