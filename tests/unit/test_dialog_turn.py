@@ -701,6 +701,17 @@ def test_the_wanted_number_of_digits_is_an_answer_at_once() -> None:
     assert talk.at(2.2, DigitDialled("1", 3)) == [Answer(2, "471", dialled=True)]
 
 
+def test_the_hash_behind_a_number_that_its_length_has_ended_is_a_part_of_it() -> None:
+    talk = listening()
+    for at, key in ((2.0, "4"), (2.1, "7")):
+        talk.at(at, DigitDialled(key, 3))
+    assert talk.at(2.2, DigitDialled("1", 3)) == [Answer(2, "471", dialled=True)]
+    assert talk.at(2.4, DigitDialled("#", 0)) == []
+    assert talk.phase is Phase.THINKING, "the answer is still being made"
+    talk.at(2.5, SpeakingStarted(2))
+    assert talk.at(9.0, DigitDialled("#", 0)) == [StopReply(2, "digit"), Answer(3, "#", dialled=True)], "much later"
+
+
 def test_an_open_number_ends_with_a_pause() -> None:
     talk = listening()
     talk.at(2.0, DigitDialled("4"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from asterisk_ai.dialog.caller_input import Keys
 from asterisk_ai.dialog.events import DigitDialled, HungUp, Leave, Timer, VoiceOffset, VoiceOnset
 from asterisk_ai.dialog.staged.state import Phase, TurnParams, may_follow
 
@@ -158,9 +159,7 @@ class RealtimeState:
     check: float | None = None
     """When to see whether a sound is an interruption."""
     leave: Leave | None = None
-    digits: str = ""
-    digits_at: float = 0.0
-    digits_wanted: int = 0
+    keys: Keys = field(default_factory=Keys)
     no_inputs: int = 0
 
 
@@ -185,8 +184,8 @@ def deadline(state: RealtimeState, params: RealtimeParams) -> float | None:
     due = [] if state.phase is Phase.CLOSING else [state.started + params.turn.max_call_seconds]
     due += [at for at in (state.due, state.check) if at is not None]
     if state.phase is Phase.LISTENING and not state.hearing and not state.voice:
-        if state.digits:
-            due.append(state.digits_at + params.turn.digit_timeout_ms / 1000)
+        if state.keys:
+            due.append(state.keys.due(params.turn.digit_timeout_ms))
         elif state.due is None:
             due.append(max(state.since, state.voice_end) + params.turn.no_input_seconds)
     return min(due, default=None)
@@ -254,9 +253,9 @@ def _lost(state: RealtimeState, now: float) -> Step:
 
 def _listen(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
     state = replace(state, phase=Phase.LISTENING, since=now, due=None, check=None, interruptible=True, sounding=False)
-    if state.digits and state.digits_wanted and len(state.digits) >= state.digits_wanted:
+    if state.keys and state.keys.complete:
         return _dialled(state, now, params)
-    return (replace(state, digits_at=now) if state.digits else state), ()
+    return replace(state, keys=state.keys.since(now)), ()
 
 
 # ---- the caller -----------------------------------------------------------------
@@ -291,10 +290,10 @@ def _offset(state: RealtimeState, event: VoiceOffset, now: float, params: Realti
 
 
 def _digit(state: RealtimeState, event: DigitDialled, now: float, params: RealtimeParams) -> Step:
-    if state.phase is Phase.CLOSING:
+    keys = state.keys.pressed(event, now, timeout_ms=params.turn.digit_timeout_ms)
+    if keys is None or state.phase is Phase.CLOSING:
         return state, ()
-    digits = state.digits if event.digit == "#" and state.digits else state.digits + event.digit
-    state = replace(state, digits=digits, digits_at=now, digits_wanted=event.wanted)
+    state = replace(state, keys=keys)
     if gates(state, params):
         return state, ()  # typed ahead
     stopped: tuple[Action, ...] = ()
@@ -302,15 +301,15 @@ def _digit(state: RealtimeState, event: DigitDialled, now: float, params: Realti
         stopped = (Interrupt("digit"),)
         state = replace(state, phase=Phase.LISTENING, since=now, due=None, check=None, leave=None)
         state = replace(state, interruptible=True, sounding=False)
-    if not ((event.digit == "#" and digits) or (event.wanted and len(digits) >= event.wanted)):
+    if not keys.complete:
         return state, stopped
     state, actions = _dialled(state, now, params)
     return state, stopped + actions
 
 
 def _dialled(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
-    digits = state.digits
-    state = replace(state, digits="", digits_wanted=0, no_inputs=0, hearing=False)
+    digits = state.keys.digits
+    state = replace(state, keys=state.keys.taken(), no_inputs=0, hearing=False)
     return _awaiting(state, now, params), (Tell(digits),)
 
 
@@ -386,7 +385,7 @@ def _timer(state: RealtimeState, event: Timer, now: float, params: RealtimeParam
         return _overdue(state, now, params)
     if state.check is not None and now >= state.check:
         return _checked(state, event, now, params)
-    if state.digits:
+    if state.keys:
         return _dialled(state, now, params)
     if state.no_inputs >= len(turn.no_input_prompts):
         return _close(state, turn.no_input_closing, now, params)

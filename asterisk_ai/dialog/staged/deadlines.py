@@ -54,8 +54,8 @@ def _listening_deadline(state: TurnState, params: TurnParams) -> float:
     if state.utterance_open:
         cap = state.utterance_at + params.max_utterance_seconds
         return cap if state.voice else min(cap, state.voice_end + _endpoint_ms(state, params) / 1000)
-    if state.digits:
-        return state.digits_at + params.digit_timeout_ms / 1000
+    if state.keys:
+        return state.keys.due(params.digit_timeout_ms)
     return max(state.since + params.no_input_seconds, state.patient_until)
 
 

@@ -78,7 +78,7 @@ def _drafted(state: TurnState, params: TurnParams) -> Step:
     """In a pause with words that could be the whole turn: begin the answer, the endpoint's silence is time to use."""
     words = state.partial
     pausing = state.phase is Phase.LISTENING and state.utterance_open and not state.voice
-    if not (params.answer_ahead and pausing and words and words.accepted and words.text) or state.digits:
+    if not (params.answer_ahead and pausing and words and words.accepted and words.text) or state.keys:
         return state, ()
     if words.text == state.draft or state.drafts >= _MAX_DRAFTS:
         return state, ()
@@ -101,7 +101,7 @@ def words(state: TurnState, event: WordsFinal, now: float, params: TurnParams) -
 def heard(state: TurnState, event: WordsFinal, now: float, params: TurnParams) -> Step:
     """The words of a turn are known."""
     # Beside dialled digits, refused speech is the tone of the keys that leaked into the audio.
-    if not event.accepted and (state.awaited_ms < params.min_utterance_ms or state.digits):
+    if not event.accepted and (state.awaited_ms < params.min_utterance_ms or state.keys):
         state, dropped = undraft(state)
         state, actions = listen(state, now)
         return state, dropped + actions
@@ -117,20 +117,19 @@ def recognition_failed(state: TurnState, event: RecognitionFailed, now: float, p
     return trouble(state, now, params)
 
 
-def digit(state: TurnState, event: DigitDialled, now: float) -> Step:
-    if state.phase in (Phase.NEW, Phase.CLOSING):
+def digit(state: TurnState, event: DigitDialled, now: float, params: TurnParams) -> Step:
+    keys = state.keys.pressed(event, now, timeout_ms=params.digit_timeout_ms)
+    if keys is None or state.phase in (Phase.NEW, Phase.CLOSING):
         return state, ()
-    digits = state.digits if event.digit == "#" and state.digits else state.digits + event.digit
-    state = replace(state, digits=digits, digits_at=now, digits_wanted=event.wanted)
+    state = replace(state, keys=keys)
     if state.phase in AUDIBLE and not state.interruptible:
         return state, ()  # typed ahead; looked at when the agent has finished
     dropped, state = drop_all(state, "digit"), quiet(state)
     if state.phase is not Phase.LISTENING:
         state = replace(state, phase=Phase.LISTENING, since=now)
-    complete = (event.digit == "#" and len(digits) > 0) or (event.wanted and len(digits) >= event.wanted)
-    if not complete:
+    if not keys.complete:
         return state, dropped
-    state, actions = answer(state, now, text=digits, dialled=True)
+    state, actions = answer(state, now, text=keys.digits, dialled=True)
     return state, dropped + actions
 
 
@@ -139,8 +138,8 @@ def listening_timer(state: TurnState, now: float, params: TurnParams) -> Step:
         # A caller who is still speaking is at the cap; what they say next is heard as a new utterance.
         state, actions = close_utterance(state, now if state.voice else state.voice_end)
         return replace(state, phase=Phase.THINKING, since=now), actions
-    if state.digits:
-        return answer(state, now, text=state.digits, dialled=True)
+    if state.keys:
+        return answer(state, now, text=state.keys.digits, dialled=True)
     if state.no_inputs >= len(params.no_input_prompts):
         return close(state, params.no_input_closing, now, Leave("hangup"))
     state = replace(state, no_inputs=state.no_inputs + 1)

@@ -103,7 +103,7 @@ def _stepped(state: TurnState, event: Event, now: float, params: TurnParams) -> 
         case VoiceOffset():
             return offset(state, event, params)
         case DigitDialled():
-            return digit(state, event, now)
+            return digit(state, event, now, params)
         case WordsPartial():
             return partial(state, event, now, params)
         case TurnLikelihood():

@@ -94,7 +94,7 @@ def answer(
         answering=True,
         interruptible=True,
         no_inputs=0,
-        digits="",
+        keys=state.keys.taken(),
         draft="",
     )
     return state, (Answer(state.reply, text, understood, dialled, confidence),)
@@ -102,10 +102,10 @@ def answer(
 
 def listen(state: TurnState, now: float) -> Step:
     state = replace(state, phase=Phase.LISTENING, since=now, interruptible=True)
-    if state.digits and (state.digits_wanted and len(state.digits) >= state.digits_wanted):
-        return answer(state, now, text=state.digits, dialled=True)
-    if state.digits:
-        return replace(state, digits_at=now), ()
+    if state.keys.complete and state.keys:
+        return answer(state, now, text=state.keys.digits, dialled=True)
+    if state.keys:
+        return replace(state, keys=state.keys.since(now)), ()
     if state.voice and not state.utterance_open:
         # Half duplex, or not interruptible: the caller speaks already, so hear the rest of it.
         number = state.utterance + 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from asterisk_ai.dialog.caller_input import Keys
 from asterisk_ai.dialog.events import Action, WordsPartial
 
 
@@ -142,9 +143,7 @@ class TurnState:
     voice_at: float = 0.0
     voice_end: float = 0.0
     barge_check: float = 0.0
-    digits: str = ""
-    digits_at: float = 0.0
-    digits_wanted: int = 0
+    keys: Keys = field(default_factory=Keys)
     no_inputs: int = 0
     patient_until: float = 0.0
     """Until then a silent caller is not asked for anything: they want a moment."""
