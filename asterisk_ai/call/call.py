@@ -174,6 +174,9 @@ class Call:
 
     def leave(self, kind: str, arguments: Mapping[str, str]) -> None:
         """Give the call back to the dialplan, which has to do ``kind``."""
+        if kind not in self.session.actions | {"fallback"}:  # an engine's idea, which nobody is there for
+            logger.error("there is no dialplan that could do this for the call: %s", kind)
+            kind, arguments = "hangup", {}
         self.session.pending = {"kind": kind, "arguments": dict(arguments)}
         self.store.save(self.session)
         logger.info("back to the dialplan: %s", kind)

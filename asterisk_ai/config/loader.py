@@ -24,6 +24,7 @@ from asterisk_ai.config.schema import (
     HttpConfig,
 )
 from asterisk_ai.config.schema.types import Names
+from asterisk_ai.dialog import caller
 from asterisk_ai.errors import ConfigError
 
 MAX_BYTES = 1024 * 1024
@@ -84,6 +85,7 @@ def parse(text: str, file: str = "asterisk_ai.yaml", environ: Mapping[str, str] 
     )
     if not reader.problems:  # names that point to parts that are themselves wrong would only confuse
         _check_names(config, reader)
+        _check_texts(config, reader)
         _check_listeners(config, reader)
     if reader.problems:
         problems = sorted(reader.problems, key=lambda problem: problem.line)
@@ -193,6 +195,16 @@ def _check_names(config: Config, reader: Reader) -> None:
                 reader.problem("name an engine", path, reader.lines.get(path, 0))
             elif len(set(engines)) < len(engines):
                 reader.problem("names an engine twice", path, reader.lines.get(path, 0))
+
+
+def _check_texts(config: Config, reader: Reader) -> None:
+    """What is to be filled in must be known: callers would hear the braces."""
+    for name, agent in config.agents.items():
+        texts = [(key, text, True) for key, text in agent.said()] + [("prompt", agent.prompt, False)]
+        for key, text, spoken in texts:
+            if problem := caller.problem(text, spoken=spoken):
+                path = f"agents.{name}.{key}"
+                reader.problem(problem, path, reader.lines.get(path, 0))
 
 
 def _check_listeners(config: Config, reader: Reader) -> None:

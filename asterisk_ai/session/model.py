@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from asterisk_ai.errors import StoreError
+from asterisk_ai.protocol.dialplan import ACTIONS
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,11 @@ class CallSession:
     @property
     def ended(self) -> bool:
         return self.ended_at > 0
+
+    @property
+    def actions(self) -> frozenset[str]:
+        """Kinds of what the dialplan can be told to do with it: one that announced nothing asks for nothing."""
+        return frozenset(ACTIONS) if self.registered else frozenset(("hangup",))
 
     @property
     def resumed(self) -> bool:

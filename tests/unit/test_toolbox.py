@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.providers.tools.toolbox import Toolbox
+from asterisk_ai.protocol.dialplan import ACTIONS
+from asterisk_ai.providers.api import Do
+from asterisk_ai.providers.tools.toolbox import BadToolCall, Toolbox
 
 
 @pytest.mark.parametrize(
@@ -28,4 +30,12 @@ def test_a_destination_that_the_dialplan_would_change_is_refused(tools: dict[str
 
 def test_destinations() -> None:
     tools = Toolbox({"transfer": {"sales": "*200#@from-internal"}, "queue": ["sales"]}, "a.tools")
-    assert [schema["function"]["name"] for schema in tools.schemas()] == ["transfer", "queue"]
+    assert [schema["function"]["name"] for schema in tools.schemas(ACTIONS)] == ["transfer", "queue"]
+
+
+def test_a_call_without_a_dialplan_is_offered_nobody_and_handed_to_nobody() -> None:
+    tools = Toolbox({"transfer": {"sales": "200@from-internal"}, "hangup": True, "digits": True}, "a.tools")
+    assert [schema["function"]["name"] for schema in tools.schemas({"hangup"})] == ["hangup", "digits"]
+    with pytest.raises(BadToolCall, match="nobody can be reached"):
+        tools.carry_out("transfer", '{"to": "sales"}', {"hangup"})
+    assert tools.carry_out("hangup", "{}", {"hangup"}) == Do("hangup")

@@ -117,11 +117,12 @@ def test_the_session_is_as_it_is_to_be() -> None:
         await talk.until(ResponseDone)
         assert "".join(event.text for event in talk.of(AgentText)) == GREETING
         agent = fake.sessions[0].settings["agent"]
-        assert agent["context"]["messages"][1] == {"type": "History", "role": "assistant", "content": "Yes?"}
+        assert agent["context"]["messages"][2] == {"type": "History", "role": "assistant", "content": "Yes?"}
         assert agent["listen"]["provider"] == {"type": "deepgram", "model": "nova-3", "language": "en"}
         assert agent["speak"]["provider"]["model"] == "aura-2-apollo-en"
         assert agent["think"]["prompt"].startswith("You are the receptionist.")
-        assert agent["think"]["prompt"].endswith("The caller: number 200, name Ann.")
+        assert agent["think"]["prompt"].endswith("The caller: number 200.")
+        assert "Ann" in agent["context"]["messages"][0]["content"]
         assert [function["name"] for function in agent["think"]["functions"]] == ["hangup", "transfer"]
 
     talk(request=request, voice="aura-2-apollo-en")(check)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 
 from asterisk_ai.agents.agent import SpokenAgent
 from asterisk_ai.call.call import Call
@@ -41,7 +42,7 @@ class RealtimeConversation:
     """
 
     def __init__(self, call: Call, agent: SpokenAgent) -> None:
-        self.agent = agent
+        self.agent = agent = replace(agent, config=agent.config.for_caller(call.session.caller))
         self._call = call
         self._session = call.session
         self._account = call.account

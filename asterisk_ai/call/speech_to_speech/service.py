@@ -108,7 +108,7 @@ class Services:
             greeting = "" if session.was_played_to else turn.resume_prompt
         save = partial(self._call.store.save, session)  # nothing of this call: an engine's session may outlive it
         ledger = Ledger(session.done, save)
-        return RealtimeRequest(rate, greeting, turns, dict(session.memory), session.caller, ledger)
+        return RealtimeRequest(rate, greeting, turns, dict(session.memory), session.caller, session.actions, ledger)
 
     def _one_has_failed(self) -> bool:
         troubles = self._call.session.troubles

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from functools import partial
 
 from asterisk_ai.agents.agent import Agent
@@ -55,7 +56,7 @@ class StagedConversation:
     """
 
     def __init__(self, call: Call, agent: Agent) -> None:
-        self.agent = agent
+        self.agent = agent = replace(agent, config=agent.config.for_caller(call.session.caller))
         self._call = call
         self._session = call.session
         self._params = agent.config.turn

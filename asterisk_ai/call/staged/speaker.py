@@ -188,6 +188,7 @@ class Speaker:
             history,
             dict(session.memory),
             session.caller,
+            session.actions,
             confidence=confidence,
             ledger=self._ledger,
         )

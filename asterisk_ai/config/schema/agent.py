@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from asterisk_ai.config.schema.types import Names
+from asterisk_ai.dialog.caller import spoken
 from asterisk_ai.dialog.staged.state import TurnParams
 
 DIAGNOSTIC_AGENTS = ("echo", "milliwatt")
@@ -24,7 +25,8 @@ class AgentConfig:
     language: str = "en-US"
     """The language that it speaks and understands, as in ``en-US``."""
     greeting: str = ""
-    """What it says first; empty: it waits for the caller."""
+    """What it says first, with ``{caller.name}``, ``{caller.number}`` and ``{caller.dialled}`` filled in, as in
+    all that it says itself; empty: it waits for the caller."""
     greeting_interruptible: bool = True
     """False for what callers have to hear."""
     closing: str = ""
@@ -38,9 +40,36 @@ class AgentConfig:
     knowledge: Names = field(default_factory=Names)
     """Files (.txt, .md, .csv) and folders from which questions are answered."""
     prompt: str = ""
-    """What other language models are told they are."""
+    """What other language models are told they are. A caller's number is filled in; a name is told to them as data."""
     tools: Mapping[str, Any] = field(default_factory=dict)
     """What other language models may do."""
+
+    def said(self) -> Iterator[tuple[str, str]]:
+        """What it says itself: each text, after the key that it stands under."""
+        yield "greeting", self.greeting
+        yield "closing", self.closing
+        for item in dataclasses.fields(self.turn):
+            value = getattr(self.turn, item.name)
+            for text in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ():
+                yield f"turn.{item.name}", text
+
+    def for_caller(self, caller: Mapping[str, str]) -> AgentConfig:
+        """With what is known about the caller filled in where it is to be said; engines fill the prompt in."""
+        if not any("{caller." in text for _, text in self.said()):
+            return self
+        turn: dict[str, Any] = {}
+        for item in dataclasses.fields(self.turn):
+            value = getattr(self.turn, item.name)
+            if isinstance(value, str):
+                turn[item.name] = spoken(value, caller)
+            elif isinstance(value, tuple):
+                turn[item.name] = tuple(spoken(text, caller) for text in value)
+        return dataclasses.replace(
+            self,
+            greeting=spoken(self.greeting, caller),
+            closing=spoken(self.closing, caller),
+            turn=dataclasses.replace(self.turn, **turn),
+        )
 
     def as_mapping(self) -> dict[str, Any]:
         """Its fields by name, as the constructor of a language model takes them."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from asterisk_ai.protocol.dialplan import ACTIONS
 from asterisk_ai.providers.api.common import Engine, Message
 from asterisk_ai.providers.api.stt import Hints
 from asterisk_ai.providers.ledger import Ledger
@@ -28,6 +29,7 @@ class TurnRequest:
     :param history: earlier turns as heard, oldest first.
     :param memory: what the model remembered with :class:`Remember`; empty on the first turn.
     :param caller: ``number``, ``name``, ``channel``, ``dialled`` as the dialplan told them.
+    :param actions: kinds of :class:`Do` that can be done for this call; nothing else may be promised to its caller.
     :param confidence: how sure the recogniser is of the words, 0 to 1.
     :param certain: to be awaited before anything is done that cannot be undone, such as an HTTP request that
         changes something: the answer may be made ahead, while the caller might still go on speaking, and then it
@@ -43,6 +45,7 @@ class TurnRequest:
     history: Sequence[Message] = ()
     memory: Mapping[str, Any] = field(default_factory=dict)
     caller: Mapping[str, str] = field(default_factory=dict)
+    actions: Collection[str] = frozenset(ACTIONS)
     confidence: float = 1.0
     certain: Callable[[], Awaitable[object]] = field(default=_at_once, compare=False, repr=False)
     ledger: Ledger = field(default_factory=Ledger, compare=False, repr=False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from asterisk_ai.protocol.dialplan import ACTIONS
 from asterisk_ai.providers.api.common import Engine, Message
 from asterisk_ai.providers.api.llm import Do, Remember
 from asterisk_ai.providers.ledger import Ledger
@@ -21,7 +22,7 @@ class RealtimeRequest:
     :param greeting: to be said first, word for word; empty where the caller is to speak first.
     :param history: what was said before as it was heard, oldest first: another server or engine had the call.
     :param memory: what was remembered with :class:`Remember`.
-    :param caller: as in :class:`TurnRequest`; ``ledger`` as well.
+    :param caller: as in :class:`TurnRequest`; ``actions`` and ``ledger`` as well.
     """
 
     rate: int
@@ -29,6 +30,7 @@ class RealtimeRequest:
     history: Sequence[Message] = ()
     memory: Mapping[str, Any] = field(default_factory=dict)
     caller: Mapping[str, str] = field(default_factory=dict)
+    actions: Collection[str] = frozenset(ACTIONS)
     ledger: Ledger = field(default_factory=Ledger, compare=False, repr=False)
 
 

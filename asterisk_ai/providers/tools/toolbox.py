@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,8 +139,9 @@ class Toolbox:
         if self._calls is not None:
             await self._calls.stop()
 
-    def schemas(self) -> list[dict[str, Any]]:
-        own = [tool.schema() for tool in self._tools.values()]
+    def schemas(self, actions: Collection[str]) -> list[dict[str, Any]]:
+        """:param actions: what the dialplan can do for the call; a model is not told of others."""
+        own = [tool.schema() for tool in self._tools.values() if tool.name not in _HANDOVERS or tool.name in actions]
         return own + [tool.schema() for tool in self._http.values()]
 
     def destinations(self) -> list[tuple[str, Mapping[str, str]]]:
@@ -156,11 +157,16 @@ class Toolbox:
         tool = self._http[name]
         return Request(tool, tool.request(_parsed(name, arguments), caller), self._calls)
 
-    def carry_out(self, name: str, arguments: str) -> Do | Remember:
-        """The action of one call. ``arguments`` is the JSON text that the model made. Raises BadToolCall."""
+    def carry_out(self, name: str, arguments: str, actions: Collection[str]) -> Do | Remember:
+        """The action of one call. ``arguments`` is the JSON text that the model made.
+
+        :raises BadToolCall: it is none, or the dialplan cannot do it for this call.
+        """
         tool = self._tools.get(name)
         if tool is None:
             raise BadToolCall(f"there is no function {name[:50]!r}")
+        if name in _HANDOVERS and name not in actions:
+            raise BadToolCall("nobody can be reached from this call: tell the caller")
         if name == "digits":
             count = coerced(_parsed(name, arguments).get("count"), "integer")
             if type(count) is not int or not 1 <= count <= MAX_DIGITS:

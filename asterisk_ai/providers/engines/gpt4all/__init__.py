@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from asterisk_ai.config.schema import Range
 from asterisk_ai.config.settings import read_settings
+from asterisk_ai.dialog.caller import instructions
 from asterisk_ai.dialog.spoken import ReplyText
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.api import Hints, ReplyPart, Say, TurnRequest
@@ -134,13 +135,13 @@ class Gpt4All(PooledEngine):
 
     def _written(self, request: TurnRequest) -> str:
         """The conversation in the model's own form; the oldest turns go where the context is short."""
-        fill = self._template
+        fill, prompt = self._template, instructions(self._prompt, request.caller, request.actions)
         asked = f"(dialled {request.text})" if request.dialled else request.text if request.understood else "(unclear)"
         turns = [(turn.role, turn.text) for turn in request.history[-MAX_HISTORY:]] + [("caller", asked or "(unclear)")]
         room = 3 * (self._context - int(self._limits["max_tokens"]))  # characters: a token is three or more
-        while len(turns) > 1 and sum(len(text) + 40 for _, text in turns) + len(self._prompt) > room:
+        while len(turns) > 1 and sum(len(text) + 40 for _, text in turns) + len(prompt) > room:
             turns.pop(0)
-        written = fill["system"].replace("{}", self._prompt)
+        written = fill["system"].replace("{}", prompt)
         for role, text in turns:
             plain = text.replace("<|", "< |")[:MAX_TURN]  # a caller's words must not end their turn
             written += fill["assistant" if role == "agent" else "user"].replace("{}", plain)

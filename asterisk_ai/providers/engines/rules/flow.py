@@ -102,6 +102,10 @@ class Flow:
     # ---- what follows ----
 
     def begin(self, name: str, values: Mapping[str, str]) -> None:
+        if not self.can(name):
+            self.pending, self.unknown = {}, 0
+            self._cannot()
+            return
         for needed in self._rules.intents[name].needs:
             if not self._rules.slots[needed].keep:
                 self.slots.pop(needed, None)
@@ -169,7 +173,20 @@ class Flow:
         else:
             self._finish(self._texts.case(intent))
 
+    def can(self, name: str) -> bool:
+        """Whether what the intent does can be done for this call."""
+        do = self._texts.case(self._rules.intents[name]).do
+        return do is None or do.kind in self._request.actions
+
+    def _cannot(self) -> None:
+        """Nothing may be promised that the dialplan cannot do."""
+        answers = self._language.answers if self._language else {}
+        self.say(answers.get("unreachable", "I am sorry, that is not possible on this line."), filled=True)
+
     def _finish(self, outcome: Outcome) -> None:
+        if outcome.do and outcome.do.kind not in self._request.actions:
+            self._cannot()
+            return
         self.say(outcome.answer)
         if outcome.do:
             self.parts.append(self._texts.do(outcome.do, self.slots, self._request.caller))
@@ -179,7 +196,7 @@ class Flow:
         unknown = self._rules.unknown
         self.unknown += 1
         again = unknown.say or self._own_words()
-        if unknown.handoff and self.unknown > len(again):
+        if unknown.handoff and self.unknown > len(again) and self.can(unknown.handoff):
             offered = self.pending.get("intent") == OFFER
             self.pending = {}
             if unknown.offer and not offered:
@@ -199,7 +216,7 @@ class Flow:
         """What is said where the rules have no words for who is not understood."""
         if self._language is None:
             return ("Sorry, I did not understand. Please say that again.",)
-        offers = self._language.listed(self._texts.offers())
+        offers = self._language.listed(self._texts.offers(self.can))
         foreign = self._language.answers["foreign"].replace("{offers}", offers)
         unclear = self._language.answers["unclear"]
         if self.pending:

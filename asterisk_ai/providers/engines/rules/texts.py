@@ -54,9 +54,9 @@ class Texts:
         ]
         return " ".join(named) or self._rules.intents[name].label or name.replace("_", " ")
 
-    def offers(self) -> list[str]:
+    def offers(self, can: Callable[[str], bool]) -> list[str]:
         """What the agent can do, in its own words: every label, or else the names of what answers or acts."""
-        intents = self._rules.intents
+        intents = {name: intent for name, intent in self._rules.intents.items() if can(name)}
         labelled = [intent.label for intent in intents.values() if intent.label]
         if labelled:
             return (self._topics + labelled)[:MAX_OFFERS]

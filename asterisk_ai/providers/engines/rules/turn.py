@@ -199,7 +199,7 @@ class Turn:
     def _talk(self, name: str, language: Language) -> None:
         last = next((one.text for one in reversed(self._request.history) if one.role == "agent"), "")
         text = language.answers[name if last or name not in ("repeat",) else "greeting"]
-        offers = language.listed(self._texts.offers())
+        offers = language.listed(self._texts.offers(self.flow.can))
         if name == "help" and "help" in self._rules.intents:
             self.flow.begin("help", {})
             return

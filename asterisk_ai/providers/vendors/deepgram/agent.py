@@ -33,8 +33,9 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from asterisk_ai.config.settings import merged, read_settings
+from asterisk_ai.dialog.caller import instructions, name_as_data
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.api import Readiness, RealtimeRequest
+from asterisk_ai.providers.api import Message, Readiness, RealtimeRequest
 from asterisk_ai.providers.net.websocket import Keep, Sockets
 from asterisk_ai.providers.tools.toolbox import Toolbox
 from asterisk_ai.providers.vendors.deepgram.agent_session import DeepgramAgentSession
@@ -161,18 +162,16 @@ class DeepgramAgent:
 
     def _wanted(self, request: RealtimeRequest) -> dict[str, Any]:
         own = self._settings.agent
-        caller = ", ".join(
-            f"{key} {value}" for key, value in request.caller.items() if value and key in ("number", "name")
-        )
         prompt = f"{self._prompt}\n\nSpeak {self._language} unless the caller wants otherwise."
         think: dict[str, Any] = {
             **_part(own.think, _THINK),
-            "prompt": prompt + (f"\n\nThe caller: {caller}." if caller else ""),
+            "prompt": instructions(prompt, request.caller, request.actions),
         }
         # The service thinks ahead of the end of the turn: what is done for the caller waits until it is certain.
         # Source: https://developers.deepgram.com/docs/voice-agent-speculative-replies.
-        if functions := [{**schema["function"], "defer_until_eot": True} for schema in self._tools.schemas()]:
-            think["functions"] = functions
+        schemas = self._tools.schemas(request.actions)
+        if schemas:
+            think["functions"] = [{**schema["function"], "defer_until_eot": True} for schema in schemas]
         sound = {"encoding": "linear16", "sample_rate": request.rate}
         agent: dict[str, Any] = {
             "listen": self._listen(),
@@ -181,11 +180,13 @@ class DeepgramAgent:
         }
         if request.greeting:
             agent["greeting"] = request.greeting
-        if request.history:
+        name = name_as_data(request.caller)
+        history = [*([Message("caller", name)] if name else ()), *request.history]
+        if history:
             roles = {"caller": "user", "agent": "assistant"}
             turns = [
                 {"type": "History", "role": roles.get(turn.role, "user"), "content": turn.text}
-                for turn in request.history
+                for turn in history
             ]
             agent["context"] = {"messages": turns}
         audio = {"input": sound, "output": {**sound, "container": "none"}}

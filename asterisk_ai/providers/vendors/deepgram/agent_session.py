@@ -59,6 +59,7 @@ class DeepgramAgentSession:
     def __init__(self, connection: ClientConnection, request: RealtimeRequest, tools: Toolbox) -> None:
         self._connection = connection
         self._tools = tools
+        self._actions = request.actions
         self._requests = Requests(tools, request.caller, request.ledger)
         self._waiting: deque[bytes | str] = deque()
         self._frames = self.dropped = 0
@@ -306,7 +307,7 @@ class DeepgramAgentSession:
                 if words:
                     self._send({"type": "InjectAgentMessage", "message": words, "behavior": "queue"})
                 return
-            yield ToolCall(call, self._tools.carry_out(name, arguments))
+            yield ToolCall(call, self._tools.carry_out(name, arguments, self._actions))
         except BadToolCall as wrong:
             self._rounds += 1
             if self._rounds <= MAX_ROUNDS:

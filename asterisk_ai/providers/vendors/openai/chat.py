@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from asterisk_ai.config.settings import read_settings
+from asterisk_ai.dialog.caller import instructions, name_as_data
 from asterisk_ai.dialog.spoken import ReplyText, ToolText
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers import knowledge
@@ -78,7 +79,7 @@ class OpenAIChat:
         for _ in range(MAX_ROUNDS):
             calls: list[Call] = []
             now: list[str] = []
-            async for sentence in self._stream(messages, calls):
+            async for sentence in self._stream(messages, calls, request.actions):
                 now.append(sentence)
                 if sentence not in before:  # asked again, models begin with the same words
                     yield Say(sentence)
@@ -96,10 +97,7 @@ class OpenAIChat:
         raise ProviderUnavailable(NAME, f"came to no answer in {MAX_ROUNDS} rounds of calling functions")
 
     def _messages(self, request: TurnRequest) -> list[dict[str, Any]]:
-        caller = ", ".join(
-            f"{key} {value}" for key, value in request.caller.items() if value and key in ("number", "name")
-        )
-        system = self._prompt + (f"\n\nThe caller: {caller}." if caller else "")
+        system = instructions(self._prompt, request.caller, request.actions)
         roles = {"caller": "user", "agent": "assistant"}
         turns = [(roles.get(turn.role, "user"), turn.text) for turn in request.history[-MAX_HISTORY:] if turn.text]
         if request.dialled:
@@ -108,12 +106,16 @@ class OpenAIChat:
             text = request.text if request.understood and request.text else "(could not be understood)"
             # Beside the caller's words and not in the system message, whose beginning servers keep from turn to turn.
             text += knowledge.as_data(self._knowledge.search(request.text, PASSAGES, LIKE))
-        return [{"role": "system", "content": system}, *_alternating([*turns, ("user", text)])]
+        name = name_as_data(request.caller)
+        known = [("user", name)] if name else []
+        return [{"role": "system", "content": system}, *_alternating([*known, *turns, ("user", text)])]
 
-    async def _stream(self, messages: list[dict[str, Any]], calls: list[Call]) -> AsyncIterator[str]:
+    async def _stream(
+        self, messages: list[dict[str, Any]], calls: list[Call], actions: Collection[str]
+    ) -> AsyncIterator[str]:
         """One completion: its text in pieces to speak, its function calls into ``calls`` once it has ended well."""
         body = self._own.parameters() | {"messages": messages}
-        if schemas := self._tools.schemas():
+        if schemas := self._tools.schemas(actions):
             body["tools"] = schemas
         text = ReplyText(self._hints.language)
         written: list[ToolText] = []  # calls that the server did not take out of the text
@@ -136,7 +138,7 @@ class OpenAIChat:
                     async for part in self._send(call, request, told):
                         yield part
                     continue
-                part = self._tools.carry_out(call.name, call.arguments)
+                part = self._tools.carry_out(call.name, call.arguments, request.actions)
             except BadToolCall as error:
                 told[call.id] = f"error: {error}"
                 continue

@@ -38,6 +38,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from asterisk_ai.config.settings import merged, read_settings
+from asterisk_ai.dialog.caller import instructions
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import Readiness, RealtimeRequest
 from asterisk_ai.providers.net.http import ServiceSettings
@@ -157,9 +158,6 @@ class OpenAIRealtime:
 
     def _session(self, request: RealtimeRequest) -> dict[str, Any]:
         own = self._own
-        caller = ", ".join(
-            f"{key} {value}" for key, value in request.caller.items() if value and key in ("number", "name")
-        )
         listening: dict[str, Any] = {
             "format": FORMATS[request.rate],
             "turn_detection": dict(own.turn_detection or {"type": "server_vad"}),
@@ -167,13 +165,15 @@ class OpenAIRealtime:
         if own.transcription:
             language = self._language.partition("-")[0]
             listening["transcription"] = {"model": own.transcription, "language": language}
-        tools = [{"type": "function", **schema["function"]} for schema in self._tools.schemas()]
+        tools = [{"type": "function", **schema["function"]} for schema in self._tools.schemas(request.actions)]
         session = {
             "type": "realtime",
             "output_modalities": ["audio"],
-            "instructions": self._prompt
-            + f"\n\nSpeak {self._language} unless the caller wants otherwise."
-            + (f"\n\nThe caller: {caller}." if caller else ""),
+            "instructions": instructions(
+                f"{self._prompt}\n\nSpeak {self._language} unless the caller wants otherwise.",
+                request.caller,
+                request.actions,
+            ),
             "audio": {"input": listening, "output": {"format": FORMATS[request.rate], "voice": self._voice}},
             "tools": tools,
             "tool_choice": "auto",

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.g711 import decode_mu_law, encode_mu_law
+from asterisk_ai.dialog.caller import name_as_data
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import (
     AgentAudio,
@@ -31,6 +32,7 @@ from asterisk_ai.providers.api import (
     SpeechStopped,
     ToolCall,
 )
+from asterisk_ai.providers.api import Message as Turn
 from asterisk_ai.providers.tools.toolbox import BadToolCall, Requests, Toolbox
 
 logger = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class OpenAIRealtimeSession:
         self._narrow = request.rate == 8000
         self._rate = request.rate
         self._tools = tools
+        self._actions = request.actions
         self._requests = Requests(tools, request.caller, request.ledger)
         self._waiting: deque[tuple[bool, str]] = deque()  # whether it is audio, and the message
         self._waiting_audio = 0
@@ -78,7 +81,8 @@ class OpenAIRealtimeSession:
         self._odd: dict[str, bytes] = {}
         self._told: set[str] = set()  # tool calls
         self._rounds = 0
-        for turn in request.history:
+        name = name_as_data(request.caller)
+        for turn in (*([Turn("caller", name)] if name else ()), *request.history):
             caller = turn.role == "caller"
             content = {"type": "input_text" if caller else "output_text", "text": turn.text}
             self._item({"type": "message", "role": "user" if caller else "assistant", "content": [content]})
@@ -277,7 +281,7 @@ class OpenAIRealtimeSession:
                 if words := self._requests.begin(name, arguments, partial(self.tool_done, call, answer=True)):
                     self.say(words)
                 return
-            yield ToolCall(call, self._tools.carry_out(name, arguments))
+            yield ToolCall(call, self._tools.carry_out(name, arguments, self._actions))
         except BadToolCall as wrong:
             self._rounds += 1
             self.tool_done(call, f"error: {wrong}", answer=self._rounds <= MAX_ROUNDS)
