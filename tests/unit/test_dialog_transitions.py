@@ -68,6 +68,8 @@ def test_speech_to_speech(taken: list[tuple[float, realtime.Event]], barge_in: b
         before = state.phase
         state, _ = realtime.step(state, event, now, params)
         check(before, state.phase)
+        if state.phase is Phase.CLOSING:
+            assert realtime.deadline(state, params) is not None, "a closing that never ends"
 
 
 def test_closing_ends_whatever_the_last_words_say_of_what_comes_then() -> None:

@@ -329,7 +329,9 @@ def _answering(state: RealtimeState, event: Answering, now: float, params: Realt
 
 def _answered(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
     if state.sounding or state.phase in (Phase.LISTENING, Phase.INTERRUPTED):
-        return replace(state, due=None if state.sounding else state.due), ()
+        # The last words may take as long as they were to; then the call ends whether or not they were played.
+        waits = state.phase is Phase.CLOSING or not state.sounding
+        return replace(state, due=state.due if waits else None), ()
     if state.phase is Phase.CLOSING:  # it came to nothing
         return replace(state, phase=Phase.ENDED, since=now), (state.leave or Leave("hangup"),)
     if state.leave is not None:
