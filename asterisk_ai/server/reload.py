@@ -13,6 +13,8 @@ from asterisk_ai.errors import AsteriskAIError
 
 logger = logging.getLogger(__name__)
 
+MEND_SECONDS = 15.0
+
 
 class ConfigInUse:
     """The configuration that new calls are served with, and its engines.
@@ -83,7 +85,9 @@ class ConfigInUse:
         async with self._one_at_a_time:
             await old.close()
 
-    async def mend(self) -> None:
-        """Try again an engine that could not be started (its network was down)."""
-        async with self._one_at_a_time:
-            await self.lineup.mend()
+    async def keep_mending(self) -> None:
+        """Try again, every now and then, an engine that could not be started (its network was down)."""
+        while True:
+            await asyncio.sleep(MEND_SECONDS)
+            async with self._one_at_a_time:
+                await self.lineup.mend()

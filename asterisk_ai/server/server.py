@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import time
 from collections.abc import Callable
 from functools import partial
 from weakref import WeakValueDictionary
@@ -24,6 +23,7 @@ from asterisk_ai.pbx.agi_routes import CallRoutes
 from asterisk_ai.pbx.registry import Admission, CallRegistry
 from asterisk_ai.protocol.agi.commands import set_variable_line
 from asterisk_ai.server.descriptors import shortage
+from asterisk_ai.server.drain import drained
 from asterisk_ai.server.external_media import external_media
 from asterisk_ai.server.health import ServerHealth
 from asterisk_ai.server.listeners import Listeners
@@ -49,7 +49,6 @@ from asterisk_ai.vad.service import VadService
 logger = logging.getLogger(__name__)
 
 HOUSEKEEPING_SECONDS = 0.5
-MEND_SECONDS = 15.0
 CLOSE_SECONDS = 30.0
 """An end that takes longer than this, and draining, is cut short."""
 
@@ -171,7 +170,7 @@ class Server:
             async with self._group as group:
                 if not await self._started(group):
                     return
-                parts = [self._keep_house, self._mend, self._reload_when_asked]
+                parts = [self._keep_house, self.in_use.keep_mending, self._reload_when_asked]
                 if self.external_media is not None:
                     parts.append(self.external_media.run)
                 work = [group.create_task(part()) for part in parts]
@@ -181,7 +180,9 @@ class Server:
                 if ready is not None:
                     ready(self)
                 await self._stopping.wait()
-                await self._drain()
+                self.registry.draining = True
+                self._notifier.stopping("draining")
+                await drained(self.store, self.config.server.drain_seconds, self._at_once)
                 for task in work:
                     task.cancel()
                 await self.listeners.close()
@@ -227,20 +228,6 @@ class Server:
             self._at_once.set()
         self._stopping.set()
         self._end_within(CLOSE_SECONDS + (0 if self._at_once.is_set() else self.config.server.drain_seconds))
-
-    async def _drain(self) -> None:
-        """Take no new calls, let the others finish, within ``server.drain_seconds``."""
-        self.registry.draining = True
-        self._notifier.stopping("draining")
-        until = time.monotonic() + self.config.server.drain_seconds
-        if self.store.talking:
-            logger.info("%d calls may finish within %g s", self.store.talking, self.config.server.drain_seconds)
-        while self.store.count and not self._at_once.is_set() and time.monotonic() < until:
-            if not self.store.talking and all(session.away for session in self.store.live):
-                break  # nobody is talking or about to ask what comes next: the others come back to the next server
-            await asyncio.sleep(0.05)
-        if self.store.talking:
-            logger.warning("%d calls go back to the dialplan unfinished", self.store.talking)
 
     def ask_reload(self, force: bool = False) -> None:
         """SIGHUP, or SIGUSR1 (``force``): reload soon. However often it is asked for meanwhile, it is done once."""
@@ -341,8 +328,3 @@ class Server:
             if self._log is not None:
                 self._log.sum_up()
             self.registry.reap()
-
-    async def _mend(self) -> None:
-        while True:
-            await asyncio.sleep(MEND_SECONDS)
-            await self.in_use.mend()
