@@ -20,7 +20,7 @@ from asterisk_ai.agents.agent import Agent, SpokenAgent
 from asterisk_ai.agents.lineup import Engines, Lineup
 from asterisk_ai.cli.findings import Finding, print_findings
 from asterisk_ai.cli.pbx_check import inspect
-from asterisk_ai.cli.provider_trial import expectations, quiet, trial
+from asterisk_ai.cli.provider_trial import expectations, hearing, quiet
 from asterisk_ai.cli.running import health
 from asterisk_ai.config import Config, host_port, load
 from asterisk_ai.config.loader import ConfigErrors
@@ -215,7 +215,7 @@ async def _engines(config: Config) -> AsyncIterator[Finding]:
                 check_grammar = getattr(agent.stt, "check_grammar", None)
                 if check_grammar is not None:
                     await check_grammar(expectations(agent.llm))
-                yield Finding(True, f"agent {name}: {await trial('stt', agent.stt, agent.config)}")
+                yield await hearing(agent)
                 yield Finding(True, f"agent {name}: {await _greeting(agent):.1f} s of greeting")
             except ProviderError as error:
                 yield Finding(False, f"agent {name}: {error}")

@@ -131,8 +131,7 @@ async def rehearse(agent: Agent, text: str = "") -> AsyncIterator[Finding]:
 
     Without ``text`` it is something that the language model says it understands. Raises ProviderError.
     """
-    sample = getattr(_first(agent.llm), "sample", None)
-    text = text or (sample() if sample else "") or "Hello."
+    text = text or _sample(agent)
     audio = await _spoken(agent, text)
     yield Finding(True, f"sample: {text!r}, {audio.seconds:.1f} s of the pipeline's own voice")
     words, heard_ms = await _heard(agent, audio)
@@ -167,6 +166,25 @@ async def rehearse(agent: Agent, text: str = "") -> AsyncIterator[Finding]:
         f"a caller hears the answer {total:.0f} ms after the turn is known to have ended "
         f"(by {turn.endpoint_complete_ms:g} to {turn.endpoint_incomplete_ms:g} ms of silence)",
     )
+
+
+async def hearing(agent: Agent) -> Finding:
+    """Whether the recogniser hears anything of what the agent's own voice says. Raises ProviderError."""
+    text = _sample(agent)
+    words, _ = await _heard(agent, await _spoken(agent, text))
+    if words.text:
+        return Finding(True, f"agent {agent.config.name}: its own voice said {text!r}, heard was {words.text!r}")
+    return Finding(
+        None,
+        f"agent {agent.config.name}: its own voice said {text!r} ({agent.config.language}), and nothing was heard",
+        "an artificial voice is no caller: asterisk-ai call --wav FILE tries a recording",
+    )
+
+
+def _sample(agent: Agent) -> str:
+    """Something that the language model says it understands."""
+    sample = getattr(_first(agent.llm), "sample", None)
+    return (sample() if sample else "") or agent.config.greeting or "Hello."
 
 
 @dataclass(frozen=True, slots=True)

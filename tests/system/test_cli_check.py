@@ -64,6 +64,14 @@ def test_tools_that_are_used_or_not_there(tmp_path: Path, model: str, agent: str
     assert findings(tmp_path, model, agent) == []
 
 
+@pytest.mark.parametrize(("words", "ok"), [("hello there", True), ("''", None)])
+def test_what_the_agents_voice_says_is_heard_or_there_is_a_warning(tmp_path: Path, words: str, ok: bool | None) -> None:
+    text = HEAD.replace("FOLDER", str(tmp_path)).replace("MODEL", "rules").replace("AGENT", RULES)
+    text = text.replace('FaultySpeechToText"}', f'FaultySpeechToText", words: {words}}}')
+    found = asyncio.run(check._collect(check._engines(parse(text))))
+    assert [one.ok for one in found if "its own voice said 'hello'" in one.text] == [ok]
+
+
 # ---- the server and its user ------------------------------------------------------
 
 DESK = {"greeting": "Hello.", "rules": {"intents": {"hi": {"say": ["hello"], "answer": "Hello."}}}}
