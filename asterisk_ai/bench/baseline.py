@@ -185,10 +185,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--calls", type=int, help="instead of the part's own number")
     parser.add_argument("--server-cpu", type=int, default=0)
     parser.add_argument("--load-cpu", type=int, default=1)
+    parser.add_argument(
+        "--realtime", action="store_true", help="run both servers before all other work (root): on a busy machine"
+    )
     arguments = parser.parse_args(argv)
     if unknown := [name for name in arguments.parts if name not in PARTS]:
         parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
-    prefix = ["taskset", "-c", str(arguments.server_cpu)]
+    prefix = ["taskset", "-c", str(arguments.server_cpu), *(["chrt", "-f", "5"] if arguments.realtime else [])]
     heading = f"{'agent':10} {'':5} {'calls':>5} {'CPU (from-to)':>23} {'p50':>8} {'p99':>8}"
     print(f"{heading} {'lost':>6} {'inserted':>8} failed")
     well = True
