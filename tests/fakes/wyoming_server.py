@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,18 +26,24 @@ from wyoming.tts import Synthesize
 
 SLOW_SECONDS = 0.2
 _ABOUT: dict[str, Any] = {"attribution": Attribution("", ""), "installed": True, "description": None, "version": None}
-INFO = Info(
-    asr=[AsrProgram(name="ears", models=[AsrModel(name="tiny", languages=["en", "de"], **_ABOUT)], **_ABOUT)],
-    tts=[TtsProgram(name="mouth", voices=[TtsVoice(name="ann", languages=["en_US"], **_ABOUT)], **_ABOUT)],
-)
+
+
+def info(names: Sequence[str] = ()) -> Info:
+    """What it tells of itself: a model and a voice, and those of ``names``."""
+    models = [AsrModel(name=name, languages=["en", "de"], **_ABOUT) for name in ("tiny", *names)]
+    voices = [TtsVoice(name=name, languages=["en_US"], **_ABOUT) for name in ("ann", *names)]
+    return Info(
+        asr=[AsrProgram(name="ears", models=models, **_ABOUT)],
+        tts=[TtsProgram(name="mouth", voices=voices, **_ABOUT)],
+    )
 
 
 @contextlib.asynccontextmanager
-async def serving(faults: list[str]) -> AsyncIterator[int]:
-    """A server that runs; its port."""
+async def serving(faults: list[str], names: Sequence[str] = ()) -> AsyncIterator[int]:
+    """A server that runs; its port. ``names`` are models and voices that it says to have."""
     port = free_port()
     server = AsyncTcpServer("127.0.0.1", port)
-    await server.start(partial(Handler, faults))
+    await server.start(partial(Handler, faults, info(names)))
     try:
         yield port
     finally:
@@ -47,13 +53,14 @@ async def serving(faults: list[str]) -> AsyncIterator[int]:
 class Handler(AsyncEventHandler):
     """One connection."""
 
-    def __init__(self, faults: list[str], *arguments: Any) -> None:
+    def __init__(self, faults: list[str], told: Info, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self.told = told
         self.faults, self.heard, self.name = faults, 0, ""
 
     async def handle_event(self, event: Event) -> bool:
         if Describe.is_type(event.type):
-            await self.write_event(INFO.event())
+            await self.write_event(self.told.event())
         elif Transcribe.is_type(event.type):
             self.name = Transcribe.from_event(event).name or ""
         elif AudioChunk.is_type(event.type):

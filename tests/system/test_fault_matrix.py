@@ -69,7 +69,9 @@ class Case:
 
     @property
     def harmless(self) -> bool:
-        return self.fault in HARMLESS or (self.stage == "stt" and self.fault in ("empty", "nodone"))
+        # A model's answer has a finish reason at its end, whatever comes behind it.
+        unended = self.fault == "nodone" and self.stage in ("stt", "llm")
+        return self.fault in HARMLESS or unended or (self.stage == "stt" and self.fault == "empty")
 
 
 CASES = [Case(*where, fault) for where, faults in FAULTS.items() for fault in ["", *faults]]
@@ -79,7 +81,8 @@ CASES += [Case(*where, fault, True) for where, faults in FAULTS.items() for faul
 @pytest.fixture(scope="module")
 def services() -> Iterator[dict[str, str]]:
     """The three services in a thread of their own; the settings that lead to them."""
-    with aside(FakeOpenAI().running(), FakeDeepgram().running(), serving([])) as (openai, deepgram, port):
+    names = ["good", *dict.fromkeys(fault for faults in FAULTS.values() for fault in faults)]
+    with aside(FakeOpenAI().running(), FakeDeepgram().running(), serving([], names)) as (openai, deepgram, port):
         # Engines that have a limit of their own are to tell of it before the stage does, or after it.
         yield {
             "openai": f"base_url: '{openai.base_url}', api_key: {KEY}, seconds: 5",

@@ -65,7 +65,8 @@ def test_list_show_test_and_switch(fake: FakeRealtime, tmp_path: Path) -> None:
     _, text = provider(file, "list")
     assert re.search(r"\* offline +stt: \S.*  llm: rules  tts: \S", text)
     assert "  openai-realtime realtime: openai_realtime\n" in text
-    assert "  careful      realtime: openai_realtime, other  stt: pocketsphinx  llm: rules  tts: espeak" in text
+    stages = "stt: moonshine, pocketsphinx  llm: rules  tts: hibari, espeak"
+    assert f"  careful      realtime: openai_realtime, other  {stages}" in text
     _, text = provider(file, "show", "openai-realtime")
     assert "realtime  openai_realtime  {" in text
     assert "limits: realtime 4 s;" in text

@@ -404,7 +404,12 @@ class WorkerPool:
             worker.abort()
             if worker._transport is None:
                 ours.close()
-            await asyncio.shield(asyncio.ensure_future(self._end(slot, spawning)))
+            ending = asyncio.ensure_future(self._end(slot, spawning))
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                await ending  # stop() came meanwhile: when it returns the process is gone
+                raise
 
     async def _end(self, slot: int, spawning: asyncio.Future[subprocess.Popen[bytes]]) -> None:
         process = await spawning
