@@ -31,6 +31,7 @@ def test_what_a_caller_cannot_do(words: list[str], told: str, capsys: pytest.Cap
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.alone
 def test_recording_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

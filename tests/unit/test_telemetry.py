@@ -302,6 +302,7 @@ class Stopped(io.StringIO):
         return super().write(text)
 
 
+@pytest.mark.alone
 def test_nobody_waits_for_who_reads_the_log(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_queue, "MAX_WAITING", 100)
     terminal = Stopped()
