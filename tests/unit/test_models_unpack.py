@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 import stat
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -197,7 +198,9 @@ def test_tar_header_that_eats_memory(tmp_path: Path) -> None:
     header = tarfile.TarInfo("m/x")
     header.type, header.size = tarfile.XHDTYPE, 1 << 30
     data = gzip.compress(header.tobuf(tarfile.USTAR_FORMAT) + bytes(100_000))
-    with pytest.raises(ModelError, match=r"asks for too much memory|was refused"):
+    # Python 3.14 refuses it in other words.
+    told = "was refused" if sys.version_info >= (3, 14) else "asks for too much memory"
+    with pytest.raises(ModelError, match=told):
         try_unpacking(tmp_path, data, "tar.gz")
 
 
