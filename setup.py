@@ -118,6 +118,7 @@ setup(
             "sphinx>=7.4",
             "trustme>=1.1",
             "types-PyYAML",
+            "uv>=0.5",
             "vosk>=0.3.45",
             "websockets>=15",
             "wyoming>=1.5",

@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -61,9 +62,15 @@ def run(arguments: argparse.Namespace) -> int:
             _end_with_supervisor(server)
         await server.run(lambda _: settle_memory())
 
+    async def serve_then_ignore_signals() -> None:
+        try:
+            await serve()
+        finally:
+            _ignore_signals()
+
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(serve())
+            runner.run(serve_then_ignore_signals())
     finally:
         end_within(END_SECONDS)
         written = handler.finish()
@@ -85,6 +92,13 @@ def end_within(seconds: float) -> None:
     """End this process in so many seconds, whatever any of its threads waits for then; replaces an earlier limit."""
     # Not to standard error: that nobody reads it may be what is waited for.
     faulthandler.dump_traceback_later(seconds, exit=True, file=open(os.devnull, "w"))  # noqa: SIM115
+
+
+def _ignore_signals() -> None:
+    """The server has ended: a further SIGTERM that met the interpreter's own end would make a failure of it."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end_with_supervisor(server: Server) -> None:

@@ -6,7 +6,10 @@ import asyncio
 import copy
 import functools
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -546,3 +549,12 @@ def test_another_language() -> None:
     assert call.say("zwo fünf") == "2 5?"
     assert call.say("ja") == "Konto 2 5"
     assert call.model.hints({}).language == "de-DE"
+
+
+def test_a_system_without_time_zones_has_those_of_a_dependency() -> None:
+    program = "from asterisk_ai.providers.engines.rules.hours import parse_zone; print(parse_zone('Europe/Berlin').key)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONTZPATH": ""}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.stdout.strip(), done.returncode) == ("Europe/Berlin", 0), done.stderr
