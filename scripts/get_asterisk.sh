@@ -2,7 +2,7 @@
 # A real Asterisk for the tests, kept outside of the clone and never installed on this machine.
 #
 # Debian 12 has no asterisk package, so a small tree of Debian's next release is unpacked into
-# ${ASTERISK_AI_CACHE:-/var/cache/asterisk-ai}/asterisk and Asterisk is run from there by chroot.
+# ${ASTERISK_AI_CACHE:-/var/cache/asterisk-ai}/asterisk and Asterisk is run from there with that tree's own libraries.
 # About 45 s and 540 MB the first time, nothing at all afterwards. Prints the folder as its last line.
 #
 #   scripts/get_asterisk.sh            make sure that the tree and the test tools are there
@@ -18,8 +18,7 @@ packages=(debootstrap sip-tester)
 say() { printf 'get_asterisk: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# The folder sounds/en is an absolute link, good only inside of the chroot: name the voice's own folder.
-# The folder sounds/en is an absolute link, good only inside of the chroot: name the voice's own folder.
+# The folder sounds/en is an absolute link that leads out of the tree: name the voice's own folder.
 complete() {
     [ -x "$tree/usr/sbin/asterisk" ] \
         && [ -e "$tree/usr/share/asterisk/sounds/en_US_f_Allison/vm-goodbye.wav" ] \

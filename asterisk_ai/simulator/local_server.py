@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 from asterisk_ai.config import Config, load
 from asterisk_ai.config.loader import rewritten
 from asterisk_ai.errors import AsteriskAIError
+from asterisk_ai.simulator.ports import free_port
 
 START_SECONDS = 60.0
 
@@ -46,11 +46,11 @@ def local_server(
     with tempfile.TemporaryDirectory(prefix="asterisk-ai-") as folder:
         file = Path(folder) / "asterisk_ai.yaml"
         log = Path(folder) / "server.log"
-        port = _free_port()
+        port = free_port()
         local = {"host": "127.0.0.1"}
         own: dict[str, dict[str, Any]] = {
-            "audiosocket": {**local, "port": _free_port(), "advertise": ""},
-            "fastagi": {**local, "port": _free_port()},
+            "audiosocket": {**local, "port": free_port(), "advertise": ""},
+            "fastagi": {**local, "port": free_port()},
             "http": {**local, "port": port},
             "store": {"backend": "sqlite", "path": str(Path(folder) / "sessions.db")},
         }
@@ -88,11 +88,6 @@ def _interrupted_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _wait_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from programs import install
 from rig import Asterisk, until
 
 from asterisk_ai.errors import CallHungUp, RemoteProtocolError
@@ -99,7 +98,7 @@ def asterisk(server: Server) -> Iterator[Asterisk]:
             ("asterisk-ai-eagi", "eagi", server.port),
             ("absent-agi", "agi", 1),
         ):
-            install(asterisk, name, program, "--host", "127.0.0.1", "--port", str(port))
+            asterisk.install_program(name, program, "--host", "127.0.0.1", "--port", str(port))
         yield asterisk
 
 
@@ -241,7 +240,7 @@ def test_the_agi_program_when_the_caller_hangs_up(asterisk: Asterisk, server: Se
         until(lambda: server.agi.active, 5, "the program's connection")
         caller.wait(0.3)
     assert server.result() == "hangup"
-    assert "Traceback" not in (asterisk.outside / "console").read_text(errors="replace")
+    assert "Traceback" not in (asterisk.folder / "console").read_text(errors="replace")
 
 
 def test_the_agi_program_without_a_server(asterisk: Asterisk) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from desk import CONNECT, FULL, NOBODY, NUMBER, SAVED, WEASELS, WRONG, desk
 from ports import free_port
-from rig import TREE, Asterisk, Caller, Hangup, Sentence, sentences, speech, until
+from rig import Asterisk, Caller, Hangup, Sentence, sentences, speech, until
 from served import Served
 
 PATIENCE = 25.0
@@ -71,7 +71,7 @@ def test_a_transfer_lands_in_another_context(asterisk: Asterisk, served: Served)
         assert served.health()["active_calls"] == 0  # the agent's part ends with the transfer
     served.no_calls()
     assert len(did(caller, "Answer")) == 2
-    assert list((asterisk.outside / "spool/monitor").glob("asterisk-ai-*.wav"))
+    assert list((asterisk.folder / "spool/monitor").glob("asterisk-ai-*.wav"))
     said = [begin for begin, _ in speech(caller.spoken())]
     assert len([begin for begin, _ in speech(caller.heard()) if begin < said[0]]) >= 1  # the greeting came first
 
@@ -192,7 +192,7 @@ def test_a_withheld_number_is_known_to_nobody(
     assert "You are" in told
 
 
-HOSTILE = r"${SHELL(touch /tmp/broken-in)}\",')(&|$[1/0]"
+HOSTILE = r"${SHELL(touch broken-in)}\",')(&|$[1/0]"
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_names_that_mean_harm(asterisk: Asterisk, served: Served, caller_id: str
         else:
             until(caller.landed, 5, "landed")
     assert bool(did(caller, "TryExec")) is answered
-    assert not (TREE / "tmp/broken-in").exists()
+    assert not (asterisk.folder / "broken-in").exists()
     served.no_calls()
 
 

@@ -41,7 +41,7 @@ def asterisk() -> Iterator[Asterisk]:
 
 def problems(asterisk: Asterisk, wanted: Config | None = None, runs_as: User | None = None) -> dict[str, str]:
     """What fails, with its remedy."""
-    findings = inspect(asterisk.outside / "etc", Console(asterisk.command()), wanted, runs_as)
+    findings = inspect(asterisk.folder / "etc", Console(asterisk.command()), wanted, runs_as)
     return {finding.text: finding.remedy for finding in findings if not finding.ok}
 
 
@@ -49,7 +49,7 @@ def test_all_is_well(asterisk: Asterisk, tmp_path: Path) -> None:
     tools = "{queue: {help: support}, voicemail: {boss: 100@default, b: 100}, transfer: {a: 77@landed}, hangup: true}"
     wanted = config(tmp_path, "{transfer: '{team.exten}@landed'}", tools)
     assert problems(asterisk, wanted) == {}
-    texts = [finding.text for finding in inspect(asterisk.outside / "etc", Console(asterisk.command()), wanted)]
+    texts = [finding.text for finding in inspect(asterisk.folder / "etc", Console(asterisk.command()), wanted)]
     assert any("Asterisk 2" in text for text in texts)
     (there,) = [text for text in texts if text.startswith("there to send callers to")]
     for name in ("601@landed", "602@landed", "77@landed", "support", "100@default"):
@@ -95,7 +95,7 @@ def test_a_fallback_that_is_not_there() -> None:
 
 
 def test_a_dialplan_that_was_not_reloaded(asterisk: Asterisk) -> None:
-    file = asterisk.outside / "etc/asterisk_ai.conf"
+    file = asterisk.folder / "etc/asterisk_ai.conf"
     text = file.read_text()
     try:
         file.write_text(text.replace("Set(AI_PATIENCE=20)", "Set(AI_PATIENCE=30)"))
@@ -111,7 +111,7 @@ def test_a_dialplan_that_was_not_reloaded(asterisk: Asterisk) -> None:
 
 
 def test_what_asterisk_may_not_read(asterisk: Asterisk, tmp_path: Path) -> None:
-    nobody, file = user("nobody"), asterisk.outside / "etc/asterisk_ai.conf"
+    nobody, file = user("nobody"), asterisk.folder / "etc/asterisk_ai.conf"
     wanted = config(tmp_path)
     wanted.spool_path().mkdir(parents=True)
     tmp_path.chmod(0o700)  # as a server that root ran leaves it
@@ -127,7 +127,7 @@ def test_what_asterisk_may_not_read(asterisk: Asterisk, tmp_path: Path) -> None:
 
 def test_what_is_missing_is_found() -> None:
     with Asterisk(server=f"127.0.0.1:{free_port()}") as asterisk:
-        etc = asterisk.outside / "etc"
+        etc = asterisk.folder / "etc"
         for module in ("func_cut", "app_voicemail"):
             assert "ERROR" not in asterisk.rx(f"module unload {module}.so")
         text = (etc / "extensions.conf").read_text()

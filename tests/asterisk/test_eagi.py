@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from programs import EAGI, install
+from programs import EAGI
 from rig import Asterisk, speech, until
 from served import Served
 
@@ -31,18 +31,13 @@ def asterisk(tmp_path: Path, prompts: dict[str, str]) -> Iterator[tuple[Asterisk
             }
         },
     }
-    asterisk = Asterisk(server="127.0.0.1:1", dialplan=EAGI)
-    # The server writes and Asterisk reads the replies under one name, in the chroot and outside of it
-    asterisk.inside.parent.mkdir(parents=True, exist_ok=True)
-    asterisk.inside.symlink_to(asterisk.outside)
-    settings = {"playback": {"spool": str(asterisk.inside / "replies")}}
-    try:
-        with Served(tmp_path, {"desk": desk}, settings) as served, asterisk:
-            for program in ("agi", "eagi"):
-                install(asterisk, f"asterisk-ai-{program}", program, "--config", str(served.file))
-            yield asterisk, served
-    finally:
-        asterisk.inside.unlink()
+    with (
+        Served(tmp_path, {"desk": desk}) as served,
+        Asterisk(server="127.0.0.1:1", dialplan=EAGI) as asterisk,
+    ):
+        for program in ("agi", "eagi"):
+            asterisk.install_program(f"asterisk-ai-{program}", program, "--config", str(served.file))
+        yield asterisk, served
 
 
 def test_a_conversation_over_eagi(asterisk: tuple[Asterisk, Served]) -> None:
@@ -57,7 +52,7 @@ def test_a_conversation_over_eagi(asterisk: tuple[Asterisk, Served]) -> None:
         assert notes == ["AGISTATUS=SUCCESS AI_STATUS=OK", "AI_NEXT=hangup"]
     served.no_calls()
     assert len(speech(caller.heard())) >= 3  # greeting, answer, closing
-    assert not list((pbx.outside / "replies").iterdir())
+    assert not list((served.folder / "spool").iterdir())
     assert "Traceback" not in served.log()
 
 
@@ -70,12 +65,13 @@ def test_a_hang_up_while_a_reply_plays_is_no_failure(asterisk: tuple[Asterisk, S
     assert "Traceback" not in served.log()
 
 
-def test_replies_that_asterisk_cannot_read_lead_to_the_fallback(tmp_path: Path) -> None:
-    """The spool of a server that root ran, for one: here it is outside of Asterisk's chroot."""
+def test_replies_that_asterisk_cannot_play_lead_to_the_fallback(tmp_path: Path) -> None:
+    """As where it may not read the spool of a server that root ran."""
     desk = {"greeting": "Hello.", "rules": {"intents": {"hi": {"say": ["hello"], "answer": "Hello."}}}}
-    with Served(tmp_path, {"desk": desk}) as served, Asterisk(server="127.0.0.1:1", dialplan=EAGI) as pbx:
+    with Served(tmp_path, {"desk": desk}) as served, Asterisk("127.0.0.1:1", dialplan=EAGI) as pbx:
+        pbx.rx("module unload format_wav.so")
         for program in ("agi", "eagi"):
-            install(pbx, f"asterisk-ai-{program}", program, "--config", str(served.file))
+            pbx.install_program(f"asterisk-ai-{program}", program, "--config", str(served.file))
         with pbx.call("eagi,s,1", record=False) as caller:
             until(lambda: "AI_NEXT=fallback" in [step.data for step in caller.steps()], 20, "the fallback")
         served.no_calls()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from aside import aside
-from programs import EAGI, install
+from programs import EAGI
 from realtime_server import KEY, FakeRealtime, Session
 from rig import Asterisk, Caller, speech
 from served import Served
@@ -31,25 +31,18 @@ def rig(
     tmp_path_factory: pytest.TempPathFactory, service: FakeRealtime, prompts: dict[str, str]
 ) -> Iterator[tuple[Asterisk, Served]]:
     asterisk = Asterisk(server="127.0.0.1:1", dialplan=EAGI)
-    # The server writes and Asterisk reads the replies under one name, in the chroot and outside of it
-    asterisk.inside.parent.mkdir(parents=True, exist_ok=True)
-    asterisk.inside.symlink_to(asterisk.outside)
     desk = {"greeting": GREETING, "turn": {"no_input_seconds": 30}}
     settings = {
         "pipeline": "spoken",
         "pipelines": {"spoken": {"realtime": "openai_realtime"}},
         "providers": {"openai_realtime": {"base_url": service.base_url, "api_key": KEY}},
-        "playback": {"spool": str(asterisk.inside / "replies")},
     }
-    try:
-        with Served(tmp_path_factory.mktemp("served"), {"desk": desk}, settings) as served:
-            asterisk.globals["AI_SERVER"] = served.address
-            with asterisk:
-                for program in ("agi", "eagi"):
-                    install(asterisk, f"asterisk-ai-{program}", program, "--config", str(served.file))
-                yield asterisk, served
-    finally:
-        asterisk.inside.unlink()
+    with Served(tmp_path_factory.mktemp("served"), {"desk": desk}, settings) as served:
+        asterisk.globals["AI_SERVER"] = served.address
+        with asterisk:
+            for program in ("agi", "eagi"):
+                asterisk.install_program(f"asterisk-ai-{program}", program, "--config", str(served.file))
+            yield asterisk, served
 
 
 def converse(caller: Caller, service: FakeRealtime) -> None:
@@ -108,5 +101,5 @@ def test_a_conversation(rig: tuple[Asterisk, Served], service: FakeRealtime, way
     assert served.health()["conversation"]["barge_in_total"] == barges + 1
     assert served.health()["providers"]["realtime/openai_realtime/desk"]["ready"]
     if way.startswith("eagi"):
-        assert not list((asterisk.outside / "replies").iterdir())
+        assert not list((served.folder / "spool").iterdir())
     assert "Traceback" not in served.log()

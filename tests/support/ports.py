@@ -1,28 +1,5 @@
 """Ports for servers of tests that run beside one another, in this run and in others on the machine."""
 
-from __future__ import annotations
+from asterisk_ai.simulator.ports import free_port, free_ports
 
-import random
-import socket
-
-_BELOW_OUTGOING = range(10_000, 32_000)
-"""The kernel gives ports above these to whoever connects: one of those may be taken between asking and using."""
-_random = random.Random()
-
-
-def free_ports(count: int, kind: int = socket.SOCK_STREAM) -> int:
-    """The first of ``count`` ports in a row that nobody uses now."""
-    for _ in range(1000):
-        first = _random.randrange(_BELOW_OUTGOING.start, _BELOW_OUTGOING.stop - count)
-        try:
-            for port in range(first, first + count):
-                with socket.socket(socket.AF_INET, kind) as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
-    raise AssertionError("no free ports")
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    return free_ports(1, kind)
+__all__ = ["free_port", "free_ports"]
