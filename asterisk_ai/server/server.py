@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 from collections.abc import Callable
 from functools import partial
-from weakref import WeakValueDictionary
 
 from asterisk_ai import __version__
-from asterisk_ai.agents.agent import Agent, SpokenAgent
 from asterisk_ai.agents.lineup import Engines, Lineup
-from asterisk_ai.call import diagnostic
-from asterisk_ai.call.call import Call
-from asterisk_ai.call.diagnostic import DiagnosticCall
-from asterisk_ai.call.kinds import conversations
 from asterisk_ai.config import Config, ServiceManager
-from asterisk_ai.errors import CallRefused
 from asterisk_ai.pbx.agi_routes import CallRoutes
 from asterisk_ai.pbx.registry import Admission, CallRegistry
 from asterisk_ai.protocol.agi.commands import set_variable_line
+from asterisk_ai.server.calls import Calls
 from asterisk_ai.server.descriptors import shortage
 from asterisk_ai.server.drain import drained
 from asterisk_ai.server.external_media import external_media
@@ -30,20 +23,15 @@ from asterisk_ai.server.listeners import Listeners
 from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.server.worker import ALONE, Place
 from asterisk_ai.session.backends import open_backend
-from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.http import HttpServer
 from asterisk_ai.telemetry.lateness import Lateness
 from asterisk_ai.telemetry.log_queue import LogQueue
 from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.telemetry.sd_notify import Notifier
-from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
-from asterisk_ai.transport.audiosocket.handshake import Connect
 from asterisk_ai.transport.audiosocket.server import AudioSocketServer
 from asterisk_ai.transport.clock import PlayoutClock
 from asterisk_ai.transport.fastagi.server import FastAgiServer
-from asterisk_ai.transport.file_player import FilePlayer
-from asterisk_ai.transport.media import MediaConnection
 from asterisk_ai.vad.service import VadService
 
 logger = logging.getLogger(__name__)
@@ -51,8 +39,6 @@ logger = logging.getLogger(__name__)
 HOUSEKEEPING_SECONDS = 0.5
 CLOSE_SECONDS = 30.0
 """An end that takes longer than this, and draining, is cut short."""
-
-AnyCall = Call | DiagnosticCall
 
 
 class Server:
@@ -96,16 +82,17 @@ class Server:
         )
         self._lateness = Lateness()
         self.registry = CallRegistry(self.store, self.metrics, self._admission(), overload=self._overload)
+        self.calls = Calls(self.registry, self.in_use, self.vad, self.metrics, self._group)
         self.routes = CallRoutes(
             self.registry,
             self.metrics,
             address=lambda: self.listeners.audio_address,
-            player=self._file_player,
+            player=self.calls.file_player,
             server=lambda host: self.listeners.worker_address(host),  # noqa: PLW0108 - made below, as it needs these
         )
         config = self.config
         self.audiosocket = AudioSocketServer(
-            self._accept,
+            self.calls.accept,
             self.clock,
             handshake_seconds=config.audiosocket.handshake_seconds,
             idle_seconds=config.audiosocket.idle_seconds,
@@ -120,7 +107,7 @@ class Server:
             expects=self.routes.expects,
         )
         ari = config.ari
-        self.external_media = None if ari is None else external_media(ari, self.clock, self._accept_rtp)
+        self.external_media = None if ari is None else external_media(ari, self.clock, self.calls.accept_media)
         self.status = ServerHealth(
             self.in_use,
             self.registry,
@@ -133,8 +120,6 @@ class Server:
             log=log,
             external_media=self.external_media,
         )
-        # Those of the EAGI requests that are being served, which own them.
-        self._file_players: WeakValueDictionary[str, FilePlayer] = WeakValueDictionary()
         self.listeners = Listeners(
             config,
             place,
@@ -258,66 +243,6 @@ class Server:
     def _admission(self) -> Admission:
         config = self.config
         return Admission(self.in_use.lineup.agents, config.default_agent, config.server.max_calls)
-
-    # ---- calls ------------------------------------------------------------------------
-
-    def _accept(self, call_id: str, connect: Connect) -> AnyCall:
-        if not self.config.audiosocket.require_registration:
-            self.registry.register_bare(call_id)
-        session = self.registry.claim(call_id)
-        with contextlib.ExitStack() as claim:
-            claim.callback(self.registry.release, session)
-            player = self._file_players.get(call_id)
-            call = self._call(session, connect, player)
-            self._group.create_task(self._run(call, player, self.in_use.lineup))
-            claim.pop_all()  # the call's from here on
-        return call
-
-    def _accept_rtp(self, call_id: str, connection: MediaConnection) -> AnyCall:
-        session = self.registry.claim(call_id)
-        agents = self.in_use.lineup.agents
-        agent = agents.get(session.agent)
-        if agent is None and session.agent not in diagnostic.AGENTS:
-            agent = agents.get(self.config.default_agent)
-        if agent is None:
-            self.registry.release(session)
-            raise CallRefused("UNKNOWN_AGENT", f"there is no agent {session.agent!r} for calls over RTP")
-        call = self._conversation(session, agent, connection)
-        self._group.create_task(self._run(call, None, self.in_use.lineup))
-        return call
-
-    def _file_player(self, session: CallSession) -> FilePlayer:
-        player = FilePlayer(self.config.spool_path(), session.call_id, session.rate)
-        self._file_players[session.call_id] = player
-        return player
-
-    def _call(self, session: CallSession, connect: Connect, player: FilePlayer | None = None) -> AnyCall:
-        # A call of an earlier server may have an agent that the configuration does not have any more.
-        agents = self.in_use.lineup.agents
-        for name in (session.agent, self.config.default_agent):
-            if name in agents:
-                connection = connect(AudioSocketConnection)
-                call = self._conversation(session, agents[name], player or connection)
-                if player is not None:
-                    player.serve(call, connection)
-                return call
-            if name in diagnostic.AGENTS:
-                return diagnostic.AGENTS[name](session, connect)
-        raise CallRefused("UNKNOWN_AGENT", f"no agent {session.agent!r}")
-
-    def _conversation(self, session: CallSession, agent: Agent | SpokenAgent, connection: MediaConnection) -> Call:
-        kinds = conversations(agent)
-        return Call(session, connection, self.store, self.metrics, kinds, detector=self.vad.detector)
-
-    async def _run(self, call: AnyCall, player: FilePlayer | None, lineup: Lineup) -> None:
-        lineup.enter()
-        try:
-            await call.run()
-        finally:
-            if player is not None:
-                player.close()
-            lineup.leave()
-            self.registry.release(call.session)
 
     async def _keep_house(self) -> None:
         while True:

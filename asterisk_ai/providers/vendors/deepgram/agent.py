@@ -185,8 +185,7 @@ class DeepgramAgent:
         if history:
             roles = {"caller": "user", "agent": "assistant"}
             turns = [
-                {"type": "History", "role": roles.get(turn.role, "user"), "content": turn.text}
-                for turn in history
+                {"type": "History", "role": roles.get(turn.role, "user"), "content": turn.text} for turn in history
             ]
             agent["context"] = {"messages": turns}
         audio = {"input": sound, "output": {**sound, "container": "none"}}
