@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from asterisk_ai.agents.pace import Pace
 from asterisk_ai.config.schema import AgentConfig
 from asterisk_ai.providers.api import LanguageModel, SpeechToText, TextToSpeech, TurnEnd
 from asterisk_ai.providers.chain import RealtimeChain
@@ -19,6 +20,8 @@ class Agent:
     tts: TextToSpeech
     turn_end: TurnEnd | None = None
     """None: the words alone tell whether a turn is over."""
+    pace: Pace = field(default_factory=Pace)
+    """Of its voice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,11 @@ class Metrics:
             buckets=(0.002, 0.005, 0.01, 0.02, 0.05, *RESPONSE_BUCKETS),
             registry=registry,
         )
+        self.underruns = Counter(
+            "ai_agent_playback_underruns_total",
+            "Gaps in the agent's speech, as its voice was made more slowly than it is played",
+            registry=registry,
+        )
         self.gating_active = Gauge(
             "ai_agent_tts_gating_active", "Calls whose audio is gated by the agent's own voice", registry=registry
         )

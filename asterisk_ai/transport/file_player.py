@@ -33,6 +33,7 @@ class FilePlayer:
 
     def __init__(self, spool: Path, name: str, rate: int = 8000) -> None:
         self.rate = rate
+        self.underruns = 0  # a file is whole before it is played
         self._spool = spool
         self._name = name
         self._piece = bytearray()
@@ -90,6 +91,10 @@ class FilePlayer:
             raise
         if self._cleared != wanted:  # while it was written, or had to wait
             self._empty()
+
+    def fall_back(self, reason: str) -> bool:
+        """It has files played already."""
+        return False
 
     def _write(self, path: Path, pcm: bytes) -> None:
         # World-readable: Asterisk runs as another user, and the file lives for some seconds.

@@ -36,6 +36,8 @@ class MediaConnection(Protocol):
 
     rate: int
     """Sample rate of the agent's audio in Hz."""
+    underruns: int
+    """How often playing had to wait for audio in the middle of a piece."""
 
     async def send(self, pcm: bytes) -> None:
         """Queue ``pcm`` (whole samples at :attr:`rate`) to be played; waits while much is queued.
@@ -46,7 +48,15 @@ class MediaConnection(Protocol):
     async def end_piece(self) -> None:
         """What was sent since the last call of this is a whole: where audio is played as files, it becomes one.
 
+        On a line it says that what comes next need not come at once: silence from here on is no underrun.
+
         :raises ProviderUnavailable: where the file cannot be written.
+        """
+
+    def fall_back(self, reason: str) -> bool:
+        """Something is wrong with streaming: have what comes played as a file. False where that is not done.
+
+        :param reason: a word for it: ``engine``, ``underruns``, ``transport``.
         """
 
     async def drained(self) -> None:

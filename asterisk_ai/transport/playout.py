@@ -24,9 +24,11 @@ class Playout(ABC):
     """All of a :class:`~asterisk_ai.transport.media.MediaConnection` but the sending of a frame and the hang-up.
 
     PCM goes in by :meth:`send`, in pieces of any length; out go frames of
-    exactly 20 ms, the last one padded with silence. :meth:`tick`, which the
-    clock calls, sends one of them, or silence. The producer waits while
-    more than :data:`HIGH_WATER_SECONDS` are queued.
+    exactly 20 ms, the last one of a piece (:meth:`end_piece`) padded with
+    silence. :meth:`tick`, which the clock calls, sends one of them, or
+    silence. The producer waits while more than :data:`HIGH_WATER_SECONDS` are
+    queued. Where it is late in the middle of a piece, silence fills the gap
+    (an *underrun*), and what comes late is played as it is, never faster.
     """
 
     def __init__(self, rate: int) -> None:
@@ -34,6 +36,7 @@ class Playout(ABC):
         self._ahead = False  # the next tick's frame has been sent already
         self._behind = False  # the peer has not taken all that was sent
         self._queued = 0  # bytes
+        self._least = 1  # bytes that make a frame: a whole one's in the middle of a piece, any at its end
         self._paused = False
         self._silent = True  # the last frame was none of speech
         self._pieces: deque[bytes] = deque()
@@ -43,6 +46,7 @@ class Playout(ABC):
         self._wake_level = 0
         self._first_frame: Callable[[], None] | None = None
         self._ended = False
+        self.underruns = 0
         self._begin_playout(rate)
 
     def _begin_playout(self, rate: int) -> None:
@@ -73,10 +77,13 @@ class Playout(ABC):
             self._ahead = False
         elif self._behind and self._stalled():
             return
-        elif self._queued and not self._paused:
+        elif self._queued >= self._least and not self._paused:
             self._play()
         else:
-            self._silent = True
+            if not self._silent:
+                self._silent = True
+                if self._least > 1 and not self._paused:
+                    self.underruns += 1
             self._transmit_silence()
 
     def _play(self) -> None:
@@ -127,6 +134,7 @@ class Playout(ABC):
         begins = self._silent and not self._queued and len(pcm) >= self._frame
         self._pieces.append(pcm)
         self._queued += len(pcm)
+        self._least = self._frame
         if begins and not self._ahead and not self._paused and not (self._behind and self._stalled()):
             # The first frame of speech goes ahead of its turn, which is then left out. It is up to 20 ms sooner on
             # the wire, and the call keeps its grid: one frame in each 20 ms, none of them late. A peer that plays
@@ -136,11 +144,17 @@ class Playout(ABC):
         while self._queued > self._high_water and not self._ended:
             await self._woken(self._high_water)
 
-    async def end_piece(self) -> None:  # noqa: B027 - what a transport of frames has to do for it
-        """Nothing: on a line one piece goes on where the other ended."""
+    async def end_piece(self) -> None:
+        """Nothing is to follow soon: what is left of a frame may be played, and silence from here on is no underrun."""
+        self._least = 1
+
+    def fall_back(self, reason: str) -> bool:
+        """A line alone can only stream."""
+        return False
 
     async def drained(self) -> None:
         """Wait until everything queued has been sent, or the connection is gone."""
+        self._least = 1
         while (self._queued or self._paused) and not self._ended:
             await self._woken(0)
 
@@ -163,6 +177,7 @@ class Playout(ABC):
         self._first_frame = None
         self._pieces.clear()
         self._queued = self._head = 0
+        self._least = 1
         self._wake()
 
     @property

@@ -160,7 +160,9 @@ def test_an_agent_of_the_configuration_goes_first() -> None:
     async def body() -> None:
         server = Server(config.parse(CONFIG.replace("{a: {}}", "{echo: {}}"), environ={}))
         connect = unconnected(server)
-        assert isinstance(server._call(CallSession(new_call_id(), "echo", rate=8000), connect), Call)
-        assert isinstance(server._call(CallSession(new_call_id(), "milliwatt", rate=8000), connect), MilliwattCall)
+        assert isinstance(server.calls._call(CallSession(new_call_id(), "echo", rate=8000), connect), Call)
+        assert isinstance(
+            server.calls._call(CallSession(new_call_id(), "milliwatt", rate=8000), connect), MilliwattCall
+        )
 
     asyncio.run(body())

@@ -395,7 +395,7 @@ def test_calls_of_both_kinds_are_heard_as_configured(engine: str, kind: type[Ene
     async def main() -> None:
         server = Server(parse(text, environ={}))
         for agent, expected in (("turns", StagedConversation), ("spoken", RealtimeConversation)):
-            call = server._call(CallSession(new_call_id(), agent), unconnected(server))
+            call = server.calls._call(CallSession(new_call_id(), agent), unconnected(server))
             assert isinstance(call, Call)
             call.on_begin(8000)
             assert type(call.conversation) is expected

@@ -101,7 +101,7 @@ async def passed_on(model: SileroModel, pcm: bytes) -> list[bytes]:
     loop.time = lambda: now  # type: ignore[method-assign]  # timers go by the line's time
     server = Server(parse(CONFIG, environ={}))
     server.vad._model = BatchedModel(ImmediateRun(model))  # on no thread, which goes by another time
-    call = server._call(CallSession(new_call_id(), "desk"), unconnected(server))
+    call = server.calls._call(CallSession(new_call_id(), "desk"), unconnected(server))
     assert isinstance(call, Call)
     call.clock = loop.time
     stt = Kept({})

@@ -73,7 +73,7 @@ class StagedConversation:
         self._speaker = Speaker(
             call,
             agent,
-            PlaybackManager(call.connection, agent.tts, voice=agent.config.voice),
+            PlaybackManager(call.connection, agent.tts, voice=agent.config.voice, pace=agent.pace),
             step=self._step,
             interruptible=lambda: self._state.interruptible,
         )

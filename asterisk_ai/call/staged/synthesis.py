@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Awaitable, Callable
 
-from asterisk_ai.audio.formats import SAMPLE_BYTES
+from asterisk_ai.agents.pace import Delivery, Pace
+from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.dialog.heard import Spoken, heard_text
 from asterisk_ai.dialog.spoken import Piece
+from asterisk_ai.errors import ProviderError
 from asterisk_ai.providers.api import MarkedPcm, TextToSpeech
 from asterisk_ai.transport.media import MediaConnection
+
+logger = logging.getLogger(__name__)
 
 SECONDS_PER_LETTER = 0.065
 """Length of speech not synthesised yet, for guessing how much of a piece was heard; slow speech is 0.08."""
 
 
-class PlaybackManager:
-    """Speaks one reply at a time over a connection and keeps account of it."""
+async def _at_once() -> None: ...
 
-    def __init__(self, connection: MediaConnection, tts: TextToSpeech, *, voice: str = "") -> None:
+
+class PlaybackManager:
+    """Speaks one reply at a time over a connection and keeps account of it.
+
+    Whether the connection streams or has files played is the connection's own affair; nothing here differs.
+    """
+
+    def __init__(
+        self, connection: MediaConnection, tts: TextToSpeech, *, voice: str = "", pace: Pace | None = None
+    ) -> None:
+        """``pace`` is that of ``tts``, shared by those that speak with it."""
         self._connection = connection
         self._tts = tts
         self._voice = voice
+        self._pace = pace or Pace()
         self._pieces: list[Spoken] = []
         self._base = connection.played
 
@@ -30,9 +46,7 @@ class PlaybackManager:
         self._pieces = []
         self._base = self._connection.played
 
-    async def say(
-        self, text: Piece, started: Callable[[], Awaitable[None]] | None = None, *, speed: float = 1.0
-    ) -> None:
+    async def say(self, text: Piece, started: Callable[[], Awaitable[None]] = _at_once, *, speed: float = 1.0) -> None:
         """Synthesise ``text`` and queue it; what was heard of it is told in the words it was written with.
 
         Raises ProviderError.
@@ -40,31 +54,30 @@ class PlaybackManager:
         ``started`` is awaited once, when the first audio is there and before it is queued.
         Cancelling aborts the synthesis; what was queued stays until :meth:`stop`.
         """
-        resampler = Resampler(self._tts.sample_rate, self._connection.rate)
         index = len(self._pieces)
         self._pieces.append(Spoken(text.written, 0))
-        samples = made = 0
-        words: tuple[tuple[int, int], ...] = ()
-        odd = b""  # engines over HTTP cut anywhere, half-way through a sample too
-        async with self._tts.open(text.spoken, voice=self._voice, speed=speed) as audio:
+        making = _Making(text, self._connection.rate, self._tts.sample_rate, self._pace.start_buffer, started)
+        try:
+            await self._make(making, index, speed)
+        except ProviderError as error:
+            if not self._connection.fall_back("engine"):
+                raise
+            logger.warning("the voice failed in the middle of a reply, the rest is made anew: %s", error)
+            making.again()
+            await self._make(making, index, speed)
+
+    async def _make(self, making: _Making, index: int, speed: float) -> None:
+        async with self._tts.open(making.text.spoken, voice=self._voice, speed=speed) as audio:
             async for piece in audio:
-                pcm, odd = _whole_samples(odd + piece)
-                line = resampler.push(pcm)
-                made += len(pcm) // SAMPLE_BYTES
-                if isinstance(piece, MarkedPcm):
-                    words += ((made * self._connection.rate // self._tts.sample_rate, text.written_words(piece.words)),)
-                if not line:
-                    continue
-                if not samples and started is not None:
-                    await started()
-                samples += len(line) // SAMPLE_BYTES
-                guess = int(len(text.spoken) * SECONDS_PER_LETTER * self._connection.rate)
-                self._pieces[index] = Spoken(text.written, max(samples, guess), words)
-                await self._connection.send(line)
-        tail = resampler.flush() if samples else b""
-        await self._connection.send(tail)
+                line = await making.came(piece)
+                if line:
+                    self._pieces[index] = making.spoken(whole=False)
+                    await self._connection.send(line)
+        rest = await making.rest()
+        self._pieces[index] = making.spoken(whole=True)
+        await self._connection.send(rest)
         await self._connection.end_piece()
-        self._pieces[index] = Spoken(text.written, samples + len(tail) // SAMPLE_BYTES, words)
+        self._pace.made(making.needed)
 
     async def finished(self) -> bool:
         """Wait until everything said so far was played; False where the call is gone before that."""
@@ -92,6 +105,77 @@ class PlaybackManager:
     def heard(self) -> str:
         """The words of this reply that were played so far."""
         return heard_text(self._pieces, self._connection.played - self._base)
+
+
+class _Making:
+    """One piece of speech as the engine makes it: audio at the line's rate, held back until enough is there."""
+
+    def __init__(
+        self, text: Piece, rate: int, made_rate: int, start_buffer: float, started: Callable[[], Awaitable[None]]
+    ) -> None:
+        self.text = text
+        self._rate, self._made_rate = rate, made_rate
+        self._least = int(start_buffer * rate) * SAMPLE_BYTES
+        self._started = started
+        self._heard = False  # has begun to be sent
+        self._samples = 0  # that were handed out
+        self._words: tuple[tuple[int, int], ...] = ()
+        self._waited = 0.0
+        self._delivery: Delivery | None = None
+        self.again()
+
+    def again(self) -> None:
+        """The engine makes it from the beginning: what was handed out before is left out."""
+        self._resampler = Resampler(self._made_rate, self._rate)
+        self._odd = b""  # engines over HTTP cut anywhere, half-way through a sample too
+        self._held = b""
+        self._skip = self._samples * SAMPLE_BYTES
+        self._made = 0
+        self._words = ()
+
+    @property
+    def needed(self) -> float:
+        """By how many seconds the audio was late at the worst, had it been played from its first on."""
+        return self._delivery.needed if self._delivery is not None else 0.0
+
+    async def came(self, piece: bytes) -> bytes:
+        """The next of the engine's audio. Returns what is to be sent now."""
+        pcm, self._odd = _whole_samples(self._odd + piece)
+        line = self._resampler.push(pcm)
+        self._made += len(pcm) // SAMPLE_BYTES
+        if isinstance(piece, MarkedPcm):
+            mark = self._made * self._rate // self._made_rate
+            self._words += ((mark, self.text.written_words(piece.words)),)
+        if line:
+            now = time.monotonic() - self._waited
+            self._delivery = self._delivery or Delivery(now)
+            self._delivery.came(now, duration(len(line), self._rate))
+        return await self._enough(line, self._least)
+
+    async def rest(self) -> bytes:
+        """The engine has finished."""
+        return await self._enough(self._resampler.flush() if self._made else b"", 0)
+
+    async def _enough(self, line: bytes, least: int) -> bytes:
+        skipped = min(self._skip, len(line))
+        self._skip -= skipped
+        line = self._held + line[skipped:]
+        if not line or (not self._heard and len(line) < least):
+            self._held = line
+            return b""
+        self._held = b""
+        if not self._heard:
+            self._heard = True
+            began = time.monotonic()
+            await self._started()
+            self._waited += time.monotonic() - began
+        self._samples += len(line) // SAMPLE_BYTES
+        return line
+
+    def spoken(self, *, whole: bool) -> Spoken:
+        """How long it is. What is not made yet is guessed."""
+        guess = 0 if whole else int(len(self.text.spoken) * SECONDS_PER_LETTER * self._rate)
+        return Spoken(self.text.written, max(self._samples, guess), self._words)
 
 
 def _whole_samples(pcm: bytes) -> tuple[bytes, bytes]:
