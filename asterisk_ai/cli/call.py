@@ -59,6 +59,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--linger", type=float, default=4.0, metavar="S", help="silence after the last answer until the caller hangs up"
     )
+    parser.add_argument(
+        "--patience", type=float, default=12.0, metavar="S",
+        help="silence after which the caller goes on without an answer (default: %(default)s)",
+    )  # fmt: skip
     # Of espeak-ng's voices the one that moonshine understands best.
     parser.add_argument("--voice", default="en-us", help="espeak voice of the caller (default: %(default)s)")
     parser.add_argument(
@@ -96,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
             config = stack.enter_context(local_server(config)).config
         lines = asyncio.run(_lines(arguments.lines or DEMO, arguments.voice))
         live = stack.enter_context(_transcript(config, quiet=arguments.json))
-        caller = Caller(lines, linger=arguments.linger, tell=live.caller_says)
+        caller = Caller(lines, linger=arguments.linger, patience=arguments.patience, tell=live.caller_says)
         try:
             result = asyncio.run(_call(caller, live, config, arguments))
         except OSError as error:

@@ -21,7 +21,7 @@ from asterisk_ai.config.loader import rewritten
 from asterisk_ai.errors import AsteriskAIError
 from asterisk_ai.simulator.ports import free_port
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)

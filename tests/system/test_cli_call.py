@@ -48,7 +48,7 @@ def test_recording_that_cannot_be_written(
 def test_a_whole_call_offline(tmp_path: Path) -> None:
     words = "what are your opening hours"
     done = subprocess.run(
-        [sys.executable, "-m", "asterisk_ai", "call", "--serve", "--say", words],
+        [sys.executable, "-m", "asterisk_ai", "call", "--serve", "--patience", "60", "--say", words],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

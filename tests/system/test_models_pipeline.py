@@ -221,7 +221,7 @@ def test_missing_models_are_told_everywhere_and_taken_up_once_they_are_there(
         assert state["providers"]["stt/vosk"]["reason"] == stt
         assert state["providers"]["tts/piper"]["reason"] == tts
         assert machine.run(*stt.rpartition("run: asterisk-ai ")[2].split(), "--yes")[0] == 0  # that very command
-        _until(lambda: machine.health()["status"] == "healthy", 25)
+        _until(lambda: machine.health()["status"] == "healthy", 60)
         assert machine.health()["providers"]["tts/piper"]["reason"] == tts
         assert machine.call(log).responses[0].seconds is not None
         assert log.read_text().count(tts) == 1  # it is looked for again and again, and told once
@@ -247,7 +247,7 @@ def test_damaged_models_leave_the_others_to_serve(
         _until(lambda: machine.health()["status"] == "healthy", 25)  # nothing that lasts: others serve
         assert voices(machine.call(log)) != {HOURS}  # espeak speaks
         assert machine.run("models", "fetch", "hum", "--yes")[0] == 0
-        _until(lambda: machine.health()["providers"]["tts/piper"]["ready"], 25)
+        _until(lambda: machine.health()["providers"]["tts/piper"]["ready"], 60)
         assert voices(machine.call(log)) == {HOURS}
 
 
