@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from asterisk_ai.errors import RemoteProtocolError
 
@@ -19,8 +20,7 @@ _RTCP_TYPES = range(192, 224)
 _WRAP = 0x10000
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """One RTP packet. ``timestamp`` counts samples; ``payload`` is as it was coded."""
 
     payload_type: int
@@ -149,6 +149,11 @@ class ReorderBuffer:
         while self._waiting and now >= self.deadline():
             given += self._give_up()
         return given
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything waits behind a gap: until :meth:`deadline` at the longest."""
+        return bool(self._waiting)
 
     def deadline(self) -> float:
         """When :meth:`due` has something to give; infinity where nothing waits."""

@@ -57,21 +57,22 @@ class Calls:
             claim.pop_all()  # the call's from here on
         return call
 
-    def accept_media(self, call_id: str, connection: MediaConnection) -> Call:
+    def accept_media(self, call_id: str, connection: MediaConnection) -> AnyCall:
         """The call of a connection that is there already, such as RTP.
 
         :raises CallRefused: as :meth:`accept`.
         """
         session = self._registry.claim(call_id)
-        agents = self._in_use.lineup.agents
-        agent = agents.get(session.agent)
-        if agent is None and session.agent not in diagnostic.AGENTS:
-            agent = agents.get(self._in_use.config.default_agent)
-        if agent is None:
-            self._registry.release(session)
-            raise CallRefused("UNKNOWN_AGENT", f"there is no agent {session.agent!r} for calls over RTP")
-        call = self._conversation(session, agent, connection)
-        self._group.create_task(self._run(call, None, self._in_use.lineup))
+        with contextlib.ExitStack() as claim:
+            claim.callback(self._registry.release, session)
+            agent = self._agent(session)
+            call: AnyCall
+            if isinstance(agent, str):
+                call = diagnostic.OVER_ANY[agent](session, connection)
+            else:
+                call = self._conversation(session, agent, connection)
+            self._group.create_task(self._run(call, None, self._in_use.lineup))
+            claim.pop_all()
         return call
 
     def file_player(self, session: CallSession) -> FilePlayer:
@@ -80,19 +81,26 @@ class Calls:
         self._file_players[session.call_id] = player
         return player
 
-    def _call(self, session: CallSession, connect: Connect, player: FilePlayer | None = None) -> AnyCall:
+    def _agent(self, session: CallSession) -> Agent | SpokenAgent | str:
+        """Whose call it is; a word for the diagnostic ones."""
         # A call of an earlier server may have an agent that the configuration does not have any more.
         agents = self._in_use.lineup.agents
         for name in (session.agent, self._in_use.config.default_agent):
             if name in agents:
-                connection = connect(AudioSocketConnection)
-                call = self._conversation(session, agents[name], player or connection)
-                if player is not None:
-                    player.serve(call, connection)
-                return call
+                return agents[name]
             if name in diagnostic.AGENTS:
-                return diagnostic.AGENTS[name](session, connect)
+                return name
         raise CallRefused("UNKNOWN_AGENT", f"no agent {session.agent!r}")
+
+    def _call(self, session: CallSession, connect: Connect, player: FilePlayer | None = None) -> AnyCall:
+        agent = self._agent(session)
+        if isinstance(agent, str):
+            return diagnostic.AGENTS[agent](session, connect)
+        connection = connect(AudioSocketConnection)
+        call = self._conversation(session, agent, player or connection)
+        if player is not None:
+            player.serve(call, connection)
+        return call
 
     def _conversation(self, session: CallSession, agent: Agent | SpokenAgent, connection: MediaConnection) -> Call:
         kinds = conversations(agent)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from desk import NUMBER, WEASELS, desk
 from rig import Asterisk, free_port, speech, until
 from served import Served
-from test_calls import NUMBER, desk
 
 PASSWORD = "not-a-secret"
 
@@ -76,3 +76,14 @@ def test_a_killed_server_comes_back_to_its_callers(pbx: tuple[Asterisk, Served])
         until(caller.landed, 20, "landed")
     served.no_calls()
     nothing_is_left(asterisk)
+
+
+@pytest.mark.parametrize("agent", ["echo", "milliwatt"])
+def test_agents_for_those_who_look_for_a_fault(pbx: tuple[Asterisk, Served], agent: str) -> None:
+    asterisk, served = pbx
+    with asterisk.call(variables={"AI_AGENT": agent}) as caller:
+        caller.say(WEASELS)
+    served.no_calls()
+    nothing_is_left(asterisk)
+    said, heard = (sum(end - begin for begin, end in speech(track)) for track in (caller.spoken(), caller.heard()))
+    assert heard > 0.8 * said > 0

@@ -14,9 +14,12 @@ from typing import Any, ParamSpec
 import pytest
 import uvloop
 
+from asterisk_ai.call.diagnostic import OVER_ANY, tone_frame
 from asterisk_ai.errors import CallRefused
 from asterisk_ai.protocol.rtp import Sender, parse
+from asterisk_ai.session.model import CallSession, new_call_id
 from asterisk_ai.transport.clock import PlayoutClock
+from asterisk_ai.transport.media import MediaHandler
 from asterisk_ai.transport.rtp.connection import RtpConnection
 from asterisk_ai.transport.rtp.formats import FORMATS
 from asterisk_ai.transport.rtp.ports import RtpPorts
@@ -88,13 +91,20 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def opened(name: str = "slin", refuse: str = "") -> AsyncIterator[tuple[RtpPorts, RtpConnection, Handler, Peer]]:
+async def opened(
+    name: str = "slin", refuse: str = "", agent: str = ""
+) -> AsyncIterator[tuple[RtpPorts, RtpConnection, Handler, Peer]]:
     handler, clock, peer = Handler(), PlayoutClock(), Peer(name)
+    running: set[asyncio.Task[None]] = set()
 
-    def accept(call_id: str, connection: RtpConnection) -> Handler:
+    def accept(call_id: str, connection: RtpConnection) -> MediaHandler:
         if refuse:
             raise CallRefused(refuse)
-        return handler
+        if not agent:
+            return handler
+        call = OVER_ANY[agent](CallSession(call_id, agent), connection)
+        running.add(asyncio.ensure_future(call.run()))
+        return call
 
     ports = RtpPorts(FORMATS[name], clock, accept, host="127.0.0.1", first=31_000, last=39_999)
     connection = await ports.open()
@@ -102,6 +112,7 @@ async def opened(name: str = "slin", refuse: str = "") -> AsyncIterator[tuple[Rt
         yield ports, connection, handler, peer
     finally:
         connection.close("test")
+        await asyncio.wait_for(asyncio.gather(*running), 5)
         clock.close()
         peer.socket.close()
         await asyncio.sleep(0.01)  # the loop closes the sockets
@@ -220,3 +231,18 @@ async def test_ports_are_even_taken_in_turn_and_told_when_they_are_used_up() -> 
         connection.close("test")
     clock.close()
     await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+@on_both_loops
+async def test_echo_and_tone_without_a_conversation(name: str) -> None:
+    tone = tone_frame(FORMATS[name].rate)
+    for agent in ("echo", "milliwatt"):
+        async with opened(name, agent=agent) as (_, connection, _, peer):
+            connection.lock(peer.socket.getsockname())
+            connection.begin(new_call_id())
+            if agent == "echo":
+                peer.send(connection, peer.packet(tone))
+            wanted = peer.format.encode(tone)
+            while parse(await peer.receive()).payload != wanted:
+                pass

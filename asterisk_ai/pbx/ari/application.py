@@ -148,6 +148,7 @@ class AriApplication:
         bridge, media_channel = self._bridge(call_id), self._media_channel(call_id)
         await self.client.do(ari.make_bridge(bridge))
         made = await self.client.do(ari.make_external_media(media_channel, self._app, call.media.address, self._format))
+        logger.info("ExternalMedia channel created: %s", media_channel, extra={"call_id": call_id})
         if source := ari.rtp_source(made):
             call.media.lock(source)
         async with asyncio.timeout(ENTER_SECONDS):

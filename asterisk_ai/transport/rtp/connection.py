@@ -72,7 +72,10 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
         self._handler: MediaHandler | None = None
         self._transport: asyncio.DatagramTransport | None = None
         self._socket: socket.socket | None = sock
-        self._closed = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None  # while packets wait behind a gap
+        self._flows = False
+        self._closed = self._loop.create_future()
         self.address = address
         """host:port that Asterisk is to send to."""
 
@@ -93,7 +96,12 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
             self._counters.strangers += 1
             return
         self._source = source[:2]
-        self._give(self._order.put(packet, asyncio.get_running_loop().time()))
+        if not self._flows and self._handler is not None:
+            self._flows = True
+            logger.info("RTP audio comes from %s:%d", *source[:2], extra={"call_id": self._call_id})
+        self._give(self._order.put(packet, self._loop.time()))
+        if self._order.waiting and self._timer is None:
+            self._wait()
 
     def error_received(self, error: Exception) -> None:
         """An ICMP message: the channel is about to go, or not there yet. ARI tells which."""
@@ -125,6 +133,16 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
         if self._handler is not None:
             self._handler.on_digit(digit)
 
+    def _wait(self) -> None:
+        """For what lacks, as long as it is worth it, though nothing may come any more."""
+        self._timer = self._loop.call_at(self._order.deadline(), self._overdue)
+
+    def _overdue(self) -> None:
+        self._timer = None
+        self._give(self._order.due(self._loop.time()))
+        if self._order.waiting and not self._closed.done():
+            self._wait()
+
     def _give(self, packets: list[rtp.Packet | None]) -> None:
         concealed = 0
         for packet in packets:
@@ -137,11 +155,6 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
                 self._handler.on_audio(bytes(self._frame))
 
     # ---- out -----------------------------------------------------------------------
-
-    def tick(self) -> None:
-        super().tick()
-        # What waits behind a gap may be due though nothing comes any more.
-        self._give(self._order.due(asyncio.get_running_loop().time()))
 
     def _transmit(self, pcm: bytes) -> None:
         self._send(self._format.encode(pcm))
@@ -170,6 +183,8 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
         if self._closed.done():
             return
         self._closed.set_result(None)
+        if self._timer is not None:
+            self._timer.cancel()
         self._tell_skipped(self._clock.remove(self.tick), self._call_id)
         self._end_playout()
         self._socket = None
