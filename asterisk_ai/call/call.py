@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from dataclasses import asdict
@@ -14,6 +14,7 @@ from typing import Any
 from asterisk_ai.audio.levels import dbov
 from asterisk_ai.call.account import Account
 from asterisk_ai.call.conversation import Conversation
+from asterisk_ai.dialog.dialplan import FALL_BACK, HANG_UP, ActionKind, DialplanAction
 from asterisk_ai.dialog.staged.state import Phase
 from asterisk_ai.providers.chain import Listener, Trouble, listening
 from asterisk_ai.session.model import CallSession
@@ -179,17 +180,17 @@ class Call:
 
     def fall_back(self) -> None:
         """This caller goes to the fallback, the others feel nothing."""
-        self.session.pending = {"kind": "fallback", "arguments": {}}
+        self.session.pending = FALL_BACK
         self.connection.hang_up()
 
-    def leave(self, kind: str, arguments: Mapping[str, str]) -> None:
-        """Give the call back to the dialplan, which has to do ``kind``."""
-        if kind not in self.session.actions | {"fallback"}:  # an engine's idea, which nobody is there for
-            logger.error("there is no dialplan that could do this for the call: %s", kind)
-            kind, arguments = "hangup", {}
-        self.session.pending = {"kind": kind, "arguments": dict(arguments)}
+    def leave(self, action: DialplanAction) -> None:
+        """Give the call back to the dialplan."""
+        if action.kind not in self.session.actions | {ActionKind.FALLBACK}:  # an engine's idea, nobody is there for it
+            logger.error("there is no dialplan that could do this for the call: %s", action.kind)
+            action = HANG_UP
+        self.session.pending = action
         self.store.save(self.session)
-        logger.info("back to the dialplan: %s", kind)
+        logger.info("back to the dialplan: %s", action.kind)
         self.connection.hang_up()
 
     # ---- what conversations work with ------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from asterisk_ai.config import AgentConfig, Config
-from asterisk_ai.protocol.dialplan import ACTIONS
+from asterisk_ai.dialog.dialplan import ACTIONS, DialplanAction
 from asterisk_ai.providers.engines.rules import schema as rules
 from asterisk_ai.providers.engines.rules.ruleset import Slot
 from asterisk_ai.providers.tools.toolbox import Toolbox
@@ -16,11 +16,10 @@ from asterisk_ai.providers.tools.toolbox import Toolbox
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One of them. ``kind`` and ``arguments`` are those of an action."""
+    """One of them."""
 
     agent: str
-    kind: str
-    arguments: Mapping[str, str]
+    action: DialplanAction
 
 
 def destinations(config: Config) -> list[Destination]:
@@ -34,23 +33,24 @@ def destinations(config: Config) -> list[Destination]:
         known = list(_of_rules(agent)) if "rules" in pipeline.llm else []
         if pipeline.realtime or set(pipeline.llm) - {"rules"}:
             known += _of_tools(agent)
-        for kind, arguments in known:
-            found.setdefault((kind, str(sorted(arguments.items()))), Destination(agent.name, kind, arguments))
+        for action in known:
+            key = (action.kind, str(sorted(action.arguments.items())))
+            found.setdefault(key, Destination(agent.name, action))
     return list(found.values())
 
 
-def _of_tools(agent: AgentConfig) -> Iterable[tuple[str, Mapping[str, str]]]:
+def _of_tools(agent: AgentConfig) -> Iterable[DialplanAction]:
     own = {name: value for name, value in agent.tools.items() if name in ACTIONS}
     return Toolbox(own, f"agents.{agent.name}.tools").destinations()
 
 
-def _of_rules(agent: AgentConfig) -> Iterator[tuple[str, Mapping[str, str]]]:
+def _of_rules(agent: AgentConfig) -> Iterator[DialplanAction]:
     known = rules.load(agent.rules, f"agents.{agent.name}.rules")
     for intent in known.intents.values():
         for outcome in (intent.outcome, intent.if_open, intent.if_closed, intent.if_no):
             if outcome is not None and outcome.do is not None:
                 for arguments in _filled(outcome.do.arguments, known.slots):
-                    yield outcome.do.kind, arguments
+                    yield DialplanAction(outcome.do.kind, arguments)
 
 
 def _filled(arguments: Mapping[str, str], slots: Mapping[str, Slot]) -> Iterator[Mapping[str, str]]:

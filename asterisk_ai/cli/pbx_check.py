@@ -10,6 +10,7 @@ from pathlib import Path
 from asterisk_ai.cli.destinations import destinations
 from asterisk_ai.cli.findings import Finding
 from asterisk_ai.config import Config, host_port, reachable
+from asterisk_ai.dialog.dialplan import FALL_BACK, ActionKind, DialplanAction
 from asterisk_ai.pbx.access import User, asterisk_user
 from asterisk_ai.pbx.console import Console, ConsoleError
 from asterisk_ai.pbx.install import (
@@ -161,24 +162,26 @@ def _variables(etc: Path, console: Console, config: Config | None) -> Iterator[F
         yield Finding(None, "AI_FALLBACK is not set: callers whom no agent takes hear that nobody is available", cure)
         return
     kind, _, to = fallback.partition(":")
-    there = _is_there(console, _FALLBACKS.get(kind, ""), _arguments(kind, to))
-    if there is False or kind not in ("message", *_FALLBACKS):
+    there = _is_there(console, _fallback(kind, to))
+    if there is False or kind not in _FALLBACKS:
         cure = "create it, or name another (the choices are at the top of asterisk_ai.conf); until then it is a message"
         yield Finding(False, f"AI_FALLBACK={fallback}: there is no such {kind}", cure)
     else:
         yield Finding(True, f"AI_FALLBACK={fallback}")
 
 
-_FALLBACKS = {"queue": "queue", "extension": "transfer", "voicemail": "voicemail"}
+_FALLBACKS = ("message", "queue", "extension", "voicemail")
 
 
-def _arguments(kind: str, to: str) -> Mapping[str, str]:
-    """What AI_FALLBACK says, as the arguments of the action of that kind."""
+def _fallback(kind: str, to: str) -> DialplanAction:
+    """What AI_FALLBACK says, as the action that does the same."""
     if kind == "extension":
         context, _, rest = to.partition(",")
-        return {"context": context, "exten": rest.partition(",")[0]}
-    mailbox, _, context = to.partition("@")
-    return {"queue": to} if kind == "queue" else {"mailbox": mailbox, "context": context}
+        return DialplanAction(ActionKind.TRANSFER, {"context": context, "exten": rest.partition(",")[0]})
+    if kind == "voicemail":
+        mailbox, _, context = to.partition("@")
+        return DialplanAction(ActionKind.VOICEMAIL, {"mailbox": mailbox, "context": context})
+    return DialplanAction(ActionKind.QUEUE, {"queue": to}) if kind == "queue" else FALL_BACK
 
 
 def _server(etc: Path, variables: Mapping[str, str], config: Config) -> Finding:
@@ -202,13 +205,14 @@ def _server(etc: Path, variables: Mapping[str, str], config: Config) -> Finding:
 def _destinations(console: Console, config: Config) -> Iterator[Finding]:
     good = []
     for found in destinations(config):
-        name = "@".join(found.arguments.values())
-        there = _is_there(console, found.kind, found.arguments)
+        action = found.action
+        name = "@".join(action.arguments.values())
+        there = _is_there(console, action)
         if there:
-            good.append(f"{found.kind} {name}")
+            good.append(f"{action.kind} {name}")
         elif there is False:
-            cure = f"create it in Asterisk ({_WHERE[found.kind]}), or change agents.{found.agent}"
-            yield Finding(False, f"agent {found.agent} sends callers to {found.kind} {name}, which is not there", cure)
+            cure = f"create it in Asterisk ({_WHERE[action.kind]}), or change agents.{found.agent}"
+            yield Finding(False, f"agent {found.agent} sends callers to {action.kind} {name}, which is not there", cure)
     yield from _all_there(good)
 
 
@@ -217,15 +221,20 @@ def _all_there(good: Iterable[str]) -> Iterator[Finding]:
         yield Finding(True, f"there to send callers to: {known}")
 
 
-_WHERE = {"transfer": "the dialplan", "queue": "queues.conf", "voicemail": "voicemail.conf"}
+_WHERE = {
+    ActionKind.TRANSFER: "the dialplan",
+    ActionKind.QUEUE: "queues.conf",
+    ActionKind.VOICEMAIL: "voicemail.conf",
+}
 
 
-def _is_there(console: Console, kind: str, arguments: Mapping[str, str]) -> bool | None:
+def _is_there(console: Console, action: DialplanAction) -> bool | None:
     """None for what is no destination, or cannot be asked for."""
-    if kind == "transfer":
+    kind, arguments = action.kind, action.arguments
+    if kind is ActionKind.TRANSFER:
         return console.has_extension(arguments["exten"], arguments["context"])
-    if kind == "queue":
+    if kind is ActionKind.QUEUE:
         return console.has_queue(arguments["queue"])
-    if kind == "voicemail":
+    if kind is ActionKind.VOICEMAIL:
         return console.has_mailbox(arguments["mailbox"], arguments.get("context") or "default")
     return None

@@ -19,7 +19,7 @@ from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.api import (
     AgentAudio,
     AgentText,
-    Do,
+    DialplanAction,
     Hints,
     LanguageModel,
     RealtimeAgent,
@@ -81,7 +81,7 @@ async def _answers(engine: LanguageModel, agent: AgentConfig) -> str:
         async for part in parts:
             if isinstance(part, Say):
                 said.append(part.text)
-            elif isinstance(part, Do):
+            elif isinstance(part, DialplanAction):
                 said.append(f"[{part.kind}]")
     if not said:
         raise ProviderUnavailable("llm", "gave no answer to 'hello'")
@@ -149,7 +149,7 @@ async def rehearse(agent: Agent, text: str = "") -> AsyncIterator[Finding]:
             first_ms = first_ms or (time.monotonic() - began) * 1000
             if isinstance(part, Say):
                 answer.append(part.text)
-            elif isinstance(part, Do):
+            elif isinstance(part, DialplanAction):
                 done = f" [{part.kind}]"
     whole_ms = (time.monotonic() - began) * 1000
     said = f"{' '.join(answer)!r}{done}"

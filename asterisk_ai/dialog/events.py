@@ -7,8 +7,9 @@ known to be stale.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from asterisk_ai.dialog.dialplan import DialplanAction
 
 # ---- events -------------------------------------------------------------
 
@@ -106,7 +107,7 @@ class ReplyEnded:
     """
 
     reply: int
-    then: Leave | None = None
+    then: DialplanAction | None = None
     patience: float = 0.0
 
 
@@ -207,7 +208,7 @@ class Speak:
     reply: int
     text: str
     interruptible: bool = True
-    then: Leave | None = None
+    then: DialplanAction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,13 +242,5 @@ class SpeakFiller:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """Give the call back to the dialplan: hangup, transfer, queue, voicemail, play or fallback."""
-
-    kind: str
-    arguments: Mapping[str, str] = field(default_factory=dict)
-
-
 SpeechAction = Draft | DropDraft | Answer | Speak | SpeakFiller | PauseReply | ResumeReply | StopReply
-Action = OpenUtterance | CloseUtterance | DropUtterance | SpeechAction | Leave
+Action = OpenUtterance | CloseUtterance | DropUtterance | SpeechAction | DialplanAction

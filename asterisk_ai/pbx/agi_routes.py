@@ -7,12 +7,12 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
+from asterisk_ai.dialog.dialplan import FALL_BACK
 from asterisk_ai.errors import CallRefused, LocalProtocolError
 from asterisk_ai.pbx.caller import caller_of
 from asterisk_ai.pbx.registry import CallRegistry
 from asterisk_ai.protocol.agi.reader import AgiReply, AgiRequest
 from asterisk_ai.protocol.audiosocket import KIND_BY_RATE
-from asterisk_ai.protocol.dialplan import channel_variables
 from asterisk_ai.session.model import OUTCOMES, CallSession
 from asterisk_ai.telemetry.metrics import Metrics
 
@@ -137,7 +137,7 @@ class CallRoutes:
                     path,
                     extra={"call_id": session.call_id},
                 )
-                self._registry.fall_back(session)
+                session.pending = FALL_BACK
                 player.close()
 
         async def idle() -> None:
@@ -161,18 +161,20 @@ class CallRoutes:
             await agi.set_variable("AI_NEXT", "fallback")
             return
         await self._registry.released(session)
-        kind, arguments = self._registry.next_action(session)
-        logger.info("next: %s", kind, extra={"call_id": session.call_id})
+        action = self._registry.next_action(session)
+        logger.info("next: %s", action.kind, extra={"call_id": session.call_id})
         try:
-            variables = channel_variables(kind, arguments)
+            variables = action.variables()
         except LocalProtocolError as error:
-            logger.error("%s cannot be handed to the dialplan: %s", kind, error, extra={"call_id": session.call_id})
-            (kind, _), variables = self._registry.fall_back(session), {}
+            what = "%s cannot be handed to the dialplan: %s"
+            logger.error(what, action.kind, error, extra={"call_id": session.call_id})
+            action, variables = FALL_BACK, {}
+            session.pending = action
         for name, value in variables.items():
             await agi.set_variable(name, value)
-        await agi.set_variable("AI_NEXT", kind)
-        self._count("call/next", kind)
-        self._registry.handed_over(session, kind)
+        await agi.set_variable("AI_NEXT", action.kind)
+        self._count("call/next", action.kind)
+        self._registry.handed_over(session, action.kind)
 
     async def end(self, agi: Channel) -> None:
         """The channel is gone, or the dialplan has given up. Arguments: AI_CALL_ID, and an outcome if it knows one."""

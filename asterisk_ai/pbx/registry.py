@@ -10,11 +10,10 @@ import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from asterisk_ai.config.schema import DIAGNOSTIC_AGENTS
+from asterisk_ai.dialog.dialplan import FALL_BACK, HANG_UP, ActionKind, DialplanAction
 from asterisk_ai.errors import CallRefused
-from asterisk_ai.protocol.dialplan import KINDS
 from asterisk_ai.session.model import OUTCOMES, CallSession, new_call_id
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.metrics import Metrics
@@ -126,29 +125,20 @@ class CallRegistry:
             async with asyncio.timeout(_RELEASE_SECONDS):
                 await self.store.released(session)
 
-    def next_action(self, session: CallSession) -> tuple[str, Mapping[str, Any]]:
-        """What the dialplan has to do with the call now: one of ``protocol.dialplan.KINDS`` and its arguments."""
+    def next_action(self, session: CallSession) -> DialplanAction:
+        """What the dialplan has to do with the call now."""
         if session.pending is not None:
-            kind = session.pending["kind"]
-            if kind in KINDS:
-                return kind, session.pending["arguments"]
-            logger.error("there is no action %r", kind, extra={"call_id": session.call_id})
-            return self.fall_back(session)
+            return session.pending
         if session.ended and session.outcome != "lost":
-            return "hangup", {}
+            return HANG_UP
         said = any(record.role == "caller" for record in session.history)
         if not said and session.connects >= MAX_CONNECTS_WITHOUT_TURN:
-            return "fallback", {}
-        return "talk", {}
+            return FALL_BACK
+        return DialplanAction(ActionKind.TALK)
 
-    def fall_back(self, session: CallSession) -> tuple[str, Mapping[str, Any]]:
-        """The call cannot go on here: people have to help."""
-        session.pending = {"kind": "fallback", "arguments": {}}
-        return "fallback", {}
-
-    def handed_over(self, session: CallSession, kind: str) -> None:
+    def handed_over(self, session: CallSession, kind: ActionKind) -> None:
         """The dialplan knows; keep the record in step with it."""
-        if kind in ("talk", "play"):
+        if kind in (ActionKind.TALK, ActionKind.PLAY):
             session.pending = None
             if self.store.get(session.call_id) is None:  # given up as lost, or not to be read at our start
                 self.store.reopen(session)
@@ -156,7 +146,7 @@ class CallRegistry:
             session.away = "played" if session.away == "play" else kind
             self.store.waiting(session)
         else:
-            self.end(session, kind if kind in OUTCOMES and kind != "hangup" else "agent_hangup")
+            self.end(session, kind if kind in OUTCOMES and kind is not ActionKind.HANGUP else "agent_hangup")
 
     # ---- the end ------------------------------------------------------------------------
 
@@ -172,7 +162,7 @@ class CallRegistry:
                 self.store.correct(session, outcome)
             return
         if session.pending is not None:
-            outcome = "agent_hangup" if session.pending["kind"] == "hangup" else session.pending["kind"]
+            outcome = "agent_hangup" if session.pending.kind is ActionKind.HANGUP else session.pending.kind
         self.store.end(session, outcome)
         self._metrics.calls.labels(outcome).inc()
         logger.info(

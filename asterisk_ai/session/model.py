@@ -6,11 +6,12 @@ import json
 import logging
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from asterisk_ai.dialog.dialplan import ACTIONS, FALL_BACK, ActionKind, DialplanAction
 from asterisk_ai.errors import StoreError
-from asterisk_ai.protocol.dialplan import ACTIONS
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +69,8 @@ class CallSession:
     """The language model's own."""
     done: dict[str, str] = field(default_factory=dict)
     """Requests of the language model's tools that must not be sent twice, and what came of them."""
-    pending: dict[str, Any] | None = None
-    """``kind`` and ``arguments`` of the action that waits for the dialplan to ask for it."""
+    pending: DialplanAction | None = None
+    """What waits for the dialplan to ask for it."""
     away: str = ""
     """Where the call is while it has no audio.
 
@@ -87,9 +88,9 @@ class CallSession:
         return self.ended_at > 0
 
     @property
-    def actions(self) -> frozenset[str]:
+    def actions(self) -> frozenset[ActionKind]:
         """Kinds of what the dialplan can be told to do with it: one that announced nothing asks for nothing."""
-        return frozenset(ACTIONS) if self.registered else frozenset(("hangup",))
+        return frozenset(ACTIONS) if self.registered else frozenset((ActionKind.HANGUP,))
 
     @property
     def resumed(self) -> bool:
@@ -108,6 +109,7 @@ class CallSession:
 
     def to_json(self) -> str:
         record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_STORED}
+        record["pending"] = self.pending.as_record() if self.pending else None
         record["history"] = [{f.name: getattr(turn, f.name) for f in fields(turn)} for turn in self.history]
         try:
             return _dump({**self.extra, **record})
@@ -133,10 +135,11 @@ class CallSession:
                 TurnRecord(**{name: value for name, value in turn.items() if name in turn_fields})
                 for turn in record.get("history", ())
             ]
+            record["pending"] = _action(record.get("pending"))
             for name in _TIMES:
                 record[name] = float(record.get(name, 0.0))
             return cls(**record, extra=extra)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise StoreError(f"a call record cannot be read: {error}") from error
 
 
@@ -154,6 +157,17 @@ _KINDS: dict[str, type[Any]] = {
     "history": list,
     "gating": list,
 }
+
+
+def _action(record: Mapping[str, Any] | None) -> DialplanAction | None:
+    """Where another version wanted something done that this one does not know, people have to help."""
+    if record is None:
+        return None
+    try:
+        return DialplanAction.from_record(record)
+    except ValueError as error:
+        logger.error("what the dialplan is to do cannot be read: %s", error)
+        return FALL_BACK
 
 
 def _dump(record: dict[str, Any]) -> str:

@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.api import Do, Hints, Readiness, Remember, ReplyPart, Say, Transcript, TurnRequest, ignore
+from asterisk_ai.providers.api import (
+    DialplanAction,
+    Hints,
+    Readiness,
+    Remember,
+    ReplyPart,
+    Say,
+    Transcript,
+    TurnRequest,
+    ignore,
+)
 
 
 class _Faulty:
@@ -112,7 +122,7 @@ class FaultyLanguageModel(_Faulty):
         yield Say(self.answer)
         await self.fail("middle")
         if self.do:
-            yield Do(str(self.do))
+            yield DialplanAction(str(self.do))
         await self.fail("end")
 
 

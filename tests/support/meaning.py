@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 from asterisk_ai import config
-from asterisk_ai.providers.api import Do, Say, TurnRequest
+from asterisk_ai.providers.api import DialplanAction, Say, TurnRequest
 from asterisk_ai.providers.engines.rules import Rules
 
 DATA = Path(__file__).parents[1] / "data" / "meaning"
@@ -33,7 +33,7 @@ def outcome(text: str, confidence: float = 1.0) -> tuple[str, bool]:
     """The intent that was taken, ``asked`` or ``none``; and whether something was done."""
     model = reception()
     memory, *parts = model.answer(TurnRequest(text, confidence=confidence))
-    action = next((part for part in parts if isinstance(part, Do)), None)
+    action = next((part for part in parts if isinstance(part, DialplanAction)), None)
     if action is not None:
         return _BY_EXTEN.get(action.arguments.get("exten", "")) or _BY_KIND[action.kind], True
     pending = memory.memory.get("pending", {})  # type: ignore[union-attr]

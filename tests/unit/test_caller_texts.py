@@ -6,9 +6,9 @@ import pytest
 
 from asterisk_ai import config
 from asterisk_ai.dialog.caller import instructions, name_as_data, spoken
+from asterisk_ai.dialog.dialplan import ACTIONS
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.protocol.dialplan import ACTIONS
-from asterisk_ai.providers.api import Do, Say, TurnRequest
+from asterisk_ai.providers.api import DialplanAction, Say, TurnRequest
 from asterisk_ai.providers.engines.rules.engine import Rules
 from asterisk_ai.session.model import CallSession
 
@@ -98,8 +98,8 @@ agents:
     rules = Rules({}, agent.as_mapping())
     said = rules.answer(TurnRequest("sales", actions={"hangup"}))
     assert [part.text for part in said if isinstance(part, Say)] == ["I am sorry, that is not possible on this line."]
-    assert not any(isinstance(part, Do) for part in said)
-    assert Do("hangup") in rules.answer(TurnRequest("goodbye", actions={"hangup"}))
+    assert not any(isinstance(part, DialplanAction) for part in said)
+    assert DialplanAction("hangup") in rules.answer(TurnRequest("goodbye", actions={"hangup"}))
     assert [part.text for part in rules.answer(TurnRequest("sales")) if isinstance(part, Say)] == [
         "Shall I put you through to sales?"
     ]

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from asterisk_ai.cli import dialplan
 from asterisk_ai.cli.pbx_check import inspect
 from asterisk_ai.config import share_path
+from asterisk_ai.dialog.dialplan import ACTIONS, problem
 from asterisk_ai.pbx.console import Console
 from asterisk_ai.pbx.install import FILES, INCLUDE, PROGRAMS, State, compare, own_command, own_program, stamp
-from asterisk_ai.protocol.dialplan import ACTIONS, problem
 
 
 def run(*words: str) -> int:

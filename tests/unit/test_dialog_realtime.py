@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asterisk_ai.dialog.events import DigitDialled, HungUp, Leave, Timer, VoiceOffset, VoiceOnset
+from asterisk_ai.dialog.dialplan import DialplanAction
+from asterisk_ai.dialog.events import DigitDialled, HungUp, Timer, VoiceOffset, VoiceOnset
 from asterisk_ai.dialog.speech_to_speech import machine as turn
 from asterisk_ai.dialog.speech_to_speech.machine import (
     Answered,
@@ -207,12 +208,12 @@ def test_another_service_takes_over() -> None:
     talk(Opened(False))
     assert talk.phase is Phase.LISTENING
     talk = speaking()
-    talk(Wanted(Leave("queue")))
-    assert talk(Lost()) == [Leave("queue")], "it was wanted, whoever has failed since"
+    talk(Wanted(DialplanAction("queue")))
+    assert talk(Lost()) == [DialplanAction("queue")], "it was wanted, whoever has failed since"
 
 
 def test_an_action_comes_after_what_is_said() -> None:
-    leave = Leave("transfer", {"exten": "200"})
+    leave = DialplanAction("transfer", {"exten": "200"})
     talk = speaking()
     assert talk(Wanted(leave)) == []
     talk(Answered())
@@ -223,18 +224,18 @@ def test_an_action_comes_after_what_is_said() -> None:
 
 
 def test_an_action_without_a_word() -> None:
-    leave = Leave("transfer", {"exten": "200"})
+    leave = DialplanAction("transfer", {"exten": "200"})
     talk = greeted()
     for event in (Hears(), Heard(), Answering(), Wanted(leave)):
         assert talk(event) == []
     assert talk(Answered()) == [leave]
     talk = greeted()
-    for event in (Hears(), Heard(), Answering(), Wanted(Leave("hangup"))):
+    for event in (Hears(), Heard(), Answering(), Wanted(DialplanAction("hangup"))):
         assert talk(event) == []
     assert talk(Answered()) == [Interrupt("timeout"), Prompt("Bye.")]
     talk(Answering(True, 1.0))
     talk(Answered())
-    assert talk(Played()) == [Leave("hangup")]
+    assert talk(Played()) == [DialplanAction("hangup")]
     talk = greeted()
     talk(Wanted(leave))
     assert talk.wait(2.0) == [leave], "no answer is made, and none comes"
@@ -242,15 +243,15 @@ def test_an_action_without_a_word() -> None:
 
 def test_who_interrupts_is_not_transferred() -> None:
     talk = speaking()
-    talk(Wanted(Leave("transfer")))
+    talk(Wanted(DialplanAction("transfer")))
     assert talk(Hears()) == [Interrupt("barge_in")]
-    talk(Wanted(Leave("queue")))
+    talk(Wanted(DialplanAction("queue")))
     for event in (Heard(), Answering(True, 1.0), Answered()):
         talk(event)
     assert talk(Played()) == []
-    talk(Wanted(Leave("queue")))
-    talk(Wanted(Leave("transfer")))
-    assert talk.wait(2.0) == [Leave("queue")], "one action a call"
+    talk(Wanted(DialplanAction("queue")))
+    talk(Wanted(DialplanAction("transfer")))
+    assert talk.wait(2.0) == [DialplanAction("queue")], "one action a call"
 
 
 def test_digits() -> None:
@@ -279,7 +280,7 @@ def test_nobody_speaks() -> None:
     assert talk.wait(5.0) == [Prompt("Over.")]
     assert talk.phase is Phase.CLOSING
     assert talk(Hears()) == talk(DigitDialled("1", 0)) == []
-    assert talk(Answered()) == [Leave("hangup")], "where nothing comes of it"
+    assert talk(Answered()) == [DialplanAction("hangup")], "where nothing comes of it"
 
 
 def test_last_words_that_do_not_come() -> None:
@@ -288,16 +289,16 @@ def test_last_words_that_do_not_come() -> None:
     talk(Answering(True, 1.0))
     talk(Answered())
     talk(Played())
-    assert talk.wait(9.0) == [Prompt("Over."), Leave("hangup")]
+    assert talk.wait(9.0) == [Prompt("Over."), DialplanAction("hangup")]
 
 
 def test_the_longest_call() -> None:
     talk = speaking()
     talk(Answering(True, 1000.0))
-    assert talk.wait(105.0) == [Interrupt("timeout"), Prompt("Time is up."), Leave("hangup")]
+    assert talk.wait(105.0) == [Interrupt("timeout"), Prompt("Time is up."), DialplanAction("hangup")]
     silent = RealtimeParams(TurnParams(max_call_seconds=10.0, max_call_closing=""))
     talk = Conversation(Opened(True), Answering(True, 50.0), params=silent)
-    assert talk.wait(10.0) == [Interrupt("timeout"), Leave("hangup")]
+    assert talk.wait(10.0) == [Interrupt("timeout"), DialplanAction("hangup")]
 
 
 def test_hanging_up() -> None:
@@ -309,7 +310,17 @@ def test_hanging_up() -> None:
 EVENTS = st.one_of(
     st.builds(Opened, st.booleans()),
     st.builds(Answering, st.booleans(), st.floats(0, 5)),
-    st.sampled_from([Lost(), Hears(), Heard(), Answered(), Played(), Wanted(Leave("queue")), Wanted(Leave("hangup"))]),
+    st.sampled_from(
+        [
+            Lost(),
+            Hears(),
+            Heard(),
+            Answered(),
+            Played(),
+            Wanted(DialplanAction("queue")),
+            Wanted(DialplanAction("hangup")),
+        ]
+    ),
     st.builds(DigitDialled, st.sampled_from("0123456789*#"), st.integers(0, 3)),
     st.just("onset"),
     st.just("offset"),
@@ -326,7 +337,7 @@ def test_whatever_happens_the_call_goes_on_or_ends(events: list[tuple[Any, float
         if talk.phase is Phase.ENDED:
             break
         assert turn.deadline(talk.state, PARAMS) is not None
-    leaves = [action for action in talk.actions if isinstance(action, Leave)]
+    leaves = [action for action in talk.actions if isinstance(action, DialplanAction)]
     assert len(leaves) <= 1
     assert bool(leaves) is (talk.phase is Phase.ENDED)
     # An idle service, a silent caller: it always comes to an end.

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asterisk_ai.dialog import events
-from asterisk_ai.dialog.events import Leave
+from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.dialog.speech_to_speech import machine as realtime
 from asterisk_ai.dialog.staged import machine as staged
 from asterisk_ai.dialog.staged.state import TRANSITIONS, Phase, TurnParams
 
-leaves = st.builds(Leave, st.sampled_from(["hangup", "transfer"]), st.just({}))
+leaves = st.builds(DialplanAction, st.sampled_from(["hangup", "transfer"]), st.just({}))
 numbers = st.integers(0, 4)
 moments = st.floats(99, 200)
 FIELDS = {
@@ -55,7 +55,7 @@ def test_in_stages(taken: list[tuple[float, events.Event]], barge_in: bool, gree
         before = state.phase
         state, actions = staged.step(state, event, now, params)
         check(before, state.phase)
-        assert (state.phase is Phase.ENDED) or not any(isinstance(action, Leave) for action in actions)
+        assert (state.phase is Phase.ENDED) or not any(isinstance(action, DialplanAction) for action in actions)
 
 
 @settings(max_examples=300)
@@ -78,4 +78,4 @@ def test_closing_ends_whatever_the_last_words_say_of_what_comes_then() -> None:
     state, _ = staged.step(state, events.Timer(), 102.0, params)
     assert state.phase is Phase.CLOSING
     state, actions = staged.step(state, events.ReplyEnded(state.reply), 103.0, params)
-    assert (state.phase, actions) == (Phase.ENDED, (Leave("hangup"),))
+    assert (state.phase, actions) == (Phase.ENDED, (DialplanAction("hangup"),))

@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.dialog.events import (
     Action,
     Answer,
@@ -21,7 +22,6 @@ from asterisk_ai.dialog.events import (
     DropUtterance,
     Event,
     HungUp,
-    Leave,
     OpenUtterance,
     PauseReply,
     RecognitionFailed,
@@ -401,7 +401,7 @@ def test_the_first_words_of_a_long_interruption_stop_the_agent() -> None:
 
 
 def test_what_fails_or_ends_while_the_caller_has_the_floor_is_nobodys() -> None:
-    for event in (ReplyFailed(2), ReplyEnded(2, Leave("transfer"))):
+    for event in (ReplyFailed(2), ReplyEnded(2, DialplanAction("transfer"))):
         talk = speaking()
         talk.at(4.06, VoiceOnset(4.0))
         talk.fire(4.2, voiced_until=4.2)
@@ -793,7 +793,7 @@ def closing() -> Talk:
         assert talk.timer() == [Speak(number, prompt)]
         talk.at(talk.state.since + 0.1, SpeakingStarted(number))
         assert talk.at(talk.state.since + 1.0, ReplyEnded(number)) == []
-    assert talk.timer() == [Speak(4, "Bye.", interruptible=False, then=Leave("hangup"))]
+    assert talk.timer() == [Speak(4, "Bye.", interruptible=False, then=DialplanAction("hangup"))]
     assert talk.phase is Phase.CLOSING
     return talk
 
@@ -802,7 +802,7 @@ def test_silence_is_asked_about_and_then_closed() -> None:
     talk = closing()
     talk.at(41.0, SpeakingStarted(4, True))
     assert not talk.state.interruptible
-    assert talk.at(42.0, ReplyEnded(4, Leave("hangup"))) == [Leave("hangup")]
+    assert talk.at(42.0, ReplyEnded(4, DialplanAction("hangup"))) == [DialplanAction("hangup")]
     assert (talk.phase, talk.due) == (Phase.ENDED, None)
 
 
@@ -834,7 +834,7 @@ def test_noise_does_not_reset_the_count_of_prompts() -> None:
 
 def test_without_a_closing_the_agent_just_leaves() -> None:
     talk = listening(replace(PARAMS, no_input_prompts=(), no_input_closing=""))
-    assert talk.timer() == [Leave("hangup")]
+    assert talk.timer() == [DialplanAction("hangup")]
     assert talk.phase is Phase.ENDED
 
 
@@ -847,13 +847,13 @@ def test_nothing_interrupts_the_closing() -> None:
 
 def test_a_closing_that_cannot_be_said_ends_the_call_all_the_same() -> None:
     talk = closing()
-    assert talk.at(41.0, ReplyFailed(4)) == [Leave("hangup")]
+    assert talk.at(41.0, ReplyFailed(4)) == [DialplanAction("hangup")]
 
 
 def test_a_closing_that_never_comes_ends_the_call_all_the_same() -> None:
     talk = closing()
     assert talk.due == pytest.approx(talk.state.since + PARAMS.answer_seconds)
-    assert talk.timer() == [StopReply(4, "end"), Leave("hangup")]
+    assert talk.timer() == [StopReply(4, "end"), DialplanAction("hangup")]
 
 
 def test_a_closing_that_sticks_in_the_middle_ends_the_call_all_the_same() -> None:
@@ -861,7 +861,7 @@ def test_a_closing_that_sticks_in_the_middle_ends_the_call_all_the_same() -> Non
     talk.at(41.0, SpeakingStarted(4))
     assert talk.due is not None
     assert 41.0 < talk.due < 41.0 + 300.0
-    assert talk.timer() == [StopReply(4, "end"), Leave("hangup")]
+    assert talk.timer() == [StopReply(4, "end"), DialplanAction("hangup")]
 
 
 # ---- what the answer wants done ----------------------------------------------------------------
@@ -870,7 +870,7 @@ def test_a_closing_that_sticks_in_the_middle_ends_the_call_all_the_same() -> Non
 @pytest.mark.parametrize("kind", ["transfer", "queue", "voicemail", "play", "hangup", "fallback"])
 def test_an_action_waits_until_everything_was_said(kind: str) -> None:
     talk = speaking()
-    leave = Leave(kind, {"queue": "sales"})
+    leave = DialplanAction(kind, {"queue": "sales"})
     assert talk.at(4.0, ReplyEnded(2, leave)) == [leave]
     assert (talk.phase, talk.due) == (Phase.ENDED, None)
 
@@ -886,7 +886,7 @@ def test_interrupting_an_action_cancels_it() -> None:
     talk = speaking()
     talk.at(4.0, VoiceOnset(4.0))
     assert talk.fire(4.9, voiced_until=4.9) == [PauseReply(2)]
-    assert talk.at(4.9, ReplyEnded(2, Leave("transfer"))) == []
+    assert talk.at(4.9, ReplyEnded(2, DialplanAction("transfer"))) == []
 
 
 # ---- trouble -----------------------------------------------------------------------------------
@@ -900,7 +900,7 @@ def test_trouble_is_told_and_the_second_one_in_a_row_goes_to_the_fallback() -> N
     talk.at(5.0, VoiceOnset(5.0))
     talk.at(6.2, VoiceOffset(6.0))
     talk.timer()
-    assert talk.at(7.0, RecognitionFailed(2)) == [Leave("fallback")]
+    assert talk.at(7.0, RecognitionFailed(2)) == [DialplanAction("fallback")]
 
 
 def test_an_answer_in_between_forgives_the_trouble() -> None:
@@ -916,7 +916,7 @@ def test_an_answer_in_between_forgives_the_trouble() -> None:
 
 
 def test_without_a_prompt_for_trouble_the_first_one_goes_to_the_fallback() -> None:
-    assert thinking(replace(PARAMS, trouble_prompt="")).at(2.8, RecognitionFailed(1)) == [Leave("fallback")]
+    assert thinking(replace(PARAMS, trouble_prompt="")).at(2.8, RecognitionFailed(1)) == [DialplanAction("fallback")]
 
 
 def test_words_that_never_come_are_trouble() -> None:
@@ -936,7 +936,7 @@ def test_a_prompt_that_never_comes_is_trouble() -> None:
     talk.at(0.0, Started())
     assert talk.due == PARAMS.answer_seconds
     assert talk.timer() == [StopReply(1, "timeout"), Speak(2, PARAMS.trouble_prompt)]
-    assert talk.timer() == [StopReply(2, "timeout"), Leave("fallback")]
+    assert talk.timer() == [StopReply(2, "timeout"), DialplanAction("fallback")]
 
 
 def test_an_answer_that_sticks_in_the_middle_is_trouble() -> None:
@@ -960,9 +960,12 @@ def test_each_part_of_a_long_answer_has_its_own_time() -> None:
 def test_the_longest_call_is_closed() -> None:
     talk = speaking(replace(PARAMS, max_call_seconds=4.0, max_call_closing="Over."))
     assert talk.due == 4.0
-    assert talk.timer() == [StopReply(2, "timeout"), Speak(3, "Over.", interruptible=False, then=Leave("hangup"))]
+    assert talk.timer() == [
+        StopReply(2, "timeout"),
+        Speak(3, "Over.", interruptible=False, then=DialplanAction("hangup")),
+    ]
     talk.at(4.1, SpeakingStarted(3))
-    assert talk.at(5.0, ReplyEnded(3, Leave("hangup"))) == [Leave("hangup")]
+    assert talk.at(5.0, ReplyEnded(3, DialplanAction("hangup"))) == [DialplanAction("hangup")]
 
 
 def test_the_longest_call_ends_what_the_caller_says() -> None:
@@ -974,7 +977,7 @@ def test_the_longest_call_ends_what_the_caller_says() -> None:
 def test_a_timer_that_is_a_hair_early_means_its_own_deadline() -> None:
     talk = listening(replace(PARAMS, max_call_seconds=4.0))
     assert talk.at(4.0 - 5e-7, Timer(0.0)) == [
-        Speak(2, PARAMS.max_call_closing, interruptible=False, then=Leave("hangup"))
+        Speak(2, PARAMS.max_call_closing, interruptible=False, then=DialplanAction("hangup"))
     ]
     talk = thinking()
     talk.at(2.7, VoiceOnset(2.7))
@@ -1045,7 +1048,7 @@ class Conversation(RuleBasedStateMachine):
         self.paused = False
         self.draft = ""
         self.left = 0
-        self.then: Leave | None = None
+        self.then: DialplanAction | None = None
         self.numbers = (0, 0)
 
     def send(self, event: Event) -> tuple[Action, ...]:
@@ -1103,7 +1106,7 @@ class Conversation(RuleBasedStateMachine):
             case SpeakFiller(number):
                 assert self.live == number
                 assert not self.paused
-            case Leave():
+            case DialplanAction():
                 assert self.live is None
                 self.left += 1
                 assert self.left == 1, "left twice"
@@ -1179,7 +1182,7 @@ class Conversation(RuleBasedStateMachine):
     def reply_ends(self, failed: bool, leave: str | None) -> None:
         number, self.live = self.live, None
         assert number is not None
-        then = self.then or (Leave(leave) if leave else None)
+        then = self.then or (DialplanAction(leave) if leave else None)
         self.send(ReplyFailed(number) if failed else ReplyEnded(number, then))
         if then is not None and not failed:
             assert self.left == 1

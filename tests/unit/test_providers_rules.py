@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from asterisk_ai import config
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.providers.api import Do, Remember, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.api import DialplanAction, Remember, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.engines.rules import Rules
 from asterisk_ai.providers.engines.rules import hours as opening
 from asterisk_ai.providers.grammar import parse
@@ -61,8 +61,8 @@ class Call:
     def dial(self, keys: str) -> str:
         return self.say(keys, dialled=True)
 
-    def action(self, text: str, **how: bool) -> Do | None:
-        return next((part for part in self.turn(text, **how) if isinstance(part, Do)), None)
+    def action(self, text: str, **how: bool) -> DialplanAction | None:
+        return next((part for part in self.turn(text, **how) if isinstance(part, DialplanAction)), None)
 
 
 ACCOUNT = """
@@ -98,7 +98,7 @@ def test_slots_are_asked_for_confirmed_and_used() -> None:
     assert call.say("the sales team") == "Connect you to sales?"
     assert call.turn("yes please") == [
         Say("Connecting 2 0 0."),
-        Do("transfer", {"exten": "200", "context": "inside"}),
+        DialplanAction("transfer", {"exten": "200", "context": "inside"}),
     ]
     assert call.say("connect me to night shift") == "Connect you to night shift?"
     assert call.say("no") == "As you like."
@@ -135,8 +135,8 @@ def test_keys_answer_menus_values_and_questions() -> None:
     assert call.dial("7") == "What? | Which team?"
     assert call.dial("2") == "Connect you to night shift?"
     assert model.digits_wanted(call.memory) == 1
-    assert call.action("1", dialled=True) == Do("transfer", {"exten": "300", "context": "inside"})
-    assert call.action("9", dialled=True) == Do("hangup"), "the agent's closing is the call's to say"
+    assert call.action("1", dialled=True) == DialplanAction("transfer", {"exten": "300", "context": "inside"})
+    assert call.action("9", dialled=True) == DialplanAction("hangup"), "the agent's closing is the call's to say"
     call.say("delete it")
     assert model.digits_wanted(call.memory) == 0, "two to four digits: open"
     call.dial("55")
@@ -151,7 +151,7 @@ def test_who_is_not_understood_is_asked_again_then_offered_a_human_then_given_on
     assert call.say("mumble") == "What?"
     assert call.say("", understood=False) == "Sorry?"
     assert call.say("sales", understood=False) == "A human?"
-    assert call.action("mumble") == Do("queue", {"queue": "staff"})
+    assert call.action("mumble") == DialplanAction("queue", {"queue": "staff"})
     for _ in range(2):
         call.say("mumble")
     assert call.say("mumble") == "A human?"
@@ -167,12 +167,14 @@ def test_a_new_wish_is_heard_while_something_is_asked() -> None:
     call = Call(rules(ACCOUNT))
     call.say("account")
     assert call.say("connect me to sales") == "Connect you to sales?"
-    assert call.turn("goodbye") == [Do("hangup")]
+    assert call.turn("goodbye") == [DialplanAction("hangup")]
 
 
 def test_what_callers_choose_does_not_get_into_the_dialplan() -> None:
     call = Call(rules(ACCOUNT), number="+49(30)1,n,System(x)${EVIL}\r\n#")
-    assert call.action("call back") == Do("transfer", {"exten": "+49301#", "context": "out", "priority": "2"})
+    assert call.action("call back") == DialplanAction(
+        "transfer", {"exten": "+49301#", "context": "out", "priority": "2"}
+    )
     with pytest.raises(ConfigError, match=r"known here: caller.number, caller.dialled"):
         rules('intents: {a: {say: a, do: {play: "{caller.name}"}}}')
 
@@ -225,7 +227,7 @@ def test_reply_is_the_language_model_interface() -> None:
         await model.stop()
         return found
 
-    assert asyncio.run(talk()) == [Remember({}), Do("hangup")]
+    assert asyncio.run(talk()) == [Remember({}), DialplanAction("hangup")]
 
 
 # ---- opening hours ---------------------------------------------------------
@@ -266,7 +268,7 @@ def test_opening_hours(utc: str, heard: str) -> None:
 def test_one_of_the_cases_may_be_the_usual_one() -> None:
     assert Call(rules(HOURS, datetime(2026, 3, 2, 9, tzinfo=UTC))).say("both") == "anyhow"
     closed = Call(rules(HOURS, datetime(2026, 3, 8, 12, tzinfo=UTC)))
-    assert closed.turn("both") == [Do("voicemail", {"mailbox": "1", "context": "x"})]
+    assert closed.turn("both") == [DialplanAction("voicemail", {"mailbox": "1", "context": "x"})]
 
 
 def test_spans_that_join_are_one() -> None:

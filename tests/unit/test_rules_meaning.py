@@ -8,7 +8,7 @@ import pytest
 from meaning import judged, lists, outcome, reception
 from test_providers_rules import Call, rules
 
-from asterisk_ai.providers.api import Do, Message, Say, TurnRequest, Wait
+from asterisk_ai.providers.api import DialplanAction, Message, Say, TurnRequest, Wait
 from asterisk_ai.providers.engines.rules import Rules
 from asterisk_ai.providers.engines.rules.understanding import Understanding
 from asterisk_ai.providers.grammar import Grammar
@@ -30,6 +30,8 @@ intents:
 unknown: {offer: "A person?", handoff: human}
 """
 
+SALES = DialplanAction("transfer", {"exten": "200", "context": "inside"})  # type: ignore[arg-type]
+
 
 def first(text: str) -> str:
     return Call(rules(DESK)).say(text)
@@ -40,10 +42,10 @@ def first(text: str) -> str:
     [
         ("hi, I was wondering how late you are open today", "From nine to five."),
         ("could you tell me what time you open", "From nine to five."),
-        ("Can you connect me to sales?", f"Connecting. | {Do('transfer', {'exten': '200', 'context': 'inside'})}"),
+        ("Can you connect me to sales?", f"Connecting. | {SALES}"),
         ("there is something about my account I would like to ask", "Your number?"),
         ("my account is forty-seven twelve", "Noted 4 7 1 2."),
-        ("I want to talk to a real human", "Do(kind='queue', arguments={'queue': 'staff'})"),
+        ("I want to talk to a real human", f"{DialplanAction('queue', {'queue': 'staff'})}"),
     ],
 )  # fmt: skip
 def test_what_is_meant_is_understood(text: str, answer: str) -> None:
@@ -53,10 +55,10 @@ def test_what_is_meant_is_understood(text: str, answer: str) -> None:
 def test_what_may_be_meant_is_asked_about_before_anything_is_done() -> None:
     call = Call(rules(DESK))
     assert call.say("connect me to support or to sales I think") == "Sales, or support?"
-    assert call.action("the first one") == Do("transfer", {"exten": "200", "context": "inside"})
+    assert call.action("the first one") == DialplanAction("transfer", {"exten": "200", "context": "inside"})
     call = Call(rules(DESK))
     call.say("support or sales")
-    assert call.action("I think support") == Do("transfer", {"exten": "300", "context": "inside"})
+    assert call.action("I think support") == DialplanAction("transfer", {"exten": "300", "context": "inside"})
     doubtful = TurnRequest("connect me to sales", confidence=0.2)
     _, *parts = rules(DESK).answer(doubtful)
     assert parts == [Say("Did you mean sales?")], "the recogniser was not sure of the words"
@@ -66,7 +68,7 @@ def test_a_doubtful_wish_is_done_once_it_was_confirmed() -> None:
     call = Call(rules(DESK))
     first, *_ = rules(DESK).answer(TurnRequest("connect me to sales", confidence=0.2))
     call.memory = first.memory  # type: ignore[union-attr]
-    assert call.action("yeah that would be great") == Do("transfer", {"exten": "200", "context": "inside"})
+    assert call.action("yeah that would be great") == DialplanAction("transfer", {"exten": "200", "context": "inside"})
     call.memory = first.memory  # type: ignore[union-attr]
     assert call.say("no I don't think so") == "All right. What else can I do for you?"
 
@@ -85,8 +87,8 @@ def test_who_asks_for_something_else_hears_what_there_is() -> None:
         ("are you still there", "Yes, I can hear you. How can I help you?"),
         ("never mind", "All right. What else can I do for you?"),
         ("you stupid machine", "I am sorry that I was no help. | A person?"),
-        ("can I please speak to a human", "Do(kind='queue', arguments={'queue': 'staff'})"),
-        ("okay goodbye then", "Do(kind='hangup', arguments={})"),
+        ("can I please speak to a human", f"{DialplanAction('queue', {'queue': 'staff'})}"),
+        ("okay goodbye then", f"{DialplanAction('hangup')}"),
     ],
 )  # fmt: skip
 def test_small_talk_is_understood_by_every_agent(text: str, answer: str) -> None:
@@ -125,7 +127,7 @@ def test_a_farewell_that_was_hardly_heard_is_asked_about() -> None:
 
 def test_a_no_is_no_wish() -> None:
     for text in ("please do not connect me to sales", "I never asked for sales", "don't put me through to sales"):
-        assert not any(isinstance(part, Do) for part in Call(rules(DESK)).turn(text)), text
+        assert not any(isinstance(part, DialplanAction) for part in Call(rules(DESK)).turn(text)), text
 
 
 def test_whole_wishes_need_not_go_on_and_unfinished_ones_do() -> None:

@@ -8,7 +8,7 @@ import pytest
 from test_providers_rules import Call
 
 from asterisk_ai import config
-from asterisk_ai.providers.api import Do
+from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.providers.engines.rules import Rules
 
 FILES = sorted((config.share_path("etc-asterisk") / "agents").glob("*.yaml"))
@@ -39,13 +39,13 @@ def test_a_message_is_taken() -> None:
     call = caller("message")
     assert call.say("I'd like to leave a message for support").startswith("Which number can we call you back on?")
     assert call.say("oh double four one two three four five") == "I heard 0 4 4 1 2 3 4 5. Is that right?"
-    assert call.action("yes that is right") == Do("voicemail", {"mailbox": "300", "context": "default"})
+    assert call.action("yes that is right") == DialplanAction("voicemail", {"mailbox": "300", "context": "default"})
 
 
 def test_a_pin_is_passed_on() -> None:
     call = caller("pin")
     assert call.say("my pin is four seven one two") == "I heard 4 7 1 2. Is that right?"
-    assert call.action("correct") == Do("transfer", {"exten": "4712", "context": "pin"})
+    assert call.action("correct") == DialplanAction("transfer", {"exten": "4712", "context": "pin"})
     assert caller("pin").say("hello") == "Hello! How can I help you?"
 
 
@@ -56,4 +56,4 @@ def test_an_appointment_is_asked_for() -> None:
     assert call.say("I would like an appointment on Tuesday") == "In the morning or in the afternoon?"
     said = call.say("after lunch would be best")
     assert said == "You would like to come on tuesday in the afternoon. Is that right?"
-    assert call.action("yes") == Do("voicemail", {"mailbox": "100", "context": "default"})
+    assert call.action("yes") == DialplanAction("voicemail", {"mailbox": "100", "context": "default"})

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from asterisk_ai.dialog.dialplan import FALL_BACK, ActionKind, DialplanAction
 from asterisk_ai.errors import CallRefused, StoreError
 from asterisk_ai.session import lock
 from asterisk_ai.session.backends.memory import MemoryBackend
@@ -147,8 +148,16 @@ def test_memory_keeps_the_newest_calls_only() -> None:
 def test_a_record_is_read_back_as_it_was_written() -> None:
     call = session(rate=16000, caller={"name": "Zoë \u2028 \U0001f600"}, memory={"slots": {"a": [1, None]}})
     call.history = [TurnRecord("agent", "Hi.", 2.5, interrupted=True, timings={"endpoint": 0.6})]
-    call.pending = {"kind": "queue", "arguments": {"queue": "sales"}}
+    call.pending = DialplanAction(ActionKind.QUEUE, {"queue": "sales"})
     assert CallSession.from_json(call.to_json()) == call
+
+
+def test_an_action_of_another_version_goes_to_people() -> None:
+    record = json.loads(session().to_json())
+    record["pending"] = {"kind": "conference", "arguments": {}}
+    assert CallSession.from_json(json.dumps(record)).pending == FALL_BACK
+    record["pending"] = {"kind": "queue", "arguments": {"queue": "sales"}}
+    assert CallSession.from_json(json.dumps(record)).pending == DialplanAction(ActionKind.QUEUE, {"queue": "sales"})
 
 
 def test_fields_of_another_version_are_kept(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
+from asterisk_ai.dialog.dialplan import ACTIONS, DialplanAction
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.protocol.dialplan import ACTIONS
-from asterisk_ai.providers.api import Do
 from asterisk_ai.providers.tools.toolbox import BadToolCall, Toolbox
 
 
@@ -38,4 +37,4 @@ def test_a_call_without_a_dialplan_is_offered_nobody_and_handed_to_nobody() -> N
     assert [schema["function"]["name"] for schema in tools.schemas({"hangup"})] == ["hangup", "digits"]
     with pytest.raises(BadToolCall, match="nobody can be reached"):
         tools.carry_out("transfer", '{"to": "sales"}', {"hangup"})
-    assert tools.carry_out("hangup", "{}", {"hangup"}) == Do("hangup")
+    assert tools.carry_out("hangup", "{}", {"hangup"}) == DialplanAction("hangup")

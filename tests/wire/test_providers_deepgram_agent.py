@@ -20,7 +20,7 @@ from asterisk_ai.providers.api import (
     AgentAudio,
     AgentText,
     CallerText,
-    Do,
+    DialplanAction,
     Message,
     RealtimeRequest,
     ResponseDone,
@@ -159,7 +159,7 @@ def test_the_caller_interrupts() -> None:
 def test_tools() -> None:
     async def transfer(talk: Talk, fake: FakeDeepgramAgent) -> None:
         call = await talk.until(ToolCall)
-        assert call.part == Do("transfer", {"exten": "200", "context": "from-internal"})
+        assert call.part == DialplanAction("transfer", {"exten": "200", "context": "from-internal"})
         talk.session.tool_done(call.call, "done", answer=True)
         await talk.until(ResponseDone)
 

@@ -18,7 +18,7 @@ from uncollected import left, uncollected
 from whole_calls import calls, records
 
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.api import Do, Hints, LanguageModel, ReplyPart, Say, TurnEnd, TurnRequest
+from asterisk_ai.providers.api import DialplanAction, Hints, LanguageModel, ReplyPart, Say, TurnEnd, TurnRequest
 from asterisk_ai.providers.chain import (
     Breaker,
     LanguageModelChain,
@@ -173,8 +173,8 @@ def test_the_next_model_answers(fault: str) -> None:
         troubles: list[Trouble] = []
         members = [Member("bad", bad), Member("good", good)]
         chain = LanguageModelChain(members, Limits(0.6 if "hang" in fault else LIMIT), troubles.append, switching="Hm.")
-        parts = [part for part in await reply(chain) if isinstance(part, (Say, Do))]
-        expected = [Say("Nine to five."), Do("hangup")]
+        parts = [part for part in await reply(chain) if isinstance(part, (Say, DialplanAction))]
+        expected = [Say("Nine to five."), DialplanAction("hangup")]
         if "middle" in fault:
             expected = [Say("Uh."), Say("Hm."), *expected]
         elif "hang" in fault:
@@ -190,7 +190,7 @@ def test_an_action_is_given_once_whatever_comes_after_it(fault: str) -> None:
     async def main() -> None:
         first, second = FaultyLanguageModel({"fault": fault, "do": "queue"}), FaultyLanguageModel({"do": "queue"})
         chain = LanguageModelChain([Member("first", first), Member("second", second)], Limits(LIMIT))
-        assert [part for part in await reply(chain) if isinstance(part, Do)] == [Do("queue")]
+        assert [part for part in await reply(chain) if isinstance(part, DialplanAction)] == [DialplanAction("queue")]
         assert second.used == 0
 
     asyncio.run(main())

@@ -16,7 +16,7 @@ from whole_calls import calls, records
 
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import testing
-from asterisk_ai.providers.api import Do, Hints, Message, Remember, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.api import DialplanAction, Hints, Message, Remember, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.vendors.openai import OpenAIChat, OpenAISpeech, OpenAITranscription
 
 TOOLS = {
@@ -99,7 +99,7 @@ def test_reasoning_is_not_spoken_and_calls_that_come_as_text_are_made(fake: Fake
     call = '{"name": "transfer", "arguments": {"to": "sales"}}'
     fake.answers["sales"] = (f"<think>They want sales.</think>One moment. <tool_call>{call}</tool_call>", "", "")
     parts = ask(fake, TurnRequest("sales"))
-    assert parts == [Say("One moment."), Do("transfer", {"exten": "200", "context": "from-internal"})]
+    assert parts == [Say("One moment."), DialplanAction("transfer", {"exten": "200", "context": "from-internal"})]
 
 
 def test_what_the_company_knows_is_given_as_data(fake: FakeOpenAI, tmp_path: Path) -> None:
@@ -125,19 +125,31 @@ def test_what_is_no_speech_is_told_as_such(fake: FakeOpenAI) -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "action"),
     [
-        ("hangup", "{}", Do("hangup")),
-        ("hangup", "", Do("hangup")),
-        ("transfer", '{"to": "sales"}', Do("transfer", {"exten": "200", "context": "from-internal"})),
-        ("transfer", '{"to": "support"}', Do("transfer", {"exten": "300", "context": "from-internal"})),
-        ("queue", '{"to": "reception"}', Do("queue", {"queue": "reception"})),
-        ("voicemail", '{"to": "sales"}', Do("voicemail", {"mailbox": "200", "context": "default"})),
+        ("hangup", "{}", DialplanAction("hangup")),
+        ("hangup", "", DialplanAction("hangup")),
+        ("transfer", '{"to": "sales"}', DialplanAction("transfer", {"exten": "200", "context": "from-internal"})),
+        ("transfer", '{"to": "support"}', DialplanAction("transfer", {"exten": "300", "context": "from-internal"})),
+        ("queue", '{"to": "reception"}', DialplanAction("queue", {"queue": "reception"})),
+        ("voicemail", '{"to": "sales"}', DialplanAction("voicemail", {"mailbox": "200", "context": "default"})),
         ("digits", '{"count": 4}', Remember({"digits": 4})),
-        ("hangup", '{"reason": "bye"}', Do("hangup")),
-        ("hangup", "null", Do("hangup")),
-        ("transfer", '{"to": "sales", "and": 1}', Do("transfer", {"exten": "200", "context": "from-internal"})),
-        ("transfer", '{"to": ["Sales "]}', Do("transfer", {"exten": "200", "context": "from-internal"})),
-        ("transfer", '{"department": "sales"}', Do("transfer", {"exten": "200", "context": "from-internal"})),
-        ("transfer", '"{\\"to\\": \\"sales\\"}"', Do("transfer", {"exten": "200", "context": "from-internal"})),
+        ("hangup", '{"reason": "bye"}', DialplanAction("hangup")),
+        ("hangup", "null", DialplanAction("hangup")),
+        (
+            "transfer",
+            '{"to": "sales", "and": 1}',
+            DialplanAction("transfer", {"exten": "200", "context": "from-internal"}),
+        ),
+        ("transfer", '{"to": ["Sales "]}', DialplanAction("transfer", {"exten": "200", "context": "from-internal"})),
+        (
+            "transfer",
+            '{"department": "sales"}',
+            DialplanAction("transfer", {"exten": "200", "context": "from-internal"}),
+        ),
+        (
+            "transfer",
+            '"{\\"to\\": \\"sales\\"}"',
+            DialplanAction("transfer", {"exten": "200", "context": "from-internal"}),
+        ),
         ("digits", '{"count": "4"}', Remember({"digits": 4})),
         ("digits", '{"count": 4.0, "why": "a pin"}', Remember({"digits": 4})),
     ],

@@ -24,7 +24,7 @@ from asterisk_ai.providers import testing
 from asterisk_ai.providers.api import (
     AgentAudio,
     CallerText,
-    Do,
+    DialplanAction,
     Message,
     RealtimeRequest,
     ResponseDone,
@@ -195,7 +195,7 @@ def test_tools() -> None:
         async with talking(request=RealtimeRequest(8000)) as (talk, server):
             talk.speech = tone(SALES)
             call = await talk.until(ToolCall)
-            assert call.part == Do("transfer", {"exten": "200", "context": "from-internal"})
+            assert call.part == DialplanAction("transfer", {"exten": "200", "context": "from-internal"})
             await talk.until(ResponseDone)
             talk.session.tool_done(call.call, "not done: the caller interrupted", answer=True)
             await talk.until(ResponseDone)

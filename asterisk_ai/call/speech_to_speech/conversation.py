@@ -11,14 +11,14 @@ from asterisk_ai.agents.agent import SpokenAgent
 from asterisk_ai.call.call import Call
 from asterisk_ai.call.speech_to_speech.service import Services
 from asterisk_ai.call.speech_to_speech.speech import RealtimeSpeech
-from asterisk_ai.dialog.events import DigitDialled, HungUp, Leave, Timer, VoiceOffset, VoiceOnset
+from asterisk_ai.dialog.dialplan import DialplanAction
+from asterisk_ai.dialog.events import DigitDialled, HungUp, Timer, VoiceOffset, VoiceOnset
 from asterisk_ai.dialog.speech_to_speech import machine as turn
 from asterisk_ai.dialog.staged.state import Phase
 from asterisk_ai.providers.api import (
     AgentAudio,
     AgentText,
     CallerText,
-    Do,
     RealtimeEvent,
     Remember,
     ResponseDone,
@@ -163,8 +163,8 @@ class RealtimeConversation:
             case Remember(memory=memory):
                 self._session.memory = dict(memory)
                 self._tool_done(event.call, "done", answer=not self._account.speaking)
-            case Do(kind=kind, arguments=arguments):
-                self._step(turn.Wanted(Leave(kind, arguments)))
+            case DialplanAction():
+                self._step(turn.Wanted(event.part))
                 if self._state.leave is not None and not self._action:
                     self._action = event.call
                 else:
@@ -231,8 +231,8 @@ class RealtimeConversation:
                 self._tell(action.digits)
             case turn.GiveUp():
                 self._services.give_up()
-            case Leave():
-                self._call.leave(action.kind, action.arguments)
+            case DialplanAction():
+                self._call.leave(action)
 
     def _interrupt(self, outcome: str) -> None:
         stopped = self._speech.stop()

@@ -14,6 +14,7 @@ from asterisk_ai.call.staged.recognition import RECENT_SECONDS, Utterance
 from asterisk_ai.call.staged.speaker import Speaker
 from asterisk_ai.call.staged.synthesis import PlaybackManager
 from asterisk_ai.dialog.backchannel import phrases
+from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.dialog.events import (
     Action,
     CloseUtterance,
@@ -21,7 +22,6 @@ from asterisk_ai.dialog.events import (
     DropUtterance,
     Event,
     HungUp,
-    Leave,
     OpenUtterance,
     RecognitionFailed,
     Started,
@@ -168,8 +168,8 @@ class StagedConversation:
                 self._close_utterance(action)
             case DropUtterance():
                 self._drop_utterance(action.utterance)
-            case Leave():
-                self._call.leave(action.kind, action.arguments)
+            case DialplanAction():
+                self._call.leave(action)
             case _:
                 self._speaker.carry_out(action)
 

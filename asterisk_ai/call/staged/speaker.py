@@ -13,12 +13,12 @@ from typing import Any
 from asterisk_ai.agents.agent import Agent
 from asterisk_ai.call.call import Call
 from asterisk_ai.call.staged.synthesis import PlaybackManager
+from asterisk_ai.dialog.dialplan import ActionKind, DialplanAction
 from asterisk_ai.dialog.events import (
     Answer,
     Draft,
     DropDraft,
     Event,
-    Leave,
     PauseReply,
     ReplyEnded,
     ReplyFailed,
@@ -31,7 +31,7 @@ from asterisk_ai.dialog.events import (
 )
 from asterisk_ai.dialog.spoken import pieces
 from asterisk_ai.errors import ProviderError
-from asterisk_ai.providers.api import Do, Message, Remember, Say, TurnRequest, Wait
+from asterisk_ai.providers.api import Message, Remember, Say, TurnRequest, Wait
 from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.session.model import TurnRecord
 
@@ -212,7 +212,7 @@ class Speaker:
             self._failed(reply, error)
 
     async def _generate(self, reply: _Reply, request: TurnRequest) -> None:
-        then: Leave | None = None
+        then: DialplanAction | None = None
         said, patience = False, 0.0
         try:
             async with self._agent.llm.reply(request) as parts:
@@ -228,14 +228,14 @@ class Speaker:
                             await self._say(reply, part.text, part.interruptible, part.speed)
                         case Wait():
                             patience = part.seconds
-                        case Do():
-                            then = Leave(part.kind, part.arguments)
+                        case DialplanAction():
+                            then = part
                         case Remember():
                             # At once: the caller may answer a question before it has been asked to the end.
                             await reply.certain.wait()
                             self._session.memory = dict(part.memory)
             await reply.certain.wait()
-            if then is not None and then.kind == "hangup" and not said:
+            if then is not None and then.kind is ActionKind.HANGUP and not said:
                 await self._say(reply, self._agent.config.closing, False)
             await self._finish(reply, then, patience)
         except ProviderError as error:
@@ -270,7 +270,7 @@ class Speaker:
 
     # ---- its end ------------------------------------------------------------------
 
-    async def _finish(self, reply: _Reply, then: Leave | None, patience: float = 0.0) -> None:
+    async def _finish(self, reply: _Reply, then: DialplanAction | None, patience: float = 0.0) -> None:
         if not await self._playback.finished():
             return  # the caller has hung up: what follows was never reached, and the rest is for HungUp
         self._account.agent_ends(self._playback.heard(), interrupted=False)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from asterisk_ai.dialog.caller_input import Keys
-from asterisk_ai.dialog.events import DigitDialled, HungUp, Leave, Timer, VoiceOffset, VoiceOnset
+from asterisk_ai.dialog.dialplan import HANG_UP, ActionKind, DialplanAction
+from asterisk_ai.dialog.events import DigitDialled, HungUp, Timer, VoiceOffset, VoiceOnset
 from asterisk_ai.dialog.staged.state import Phase, TurnParams, may_follow
 
 HOLD_SECONDS = 0.8
@@ -64,7 +65,7 @@ class Played:
 class Wanted:
     """The model wants the call to go back to the dialplan, after what it says."""
 
-    leave: Leave
+    leave: DialplanAction
 
 
 Event = (
@@ -122,7 +123,7 @@ class GiveUp:
     """The service keeps the caller waiting."""
 
 
-Action = Hold | GoOn | Interrupt | Prompt | Tell | GiveUp | Leave
+Action = Hold | GoOn | Interrupt | Prompt | Tell | GiveUp | DialplanAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class RealtimeState:
     voice_end: float = 0.0
     check: float | None = None
     """When to see whether a sound is an interruption."""
-    leave: Leave | None = None
+    leave: DialplanAction | None = None
     keys: Keys = field(default_factory=Keys)
     no_inputs: int = 0
 
@@ -333,7 +334,7 @@ def _answered(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
         waits = state.phase is Phase.CLOSING or not state.sounding
         return replace(state, due=state.due if waits else None), ()
     if state.phase is Phase.CLOSING:  # it came to nothing
-        return replace(state, phase=Phase.ENDED, since=now), (state.leave or Leave("hangup"),)
+        return replace(state, phase=Phase.ENDED, since=now), (state.leave or HANG_UP,)
     if state.leave is not None:
         return _leave(state, state.leave, now, params)
     return _listen(state, now, params)
@@ -354,20 +355,19 @@ def _wanted(state: RealtimeState, event: Wanted, now: float) -> Step:
     return replace(state, phase=phase, leave=event.leave, due=now + _ACTION_SECONDS), ()
 
 
-def _leave(state: RealtimeState, leave: Leave, now: float, params: RealtimeParams) -> Step:
+def _leave(state: RealtimeState, leave: DialplanAction, now: float, params: RealtimeParams) -> Step:
     """Without a word of the agent's about it."""
-    if leave.kind == "hangup" and params.closing:
+    if leave.kind is ActionKind.HANGUP and params.closing:
         return _close(state, params.closing, now, params)
     return replace(state, phase=Phase.ENDED, since=now), (leave,)
 
 
 def _close(state: RealtimeState, text: str, now: float, params: RealtimeParams) -> Step:
     """Say the last words, and hang up."""
-    leave = Leave("hangup")
     stopped: tuple[Action, ...] = (Interrupt("timeout"),) if state.phase is not Phase.LISTENING else ()
     if not text:
-        return replace(state, phase=Phase.ENDED, since=now), (*stopped, leave)
-    state = replace(state, phase=Phase.CLOSING, since=now, leave=leave, interruptible=False, check=None)
+        return replace(state, phase=Phase.ENDED, since=now), (*stopped, HANG_UP)
+    state = replace(state, phase=Phase.CLOSING, since=now, leave=HANG_UP, interruptible=False, check=None)
     state = replace(state, sounding=False)
     return replace(state, due=now + params.seconds), (*stopped, Prompt(text))
 

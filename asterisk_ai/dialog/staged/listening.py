@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from asterisk_ai.dialog.backchannel import may_be_backchannel
+from asterisk_ai.dialog.dialplan import HANG_UP
 from asterisk_ai.dialog.events import (
     Action,
     DigitDialled,
     Draft,
     DropUtterance,
-    Leave,
     OpenUtterance,
     RecognitionFailed,
     VoiceOffset,
@@ -141,6 +141,6 @@ def listening_timer(state: TurnState, now: float, params: TurnParams) -> Step:
     if state.keys:
         return answer(state, now, text=state.keys.digits, dialled=True)
     if state.no_inputs >= len(params.no_input_prompts):
-        return close(state, params.no_input_closing, now, Leave("hangup"))
+        return close(state, params.no_input_closing, now, HANG_UP)
     state = replace(state, no_inputs=state.no_inputs + 1)
     return speak(state, params.no_input_prompts[state.no_inputs - 1], now)

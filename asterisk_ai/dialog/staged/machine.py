@@ -24,11 +24,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from asterisk_ai.dialog.dialplan import HANG_UP
 from asterisk_ai.dialog.events import (
     DigitDialled,
     Event,
     HungUp,
-    Leave,
     RecognitionFailed,
     ReplyEnded,
     ReplyFailed,
@@ -145,9 +145,9 @@ def _timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> St
         return state, ()
     now = max(now, due)  # clocks round: a timer that fires a hair early means this deadline, not the one after it
     if state.phase is Phase.CLOSING:
-        return end(state, now, Leave("hangup"))
+        return end(state, now, HANG_UP)
     if now >= state.started + params.max_call_seconds:
-        return close(state, params.max_call_closing, now, Leave("hangup"))
+        return close(state, params.max_call_closing, now, HANG_UP)
     if state.phase is Phase.LISTENING:
         return listening_timer(state, now, params)
     if state.phase is Phase.INTERRUPTED:

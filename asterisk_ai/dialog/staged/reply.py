@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from asterisk_ai.dialog.dialplan import FALL_BACK, HANG_UP, DialplanAction
 from asterisk_ai.dialog.events import (
     Action,
     Answer,
     DropDraft,
     DropUtterance,
-    Leave,
     OpenUtterance,
     ReplyEnded,
     ReplyFailed,
@@ -42,12 +42,12 @@ def undraft(state: TurnState) -> Step:
     return (replace(state, draft=""), (DropDraft(),)) if state.draft else (state, ())
 
 
-def end(state: TurnState, now: float, leave: Leave | None = None) -> Step:
+def end(state: TurnState, now: float, leave: DialplanAction | None = None) -> Step:
     actions = drop_all(state, "end") + ((leave,) if leave else ())
     return replace(quiet(state), phase=Phase.ENDED, since=now), actions
 
 
-def close(state: TurnState, text: str, now: float, leave: Leave) -> Step:
+def close(state: TurnState, text: str, now: float, leave: DialplanAction) -> Step:
     """Say the last words and leave."""
     dropped, state = drop_all(state, "timeout"), quiet(state)
     if not text:
@@ -57,7 +57,9 @@ def close(state: TurnState, text: str, now: float, leave: Leave) -> Step:
     return replace(state, phase=Phase.CLOSING), dropped + spoken
 
 
-def speak(state: TurnState, text: str, now: float, *, interruptible: bool = True, then: Leave | None = None) -> Step:
+def speak(
+    state: TurnState, text: str, now: float, *, interruptible: bool = True, then: DialplanAction | None = None
+) -> Step:
     state = replace(
         state,
         phase=Phase.SPEAKING,
@@ -124,7 +126,7 @@ def reply_ended(state: TurnState, event: ReplyEnded, now: float) -> Step:
     # A fixed prompt that could be played does not show that the engines are well again.
     state = replace(state, reply_live=False, troubles=0 if state.answering else state.troubles, spoken_until=now)
     if event.then is not None or state.phase is Phase.CLOSING:
-        return end(state, now, event.then or Leave("hangup"))
+        return end(state, now, event.then or HANG_UP)
     return listen(replace(state, patient_until=now + event.patience), now)
 
 
@@ -142,9 +144,9 @@ def reply_failed(state: TurnState, event: ReplyFailed, now: float, params: TurnP
 def trouble(state: TurnState, now: float, params: TurnParams) -> Step:
     """An engine failed: say so, and after some times give the caller to the dialplan's fallback."""
     if state.phase is Phase.CLOSING:
-        return end(state, now, Leave("hangup"))
+        return end(state, now, HANG_UP)
     troubles = state.troubles + 1
     state = replace(state, troubles=troubles)
     if troubles >= params.max_troubles or not params.trouble_prompt:
-        return end(state, now, Leave("fallback"))
+        return end(state, now, FALL_BACK)
     return speak(state, params.trouble_prompt, now)

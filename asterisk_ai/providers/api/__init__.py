@@ -11,6 +11,7 @@ An engine that is a subclass of its Protocol inherits what it has nothing to say
 
 from __future__ import annotations
 
+from asterisk_ai.dialog.dialplan import ActionKind, DialplanAction
 from asterisk_ai.providers.api.common import (
     Counting,
     Engine,
@@ -18,7 +19,6 @@ from asterisk_ai.providers.api.common import (
     Readiness,
 )
 from asterisk_ai.providers.api.llm import (
-    Do,
     LanguageModel,
     Remember,
     ReplyPart,
@@ -58,11 +58,12 @@ from asterisk_ai.providers.api.turn_end import (
 )
 
 __all__ = [
+    "ActionKind",
     "AgentAudio",
     "AgentText",
     "CallerText",
     "Counting",
-    "Do",
+    "DialplanAction",
     "Engine",
     "Hints",
     "LanguageModel",

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from asterisk_ai.protocol.dialplan import ACTIONS
+from asterisk_ai.dialog.dialplan import ACTIONS, ActionKind, DialplanAction
 from asterisk_ai.providers.api.common import Engine, Message
 from asterisk_ai.providers.api.stt import Hints
 from asterisk_ai.providers.ledger import Ledger
@@ -29,7 +29,7 @@ class TurnRequest:
     :param history: earlier turns as heard, oldest first.
     :param memory: what the model remembered with :class:`Remember`; empty on the first turn.
     :param caller: ``number``, ``name``, ``channel``, ``dialled`` as the dialplan told them.
-    :param actions: kinds of :class:`Do` that can be done for this call; nothing else may be promised to its caller.
+    :param actions: what can be done for this call; nothing else may be promised to its caller.
     :param confidence: how sure the recogniser is of the words, 0 to 1.
     :param certain: to be awaited before anything is done that cannot be undone, such as an HTTP request that
         changes something: the answer may be made ahead, while the caller might still go on speaking, and then it
@@ -45,7 +45,7 @@ class TurnRequest:
     history: Sequence[Message] = ()
     memory: Mapping[str, Any] = field(default_factory=dict)
     caller: Mapping[str, str] = field(default_factory=dict)
-    actions: Collection[str] = frozenset(ACTIONS)
+    actions: Collection[ActionKind] = frozenset(ACTIONS)
     confidence: float = 1.0
     certain: Callable[[], Awaitable[object]] = field(default=_at_once, compare=False, repr=False)
     ledger: Ledger = field(default_factory=Ledger, compare=False, repr=False)
@@ -73,25 +73,14 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Do:
-    """An action for the dialplan, carried out after all that is said before it.
-
-    ``kind`` is hangup, transfer, queue, voicemail, play or fallback; ``arguments``
-    holds ``context``/``exten``/``priority``, ``queue``, ``mailbox`` or ``file``.
-    """
-
-    kind: str
-    arguments: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Remember:
     """Replaces the model's memory on the session. JSON values only."""
 
     memory: Mapping[str, Any]
 
 
-ReplyPart = Say | Wait | Do | Remember
+ReplyPart = Say | Wait | DialplanAction | Remember
+"""A :class:`DialplanAction` is carried out after all that is said before it, and is the last part."""
 
 
 class LanguageModel(Engine, Protocol):

@@ -8,9 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from asterisk_ai.protocol.dialplan import ACTIONS
+from asterisk_ai.dialog.dialplan import ACTIONS, ActionKind, DialplanAction
 from asterisk_ai.providers.api.common import Engine, Message
-from asterisk_ai.providers.api.llm import Do, Remember
+from asterisk_ai.providers.api.llm import Remember
 from asterisk_ai.providers.ledger import Ledger
 
 
@@ -30,7 +30,7 @@ class RealtimeRequest:
     history: Sequence[Message] = ()
     memory: Mapping[str, Any] = field(default_factory=dict)
     caller: Mapping[str, str] = field(default_factory=dict)
-    actions: Collection[str] = frozenset(ACTIONS)
+    actions: Collection[ActionKind] = frozenset(ACTIONS)
     ledger: Ledger = field(default_factory=Ledger, compare=False, repr=False)
 
 
@@ -102,7 +102,7 @@ class ToolCall:
     """
 
     call: str
-    part: Do | Remember
+    part: DialplanAction | Remember
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from asterisk_ai.audio.window import Window
 from asterisk_ai.dialog.heard import Spoken, heard_text
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import (
-    Do,
+    DialplanAction,
     Hints,
     LanguageModel,
     MarkedPcm,
@@ -213,7 +213,7 @@ class LanguageModelChain(Chain[LanguageModel]):
                     said = said or isinstance(part, Say)
                     if isinstance(part, Remember):
                         request = replace(request, memory=part.memory)  # what was done for the caller stays done
-                    if isinstance(part, Do):
+                    if isinstance(part, DialplanAction):
                         return  # the reply's end: whatever the engine does now, nobody is asked again
             if attempt.failure is None:
                 attempt.served = True
@@ -236,7 +236,7 @@ class LanguageModelChain(Chain[LanguageModel]):
                     break
                 if isinstance(part, Say) and not any(map(str.isalnum, part.text)):
                     continue  # blanks, dots, emoji: there is nothing in it that a voice could say
-                answered = answered or isinstance(part, (Say, Do, Wait))
+                answered = answered or isinstance(part, (Say, DialplanAction, Wait))
                 yield part
             if attempt.failure is None and not answered:
                 attempt.failure = ProviderUnavailable(attempt.member.name, "gave no answer")

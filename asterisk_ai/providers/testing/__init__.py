@@ -29,7 +29,6 @@ from asterisk_ai.providers.api import (
 from asterisk_ai.providers.testing.kinds import LanguageModelTrial, SpeechToTextTrial, TextToSpeechTrial, TurnEndTrial
 from asterisk_ai.providers.testing.life import (
     ABORT_SECONDS,
-    ACTIONS,
     LAG_SECONDS,
     PATIENCE_SECONDS,
     NotConforming,
@@ -39,7 +38,6 @@ from asterisk_ai.providers.testing.realtime import RealtimeTrial
 
 __all__ = [
     "ABORT_SECONDS",
-    "ACTIONS",
     "LAG_SECONDS",
     "PATIENCE_SECONDS",
     "NotConforming",

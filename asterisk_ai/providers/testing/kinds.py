@@ -10,10 +10,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from asterisk_ai.dialog.dialplan import ACTIONS
 from asterisk_ai.errors import ProviderRejected
-from asterisk_ai.providers.api import Do, Hints, Message, Remember, Say, Transcript, TurnEnd, TurnRequest
+from asterisk_ai.providers.api import DialplanAction, Hints, Message, Remember, Say, Transcript, TurnEnd, TurnRequest
 from asterisk_ai.providers.testing.life import (
-    ACTIONS,
     LAG_SECONDS,
     Check,
     body_error,
@@ -142,22 +142,25 @@ class LanguageModelTrial:
             async for part in reply:
                 self.judge(part)
                 parts.append(part)
-        actions = [part for part in parts if isinstance(part, Do)]
+        actions = [part for part in parts if isinstance(part, DialplanAction)]
         expect(len(actions) <= 1, f"more than one action in a reply: {actions}")
-        expect(any(isinstance(part, (Say, Do)) for part in parts), f"neither words nor an action for {request.text!r}")
+        expect(
+            any(isinstance(part, (Say, DialplanAction)) for part in parts),
+            f"neither words nor an action for {request.text!r}",
+        )
 
     @staticmethod
     def judge(part: object) -> None:
         match part:
             case Say(text=text):
                 expect(text.strip(), "an empty Say")
-            case Do(kind=kind, arguments=arguments):
-                expect(kind in ACTIONS, f"there is no action {kind!r}; known: {', '.join(ACTIONS)}")
+            case DialplanAction(kind=kind, arguments=arguments):
+                expect(kind in ACTIONS, f"no conversation may ask for {str(kind)!r}; known: {', '.join(ACTIONS)}")
                 expect(all(isinstance(value, str) for value in arguments.values()), f"arguments are texts: {part!r}")
             case Remember(memory=memory):
                 json.dumps(dict(memory))
             case _:
-                raise AssertionError(f"a reply is made of Say, Do and Remember, not of {part!r}")
+                raise AssertionError(f"a reply is made of Say, DialplanAction and Remember, not of {part!r}")
 
     async def answering(self, engine: Any) -> None:
         for request in self.requests:

@@ -17,7 +17,6 @@ ABORT_SECONDS = 1.0
 """How soon leaving a stream must be done: the caller interrupts, and something else is to be said."""
 PATIENCE_SECONDS = 30.0
 """No answer may take longer than this in the test."""
-ACTIONS = ("hangup", "transfer", "queue", "voicemail", "play", "fallback")
 _ATTEMPTS = 3  # on a machine with other work a pause of the loop can be the machine's
 
 

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+from asterisk_ai.dialog.dialplan import ACTIONS
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import (
     AgentAudio,
     AgentText,
     CallerText,
-    Do,
+    DialplanAction,
     Message,
     RealtimeRequest,
     ResponseDone,
@@ -25,7 +26,6 @@ from asterisk_ai.providers.api import (
 )
 from asterisk_ai.providers.testing.life import (
     ABORT_SECONDS,
-    ACTIONS,
     LAG_SECONDS,
     Check,
     body_error,
@@ -240,7 +240,7 @@ def judge(event: object) -> None:
             expect(event.item, "audio must name its item")
         case ToolCall():
             expect(event.call, "a tool call must have a name to be answered by")
-            known = not isinstance(event.part, Do) or event.part.kind in ACTIONS
+            known = not isinstance(event.part, DialplanAction) or event.part.kind in ACTIONS
             expect(known, f"there is no action {event.part!r}")
         case _:
             text = _TEXTS.get(type(event))

@@ -23,16 +23,17 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from asterisk_ai.dialog import dialplan
+from asterisk_ai.dialog.dialplan import HANG_UP, ActionKind, DialplanAction
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.protocol import dialplan
-from asterisk_ai.providers.api import Do, Remember
+from asterisk_ai.providers.api import Remember
 from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool, coerced, declared
 
 __all__ = ["BadToolCall", "Request", "Requests", "Tool", "Toolbox"]
 
 MAX_DIGITS = 20
-_HANDOVERS = ("transfer", "queue", "voicemail")
+_HANDOVERS = (ActionKind.TRANSFER, ActionKind.QUEUE, ActionKind.VOICEMAIL)
 _WORDS = {
     "hangup": "End the call. Say goodbye first.",
     "transfer": "Connect the caller to somebody. Say so first.",
@@ -47,7 +48,7 @@ class Tool:
     """One function. ``choices`` are the names that its argument may have, with what they stand for."""
 
     name: str
-    choices: Mapping[str, Mapping[str, str]]
+    choices: Mapping[str, DialplanAction]
 
     def schema(self) -> dict[str, Any]:
         """As the OpenAI HTTP API takes it."""
@@ -112,7 +113,7 @@ class Toolbox:
                 raise ConfigError(f"there is no tool {name!r}; known: {', '.join((*_WORDS, 'http'))}", path=path)
             if value is False or value is None:
                 continue
-            choices = {} if name not in _HANDOVERS else _choices(name, value, f"{path}.{name}")
+            choices = {} if name not in _HANDOVERS else _choices(ActionKind(name), value, f"{path}.{name}")
             if name not in _HANDOVERS and value is not True:
                 raise ConfigError("expected true or false", path=f"{path}.{name}")
             self._tools[name] = Tool(name, choices)
@@ -144,9 +145,9 @@ class Toolbox:
         own = [tool.schema() for tool in self._tools.values() if tool.name not in _HANDOVERS or tool.name in actions]
         return own + [tool.schema() for tool in self._http.values()]
 
-    def destinations(self) -> list[tuple[str, Mapping[str, str]]]:
-        """Every action that it may take a caller by, with its arguments."""
-        return [(tool.name, arguments) for tool in self._tools.values() for arguments in tool.choices.values()]
+    def destinations(self) -> list[DialplanAction]:
+        """Every action that it may take a caller by."""
+        return [action for tool in self._tools.values() for action in tool.choices.values()]
 
     def is_request(self, name: str) -> bool:
         """Whether the function's result is for the model; else :meth:`carry_out` makes an action of it."""
@@ -157,7 +158,7 @@ class Toolbox:
         tool = self._http[name]
         return Request(tool, tool.request(_parsed(name, arguments), caller), self._calls)
 
-    def carry_out(self, name: str, arguments: str, actions: Collection[str]) -> Do | Remember:
+    def carry_out(self, name: str, arguments: str, actions: Collection[str]) -> DialplanAction | Remember:
         """The action of one call. ``arguments`` is the JSON text that the model made.
 
         :raises BadToolCall: it is none, or the dialplan cannot do it for this call.
@@ -173,11 +174,11 @@ class Toolbox:
                 raise BadToolCall(f"digits: count is a whole number from 1 to {MAX_DIGITS}")
             return Remember({"digits": count})
         if not tool.choices:
-            return Do(name)  # whatever was said beside it, such as a reason
+            return HANG_UP  # whatever was said beside it, such as a reason
         chosen = _chosen(_parsed(name, arguments), tool.choices)
         if not chosen:
             raise BadToolCall(f"{name}: to is one of {', '.join(sorted(tool.choices))}")
-        return Do(name, tool.choices[chosen])
+        return tool.choices[chosen]
 
 
 def _chosen(given: Mapping[str, Any], choices: Mapping[str, object]) -> str:
@@ -189,23 +190,24 @@ def _chosen(given: Mapping[str, Any], choices: Mapping[str, object]) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def _choices(name: str, value: Any, path: str) -> dict[str, Mapping[str, str]]:
+def _choices(kind: ActionKind, value: Any, path: str) -> dict[str, DialplanAction]:
     if isinstance(value, (list, tuple)):
         value = {str(item): item for item in value}
     if not isinstance(value, Mapping) or not value:
         raise ConfigError("expected names with their destinations, e.g. {sales: 200@from-internal}", path=path)
-    keys = tuple(dialplan.ACTIONS[name])
-    found: dict[str, Mapping[str, str]] = {}
+    keys = tuple(dialplan.ACTIONS[kind])
+    found: dict[str, DialplanAction] = {}
     for choice, target in value.items():
         text = str(target)
         first, at, second = text.partition("@") if len(keys) > 1 else (text, "", "")
         if not first or (at and not second):
             raise ConfigError("expected a destination", path=f"{path}.{choice}")
-        if name == "transfer" and not at:
+        if kind is ActionKind.TRANSFER and not at:
             raise ConfigError(f"in which context? e.g. {first}@from-internal", path=f"{path}.{choice}")
-        found[str(choice)] = {keys[0]: first} | ({keys[1]: second} if at else {})
-        for key, part in found[str(choice)].items():
-            if problem := dialplan.problem(name, key, part):
+        arguments = {keys[0]: first} | ({keys[1]: second} if at else {})
+        found[str(choice)] = DialplanAction(kind, arguments)
+        for key, part in arguments.items():
+            if problem := dialplan.problem(kind, key, part):
                 raise ConfigError(problem, path=f"{path}.{choice}")
     return found
 

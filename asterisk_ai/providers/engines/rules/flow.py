@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asterisk_ai.providers.api import Do, ReplyPart, Say, TurnRequest
+from asterisk_ai.dialog.dialplan import HANG_UP
+from asterisk_ai.providers.api import ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.engines.rules.ruleset import Outcome, RuleSet
 from asterisk_ai.providers.engines.rules.small_talk import Language
 from asterisk_ai.providers.engines.rules.texts import Texts
@@ -76,7 +77,7 @@ class Flow:
     def wish(self, wish: Wish, *, sure: bool) -> None:
         if wish.intent == FAREWELL:
             self.pending, self.unknown = {}, 0
-            self.parts.append(Do("hangup"))
+            self.parts.append(HANG_UP)
         elif sure or not self._rules.intents[wish.intent].acts:
             self.begin(wish.intent, wish.values)
         else:

@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from asterisk_ai.dialog.dialplan import ActionKind, DialplanAction
 from asterisk_ai.providers.engines.rules import hours as opening
 from asterisk_ai.providers.grammar import Phrase, SlotGrammar
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What the dialplan is to do. ``arguments`` are templates."""
-
-    kind: str
-    arguments: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +15,8 @@ class Outcome:
     """What the agent says, and then does."""
 
     answer: str = ""
-    do: Action | None = None
+    do: DialplanAction | None = None
+    """Its arguments are templates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +54,7 @@ class Intent:
     @property
     def ends(self) -> bool:
         """Whether it hangs up."""
-        return self.outcome.do is not None and self.outcome.do.kind == "hangup"
+        return self.outcome.do is not None and self.outcome.do.kind is ActionKind.HANGUP
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from asterisk_ai.dialog import dialplan
+from asterisk_ai.dialog.dialplan import ActionKind, DialplanAction
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.protocol import dialplan
 from asterisk_ai.providers.engines.rules import hours as opening
-from asterisk_ai.providers.engines.rules.ruleset import Action, Intent, Outcome, RuleSet, Slot, Unknown
+from asterisk_ai.providers.engines.rules.ruleset import Intent, Outcome, RuleSet, Slot, Unknown
 from asterisk_ai.providers.grammar import DIGITS, Grammar, Phrase, SlotGrammar, parse, slot_names, words
 
 YES = ("yes", "yeah", "yes please", "sure", "correct", "that's right", "that is right", "okay")
@@ -215,7 +216,7 @@ class _Templates:
             if problem:
                 raise ConfigError(f"{{{inner}}}: {problem}", path=path)
 
-    def check_argument(self, kind: str, name: str, text: str, path: str) -> None:
+    def check_argument(self, kind: ActionKind, name: str, text: str, path: str) -> None:
         """What the dialplan would change is refused, also in what a slot's value may put in."""
         parts = [REFERENCE.sub("", text)]
         for inner in REFERENCE.findall(text):
@@ -295,14 +296,15 @@ def _outcome(keys: Mapping[str, _Node], path: str, filled: set[str], templates: 
     return Outcome(answer, _action(keys["do"], filled, templates) if "do" in keys else None)
 
 
-def _action(node: _Node, filled: set[str], templates: _Templates) -> Action:
+def _action(node: _Node, filled: set[str], templates: _Templates) -> DialplanAction:
     """``hangup``, ``{transfer: "200@from-internal"}`` or ``{transfer: {exten: "200", context: from-internal}}``."""
     entries = node.entries() if isinstance(node.data, Mapping) else {node.text(): _Node({}, node.path)}
     if len(entries) != 1:
         node.fail("expected one action")
-    kind, arguments = next(iter(entries.items()))
-    if kind not in dialplan.ACTIONS:
-        node.fail(f"there is no action {kind!r}; known: {', '.join(dialplan.ACTIONS)}")
+    word, arguments = next(iter(entries.items()))
+    if word not in dialplan.ACTIONS:
+        node.fail(f"there is no action {word!r}; known: {', '.join(dialplan.ACTIONS)}")
+    kind = ActionKind(word)
     names = tuple(dialplan.ACTIONS[kind])
     if isinstance(arguments.data, Mapping):
         given = {key: item.text() for key, item in arguments.keys(*names).items()}
@@ -320,7 +322,7 @@ def _action(node: _Node, filled: set[str], templates: _Templates) -> Action:
     for key, text in given.items():
         templates.check(text, f"{arguments.path}.{key}", filled, action=True)
         templates.check_argument(kind, key, text, f"{arguments.path}.{key}")
-    return Action(kind, given)
+    return DialplanAction(kind, given)
 
 
 def _unknown(node: _Node, intents: Mapping[str, Intent], templates: _Templates) -> Unknown:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from asterisk_ai.providers.api import Do
-from asterisk_ai.providers.engines.rules.ruleset import Action, Intent, Outcome, RuleSet
+from asterisk_ai.providers.api import DialplanAction
+from asterisk_ai.providers.engines.rules.ruleset import Intent, Outcome, RuleSet
 from asterisk_ai.providers.engines.rules.schema import REFERENCE
 
 MAX_OFFERS = 6
@@ -29,13 +29,13 @@ class Texts:
         """For the caller's ear."""
         return REFERENCE.sub(lambda match: self._resolve(match[1], slots, caller, speech=True), template).strip()
 
-    def do(self, action: Action, slots: Mapping[str, str], caller: Mapping[str, str]) -> Do:
+    def do(self, action: DialplanAction, slots: Mapping[str, str], caller: Mapping[str, str]) -> DialplanAction:
         """For the dialplan."""
         filled = {
             key: REFERENCE.sub(lambda match: self._resolve(match[1], slots, caller, speech=False), template)
             for key, template in action.arguments.items()
         }
-        return Do(action.kind, filled)
+        return DialplanAction(action.kind, filled)
 
     def case(self, intent: Intent) -> Outcome:
         """What follows at this time of day."""

@@ -12,7 +12,7 @@ from asterisk_ai.dialog.caller import instructions, name_as_data
 from asterisk_ai.dialog.spoken import ReplyText, ToolText
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers import knowledge
-from asterisk_ai.providers.api import Do, Hints, Readiness, Remember, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.api import DialplanAction, Hints, Readiness, Remember, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.tools.http import BadToolCall
 from asterisk_ai.providers.tools.toolbox import Toolbox
 from asterisk_ai.providers.vendors.openai.client import NAME, OpenAISettings, client, texts
@@ -89,7 +89,7 @@ class OpenAIChat:
             told: dict[str, str] = {}
             async for part in self._act(calls, request, told):
                 yield part
-                if isinstance(part, Do):
+                if isinstance(part, DialplanAction):
                     return  # a call ends with its first action: whatever else was called is not done
             if not told:
                 return
@@ -142,7 +142,7 @@ class OpenAIChat:
             except BadToolCall as error:
                 told[call.id] = f"error: {error}"
                 continue
-            if isinstance(part, Do) and asking:
+            if isinstance(part, DialplanAction) and asking:
                 told[call.id] = "not done: tell the caller what came of the other function, then call this again"
                 continue
             yield Remember({**request.memory, **part.memory}) if isinstance(part, Remember) else part

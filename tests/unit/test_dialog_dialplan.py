@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from asterisk_ai.dialog.dialplan import ActionKind, DialplanAction
 from asterisk_ai.errors import LocalProtocolError
-from asterisk_ai.protocol.dialplan import channel_variables
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ from asterisk_ai.protocol.dialplan import channel_variables
         ),
     ],
 )
-def test_variables(kind: str, arguments: dict[str, str], variables: dict[str, str]) -> None:
-    assert channel_variables(kind, arguments) == variables
+def test_variables(kind: ActionKind, arguments: dict[str, str], variables: dict[str, str]) -> None:
+    assert DialplanAction(kind, arguments).variables() == variables
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,18 @@ def test_variables(kind: str, arguments: dict[str, str], variables: dict[str, st
         ("play", {"file": "a&b"}, "takes no '&'"),
     ],
 )
-def test_what_it_would_change_is_not_sent(kind: str, arguments: dict[str, str], message: str) -> None:
+def test_what_it_would_change_is_not_sent(kind: ActionKind, arguments: dict[str, str], message: str) -> None:
     with pytest.raises(LocalProtocolError, match=message):
-        channel_variables(kind, arguments)
+        DialplanAction(kind, arguments).variables()
+
+
+def test_there_is_no_action_of_an_unknown_kind() -> None:
+    with pytest.raises(ValueError, match="fly"):
+        DialplanAction("fly")  # type: ignore[arg-type]
+    assert DialplanAction("queue").kind is ActionKind.QUEUE  # type: ignore[arg-type]
+
+
+def test_a_record_of_an_action_is_read_back() -> None:
+    action = DialplanAction(ActionKind.TRANSFER, {"exten": "200", "context": "inside"})
+    assert action.as_record() == {"kind": "transfer", "arguments": {"exten": "200", "context": "inside"}}
+    assert DialplanAction.from_record(action.as_record()) == action

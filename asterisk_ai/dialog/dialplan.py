@@ -1,0 +1,131 @@
+"""What a conversation has the dialplan do: the actions of ``dialplan/asterisk_ai.conf`` and their arguments.
+
+The dialplan keeps only some characters of a value (``FILTER()``), as the value may come from what a caller dialled.
+Whatever it would change would reach somebody else or nobody, so it is refused before: when the configuration is read,
+and for what is only known in a call, when the dialplan asks for the action.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from asterisk_ai.errors import LocalProtocolError
+
+#: AST_MAX_EXTENSION, which holds for contexts as well, less the NUL; files and queues are kept within it, too.
+MAX_LENGTH = 79
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of an action.
+
+    :param variable: the channel variable in which the dialplan gets it.
+    :param characters: what the dialplan keeps of it, as FILTER() writes it.
+    :param required: the action is none without it.
+    """
+
+    variable: str
+    characters: str
+    required: bool = True
+
+
+class ActionKind(StrEnum):
+    """What AI_NEXT can be."""
+
+    HANGUP = "hangup"
+    FALLBACK = "fallback"
+    TRANSFER = "transfer"
+    QUEUE = "queue"
+    VOICEMAIL = "voicemail"
+    PLAY = "play"
+    TALK = "talk"
+    """Come back with the caller's audio: for the dialplan alone, no conversation asks for it."""
+
+
+_NAME = r"A-Za-z0-9_.\-"
+ACTIONS: Mapping[ActionKind, Mapping[str, Argument]] = {
+    ActionKind.HANGUP: {},
+    ActionKind.FALLBACK: {},
+    ActionKind.TRANSFER: {
+        "exten": Argument("AI_EXTEN", r"A-Za-z0-9_.*#+\-"),
+        "context": Argument("AI_CONTEXT", _NAME),
+        "priority": Argument("AI_PRIORITY", r"A-Za-z0-9_\-", required=False),
+    },
+    ActionKind.QUEUE: {"queue": Argument("AI_QUEUE", _NAME)},
+    # VoiceMail() wants both in one variable
+    ActionKind.VOICEMAIL: {
+        "mailbox": Argument("AI_MAILBOX", _NAME),
+        "context": Argument("AI_MAILBOX", _NAME, required=False),
+    },
+    ActionKind.PLAY: {"file": Argument("AI_FILE", r"A-Za-z0-9_./\-")},
+}
+"""What a conversation may ask for, with its arguments. In the short form ``exten@context`` the second one follows
+the @."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialplanAction:
+    """Give the call back to the dialplan, which is to do this.
+
+    :param kind: an :class:`ActionKind`, or its word.
+    :param arguments: by the names that :data:`ACTIONS` has for the kind. In an agent's rules they are templates.
+    :raises ValueError: there is no such kind.
+    """
+
+    kind: ActionKind
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", ActionKind(self.kind))
+
+    def as_record(self) -> dict[str, Any]:
+        """For the session's record."""
+        return {"kind": self.kind.value, "arguments": dict(self.arguments)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> DialplanAction:
+        """What :meth:`as_record` made, in this version or another.
+
+        :raises ValueError: this version has no such kind.
+        """
+        return cls(ActionKind(record["kind"]), record["arguments"])
+
+    def variables(self) -> dict[str, str]:
+        """The channel variables that the dialplan reads beside AI_NEXT.
+
+        :raises LocalProtocolError: for an argument that is missing, or that the dialplan would change.
+        """
+        found: dict[str, str] = {}
+        for name, argument in ACTIONS.get(self.kind, {}).items():
+            value = str(self.arguments.get(name, ""))
+            why_not = problem(self.kind, name, value) if value or not argument.required else f"there is no {name}"
+            if why_not:
+                raise LocalProtocolError(why_not)
+            if value or argument.variable not in found:
+                found[argument.variable] = "@".join(filter(None, (found.get(argument.variable), value)))
+        return found
+
+
+HANG_UP = DialplanAction(ActionKind.HANGUP)
+FALL_BACK = DialplanAction(ActionKind.FALLBACK)
+
+
+def problem(kind: ActionKind, name: str, value: str) -> str:
+    """Why the dialplan cannot take a value as it is; empty where it can.
+
+    :param kind: one of :data:`ACTIONS`.
+    :param name: one of its arguments.
+    :param value: the argument, or a part of it.
+    """
+    changed = sorted(set(re.sub(f"[{ACTIONS[kind][name].characters}]", "", value)))
+    if changed:
+        what = " or ".join("space" if char == " " else repr(char) for char in changed)
+        hint = "; use the name by which Asterisk knows it" if " " in changed else ""
+        return f"{value!r} cannot be a {kind}'s {name}: the dialplan takes no {what} in it{hint}"
+    if len(value) > MAX_LENGTH:
+        return f"{value[:20]!r}... is longer than the {MAX_LENGTH} characters that Asterisk takes"
+    return ""
