@@ -7,6 +7,8 @@ peer's, a :class:`ProviderError` the engine's or vendor's, a
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 
 class AsteriskAIError(Exception):
     """Base of every error this package raises on purpose."""
@@ -47,10 +49,27 @@ class CallHungUp(AsteriskAIError):
     """The channel is gone; commands to it cannot succeed any more."""
 
 
-class CallRefused(AsteriskAIError):
-    """A call is not taken. ``reason`` is a word for AI_STATUS, e.g. ``FULL``."""
+class Refusal(StrEnum):
+    """Why a call or a connection is not taken; the word for AI_STATUS and for the metrics."""
 
-    def __init__(self, reason: str, message: str = "") -> None:
+    FULL = "FULL"
+    DRAINING = "DRAINING"
+    UNKNOWN_AGENT = "UNKNOWN_AGENT"
+    ERROR = "ERROR"
+    """What was asked for cannot be."""
+    DUPLICATE = "DUPLICATE"
+    UNKNOWN = "UNKNOWN"
+    """Nobody has announced the call."""
+    BUSY = "BUSY"
+    """The call has a connection already."""
+    TIMEOUT = "TIMEOUT"
+    PROTOCOL = "PROTOCOL"
+
+
+class CallRefused(AsteriskAIError):
+    """A call is not taken."""
+
+    def __init__(self, reason: Refusal, message: str = "") -> None:
         super().__init__(message or reason)
         self.reason = reason
 

@@ -100,6 +100,7 @@ class Call:
         self._group = asyncio.TaskGroup()
         self._context = copy_context()
         self._begun = asyncio.Event()
+        self._passed_over: set[tuple[str, str]] = set()  # engines whose not being ready is in the record
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._detector = detector
@@ -222,9 +223,14 @@ class Call:
 
     def _trouble(self, trouble: Trouble) -> None:
         """An engine failed this call: it belongs to the record, one that is not ready once."""
-        noted = [(kept.get("kind"), kept.get("stage"), kept.get("engine")) for kept in self.session.troubles]
-        if trouble.kind != "unready" or ("unready", trouble.stage, trouble.engine) not in noted:
-            self.note_trouble({"text": str(trouble), **asdict(trouble)})
+        engine = (trouble.stage, trouble.engine)
+        if trouble.kind == "unready":
+            if engine in self._passed_over:
+                return
+            self._passed_over.add(engine)
+        elif trouble.stage == "realtime":
+            self.session.service_failed = True
+        self.note_trouble({"text": str(trouble), **asdict(trouble)})
 
     # ---- MediaHandler -------------------------------------------------------
 

@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
 from asterisk_ai.dialog.dialplan import FALL_BACK
-from asterisk_ai.errors import CallRefused, LocalProtocolError
+from asterisk_ai.errors import CallRefused, LocalProtocolError, Refusal
 from asterisk_ai.pbx.caller import caller_of
 from asterisk_ai.pbx.registry import CallRegistry
 from asterisk_ai.protocol.agi.reader import AgiReply, AgiRequest
 from asterisk_ai.protocol.audiosocket import KIND_BY_RATE
-from asterisk_ai.session.model import OUTCOMES, CallSession
+from asterisk_ai.session.model import CallSession, Outcome
 from asterisk_ai.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class CallRoutes:
         query = request.query
         rate = query.get("rate", "8000")
         if rate not in map(str, KIND_BY_RATE):
-            raise CallRefused("ERROR", f"rate={rate[:20]!r} is none of {', '.join(map(str, KIND_BY_RATE))}")
+            raise CallRefused(Refusal.ERROR, f"rate={rate[:20]!r} is none of {', '.join(map(str, KIND_BY_RATE))}")
         return self._registry.register(query.get("agent", ""), rate=int(rate), caller=caller_of(request.environment))
 
     async def next(self, agi: Channel) -> None:
@@ -183,7 +183,7 @@ class CallRoutes:
         if session is not None:
             await self._registry.released(session)
             told = agi.request.arguments[1] if len(agi.request.arguments) > 1 else ""
-            self._registry.end(session, told if told in OUTCOMES else "hangup")
+            self._registry.end(session, Outcome(told) if told and told in tuple(Outcome) else Outcome.HANGUP)
 
     def _session(self, request: AgiRequest) -> CallSession | None:
         call_id = _call_id(request)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from asterisk_ai.config.schema import DIAGNOSTIC_AGENTS
 from asterisk_ai.dialog.dialplan import FALL_BACK, HANG_UP, ActionKind, DialplanAction
-from asterisk_ai.errors import CallRefused
-from asterisk_ai.session.model import OUTCOMES, CallSession, new_call_id
+from asterisk_ai.errors import CallRefused, Refusal
+from asterisk_ai.session.model import END_BY, Away, CallSession, Outcome, new_call_id
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.metrics import Metrics
 
@@ -26,7 +26,7 @@ LOST_SECONDS = 3.0
 """A call whose audio has ended, and for which the dialplan has not asked, is over after this long."""
 NEVER_CONNECTED_SECONDS = 15.0
 """A registered call that brings no audio in this time does not come any more."""
-AWAY_SECONDS = {"play": 900.0, "played": 30.0, "talk": 30.0, "restart": 60.0}
+AWAY_SECONDS = {Away.PLAY: 900.0, Away.PLAYED: 30.0, Away.TALK: 30.0, Away.RESTART: 60.0}
 """How long a call may be with the dialplan before it counts as lost, by what it does there."""
 _RELEASE_SECONDS = 2.0
 """Asterisk may ask what comes next before we have seen its audio connection close."""
@@ -64,15 +64,17 @@ class CallRegistry:
         :raises CallRefused: with the word for AI_STATUS.
         """
         if self.draining:
-            raise CallRefused("DRAINING", "the server is about to stop")
+            raise CallRefused(Refusal.DRAINING, "the server is about to stop")
         if self.full:
-            raise CallRefused("FULL", f"server.max_calls is {self.admission.max_calls}")
+            raise CallRefused(Refusal.FULL, f"server.max_calls is {self.admission.max_calls}")
         if overload := self._overload():
-            raise CallRefused("FULL", overload)
+            raise CallRefused(Refusal.FULL, overload)
         agent = agent or self.admission.default_agent
         if agent not in self.admission.agents and agent not in DIAGNOSTIC_AGENTS:
             known = ", ".join(self.admission.agents)
-            raise CallRefused("UNKNOWN_AGENT", f"no agent {agent[:50]!r} in the configuration (there are: {known})")
+            raise CallRefused(
+                Refusal.UNKNOWN_AGENT, f"no agent {agent[:50]!r} in the configuration (there are: {known})"
+            )
         return agent
 
     @property
@@ -113,9 +115,9 @@ class CallRegistry:
     def release(self, session: CallSession) -> None:
         """The conversation over that connection has ended."""
         self.store.release(session)
-        session.away = ""
+        session.away = Away.NONE
         if not session.registered:
-            self.end(session, "hangup")
+            self.end(session, Outcome.HANGUP)
 
     # ---- what comes next -------------------------------------------------------------
 
@@ -129,7 +131,7 @@ class CallRegistry:
         """What the dialplan has to do with the call now."""
         if session.pending is not None:
             return session.pending
-        if session.ended and session.outcome != "lost":
+        if session.ended and session.outcome is not Outcome.LOST:
             return HANG_UP
         said = any(record.role == "caller" for record in session.history)
         if not said and session.connects >= MAX_CONNECTS_WITHOUT_TURN:
@@ -138,22 +140,23 @@ class CallRegistry:
 
     def handed_over(self, session: CallSession, kind: ActionKind) -> None:
         """The dialplan knows; keep the record in step with it."""
-        if kind in (ActionKind.TALK, ActionKind.PLAY):
+        if kind in END_BY:
+            self.end(session, END_BY[kind])
+        else:
             session.pending = None
             if self.store.get(session.call_id) is None:  # given up as lost, or not to be read at our start
                 self.store.reopen(session)
             # After a file was played the dialplan asks again, and what it gets is the way back.
-            session.away = "played" if session.away == "play" else kind
+            session.away = Away.PLAYED if session.away is Away.PLAY else Away(kind)
             self.store.waiting(session)
-        else:
-            self.end(session, kind if kind in OUTCOMES and kind is not ActionKind.HANGUP else "agent_hangup")
 
     # ---- the end ------------------------------------------------------------------------
 
-    def end(self, session: CallSession, outcome: str) -> None:
+    def end(self, session: CallSession, outcome: Outcome) -> None:
         """Close the record, once. Where the dialplan could not do as it was told, it says what it did instead."""
         if session.ended:
-            if outcome == "fallback" and session.outcome in ("transfer", "queue", "voicemail"):
+            handed_on = session.outcome in (Outcome.TRANSFER, Outcome.QUEUE, Outcome.VOICEMAIL)
+            if outcome is Outcome.FALLBACK and handed_on:
                 logger.warning(
                     "%s did not succeed: the dialplan went to the fallback",
                     session.outcome,
@@ -162,7 +165,7 @@ class CallRegistry:
                 self.store.correct(session, outcome)
             return
         if session.pending is not None:
-            outcome = "agent_hangup" if session.pending.kind is ActionKind.HANGUP else session.pending.kind
+            outcome = END_BY.get(session.pending.kind, outcome)
         self.store.end(session, outcome)
         self._metrics.calls.labels(outcome).inc()
         logger.info(
@@ -175,12 +178,12 @@ class CallRegistry:
 
     def refused(self) -> None:
         """A new call was not taken."""
-        self._metrics.calls.labels("refused").inc()
+        self._metrics.calls.labels(Outcome.REFUSED).inc()
 
     def take_back(self) -> None:
         """After the start: the calls of a lost server may come back."""
         for session in self.store.live:
-            session.away = "restart"
+            session.away = Away.RESTART
 
     def reap(self) -> None:
         """End the calls that nobody came back for. To be called now and then."""
@@ -188,4 +191,4 @@ class CallRegistry:
             if not self.store.is_claimed(session):
                 limit = AWAY_SECONDS.get(session.away, LOST_SECONDS) if session.connects else NEVER_CONNECTED_SECONDS
                 if self.store.idle_seconds(session) > limit:
-                    self.end(session, "lost")
+                    self.end(session, Outcome.LOST)

@@ -12,7 +12,7 @@ from asterisk_ai.call import diagnostic
 from asterisk_ai.call.call import Call
 from asterisk_ai.call.diagnostic import DiagnosticCall
 from asterisk_ai.call.kinds import conversations
-from asterisk_ai.errors import CallRefused
+from asterisk_ai.errors import CallRefused, Refusal
 from asterisk_ai.pbx.registry import CallRegistry
 from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.session.model import CallSession
@@ -90,7 +90,7 @@ class Calls:
                 return agents[name]
             if name in diagnostic.AGENTS:
                 return name
-        raise CallRefused("UNKNOWN_AGENT", f"no agent {session.agent!r}")
+        raise CallRefused(Refusal.UNKNOWN_AGENT, f"no agent {session.agent!r}")
 
     def _call(self, session: CallSession, connect: Connect, player: FilePlayer | None = None) -> AnyCall:
         agent = self._agent(session)

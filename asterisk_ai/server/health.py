@@ -75,8 +75,8 @@ class ServerHealth:
         self._metrics.open_files.set(self.descriptors.open)
         self._advance("files", self.descriptors.exhausted, self._metrics.files_exhausted)
         audio = self._audiosocket.counters
-        for reason, count in audio.refused.items():
-            self._advance(f"refused/{reason}", count, self._metrics.refused.labels(reason))
+        for refusal, count in audio.refused.items():
+            self._advance(f"refused/{refusal}", count, self._metrics.refused.labels(refusal))
         self._advance("late", self._clock.late_frames, self._metrics.frames_late)
         self._advance("skipped", self._clock.skipped_frames, self._metrics.frames_dropped.labels("clock"))
         self._advance("dropped", audio.frames_dropped, self._metrics.frames_dropped.labels("out"))
@@ -142,7 +142,7 @@ class ServerHealth:
                 "dropped": self._audiosocket.counters.frames_dropped,
                 LAG: self._lateness.p99_ms,
             },
-            refused_connections=dict(self._audiosocket.counters.refused),
+            refused_connections={str(reason): count for reason, count in self._audiosocket.counters.refused.items()},
             tasks=len(asyncio.all_tasks(self._loop)),
             uptime_seconds=round(time.monotonic() - self._started, 1),
             pid=os.getpid(),

@@ -8,7 +8,8 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from asterisk_ai.dialog.dialplan import ACTIONS, FALL_BACK, ActionKind, DialplanAction
 from asterisk_ai.errors import StoreError
@@ -16,8 +17,49 @@ from asterisk_ai.errors import StoreError
 logger = logging.getLogger(__name__)
 
 _NOT_STORED = frozenset(("extra", "history"))  # as they are, that is
-OUTCOMES = ("hangup", "transfer", "queue", "voicemail", "fallback", "agent_hangup", "lost", "refused")
-"""How a call can end: the caller hung up, the agent handed it on or hung up, or nobody came back for it."""
+
+
+class Outcome(StrEnum):
+    """How a call has ended."""
+
+    NONE = ""
+    """It has not."""
+    HANGUP = "hangup"
+    """The caller hung up."""
+    AGENT_HANGUP = "agent_hangup"
+    TRANSFER = "transfer"
+    QUEUE = "queue"
+    VOICEMAIL = "voicemail"
+    FALLBACK = "fallback"
+    LOST = "lost"
+    """Nobody came back for it."""
+    REFUSED = "refused"
+    OTHER = "other"
+    """A word of another version."""
+
+
+END_BY: Mapping[ActionKind, Outcome] = {
+    ActionKind.HANGUP: Outcome.AGENT_HANGUP,
+    ActionKind.TRANSFER: Outcome.TRANSFER,
+    ActionKind.QUEUE: Outcome.QUEUE,
+    ActionKind.VOICEMAIL: Outcome.VOICEMAIL,
+    ActionKind.FALLBACK: Outcome.FALLBACK,
+}
+"""What the dialplan does that ends a call. After all else it comes back."""
+
+
+class Away(StrEnum):
+    """Where a call is while it has no audio."""
+
+    NONE = ""
+    TALK = "talk"
+    """The dialplan was told to bring its audio."""
+    PLAY = "play"
+    """The dialplan plays a file to the caller."""
+    PLAYED = "played"
+    """It has, and was told to bring the audio again."""
+    RESTART = "restart"
+    """Its server was lost."""
 
 
 @dataclass(slots=True)
@@ -61,7 +103,7 @@ class CallSession:
     seconds: float = 0.0
     """How long the call had lasted when it was last written, by a clock that nobody sets."""
     ended_at: float = 0.0
-    outcome: str = ""
+    outcome: Outcome = Outcome.NONE
     connects: int = 0
     """How often audio was connected: more than 1 where a server was lost or the dialplan took the call in between."""
     history: list[TurnRecord] = field(default_factory=list)
@@ -71,15 +113,15 @@ class CallSession:
     """Requests of the language model's tools that must not be sent twice, and what came of them."""
     pending: DialplanAction | None = None
     """What waits for the dialplan to ask for it."""
-    away: str = ""
-    """Where the call is while it has no audio.
-
-    ``talk``, ``play`` or ``played``: the dialplan knows what to do; ``restart``: its server was lost.
-    """
+    away: Away = Away.NONE
+    digits_wanted: int = 0
+    """How many dialled digits the agent has asked for; 0 where their number is open."""
     gating: list[str] = field(default_factory=list)
     """Tokens that keep the caller's audio from being captured."""
     troubles: list[dict[str, Any]] = field(default_factory=list)
-    """Engines that failed this call: ``at`` and the fields of a fallback chain's Trouble, ``text`` for people."""
+    """For people: engines that failed this call, ``at``, ``text`` and the fields of a fallback chain's Trouble."""
+    service_failed: bool = False
+    """A service of speech to speech had the call, and failed."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a newer version, kept for it."""
 
@@ -100,7 +142,7 @@ class CallSession:
     @property
     def was_played_to(self) -> bool:
         """Whether the caller comes from a sound file that the dialplan has played: nothing was cut off."""
-        return self.away in ("play", "played")
+        return self.away in (Away.PLAY, Away.PLAYED)
 
     @property
     def lasted(self) -> float:
@@ -136,6 +178,9 @@ class CallSession:
                 for turn in record.get("history", ())
             ]
             record["pending"] = _action(record.get("pending"))
+            record["away"] = _word(Away, record.get("away", ""), Away.NONE)
+            record["outcome"] = _word(Outcome, record.get("outcome", ""), Outcome.OTHER)
+            _upgrade(record)
             for name in _TIMES:
                 record[name] = float(record.get(name, 0.0))
             return cls(**record, extra=extra)
@@ -150,6 +195,8 @@ _KINDS: dict[str, type[Any]] = {
     "outcome": str,
     "away": str,
     "rate": int,
+    "digits_wanted": int,
+    "troubles": list,
     "connects": int,
     "caller": dict,
     "memory": dict,
@@ -168,6 +215,26 @@ def _action(record: Mapping[str, Any] | None) -> DialplanAction | None:
     except ValueError as error:
         logger.error("what the dialplan is to do cannot be read: %s", error)
         return FALL_BACK
+
+
+W = TypeVar("W", bound=StrEnum)
+
+
+def _word(kind: type[W], word: str, unknown: W) -> W:
+    if word not in tuple(kind):
+        logger.error("a call record has %r as its %s", word, kind.__name__.lower())
+        return unknown
+    return kind(word)
+
+
+def _upgrade(record: dict[str, Any]) -> None:
+    """Records of servers that kept this in the model's memory, and in what is for people."""
+    if "digits_wanted" not in record:
+        digits = record.get("memory", {}).get("digits")
+        record["digits_wanted"] = digits if type(digits) is int else 0
+    if "service_failed" not in record:
+        kinds = [item.get("kind") for item in record.get("troubles", ()) if item.get("stage") == "realtime"]
+        record["service_failed"] = any(kind != "unready" for kind in kinds)
 
 
 def _dump(record: dict[str, Any]) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from asterisk_ai.errors import CallRefused
+from asterisk_ai.errors import CallRefused, Refusal
 from asterisk_ai.session.lock import StoreLock
-from asterisk_ai.session.model import CallSession
+from asterisk_ai.session.model import CallSession, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class SessionStore:
     def add(self, session: CallSession) -> None:
         """Register a new call."""
         if session.call_id in self._live:
-            raise CallRefused("DUPLICATE", f"call {session.call_id} is registered already")
+            raise CallRefused(Refusal.DUPLICATE, f"call {session.call_id} is registered already")
         session.worker = self._worker
         now = self._clock()
         self._live[session.call_id] = _Live(session, now, now)
@@ -109,7 +109,7 @@ class SessionStore:
 
     def reopen(self, session: CallSession) -> None:
         """Take back a call that was given up as lost."""
-        session.ended_at, session.outcome = 0.0, ""
+        session.ended_at, session.outcome = 0.0, Outcome.NONE
         self._take_back(session)
         self.save(session)
 
@@ -117,9 +117,9 @@ class SessionStore:
         """Give the call's audio to one connection. Raises CallRefused: UNKNOWN or BUSY."""
         live = self._live.get(call_id)
         if live is None:
-            raise CallRefused("UNKNOWN", f"call {call_id} is not registered")
+            raise CallRefused(Refusal.UNKNOWN, f"call {call_id} is not registered")
         if call_id in self._claimed:
-            raise CallRefused("BUSY", f"call {call_id} has a connection already")
+            raise CallRefused(Refusal.BUSY, f"call {call_id} has a connection already")
         self._claimed[call_id] = asyncio.Event()
         session = live.session
         session.connects += 1
@@ -150,14 +150,14 @@ class SessionStore:
             session.seconds = round(self._clock() - live.began, 3)
         self._backend.write(session)
 
-    def end(self, session: CallSession, outcome: str) -> None:
+    def end(self, session: CallSession, outcome: Outcome) -> None:
         """Close the record. The first outcome stands."""
         if not session.ended:
             session.ended_at, session.outcome = time.time(), outcome
         self.save(session)
         self._live.pop(session.call_id, None)
 
-    def correct(self, session: CallSession, outcome: str) -> None:
+    def correct(self, session: CallSession, outcome: Outcome) -> None:
         """The call ended otherwise than was thought."""
         session.outcome = outcome
         self._backend.write(session)

@@ -24,7 +24,7 @@ from asterisk_ai.errors import CallRefused, StoreError
 from asterisk_ai.session import lock
 from asterisk_ai.session.backends.memory import MemoryBackend
 from asterisk_ai.session.backends.sqlite import SqliteBackend, SqliteReader
-from asterisk_ai.session.model import CallSession, TurnRecord, new_call_id
+from asterisk_ai.session.model import Away, CallSession, Outcome, TurnRecord, new_call_id
 from asterisk_ai.session.store import Backend, SessionStore
 
 
@@ -158,6 +158,27 @@ def test_an_action_of_another_version_goes_to_people() -> None:
     assert CallSession.from_json(json.dumps(record)).pending == FALL_BACK
     record["pending"] = {"kind": "queue", "arguments": {"queue": "sales"}}
     assert CallSession.from_json(json.dumps(record)).pending == DialplanAction(ActionKind.QUEUE, {"queue": "sales"})
+
+
+def test_what_earlier_servers_kept_elsewhere_is_found() -> None:
+    record = json.loads(session(memory={"digits": 4}).to_json())
+    del record["digits_wanted"], record["service_failed"]
+    record["troubles"] = [{"stage": "realtime", "kind": "timeout"}]
+    call = CallSession.from_json(json.dumps(record))
+    assert (call.digits_wanted, call.service_failed) == (4, True)
+    record |= {"memory": {}, "troubles": [{"stage": "realtime", "kind": "unready"}, {"stage": "tts", "kind": "error"}]}
+    call = CallSession.from_json(json.dumps(record))
+    assert (call.digits_wanted, call.service_failed) == (0, False)
+
+
+def test_words_of_another_version_are_told_and_harm_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    record = json.loads(session().to_json()) | {"away": "moon", "outcome": "exploded", "ended_at": 5.0}
+    call = CallSession.from_json(json.dumps(record))
+    assert (call.away, call.outcome, call.ended) == (Away.NONE, Outcome.OTHER, True)
+    assert "moon" in caplog.text
+    record |= {"away": "played", "outcome": "agent_hangup"}
+    call = CallSession.from_json(json.dumps(record))
+    assert (call.away, call.outcome) == (Away.PLAYED, Outcome.AGENT_HANGUP)
 
 
 def test_fields_of_another_version_are_kept(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,7 @@ from whole_calls import calls, records
 
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import testing
-from asterisk_ai.providers.api import DialplanAction, Hints, Message, Remember, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.api import AskDigits, DialplanAction, Hints, Message, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.vendors.openai import OpenAIChat, OpenAISpeech, OpenAITranscription
 
 TOOLS = {
@@ -131,7 +131,7 @@ def test_what_is_no_speech_is_told_as_such(fake: FakeOpenAI) -> None:
         ("transfer", '{"to": "support"}', DialplanAction("transfer", {"exten": "300", "context": "from-internal"})),
         ("queue", '{"to": "reception"}', DialplanAction("queue", {"queue": "reception"})),
         ("voicemail", '{"to": "sales"}', DialplanAction("voicemail", {"mailbox": "200", "context": "default"})),
-        ("digits", '{"count": 4}', Remember({"digits": 4})),
+        ("digits", '{"count": 4}', AskDigits(4)),
         ("hangup", '{"reason": "bye"}', DialplanAction("hangup")),
         ("hangup", "null", DialplanAction("hangup")),
         (
@@ -150,8 +150,8 @@ def test_what_is_no_speech_is_told_as_such(fake: FakeOpenAI) -> None:
             '"{\\"to\\": \\"sales\\"}"',
             DialplanAction("transfer", {"exten": "200", "context": "from-internal"}),
         ),
-        ("digits", '{"count": "4"}', Remember({"digits": 4})),
-        ("digits", '{"count": 4.0, "why": "a pin"}', Remember({"digits": 4})),
+        ("digits", '{"count": "4"}', AskDigits(4)),
+        ("digits", '{"count": 4.0, "why": "a pin"}', AskDigits(4)),
     ],
 )
 def test_tools(fake: FakeOpenAI, name: str, arguments: str, action: ReplyPart) -> None:
@@ -238,9 +238,7 @@ def test_words_are_not_said_again_in_each_round_and_there_is_a_way_out(fake: Fak
 
 def test_digits_are_wanted_until_they_came(fake: FakeOpenAI) -> None:
     engine = OpenAIChat(settings(fake), AGENT)
-    assert engine.digits_wanted({"digits": 4}) == 4
-    assert engine.digits_wanted({}) == engine.digits_wanted({"digits": "x"}) == 0
-    assert ask(fake, TurnRequest("1234", dialled=True, memory={"digits": 4, "a": 1}))[0] == Remember({"a": 1})
+    assert engine.digits_wanted({}) == 0
 
 
 def test_speech_at_another_rate_than_expected(fake: FakeOpenAI) -> None:

@@ -18,6 +18,7 @@ from asterisk_ai.dialog.staged.state import Phase
 from asterisk_ai.providers.api import (
     AgentAudio,
     AgentText,
+    AskDigits,
     CallerText,
     RealtimeEvent,
     Remember,
@@ -160,6 +161,9 @@ class RealtimeConversation:
     def _tool_call(self, event: ToolCall) -> None:
         self._services.served()
         match event.part:
+            case AskDigits(count=count):
+                self._session.digits_wanted = count
+                self._tool_done(event.call, "done", answer=not self._account.speaking)
             case Remember(memory=memory):
                 self._session.memory = dict(memory)
                 self._tool_done(event.call, "done", answer=not self._account.speaking)
@@ -189,8 +193,7 @@ class RealtimeConversation:
         self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
 
     def digit(self, digit: str) -> None:
-        wanted = self._session.memory.get("digits", 0)
-        self._step(DigitDialled(digit, wanted if type(wanted) is int else 0))
+        self._step(DigitDialled(digit, self._session.digits_wanted))
 
     def capture_closed(self) -> None:
         if self._call.vad.reset():
@@ -244,7 +247,7 @@ class RealtimeConversation:
         self._account.stopped(outcome)
 
     def _tell(self, digits: str) -> None:
-        self._session.memory = {key: value for key, value in self._session.memory.items() if key != "digits"}
+        self._session.digits_wanted = 0
         self._account.caller_said(TurnRecord("caller", digits, time.time(), dialled=True))
         self._account.turn_ended(self._call.clock())
         if self._services.session is not None:

@@ -102,17 +102,13 @@ class Services:
         session, turn = self._call.session, self._agent.config.turn
         turns = [Message(record.role, record.text) for record in session.history if record.text]
         greeting = self._agent.config.greeting
-        if self._one_has_failed() and any(message.role == "agent" for message in turns):
+        if session.service_failed and any(message.role == "agent" for message in turns):
             greeting = turn.trouble_prompt
         elif session.connects > 1:
             greeting = "" if session.was_played_to else turn.resume_prompt
         save = partial(self._call.store.save, session)  # nothing of this call: an engine's session may outlive it
         ledger = Ledger(session.done, save)
         return RealtimeRequest(rate, greeting, turns, dict(session.memory), session.caller, session.actions, ledger)
-
-    def _one_has_failed(self) -> bool:
-        troubles = self._call.session.troubles
-        return any(item.get("stage") == "realtime" and item.get("kind") != "unready" for item in troubles)
 
     def _opened(self, session: RealtimeSession, request: RealtimeRequest, patience: asyncio.Timeout) -> None:
         self.session, self._patience = session, patience

@@ -129,7 +129,9 @@ class StagedConversation:
             self._step(VoiceOffset(self._call.vad.voiced_until))
 
     def digit(self, digit: str) -> None:
-        self._step(DigitDialled(digit, self.agent.llm.digits_wanted(self._session.memory)))
+        self._step(
+            DigitDialled(digit, self._session.digits_wanted or self.agent.llm.digits_wanted(self._session.memory))
+        )
 
     # ---- the dialog core ------------------------------------------------------
 

@@ -31,7 +31,7 @@ from asterisk_ai.dialog.events import (
 )
 from asterisk_ai.dialog.spoken import pieces
 from asterisk_ai.errors import ProviderError
-from asterisk_ai.providers.api import Message, Remember, Say, TurnRequest, Wait
+from asterisk_ai.providers.api import AskDigits, Message, Remember, Say, TurnRequest, Wait
 from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.session.model import TurnRecord
 
@@ -85,7 +85,7 @@ class Speaker:
         self._draft: _Reply | None = None
         self._fillers: list[asyncio.Task[None]] = []
         self._voice = asyncio.Lock()  # one piece of speech is queued at a time
-        self._memory_before: dict[str, Any] | None = None
+        self._before: tuple[dict[str, Any], int] | None = None  # what was remembered before the reply that is made
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """What is at work."""
@@ -150,7 +150,8 @@ class Speaker:
             draft = self._begin(request)
         if draft.begun:
             self._account.note("first_token")
-        self._memory_before = self._session.memory
+        self._before = self._session.memory, self._session.digits_wanted
+        self._session.digits_wanted = 0
         self._take_up(draft, action.reply)
 
     def _speak(self, action: Speak) -> None:
@@ -230,6 +231,9 @@ class Speaker:
                             patience = part.seconds
                         case DialplanAction():
                             then = part
+                        case AskDigits():
+                            await reply.certain.wait()
+                            self._session.digits_wanted = part.count
                         case Remember():
                             # At once: the caller may answer a question before it has been asked to the end.
                             await reply.certain.wait()
@@ -265,7 +269,7 @@ class Speaker:
         await reply.certain.wait()
         if not self._account.speaking:
             self._account.agent_begins(reply.source)
-            self._memory_before = None
+            self._before = None
         self._step(SpeakingStarted(reply.number, interruptible))
 
     # ---- its end ------------------------------------------------------------------
@@ -274,7 +278,7 @@ class Speaker:
         if not await self._playback.finished():
             return  # the caller has hung up: what follows was never reached, and the rest is for HungUp
         self._account.agent_ends(self._playback.heard(), interrupted=False)
-        self._reply = self._memory_before = None
+        self._reply = self._before = None
         self._step(ReplyEnded(reply.number, then, patience))
 
     def _failed(self, reply: _Reply, error: ProviderError) -> None:
@@ -289,5 +293,5 @@ class Speaker:
 
     def _forget_unsaid(self) -> None:
         """Nothing of the reply was heard, so it was never said."""
-        if self._memory_before is not None:
-            self._session.memory, self._memory_before = self._memory_before, None
+        if self._before is not None:
+            (self._session.memory, self._session.digits_wanted), self._before = self._before, None

@@ -19,6 +19,7 @@ from asterisk_ai.providers.api.common import (
     Readiness,
 )
 from asterisk_ai.providers.api.llm import (
+    AskDigits,
     LanguageModel,
     Remember,
     ReplyPart,
@@ -61,6 +62,7 @@ __all__ = [
     "ActionKind",
     "AgentAudio",
     "AgentText",
+    "AskDigits",
     "CallerText",
     "Counting",
     "DialplanAction",

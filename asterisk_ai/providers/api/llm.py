@@ -73,13 +73,20 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class AskDigits:
+    """The caller is asked to dial so many digits; it holds until the caller's next turn."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Remember:
     """Replaces the model's memory on the session. JSON values only."""
 
     memory: Mapping[str, Any]
 
 
-ReplyPart = Say | Wait | DialplanAction | Remember
+ReplyPart = Say | Wait | AskDigits | DialplanAction | Remember
 """A :class:`DialplanAction` is carried out after all that is said before it, and is the last part."""
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from asterisk_ai.dialog.dialplan import ACTIONS, ActionKind, DialplanAction
 from asterisk_ai.providers.api.common import Engine, Message
-from asterisk_ai.providers.api.llm import Remember
+from asterisk_ai.providers.api.llm import AskDigits, Remember
 from asterisk_ai.providers.ledger import Ledger
 
 
@@ -102,7 +102,7 @@ class ToolCall:
     """
 
     call: str
-    part: DialplanAction | Remember
+    part: DialplanAction | AskDigits | Remember
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,17 @@ from typing import Any
 
 from asterisk_ai.dialog.dialplan import ACTIONS
 from asterisk_ai.errors import ProviderRejected
-from asterisk_ai.providers.api import DialplanAction, Hints, Message, Remember, Say, Transcript, TurnEnd, TurnRequest
+from asterisk_ai.providers.api import (
+    AskDigits,
+    DialplanAction,
+    Hints,
+    Message,
+    Remember,
+    Say,
+    Transcript,
+    TurnEnd,
+    TurnRequest,
+)
 from asterisk_ai.providers.testing.life import (
     LAG_SECONDS,
     Check,
@@ -157,10 +167,12 @@ class LanguageModelTrial:
             case DialplanAction(kind=kind, arguments=arguments):
                 expect(kind in ACTIONS, f"no conversation may ask for {str(kind)!r}; known: {', '.join(ACTIONS)}")
                 expect(all(isinstance(value, str) for value in arguments.values()), f"arguments are texts: {part!r}")
+            case AskDigits(count=count):
+                expect(type(count) is int and count > 0, f"asks for {count!r} digits")
             case Remember(memory=memory):
                 json.dumps(dict(memory))
             case _:
-                raise AssertionError(f"a reply is made of Say, DialplanAction and Remember, not of {part!r}")
+                raise AssertionError(f"a reply is made of the parts in providers.api.ReplyPart, not of {part!r}")
 
     async def answering(self, engine: Any) -> None:
         for request in self.requests:

@@ -26,7 +26,7 @@ from typing import Any
 from asterisk_ai.dialog import dialplan
 from asterisk_ai.dialog.dialplan import HANG_UP, ActionKind, DialplanAction
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.providers.api import Remember
+from asterisk_ai.providers.api import AskDigits
 from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool, coerced, declared
 
@@ -158,7 +158,7 @@ class Toolbox:
         tool = self._http[name]
         return Request(tool, tool.request(_parsed(name, arguments), caller), self._calls)
 
-    def carry_out(self, name: str, arguments: str, actions: Collection[str]) -> DialplanAction | Remember:
+    def carry_out(self, name: str, arguments: str, actions: Collection[str]) -> DialplanAction | AskDigits:
         """The action of one call. ``arguments`` is the JSON text that the model made.
 
         :raises BadToolCall: it is none, or the dialplan cannot do it for this call.
@@ -172,7 +172,7 @@ class Toolbox:
             count = coerced(_parsed(name, arguments).get("count"), "integer")
             if type(count) is not int or not 1 <= count <= MAX_DIGITS:
                 raise BadToolCall(f"digits: count is a whole number from 1 to {MAX_DIGITS}")
-            return Remember({"digits": count})
+            return AskDigits(count)
         if not tool.choices:
             return HANG_UP  # whatever was said beside it, such as a reason
         chosen = _chosen(_parsed(name, arguments), tool.choices)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from asterisk_ai.audio.formats import PTIME_MS, frame_bytes
-from asterisk_ai.errors import RemoteProtocolError
+from asterisk_ai.errors import Refusal, RemoteProtocolError
 from asterisk_ai.protocol import audiosocket
 from asterisk_ai.transport.media import MediaHandler
 from asterisk_ai.transport.playout import Playout
@@ -250,7 +250,7 @@ class AudioSocketConnection(Playout, asyncio.Protocol):
     def _broken(self, error: RemoteProtocolError) -> None:
         """What comes next cannot be read."""
         if self._transport is not None and not self._transport.is_closing():
-            self._server.counters.refuse("PROTOCOL")
+            self._server.counters.refuse(Refusal.PROTOCOL)
             logger.warning("the call's connection is closed: %s", error, extra={"call_id": self.call_id})
             self.abort(str(error))
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
-from asterisk_ai.errors import CallRefused, RemoteProtocolError
+from asterisk_ai.errors import CallRefused, Refusal, RemoteProtocolError
 from asterisk_ai.protocol import audiosocket
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.transport.media import MediaHandler
@@ -47,13 +47,14 @@ class Handshake(asyncio.Protocol):
         if not self._server.admit(self, str(peer[0]) if peer else ""):
             self._transport.abort()
             return
-        self._timer = asyncio.get_running_loop().call_later(self._server.handshake_seconds, self.refuse, "TIMEOUT")
+        loop, seconds = asyncio.get_running_loop(), self._server.handshake_seconds
+        self._timer = loop.call_later(seconds, self.refuse, Refusal.TIMEOUT)
 
     def data_received(self, data: bytes) -> None:
         try:
             events = self._reader.receive(data)
         except RemoteProtocolError as error:
-            self.refuse("PROTOCOL", str(error))
+            self.refuse(Refusal.PROTOCOL, str(error))
             return
         if events and isinstance(events[0], audiosocket.CallId):  # the reader takes nothing else for the first message
             self._greeted(events[0].uuid, events[1:])
@@ -91,7 +92,7 @@ class Handshake(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def refuse(self, reason: str, detail: str = "") -> None:
+    def refuse(self, reason: Refusal, detail: str = "") -> None:
         """Close at once; ``reason`` is counted."""
         if self._transport is None or self._transport.is_closing():
             return

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from dataclasses import dataclass, field
 
+from asterisk_ai.errors import Refusal
 from asterisk_ai.protocol.strangers import Strangers
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.transport.audiosocket.handshake import Accept, Handshake
@@ -18,15 +19,14 @@ class AudioSocketCounters:
     """Since the start of the server."""
 
     connections: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
-    """By reason: FULL, TIMEOUT, PROTOCOL, UNKNOWN, BUSY, ..."""
+    refused: dict[Refusal, int] = field(default_factory=dict)
     frames_dropped: int = 0
     """Frames not sent because the peer did not take the ones before."""
     unknown_messages: int = 0
     empty_audio: int = 0
     """Audio messages without a whole number of samples, which were left out."""
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, reason: Refusal) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
 
@@ -91,7 +91,9 @@ class AudioSocketServer:
         self._connections.add(connection)
         displaced = self._strangers.add(connection, source)
         if displaced is not None:
-            displaced.refuse("FULL", f"{len(self._strangers)} connections wait without a UUID, the oldest is closed")
+            displaced.refuse(
+                Refusal.FULL, f"{len(self._strangers)} connections wait without a UUID, the oldest is closed"
+            )
         return True
 
     def known(self, handshake: Handshake, connection: AudioSocketConnection) -> None:

@@ -12,7 +12,7 @@ from asterisk_ai.dialog.caller import instructions, name_as_data
 from asterisk_ai.dialog.spoken import ReplyText, ToolText
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers import knowledge
-from asterisk_ai.providers.api import DialplanAction, Hints, Readiness, Remember, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.api import DialplanAction, Hints, Readiness, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.tools.http import BadToolCall
 from asterisk_ai.providers.tools.toolbox import Toolbox
 from asterisk_ai.providers.vendors.openai.client import NAME, OpenAISettings, client, texts
@@ -61,8 +61,7 @@ class OpenAIChat:
         return self._hints
 
     def digits_wanted(self, memory: Mapping[str, Any]) -> int:
-        wanted = memory.get("digits", 0)
-        return wanted if type(wanted) is int and wanted > 0 else 0
+        return 0  # the model says it with the answer
 
     def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
         return False  # free speech: nobody knows before the pause
@@ -72,8 +71,6 @@ class OpenAIChat:
         yield self._parts(request)
 
     async def _parts(self, request: TurnRequest) -> AsyncIterator[ReplyPart]:
-        if request.memory.get("digits"):
-            yield Remember({key: value for key, value in request.memory.items() if key != "digits"})
         messages = self._messages(request)
         before: set[str] = set()
         for _ in range(MAX_ROUNDS):
@@ -145,7 +142,7 @@ class OpenAIChat:
             if isinstance(part, DialplanAction) and asking:
                 told[call.id] = "not done: tell the caller what came of the other function, then call this again"
                 continue
-            yield Remember({**request.memory, **part.memory}) if isinstance(part, Remember) else part
+            yield part
 
     async def _send(self, call: Call, request: TurnRequest, told: dict[str, str]) -> AsyncIterator[ReplyPart]:
         """A request is on its way while the caller hears that it is."""
