@@ -89,6 +89,7 @@ setup(
         "wordllama>=0.2.2.post0",  # for its numbers and its list of word parts, which every version has in its wheel
         "tokenizers>=0.15",
         "rapidfuzz>=3.9",
+        "snowballstemmer>=2.2",
         "sentencex>=1.0",
         "unicode-rbnf>=2.3",
         'uvloop>=0.19; sys_platform == "linux"',

@@ -18,6 +18,7 @@ TALK, FOREIGN = "~", "~~"
 class Language:
     """The sentences of one language. ``talk`` has ``yes`` and ``no``, too."""
 
+    code: str
     talk: Mapping[str, Sequence[str]]
     about: Mapping[str, str]
     """Words by which an intent is known to be about the same as some small talk."""
@@ -57,6 +58,7 @@ def language(tag: str) -> Language | None:
         return None
     said = {name: tuple(entry["say"]) for name, entry in talk["intents"].items()}
     return Language(
+        code=code,
         talk=said | {"yes": tuple(talk["agreeing"]), "no": tuple(talk["refusing"])},
         about={name: entry["about"] for name, entry in talk["intents"].items() if "about" in entry},
         foreign={"other": tuple(talk["other"])},

@@ -7,18 +7,20 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from asterisk_ai.dialog import values as spoken_values
-from asterisk_ai.providers.engines.rules.meaning import CLOSE, Example, Kind, Likeness, Meanings, learned_from
+from asterisk_ai.providers.engines.rules.meaning import CLOSE, Example, Kind, Likely, Meanings, learned_from
 from asterisk_ai.providers.engines.rules.ruleset import RuleSet
 from asterisk_ai.providers.engines.rules.small_talk import FOREIGN, TALK, Language
 from asterisk_ai.providers.grammar import Grammar, Phrase, SlotGrammar, parse, sentences, slot_names, words
-from asterisk_ai.providers.knowledge.vectors import Vectors
+from asterisk_ai.providers.knowledge.vectors import Floats, Vectors
 
 MAX_EXAMPLES = 60
 """Of one phrase with its alternatives."""
 _NUMBER = parse("number")  # stands for digits in examples
-_AMONG = 0.45  # likeness that is enough where only a few answers are possible
-SNATCH_WORDS, UNDOUBTED = 2, 0.95
+_AMONG = 0.1  # certainty that is enough where only a few answers are possible
+SNATCH_WORDS = 2
 HOURS = ("hours", "open_now")
 """What the rules' ``hours`` answer, whether or not an intent is about it."""
 DELICATE = ("swearing", "wrong_number")
@@ -71,7 +73,11 @@ class Understanding:
         self.meanings: Meanings | None = None
         if language and own:
             self.meanings = Meanings(
-                self._examples(own, language, about, hours=rules.hours is not None), language.fillers, vectors
+                self._examples(own, language, about, hours=rules.hours is not None),
+                language.fillers,
+                vectors,
+                about={name: self._described(Wish.of(name)) for name in own},
+                language=language.code,
             )
 
     # ---- examples ------------------------------------------------------------------
@@ -99,6 +105,12 @@ class Understanding:
                     slot: value for slot, value in zip(named, chosen, strict=True) if self._names(slot, value, text)
                 }
                 yield Wish(intent, said), text
+
+    def _described(self, wish: Wish) -> str:
+        """By its label and its answer, or by its name."""
+        intent = self._rules.intents[wish.intent]
+        said = re.sub(r"\{[^}]*\}", " ", f"{intent.label} {intent.outcome.answer}").strip()
+        return " ".join([*wish.values.values(), said or wish.intent.replace("_", " ")])
 
     def _names(self, slot: str, value: str, text: str) -> bool:
         """Whether the value is in the text; an optional one may be left out."""
@@ -134,24 +146,36 @@ class Understanding:
         ranked = self._ranked(text, self.meanings)
         return replace(self._meant(text, ranked, self.meanings, confidence), certainty=ranked[0].certainty)
 
-    def _meant(self, text: str, ranked: list[Likeness], meanings: Meanings, confidence: float) -> Understood:
+    def _meant(self, text: str, ranked: list[Likely], meanings: Meanings, confidence: float) -> Understood:
         best = ranked[0]
         own = [one for one in ranked if not one.meaning.startswith(TALK)]
         if best.certainty < meanings.weak:
             return Understood(talk="foreign")
-        if best.meaning.startswith(FOREIGN):
-            return self._near(own, best, text, meanings)
         if best.meaning.startswith(TALK):
             return self._talk(best.meaning.removeprefix(TALK), own, best, meanings)
         if len(own) > 1 and self._rivals(own[0], own[1], meanings):
             first, second = (self._filled(Wish.of(one.meaning), text) for one in own[:2])
             return Understood((first, second), sure=False)
         wish = Wish.of(best.meaning)
-        doubtful = best.certainty < UNDOUBTED and self._is_snatch(text, best.meaning, meanings)
-        if wish.intent in self._acts and doubtful:
+        named = self._otherwise_named(wish, text)
+        if named:
+            return Understood((self._filled(named[0], text), self._filled(named[1], text)), sure=False)
+        if wish.intent in self._acts and self._is_snatch(text, best.meaning, meanings):
             return Understood(talk="foreign") if wish.intent in self._ends else self._one(wish, text, sure=False)
         sure = best.certainty >= meanings.sure and confidence >= CONFIRM_BELOW
         return self._one(wish, text, sure=sure)
+
+    def _otherwise_named(self, wish: Wish, text: str) -> list[Wish]:
+        """The wish and its like, where the words name another value than the one that is meant: to be asked about."""
+        for slot, value in wish.values.items():
+            if not self._grammar.slots[slot].values:
+                continue
+            named = self.values_in(text, slot)
+            others = [one for one in named if one != value]
+            if len(others) == 1:
+                both = sorted((value, others[0]), key=lambda one: named.index(one) if one in named else -1)
+                return [replace(wish, values={**wish.values, slot: one}) for one in both]
+        return []
 
     @staticmethod
     def _is_snatch(text: str, meaning: str, meanings: Meanings) -> bool:
@@ -159,15 +183,9 @@ class Understanding:
         core = meanings.core(text)
         return len(core.split()) <= SNATCH_WORDS and not meanings.has(meaning, core)
 
-    def _near(self, own: list[Likeness], best: Likeness, text: str, meanings: Meanings) -> Understood:
-        """What is a little more like something foreign may have been meant for the agent all the same: it is asked."""
-        if own and best.score - own[0].score < CLOSE / 2 and own[0].score >= meanings.weak:
-            return self._one(Wish.of(own[0].meaning), text, sure=False)
-        return Understood(talk="foreign")
-
-    def _rivals(self, first: Likeness, second: Likeness, meanings: Meanings) -> bool:
+    def _rivals(self, first: Likely, second: Likely, meanings: Meanings) -> bool:
         """Whether to ask which of two was meant: one of them does something, and they are told apart by their names."""
-        if first.score - second.score >= CLOSE or second.score < meanings.weak:
+        if first.value - second.value >= CLOSE or second.certainty < meanings.weak:
             return False
         one, other = Wish.of(first.meaning), Wish.of(second.meaning)
         apart = one.intent != other.intent or bool(one.values and other.values)
@@ -176,21 +194,26 @@ class Understanding:
     def _one(self, wish: Wish, text: str, *, sure: bool) -> Understood:
         return Understood((self._filled(wish, text),), sure=sure or wish.intent not in self._acts)
 
-    def _talk(self, name: str, own: list[Likeness], best: Likeness, meanings: Meanings) -> Understood:
+    def _talk(self, name: str, own: list[Likely], best: Likely, meanings: Meanings) -> Understood:
         """Small talk, or the agent's own intent that is nearly as like: it knows better what to do."""
-        near = bool(own) and best.score - own[0].score < CLOSE / 2
+        near = bool(own) and best.value - own[0].value < CLOSE / 2
         if near and Wish.of(own[0].meaning).intent not in self._acts:
             return Understood((Wish.of(own[0].meaning),))
         if name in DELICATE and best.certainty < meanings.sure:
             return Understood(talk="foreign")
         return Understood(talk=name)
 
-    def _ranked(self, text: str, meanings: Meanings) -> list[Likeness]:
+    def rows(self, text: str) -> tuple[list[str], Floats]:
+        """How like a sentence is to each meaning, for fitting."""
+        if self.meanings is None:
+            return [], np.zeros((0, 0), np.float32)
+        return self.meanings.rows(self._plain(text))
+
+    def _ranked(self, text: str, meanings: Meanings) -> list[Likely]:
         said = self._plain(text)
-        no = self._is_negated(said)
         ranked = meanings.rank(said)
-        if no:
-            ranked = meanings.led(one for one in ranked if not self._denies(one.meaning, meanings))
+        if self._is_negated(said):
+            ranked = [one for one in ranked if not self._denies(one.meaning, meanings)] or ranked[-1:]
         return ranked
 
     def _denies(self, meaning: str, meanings: Meanings) -> bool:
@@ -245,7 +268,7 @@ class Understanding:
         if self.meanings is None:
             return None
         best = self.meanings.rank(text)[0]
-        if best.meaning in (f"{TALK}yes", f"{TALK}no") and best.score >= self.meanings.weak:
+        if best.meaning in (f"{TALK}yes", f"{TALK}no") and best.certainty >= _AMONG:
             return best.meaning == f"{TALK}yes"
         return None
 
@@ -265,7 +288,8 @@ class Understanding:
         bare = {Wish(one.intent, {k: v for k, v in one.values.items() if self._grammar.slots[k].values}).name: one
                 for one in options}  # fmt: skip
         ranked = self.meanings.rank(text, among=bare)
-        if not ranked or ranked[0].score < _AMONG or (len(ranked) > 1 and ranked[0].score - ranked[1].score < CLOSE):
+        lead = ranked[0].value - ranked[1].value if len(ranked) > 1 else CLOSE
+        if not ranked or ranked[0].certainty < _AMONG or lead < CLOSE:
             return None
         return bare[ranked[0].meaning]
 
@@ -275,6 +299,6 @@ class Understanding:
             return ""
         for one in self._ranked(text, self.meanings)[:1]:
             wish = Wish.of(one.meaning)
-            if one.score >= self.meanings.weak and wish.intent in intents:
+            if one.certainty >= self.meanings.weak and wish.intent in intents:
                 return wish.values.get(slot, "")
         return ""
