@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from asterisk_ai.dialog.events import ResumeReason, StopReason
 from asterisk_ai.session.model import CallSession, TurnRecord
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.metrics import Metrics
@@ -115,13 +116,13 @@ class Account:
         self._held_at = self._clock()
         logger.info("holding what is said: the caller makes sound")
 
-    def resumed(self, outcome: str) -> None:
+    def resumed(self, reason: ResumeReason) -> None:
         """It was no interruption."""
-        self._metrics.barge_in.labels(outcome).inc()
-        logger.info("no interruption: %s; on after %.0f ms", outcome, (self._clock() - self._held_at) * 1000)
+        self._metrics.barge_in.labels(reason).inc()
+        logger.info("no interruption: %s; on after %.0f ms", reason, (self._clock() - self._held_at) * 1000)
 
-    def stopped(self, outcome: str) -> None:
-        """What was said was stopped; ``outcome`` is the dialog core's word for the reason."""
-        if outcome in ("barge_in", "digit"):
-            self._metrics.barge_in.labels(outcome).inc()
-            logger.info("the agent was interrupted: %s", outcome)
+    def stopped(self, reason: StopReason) -> None:
+        """What was said was stopped."""
+        if reason in (StopReason.BARGE_IN, StopReason.DIGIT):
+            self._metrics.barge_in.labels(reason).inc()
+            logger.info("the agent was interrupted: %s", reason)

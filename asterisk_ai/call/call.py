@@ -15,7 +15,7 @@ from asterisk_ai.audio.levels import dbov
 from asterisk_ai.call.account import Account
 from asterisk_ai.call.conversation import Conversation
 from asterisk_ai.dialog.dialplan import FALL_BACK, HANG_UP, ActionKind, DialplanAction
-from asterisk_ai.dialog.staged.state import Phase
+from asterisk_ai.dialog.phase import Phase
 from asterisk_ai.providers.chain import Listener, Trouble, listening
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from asterisk_ai.dialog.staged.state import Phase
+from asterisk_ai.dialog.phase import Phase
 from asterisk_ai.vad.energy import Offset, Onset
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asterisk_ai.dialog.events import DigitDialled
@@ -46,3 +47,8 @@ class Keys:
     def due(self, timeout_ms: float) -> float:
         """When a pause ends the entry."""
         return self.at + timeout_ms / 1000
+
+
+def no_input_question(asked: int, prompts: Sequence[str]) -> str | None:
+    """What a silent caller is asked after having been asked ``asked`` times; None where it is time to close."""
+    return prompts[asked] if asked < len(prompts) else None

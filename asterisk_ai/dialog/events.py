@@ -8,6 +8,7 @@ known to be stale.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from asterisk_ai.dialog.dialplan import DialplanAction
 
@@ -152,6 +153,24 @@ Event = (
 # ---- actions ------------------------------------------------------------
 
 
+class StopReason(StrEnum):
+    """Why what the agent says is stopped."""
+
+    BARGE_IN = "barge_in"
+    DIGIT = "digit"
+    TURN = "turn"
+    """The caller goes on before anything of the answer is heard."""
+    TIMEOUT = "timeout"
+    END = "end"
+
+
+class ResumeReason(StrEnum):
+    """What a sound of the caller's was that is no interruption."""
+
+    NOISE = "noise"
+    BACKCHANNEL = "backchannel"
+
+
 @dataclass(frozen=True, slots=True)
 class OpenUtterance:
     """Start recognising, from the pre-roll on."""
@@ -213,10 +232,10 @@ class Speak:
 
 @dataclass(frozen=True, slots=True)
 class StopReply:
-    """Clear playout at once and abort what makes more of it. ``outcome``: barge_in, digit, timeout or end."""
+    """Clear playout at once and abort what makes more of it."""
 
     reply: int
-    outcome: str
+    reason: StopReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +247,10 @@ class PauseReply:
 
 @dataclass(frozen=True, slots=True)
 class ResumeReply:
-    """It was no interruption: go on where playout was held. ``outcome``: noise or backchannel."""
+    """It was no interruption: go on where playout was held."""
 
     reply: int
-    outcome: str
+    reason: ResumeReason
 
 
 @dataclass(frozen=True, slots=True)

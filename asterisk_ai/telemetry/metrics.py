@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from asterisk_ai.dialog.staged.state import Phase
+from asterisk_ai.dialog.phase import Phase
 
 # From "at once" to "the caller has hung up": a turn's answer is felt as slow from about a second.
 RESPONSE_BUCKETS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asterisk_ai.dialog.dialplan import DialplanAction
-from asterisk_ai.dialog.events import DigitDialled, HungUp, Timer, VoiceOffset, VoiceOnset
-from asterisk_ai.dialog.speech_to_speech import machine as turn
-from asterisk_ai.dialog.speech_to_speech.machine import (
-    Answered,
-    Answering,
-    GiveUp,
-    GoOn,
-    Heard,
-    Hears,
-    Hold,
-    Interrupt,
-    Lost,
-    Opened,
-    Played,
-    Prompt,
-    RealtimeParams,
-    Tell,
-    Wanted,
+from asterisk_ai.dialog.events import (
+    Answer,
+    DigitDialled,
+    HungUp,
+    PauseReply,
+    ResumeReply,
+    Speak,
+    StopReply,
+    Timer,
+    VoiceOffset,
+    VoiceOnset,
 )
-from asterisk_ai.dialog.staged.state import Phase, TurnParams
+from asterisk_ai.dialog.phase import Phase
+from asterisk_ai.dialog.speech_to_speech.events import (
+    ActionAsked,
+    GiveUpService,
+    ResponseDone,
+    ResponseGrew,
+    ResponsePlayed,
+    ServiceLost,
+    ServiceOpened,
+    SpeechStarted,
+    SpeechStopped,
+)
+from asterisk_ai.dialog.speech_to_speech.machine import step
+from asterisk_ai.dialog.speech_to_speech.state import RealtimeParams, deadline, gates, initial
+from asterisk_ai.dialog.staged.state import TurnParams
 
 PARAMS = RealtimeParams(
     TurnParams(
@@ -49,23 +57,24 @@ class Conversation:
     def __init__(self, *events: Any, params: RealtimeParams = PARAMS, interruptible: bool = True) -> None:
         self.params = params
         self.now = 0.0
-        self.state = turn.initial(0.0, interruptible=interruptible)
+        self.state = initial(0.0, interruptible=interruptible)
         self.actions: list[Any] = []
         for event in events:
             self(event)
 
     def __call__(self, event: Any, at: float | None = None) -> list[Any]:
-        """The actions of one event."""
+        """The actions of one event; the numbers of the replies do not matter here."""
         self.now = self.now if at is None else at
-        self.state, actions = turn.step(self.state, event, self.now, self.params)
+        self.state, done = step(self.state, event, self.now, self.params)
+        actions = [replace(action, reply=0) if hasattr(action, "reply") else action for action in done]
         self.actions += actions
-        return list(actions)
+        return actions
 
     def wait(self, seconds: float, voiced_until: float = 0.0) -> list[Any]:
         """The actions of the timers in so many seconds."""
         end, found = self.now + seconds, list[Any]()
         for _ in range(1000):
-            due = turn.deadline(self.state, self.params)
+            due = deadline(self.state, self.params)
             if due is None or due > end:
                 break
             self.now = max(self.now, due)
@@ -78,13 +87,17 @@ class Conversation:
         return self.state.phase
 
 
+def last_words(text: str) -> Speak:
+    return Speak(0, text, interruptible=False, then=DialplanAction("hangup"))
+
+
 def greeted() -> Conversation:
-    return Conversation(Opened(True), Answering(), Answering(True, 2.0), Answered(), Played())
+    return Conversation(ServiceOpened(True), ResponseGrew(), ResponseGrew(True, 2.0), ResponseDone(), ResponsePlayed())
 
 
 def speaking() -> Conversation:
     talk = greeted()
-    for event in (Hears(), Heard(), Answering(), Answering(True, 3.0)):
+    for event in (SpeechStarted(), SpeechStopped(), ResponseGrew(), ResponseGrew(True, 3.0)):
         talk(event)
     return talk
 
@@ -92,35 +105,35 @@ def speaking() -> Conversation:
 def test_a_turn() -> None:
     talk = greeted()
     assert talk.phase is Phase.LISTENING
-    assert (talk(Hears()), talk.phase) == ([], Phase.LISTENING)
-    assert (talk(Heard()), talk.phase) == ([], Phase.THINKING)
-    talk(Answering())
-    talk(Answering(True, 1.0))
+    assert (talk(SpeechStarted()), talk.phase) == ([], Phase.LISTENING)
+    assert (talk(SpeechStopped()), talk.phase) == ([], Phase.THINKING)
+    talk(ResponseGrew())
+    talk(ResponseGrew(True, 1.0))
     assert talk.phase is Phase.SPEAKING
-    talk(Answered())
+    talk(ResponseDone())
     assert talk.wait(20) == [], "however long it takes to be played"
-    talk(Played())
+    talk(ResponsePlayed())
     assert (talk.phase, talk.actions) == (Phase.LISTENING, [])
 
 
 def test_the_caller_interrupts() -> None:
     talk = speaking()
-    assert talk(Hears()) == [Interrupt("barge_in")]
+    assert talk(SpeechStarted()) == [StopReply(0, "barge_in")]
     assert talk.phase is Phase.LISTENING
-    assert talk(Played()) == []
+    assert talk(ResponsePlayed()) == []
 
 
 def test_a_sound_holds_the_agent_until_the_service_says_what_it_was() -> None:
     talk = speaking()
     talk(VoiceOnset(talk.now))
-    assert talk.wait(0.2) == [Hold()]
+    assert talk.wait(0.2) == [PauseReply(0)]
     assert talk.phase is Phase.INTERRUPTED
-    assert talk(Hears()) == [Interrupt("barge_in")]
+    assert talk(SpeechStarted()) == [StopReply(0, "barge_in")]
     talk = speaking()
     talk(VoiceOnset(talk.now))
-    assert talk.wait(0.2) == [Hold()]
+    assert talk.wait(0.2) == [PauseReply(0)]
     talk(VoiceOffset(talk.now))
-    assert talk.wait(1.0) == [GoOn("noise")]
+    assert talk.wait(1.0) == [ResumeReply(0, "noise")]
     assert talk.phase is Phase.SPEAKING
     talk = speaking()
     talk(VoiceOnset(talk.now))
@@ -135,190 +148,190 @@ def test_a_sound_holds_the_agent_until_the_service_says_what_it_was() -> None:
 
 def test_who_goes_on_speaking_is_not_answered_yet() -> None:
     talk = greeted()
-    talk(Hears())
-    talk(Heard())
-    assert talk(Hears()) == [Interrupt("turn")]
+    talk(SpeechStarted())
+    talk(SpeechStopped())
+    assert talk(SpeechStarted()) == [StopReply(0, "turn")]
     assert talk.state.hearing
 
 
 def test_what_may_not_be_interrupted_is_not() -> None:
-    talk = Conversation(Opened(True), Answering(True, 2.0), interruptible=False)
-    assert turn.gates(talk.state, PARAMS)
+    talk = Conversation(ServiceOpened(True), ResponseGrew(True, 2.0), interruptible=False)
+    assert gates(talk.state, PARAMS)
     talk(VoiceOnset(0.0))
     assert talk.wait(1.0) == []
-    assert talk(Hears()) == []
+    assert talk(SpeechStarted()) == []
     assert talk(DigitDialled("1", 1)) == []
-    talk(Answered())
-    assert talk(Played()) == [Tell("1")], "typed ahead"
-    assert not turn.gates(talk.state, PARAMS)
+    talk(ResponseDone())
+    assert talk(ResponsePlayed()) == [Answer(0, "1", dialled=True)], "typed ahead"
+    assert not gates(talk.state, PARAMS)
 
 
 def test_half_duplex() -> None:
     params = RealtimeParams(TurnParams(barge_in=False))
-    talk = Conversation(Opened(True), Answering(True, 2.0), params=params)
-    assert turn.gates(talk.state, params)
-    talk(Answered())
-    talk(Played())
-    assert not turn.gates(talk.state, params)
+    talk = Conversation(ServiceOpened(True), ResponseGrew(True, 2.0), params=params)
+    assert gates(talk.state, params)
+    talk(ResponseDone())
+    talk(ResponsePlayed())
+    assert not gates(talk.state, params)
 
 
 def test_a_service_that_keeps_the_caller_waiting() -> None:
-    assert Conversation(Opened(True)).wait(4.0) == [GiveUp()]
+    assert Conversation(ServiceOpened(True)).wait(4.0) == [GiveUpService()]
     talk = greeted()
-    talk(Hears())
-    talk(Heard())
+    talk(SpeechStarted())
+    talk(SpeechStopped())
     assert talk.wait(3.9) == []
-    talk(Answering())
+    talk(ResponseGrew())
     assert talk.wait(3.9) == []
-    talk(Answering(True, 2.0))
+    talk(ResponseGrew(True, 2.0))
     assert talk.wait(5.9) == [], "what came is played meanwhile"
-    assert talk.wait(0.2) == [GiveUp()]
+    assert talk.wait(0.2) == [GiveUpService()]
     talk = greeted()
     talk(VoiceOnset(talk.now))
-    talk(Hears())
+    talk(SpeechStarted())
     assert talk.wait(8.0) == [], "the caller speaks for long"
     talk(VoiceOffset(talk.now))
-    assert talk.wait(4.0) == [GiveUp()], "the service has not noticed that it is over"
+    assert talk.wait(4.0) == [GiveUpService()], "the service has not noticed that it is over"
     talk = greeted()
-    talk(Hears())
+    talk(SpeechStarted())
     talk(VoiceOnset(talk.now))
     assert talk.wait(8.0) == []
     talk = greeted()
-    talk(Hears())
+    talk(SpeechStarted())
     assert talk.wait(3.9) == [], "a short word: we were quicker"
-    assert talk.wait(0.2) == [GiveUp()]
+    assert talk.wait(0.2) == [GiveUpService()]
     talk = greeted()
     talk(VoiceOnset(talk.now))
-    talk(Hears())
+    talk(SpeechStarted())
     talk(VoiceOffset(talk.now))
-    talk(Answering(), talk.now + 1)
+    talk(ResponseGrew(), talk.now + 1)
     assert talk.phase is Phase.THINKING
 
 
 def test_another_service_takes_over() -> None:
     talk = speaking()
-    assert talk(Lost()) == []
+    assert talk(ServiceLost()) == []
     assert talk.phase is Phase.THINKING
     assert talk.wait(10.0) == [], "the chain has its own limits"
-    talk(Opened(True))
-    talk(Answering(True, 1.0))
+    talk(ServiceOpened(True))
+    talk(ResponseGrew(True, 1.0))
     assert talk.phase is Phase.SPEAKING
     talk = greeted()
-    talk(Lost())
-    talk(Opened(False))
+    talk(ServiceLost())
+    talk(ServiceOpened(False))
     assert talk.phase is Phase.LISTENING
     talk = speaking()
-    talk(Wanted(DialplanAction("queue")))
-    assert talk(Lost()) == [DialplanAction("queue")], "it was wanted, whoever has failed since"
+    talk(ActionAsked(DialplanAction("queue")))
+    assert talk(ServiceLost()) == [DialplanAction("queue")], "it was wanted, whoever has failed since"
 
 
 def test_an_action_comes_after_what_is_said() -> None:
     leave = DialplanAction("transfer", {"exten": "200"})
     talk = speaking()
-    assert talk(Wanted(leave)) == []
-    talk(Answered())
+    assert talk(ActionAsked(leave)) == []
+    talk(ResponseDone())
     assert talk.wait(5.0) == []
-    assert talk(Played()) == [leave]
+    assert talk(ResponsePlayed()) == [leave]
     assert talk.phase is Phase.ENDED
-    assert talk(Hears()) == []
+    assert talk(SpeechStarted()) == []
 
 
 def test_an_action_without_a_word() -> None:
     leave = DialplanAction("transfer", {"exten": "200"})
     talk = greeted()
-    for event in (Hears(), Heard(), Answering(), Wanted(leave)):
+    for event in (SpeechStarted(), SpeechStopped(), ResponseGrew(), ActionAsked(leave)):
         assert talk(event) == []
-    assert talk(Answered()) == [leave]
+    assert talk(ResponseDone()) == [leave]
     talk = greeted()
-    for event in (Hears(), Heard(), Answering(), Wanted(DialplanAction("hangup"))):
+    for event in (SpeechStarted(), SpeechStopped(), ResponseGrew(), ActionAsked(DialplanAction("hangup"))):
         assert talk(event) == []
-    assert talk(Answered()) == [Interrupt("timeout"), Prompt("Bye.")]
-    talk(Answering(True, 1.0))
-    talk(Answered())
-    assert talk(Played()) == [DialplanAction("hangup")]
+    assert talk(ResponseDone()) == [StopReply(0, "timeout"), last_words("Bye.")]
+    talk(ResponseGrew(True, 1.0))
+    talk(ResponseDone())
+    assert talk(ResponsePlayed()) == [DialplanAction("hangup")]
     talk = greeted()
-    talk(Wanted(leave))
+    talk(ActionAsked(leave))
     assert talk.wait(2.0) == [leave], "no answer is made, and none comes"
 
 
 def test_who_interrupts_is_not_transferred() -> None:
     talk = speaking()
-    talk(Wanted(DialplanAction("transfer")))
-    assert talk(Hears()) == [Interrupt("barge_in")]
-    talk(Wanted(DialplanAction("queue")))
-    for event in (Heard(), Answering(True, 1.0), Answered()):
+    talk(ActionAsked(DialplanAction("transfer")))
+    assert talk(SpeechStarted()) == [StopReply(0, "barge_in")]
+    talk(ActionAsked(DialplanAction("queue")))
+    for event in (SpeechStopped(), ResponseGrew(True, 1.0), ResponseDone()):
         talk(event)
-    assert talk(Played()) == []
-    talk(Wanted(DialplanAction("queue")))
-    talk(Wanted(DialplanAction("transfer")))
+    assert talk(ResponsePlayed()) == []
+    talk(ActionAsked(DialplanAction("queue")))
+    talk(ActionAsked(DialplanAction("transfer")))
     assert talk.wait(2.0) == [DialplanAction("queue")], "one action a call"
 
 
 def test_digits() -> None:
     talk = speaking()
-    assert talk(DigitDialled("4", 0)) == [Interrupt("digit")]
+    assert talk(DigitDialled("4", 0)) == [StopReply(0, "digit")]
     assert talk(DigitDialled("2", 0)) == []
-    assert talk.wait(1.0) == [Tell("42")]
+    assert talk.wait(1.0) == [Answer(0, "42", dialled=True)]
     assert talk.phase is Phase.THINKING
     talk = greeted()
     talk(DigitDialled("4", 2))
-    assert talk(DigitDialled("2", 2)) == [Tell("42")]
+    assert talk(DigitDialled("2", 2)) == [Answer(0, "42", dialled=True)]
     talk = greeted()
-    assert talk(DigitDialled("#", 0)) == [Tell("#")]
+    assert talk(DigitDialled("#", 0)) == [Answer(0, "#", dialled=True)]
     talk = greeted()
     talk(DigitDialled("7", 0))
-    assert talk(DigitDialled("#", 0)) == [Tell("7")]
+    assert talk(DigitDialled("#", 0)) == [Answer(0, "7", dialled=True)]
 
 
 def test_nobody_speaks() -> None:
     talk = greeted()
     assert talk.wait(4.9) == []
-    assert talk.wait(0.2) == [Prompt("Still there?")]
-    talk(Answering(True, 1.0))
-    talk(Answered())
-    talk(Played())
-    assert talk.wait(5.0) == [Prompt("Over.")]
+    assert talk.wait(0.2) == [Speak(0, "Still there?")]
+    talk(ResponseGrew(True, 1.0))
+    talk(ResponseDone())
+    talk(ResponsePlayed())
+    assert talk.wait(5.0) == [last_words("Over.")]
     assert talk.phase is Phase.CLOSING
-    assert talk(Hears()) == talk(DigitDialled("1", 0)) == []
-    assert talk(Answered()) == [DialplanAction("hangup")], "where nothing comes of it"
+    assert talk(SpeechStarted()) == talk(DigitDialled("1", 0)) == []
+    assert talk(ResponseDone()) == [DialplanAction("hangup")], "where nothing comes of it"
 
 
 def test_last_words_that_do_not_come() -> None:
     talk = greeted()
     talk.wait(5.0)
-    talk(Answering(True, 1.0))
-    talk(Answered())
-    talk(Played())
-    assert talk.wait(9.0) == [Prompt("Over."), DialplanAction("hangup")]
+    talk(ResponseGrew(True, 1.0))
+    talk(ResponseDone())
+    talk(ResponsePlayed())
+    assert talk.wait(9.0) == [last_words("Over."), DialplanAction("hangup")]
 
 
 def test_the_longest_call() -> None:
     talk = speaking()
-    talk(Answering(True, 1000.0))
-    assert talk.wait(105.0) == [Interrupt("timeout"), Prompt("Time is up."), DialplanAction("hangup")]
+    talk(ResponseGrew(True, 1000.0))
+    assert talk.wait(105.0) == [StopReply(0, "timeout"), last_words("Time is up."), DialplanAction("hangup")]
     silent = RealtimeParams(TurnParams(max_call_seconds=10.0, max_call_closing=""))
-    talk = Conversation(Opened(True), Answering(True, 50.0), params=silent)
-    assert talk.wait(10.0) == [Interrupt("timeout"), DialplanAction("hangup")]
+    talk = Conversation(ServiceOpened(True), ResponseGrew(True, 50.0), params=silent)
+    assert talk.wait(10.0) == [StopReply(0, "timeout"), DialplanAction("hangup")]
 
 
 def test_hanging_up() -> None:
     talk = speaking()
-    assert talk(HungUp()) == [Interrupt("end")]
-    assert turn.deadline(talk.state, PARAMS) is None
+    assert talk(HungUp()) == [StopReply(0, "end")]
+    assert deadline(talk.state, PARAMS) is None
 
 
 EVENTS = st.one_of(
-    st.builds(Opened, st.booleans()),
-    st.builds(Answering, st.booleans(), st.floats(0, 5)),
+    st.builds(ServiceOpened, st.booleans()),
+    st.builds(ResponseGrew, st.booleans(), st.floats(0, 5)),
     st.sampled_from(
         [
-            Lost(),
-            Hears(),
-            Heard(),
-            Answered(),
-            Played(),
-            Wanted(DialplanAction("queue")),
-            Wanted(DialplanAction("hangup")),
+            ServiceLost(),
+            SpeechStarted(),
+            SpeechStopped(),
+            ResponseDone(),
+            ResponsePlayed(),
+            ActionAsked(DialplanAction("queue")),
+            ActionAsked(DialplanAction("hangup")),
         ]
     ),
     st.builds(DigitDialled, st.sampled_from("0123456789*#"), st.integers(0, 3)),
@@ -336,7 +349,7 @@ def test_whatever_happens_the_call_goes_on_or_ends(events: list[tuple[Any, float
         talk.wait(pause)
         if talk.phase is Phase.ENDED:
             break
-        assert turn.deadline(talk.state, PARAMS) is not None
+        assert deadline(talk.state, PARAMS) is not None
     leaves = [action for action in talk.actions if isinstance(action, DialplanAction)]
     assert len(leaves) <= 1
     assert bool(leaves) is (talk.phase is Phase.ENDED)

@@ -9,16 +9,19 @@ from hypothesis import strategies as st
 
 from asterisk_ai.dialog import events
 from asterisk_ai.dialog.dialplan import DialplanAction
+from asterisk_ai.dialog.phase import TRANSITIONS, Phase
+from asterisk_ai.dialog.speech_to_speech import events as service_events
 from asterisk_ai.dialog.speech_to_speech import machine as realtime
+from asterisk_ai.dialog.speech_to_speech.state import RealtimeParams, deadline, initial
 from asterisk_ai.dialog.staged import machine as staged
-from asterisk_ai.dialog.staged.state import TRANSITIONS, Phase, TurnParams
+from asterisk_ai.dialog.staged.state import TurnParams
 
 leaves = st.builds(DialplanAction, st.sampled_from(["hangup", "transfer"]), st.just({}))
 numbers = st.integers(0, 4)
 moments = st.floats(99, 200)
 FIELDS = {
     "then": st.none() | leaves,
-    "leave": leaves,
+    "action": leaves,
     "utterance": numbers,
     "reply": numbers,
     "text": st.sampled_from(["", "yes", "what are your opening hours"]),
@@ -39,7 +42,7 @@ def any_of(kinds: object) -> st.SearchStrategy[object]:
 
 
 steps = st.lists(st.tuples(st.sampled_from([0.0, 0.1, 1.0, 8.0]), any_of(events.Event)), max_size=40)
-realtime_steps = st.lists(st.tuples(st.sampled_from([0.0, 0.1, 1.0, 8.0]), any_of(realtime.Event)), max_size=40)
+realtime_steps = st.lists(st.tuples(st.sampled_from([0.0, 0.1, 1.0, 8.0]), any_of(service_events.Event)), max_size=40)
 
 
 def check(before: Phase, after: Phase) -> None:
@@ -60,16 +63,16 @@ def test_in_stages(taken: list[tuple[float, events.Event]], barge_in: bool, gree
 
 @settings(max_examples=300)
 @given(realtime_steps, st.booleans())
-def test_speech_to_speech(taken: list[tuple[float, realtime.Event]], barge_in: bool) -> None:
+def test_speech_to_speech(taken: list[tuple[float, service_events.Event]], barge_in: bool) -> None:
     turn = TurnParams(barge_in=barge_in, max_call_seconds=60.0)
-    params, state, now = realtime.RealtimeParams(turn, closing="Goodbye."), realtime.initial(100.0), 100.0
+    params, state, now = RealtimeParams(turn, closing="Goodbye."), initial(100.0), 100.0
     for wait, event in taken:
         now += wait
         before = state.phase
         state, _ = realtime.step(state, event, now, params)
         check(before, state.phase)
         if state.phase is Phase.CLOSING:
-            assert realtime.deadline(state, params) is not None, "a closing that never ends"
+            assert deadline(state, params) is not None, "a closing that never ends"
 
 
 def test_closing_ends_whatever_the_last_words_say_of_what_comes_then() -> None:

@@ -40,9 +40,10 @@ from asterisk_ai.dialog.events import (
     WordsFinal,
     WordsPartial,
 )
+from asterisk_ai.dialog.phase import TRANSITIONS, Phase
 from asterisk_ai.dialog.staged import machine as turn
 from asterisk_ai.dialog.staged.deadlines import deadline
-from asterisk_ai.dialog.staged.state import TRANSITIONS, Phase, TurnParams
+from asterisk_ai.dialog.staged.state import TurnParams
 
 PARAMS = TurnParams(no_input_prompts=("One?", "Two?"), no_input_closing="Bye.")
 

@@ -19,7 +19,7 @@ from asterisk_ai.audio.pauses import levels, loud
 from asterisk_ai.call.call import Call
 from asterisk_ai.call.staged.conversation import StagedConversation
 from asterisk_ai.config import parse
-from asterisk_ai.dialog.staged.state import Phase
+from asterisk_ai.dialog.phase import Phase
 from asterisk_ai.providers.api import Hints, Transcript, ignore
 from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
 from asterisk_ai.server.server import Server

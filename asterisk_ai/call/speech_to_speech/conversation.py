@@ -12,9 +12,23 @@ from asterisk_ai.call.call import Call
 from asterisk_ai.call.speech_to_speech.service import Services
 from asterisk_ai.call.speech_to_speech.speech import RealtimeSpeech
 from asterisk_ai.dialog.dialplan import DialplanAction
-from asterisk_ai.dialog.events import DigitDialled, HungUp, Timer, VoiceOffset, VoiceOnset
-from asterisk_ai.dialog.speech_to_speech import machine as turn
-from asterisk_ai.dialog.staged.state import Phase
+from asterisk_ai.dialog.events import (
+    Answer,
+    DigitDialled,
+    HungUp,
+    PauseReply,
+    ResumeReply,
+    Speak,
+    StopReason,
+    StopReply,
+    Timer,
+    VoiceOffset,
+    VoiceOnset,
+)
+from asterisk_ai.dialog.phase import Phase
+from asterisk_ai.dialog.speech_to_speech import events
+from asterisk_ai.dialog.speech_to_speech.machine import step
+from asterisk_ai.dialog.speech_to_speech.state import RealtimeParams, deadline, gates, initial
 from asterisk_ai.providers.api import (
     AgentAudio,
     AgentText,
@@ -48,8 +62,8 @@ class RealtimeConversation:
         self._session = call.session
         self._account = call.account
         config = agent.config
-        self._params = turn.RealtimeParams(config.turn, agent.seconds, config.closing)
-        self._state = turn.initial(call.clock(), interruptible=config.greeting_interruptible)
+        self._params = RealtimeParams(config.turn, agent.seconds, config.closing)
+        self._state = initial(call.clock(), interruptible=config.greeting_interruptible)
         self._speech = RealtimeSpeech(call.connection, call.account, played=self._played)
         self._services = Services(call, agent, self)
         self._wordless: dict[str, TurnRecord] = {}  # the caller's turns whose words have not come yet
@@ -86,14 +100,14 @@ class RealtimeConversation:
 
     def opened(self, rate: int, *, speaks: bool) -> None:
         self._speech.begin(rate)
-        self._step(turn.Opened(speaks))
+        self._step(events.ServiceOpened(speaks))
 
     def lost(self) -> None:
         """What the service was saying is cut off, and the next one goes on."""
         self._speech.stop()
         self._wordless.clear()
         self._action = ""
-        self._step(turn.Lost())
+        self._step(events.ServiceLost())
 
     def happened(self, event: RealtimeEvent) -> None:
         with call_scope(self._session.call_id):
@@ -110,7 +124,7 @@ class RealtimeConversation:
                     self._caller_done(event.item)
                 case ResponseStarted():
                     self._speech.making()
-                    self._step(turn.Answering(seconds=self._speech.seconds()))
+                    self._step(events.ResponseGrew(seconds=self._speech.seconds()))
                 case ResponseDone():
                     self._response_done(event)
                 case ToolCall():
@@ -122,10 +136,10 @@ class RealtimeConversation:
         self._speech.making()
         self._services.served()
         self._speech.audio(event.item, event.pcm)
-        self._step(turn.Answering(audible=True, seconds=self._speech.seconds()))
+        self._step(events.ResponseGrew(audible=True, seconds=self._speech.seconds()))
 
     def _caller_began(self, item: str) -> None:
-        self._step(turn.Hears())
+        self._step(events.SpeechStarted())
         self._utterances += 1
         self._speaking = item or f"#{self._utterances}"
         self._wordless[self._speaking] = TurnRecord("caller", "", time.time(), understood=False)
@@ -135,7 +149,7 @@ class RealtimeConversation:
         if record is not None:
             self._account.keep(record)
         self._account.turn_ended(self._call.vad.voiced_until or self._call.clock())
-        self._step(turn.Heard())
+        self._step(events.SpeechStopped())
 
     def _caller_text(self, event: CallerText) -> None:
         oldest = next(iter(self._wordless), "")
@@ -151,7 +165,7 @@ class RealtimeConversation:
             return
         if event.problem:
             self._problem(event.problem)
-        self._step(turn.Answered())
+        self._step(events.ResponseDone())
 
     def _problem(self, text: str) -> None:
         name = self._services.name
@@ -168,7 +182,7 @@ class RealtimeConversation:
                 self._session.memory = dict(memory)
                 self._tool_done(event.call, "done", answer=not self._account.speaking)
             case DialplanAction():
-                self._step(turn.Wanted(event.part))
+                self._step(events.ActionAsked(event.part))
                 if self._state.leave is not None and not self._action:
                     self._action = event.call
                 else:
@@ -202,51 +216,51 @@ class RealtimeConversation:
     # ---- the dialog core ------------------------------------------------------------------
 
     def _played(self) -> None:
-        self._call.guard(self._step, turn.Played())
+        self._call.guard(self._step, events.ResponsePlayed())
 
-    def _step(self, event: turn.Event) -> None:
+    def _step(self, event: events.Event) -> None:
         with call_scope(self._session.call_id):
-            self._state, actions = turn.step(self._state, event, self._call.clock(), self._params)
+            self._state, actions = step(self._state, event, self._call.clock(), self._params)
             for action in actions:
                 self._carry_out(action)
-            self._call.stepped(turn.gates(self._state, self._params), turn.deadline(self._state, self._params))
+            self._call.stepped(gates(self._state, self._params), deadline(self._state, self._params))
 
     def time_passed(self) -> None:
         if (offset := self._call.silence(self._call.clock())) is not None:
             self._step(VoiceOffset(offset.at))
         self._step(Timer(self._call.vad.voiced_until))
 
-    def _carry_out(self, action: turn.Action) -> None:
+    def _carry_out(self, action: events.Action) -> None:
         match action:
-            case turn.Hold():
+            case PauseReply():
                 self._call.connection.pause()
                 self._account.held()
-            case turn.GoOn():
+            case ResumeReply():
                 self._call.connection.resume()
-                self._account.resumed(action.outcome)
-            case turn.Interrupt():
-                self._interrupt(action.outcome)
-            case turn.Prompt():
+                self._account.resumed(action.reason)
+            case StopReply():
+                self._interrupt(action.reason)
+            case Speak():
                 self._account.answers_nobody()
                 if self._services.session is not None:
                     self._services.session.say(action.text)
-            case turn.Tell():
-                self._tell(action.digits)
-            case turn.GiveUp():
+            case Answer():
+                self._answer_keys(action.text)
+            case events.GiveUpService():
                 self._services.give_up()
             case DialplanAction():
                 self._call.leave(action)
 
-    def _interrupt(self, outcome: str) -> None:
+    def _interrupt(self, reason: StopReason) -> None:
         stopped = self._speech.stop()
-        if self._services.session is not None and outcome != "end":
+        if self._services.session is not None and reason is not StopReason.END:
             self._services.session.interrupt(stopped.item, stopped.played_ms)
             if self._action:
                 self._tool_done(self._action, "not done: the caller interrupted", answer=False)
         self._action = ""
-        self._account.stopped(outcome)
+        self._account.stopped(reason)
 
-    def _tell(self, digits: str) -> None:
+    def _answer_keys(self, digits: str) -> None:
         self._session.digits_wanted = 0
         self._account.caller_said(TurnRecord("caller", digits, time.time(), dialled=True))
         self._account.turn_ended(self._call.clock())

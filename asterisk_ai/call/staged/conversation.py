@@ -32,9 +32,9 @@ from asterisk_ai.dialog.events import (
     WordsFinal,
     WordsPartial,
 )
+from asterisk_ai.dialog.phase import Phase
 from asterisk_ai.dialog.staged import machine as turn
 from asterisk_ai.dialog.staged.deadlines import deadline
-from asterisk_ai.dialog.staged.state import Phase
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.providers.api import Transcript, TurnEnd
 from asterisk_ai.telemetry.logs import call_scope

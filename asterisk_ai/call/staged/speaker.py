@@ -27,6 +27,7 @@ from asterisk_ai.dialog.events import (
     SpeakFiller,
     SpeakingStarted,
     SpeechAction,
+    StopReason,
     StopReply,
 )
 from asterisk_ai.dialog.spoken import pieces
@@ -117,9 +118,9 @@ class Speaker:
                 self._account.held()
             case ResumeReply():
                 self._playback.resume()
-                self._account.resumed(action.outcome)
+                self._account.resumed(action.reason)
             case StopReply():
-                self._stop(action.outcome)
+                self._stop(action.reason)
 
     def _begin_draft(self, action: Draft) -> None:
         """Begin to make the answer to its text; :meth:`_answer` takes it up or drops it."""
@@ -163,7 +164,7 @@ class Speaker:
         reply.task = self._spawn(self._say_prompt(reply, action))
         self._take_up(reply, action.reply)
 
-    def _stop(self, outcome: str) -> None:
+    def _stop(self, reason: StopReason) -> None:
         """Silence, now, and no more of this reply."""
         self._account.agent_ends(self._playback.stop(), interrupted=True)
         for filler in self._fillers:
@@ -173,7 +174,7 @@ class Speaker:
         if reply is not None:
             reply.cancel()
         self._forget_unsaid()
-        self._account.stopped(outcome)
+        self._account.stopped(reason)
 
     # ---- a reply ------------------------------------------------------------------
 

@@ -1,195 +1,50 @@
-"""Turn-taking where a service hears, decides and speaks by itself: what is left to us. Pure, as :mod:`.turn` is.
+"""Turn-taking where a service hears, decides and speaks by itself: what is left to us. Pure, as the other machine is.
 
 The service says when the caller begins and ends; we stop the playout, see to it that somebody always says something,
-collect digits, and take the call back to the dialplan. The phases are those of :mod:`.turn`, and mean the same.
+collect digits, and take the call back to the dialplan.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from asterisk_ai.dialog.caller_input import Keys
+from asterisk_ai.dialog.caller_input import no_input_question
 from asterisk_ai.dialog.dialplan import HANG_UP, ActionKind, DialplanAction
-from asterisk_ai.dialog.events import DigitDialled, HungUp, Timer, VoiceOffset, VoiceOnset
-from asterisk_ai.dialog.staged.state import Phase, TurnParams, may_follow
+from asterisk_ai.dialog.events import (
+    Answer,
+    DigitDialled,
+    HungUp,
+    PauseReply,
+    ResumeReason,
+    ResumeReply,
+    Speak,
+    StopReason,
+    StopReply,
+    Timer,
+    VoiceOffset,
+    VoiceOnset,
+)
+from asterisk_ai.dialog.phase import AUDIBLE, Phase, may_follow
+from asterisk_ai.dialog.speech_to_speech.events import (
+    Action,
+    ActionAsked,
+    Event,
+    GiveUpService,
+    ResponseDone,
+    ResponseGrew,
+    ResponsePlayed,
+    ServiceLost,
+    ServiceOpened,
+    SpeechStarted,
+    SpeechStopped,
+)
+from asterisk_ai.dialog.speech_to_speech.state import RealtimeParams, RealtimeState, Step, deadline, gates
 
 HOLD_SECONDS = 0.8
 """How long speech is held for a sound that the service does not take for the caller's voice."""
 _RECHECK = 0.02
 _ACTION_SECONDS = 1.5
 """How long an action waits for the words that may come with it."""
-_AUDIBLE = (Phase.GREETING, Phase.SPEAKING, Phase.CLOSING)
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A service has the call. ``speaks``: it was told to say something first."""
-
-    speaks: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """It has not any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hears:
-    """The service hears the caller speak."""
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """The service takes the caller to be done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answering:
-    """The service makes an answer; ``seconds`` of speech wait to be played. ``audible``: some of it has come."""
-
-    audible: bool = False
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """All of the answer has come."""
-
-
-@dataclass(frozen=True, slots=True)
-class Played:
-    """All that came was played, and nothing more is being made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The model wants the call to go back to the dialplan, after what it says."""
-
-    leave: DialplanAction
-
-
-Event = (
-    Opened
-    | Lost
-    | Hears
-    | Heard
-    | Answering
-    | Answered
-    | Played
-    | Wanted
-    | VoiceOnset
-    | VoiceOffset
-    | DigitDialled
-    | Timer
-    | HungUp
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Stop playing, and keep what waits."""
-
-
-@dataclass(frozen=True, slots=True)
-class GoOn:
-    """It was nothing: play the rest. ``outcome`` for the metrics."""
-
-    outcome: str
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupt:
-    """Throw away what waits, and tell the service what was heard. ``outcome``: barge_in, digit, turn or timeout."""
-
-    outcome: str
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """Have the service say this."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Have the service answer what was dialled."""
-
-    digits: str
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """The service keeps the caller waiting."""
-
-
-Action = Hold | GoOn | Interrupt | Prompt | Tell | GiveUp | DialplanAction
-
-
-@dataclass(frozen=True, slots=True)
-class RealtimeParams:
-    """How a conversation is to go.
-
-    :param seconds: that the service may keep the caller waiting.
-    :param closing: said where the model just hangs up.
-    """
-
-    turn: TurnParams = field(default_factory=TurnParams)
-    seconds: float = 4.0
-    closing: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RealtimeState:
-    """Where a conversation is. Made by :func:`initial`, changed by :func:`step` only."""
-
-    phase: Phase = Phase.NEW
-    since: float = 0.0
-    started: float = 0.0
-    due: float | None = None
-    """When the service must have done something; None while it need not."""
-    interruptible: bool = True
-    sounding: bool = False
-    """Something of an answer is playing or waits to be played."""
-    hearing: bool = False
-    """The service hears the caller."""
-    voice: bool = False
-    """We hear the caller."""
-    voice_at: float = 0.0
-    voice_end: float = 0.0
-    check: float | None = None
-    """When to see whether a sound is an interruption."""
-    leave: DialplanAction | None = None
-    keys: Keys = field(default_factory=Keys)
-    no_inputs: int = 0
-
-
-Step = tuple[RealtimeState, tuple[Action, ...]]
-
-
-def initial(now: float, *, interruptible: bool = True) -> RealtimeState:
-    """A call that begins now; ``interruptible``: whether its first words are."""
-    return RealtimeState(Phase.GREETING, since=now, started=now, interruptible=interruptible)
-
-
-def gates(state: RealtimeState, params: RealtimeParams) -> frozenset[str]:
-    """As :func:`.turn.gates`: tokens that keep the caller from being heard."""
-    gated = state.phase in _AUDIBLE and not (params.turn.barge_in and state.interruptible)
-    return frozenset(("reply",)) if gated else frozenset()
-
-
-def deadline(state: RealtimeState, params: RealtimeParams) -> float | None:
-    """When a Timer is due."""
-    if state.phase in (Phase.NEW, Phase.ENDED):
-        return None
-    due = [] if state.phase is Phase.CLOSING else [state.started + params.turn.max_call_seconds]
-    due += [at for at in (state.due, state.check) if at is not None]
-    if state.phase is Phase.LISTENING and not state.hearing and not state.voice:
-        if state.keys:
-            due.append(state.keys.due(params.turn.digit_timeout_ms))
-        elif state.due is None:
-            due.append(max(state.since, state.voice_end) + params.turn.no_input_seconds)
-    return min(due, default=None)
 
 
 def step(state: RealtimeState, event: Event, now: float, params: RealtimeParams) -> Step:
@@ -204,22 +59,22 @@ def _stepped(  # noqa: C901 - a case an event
     state: RealtimeState, event: Event, now: float, params: RealtimeParams
 ) -> Step:
     match event:
-        case Opened():
-            return _opened(state, event, now, params)
-        case Lost():
-            return _lost(state, now)
-        case Hears():
-            return _hears(state, now, params)
-        case Heard():
+        case ServiceOpened():
+            return _service_opened(state, event, now, params)
+        case ServiceLost():
+            return _service_lost(state, now)
+        case SpeechStarted():
+            return _speech_started(state, now, params)
+        case SpeechStopped():
             return replace(_awaiting(state, now, params), hearing=False, no_inputs=0), ()
-        case Answering():
-            return _answering(state, event, now, params)
-        case Answered():
-            return _answered(state, now, params)
-        case Played():
-            return _played(state, now, params)
-        case Wanted():
-            return _wanted(state, event, now)
+        case ResponseGrew():
+            return _response_grew(state, event, now, params)
+        case ResponseDone():
+            return _response_done(state, now, params)
+        case ResponsePlayed():
+            return _response_played(state, now, params)
+        case ActionAsked():
+            return _action_asked(state, event, now)
         case VoiceOnset():
             return _onset(state, event, params)
         case VoiceOffset():
@@ -229,22 +84,22 @@ def _stepped(  # noqa: C901 - a case an event
         case Timer():
             return _timer(state, event, now, params)
         case HungUp():
-            return replace(state, phase=Phase.ENDED, since=now), (Interrupt("end"),)
+            return replace(state, phase=Phase.ENDED, since=now), (StopReply(state.reply, StopReason.END),)
 
 
 def _awaiting(state: RealtimeState, now: float, params: RealtimeParams) -> RealtimeState:
     """It is the service's turn."""
-    phase = state.phase if state.phase in _AUDIBLE else Phase.THINKING
-    return replace(state, phase=phase, since=now, due=now + params.seconds)
+    phase = state.phase if state.phase in AUDIBLE else Phase.THINKING
+    return replace(state, phase=phase, since=now, due=now + params.seconds, reply=state.reply + 1)
 
 
-def _opened(state: RealtimeState, event: Opened, now: float, params: RealtimeParams) -> Step:
+def _service_opened(state: RealtimeState, event: ServiceOpened, now: float, params: RealtimeParams) -> Step:
     if event.speaks:
         return _awaiting(state, now, params), ()
     return _listen(state, now, params)
 
 
-def _lost(state: RealtimeState, now: float) -> Step:
+def _service_lost(state: RealtimeState, now: float) -> Step:
     """What it was asked to do it has told us, and that is done; only what it was saying is gone."""
     if state.leave is not None:
         return replace(state, phase=Phase.ENDED, since=now), (state.leave,)
@@ -262,16 +117,17 @@ def _listen(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
 # ---- the caller -----------------------------------------------------------------
 
 
-def _hears(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
+def _speech_started(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
     if state.phase is Phase.CLOSING or gates(state, params):
         return state, ()
-    outcome = "turn" if state.phase in (Phase.LISTENING, Phase.THINKING) else "barge_in"
+    silent = state.phase in (Phase.LISTENING, Phase.THINKING)
+    reason = StopReason.TURN if silent else StopReason.BARGE_IN
     # The service is to notice the caller's end, too: our own ears say when that was.
     due = None if state.voice else now + params.seconds
     was = state.phase
     state = replace(state, phase=Phase.LISTENING, since=now, hearing=True, due=due, check=None, leave=None)
     state = replace(state, interruptible=True, sounding=False, no_inputs=0)
-    return state, () if was is Phase.LISTENING else (Interrupt(outcome),)
+    return state, () if was is Phase.LISTENING else (StopReply(state.reply, reason),)
 
 
 def _onset(state: RealtimeState, event: VoiceOnset, params: RealtimeParams) -> Step:
@@ -299,7 +155,7 @@ def _digit(state: RealtimeState, event: DigitDialled, now: float, params: Realti
         return state, ()  # typed ahead
     stopped: tuple[Action, ...] = ()
     if state.phase is not Phase.LISTENING:
-        stopped = (Interrupt("digit"),)
+        stopped = (StopReply(state.reply, StopReason.DIGIT),)
         state = replace(state, phase=Phase.LISTENING, since=now, due=None, check=None, leave=None)
         state = replace(state, interruptible=True, sounding=False)
     if not keys.complete:
@@ -311,13 +167,14 @@ def _digit(state: RealtimeState, event: DigitDialled, now: float, params: Realti
 def _dialled(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
     digits = state.keys.digits
     state = replace(state, keys=state.keys.taken(), no_inputs=0, hearing=False)
-    return _awaiting(state, now, params), (Tell(digits),)
+    state = _awaiting(state, now, params)
+    return state, (Answer(state.reply, digits, dialled=True),)
 
 
 # ---- the service ------------------------------------------------------------------
 
 
-def _answering(state: RealtimeState, event: Answering, now: float, params: RealtimeParams) -> Step:
+def _response_grew(state: RealtimeState, event: ResponseGrew, now: float, params: RealtimeParams) -> Step:
     state = replace(state, due=now + event.seconds + params.seconds, hearing=False)
     if event.audible:
         state = replace(state, sounding=True)
@@ -328,7 +185,7 @@ def _answering(state: RealtimeState, event: Answering, now: float, params: Realt
     return state, ()
 
 
-def _answered(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
+def _response_done(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
     if state.sounding or state.phase in (Phase.LISTENING, Phase.INTERRUPTED):
         # The last words may take as long as they were to; then the call ends whether or not they were played.
         waits = state.phase is Phase.CLOSING or not state.sounding
@@ -340,19 +197,19 @@ def _answered(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
     return _listen(state, now, params)
 
 
-def _played(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
-    if state.phase not in _AUDIBLE:
+def _response_played(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
+    if state.phase not in AUDIBLE:
         return state, ()
     if state.leave is not None:
         return replace(state, phase=Phase.ENDED, since=now), (state.leave,)
     return _listen(state, now, params)
 
 
-def _wanted(state: RealtimeState, event: Wanted, now: float) -> Step:
+def _action_asked(state: RealtimeState, event: ActionAsked, now: float) -> Step:
     if state.leave is not None or state.hearing:
         return state, ()  # one action a call; the caller has begun to speak, so it is not wanted any more
     phase = Phase.THINKING if state.phase is Phase.LISTENING else state.phase
-    return replace(state, phase=phase, leave=event.leave, due=now + _ACTION_SECONDS), ()
+    return replace(state, phase=phase, leave=event.action, due=now + _ACTION_SECONDS), ()
 
 
 def _leave(state: RealtimeState, leave: DialplanAction, now: float, params: RealtimeParams) -> Step:
@@ -364,12 +221,14 @@ def _leave(state: RealtimeState, leave: DialplanAction, now: float, params: Real
 
 def _close(state: RealtimeState, text: str, now: float, params: RealtimeParams) -> Step:
     """Say the last words, and hang up."""
-    stopped: tuple[Action, ...] = (Interrupt("timeout"),) if state.phase is not Phase.LISTENING else ()
+    stopped: tuple[Action, ...] = (
+        (StopReply(state.reply, StopReason.TIMEOUT),) if state.phase is not Phase.LISTENING else ()
+    )
     if not text:
         return replace(state, phase=Phase.ENDED, since=now), (*stopped, HANG_UP)
     state = replace(state, phase=Phase.CLOSING, since=now, leave=HANG_UP, interruptible=False, check=None)
-    state = replace(state, sounding=False)
-    return replace(state, due=now + params.seconds), (*stopped, Prompt(text))
+    state = replace(state, sounding=False, due=now + params.seconds, reply=state.reply + 1)
+    return state, (*stopped, Speak(state.reply, text, interruptible=False, then=HANG_UP))
 
 
 # ---- time -------------------------------------------------------------------------
@@ -389,10 +248,11 @@ def _timer(state: RealtimeState, event: Timer, now: float, params: RealtimeParam
         return _checked(state, event, now, params)
     if state.keys:
         return _dialled(state, now, params)
-    if state.no_inputs >= len(turn.no_input_prompts):
+    question = no_input_question(state.no_inputs, turn.no_input_prompts)
+    if question is None:
         return _close(state, turn.no_input_closing, now, params)
-    state = replace(state, no_inputs=state.no_inputs + 1)
-    return _awaiting(state, now, params), (Prompt(turn.no_input_prompts[state.no_inputs - 1]),)
+    state = _awaiting(replace(state, no_inputs=state.no_inputs + 1), now, params)
+    return state, (Speak(state.reply, question),)
 
 
 def _overdue(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
@@ -402,14 +262,16 @@ def _overdue(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
         if state.phase is Phase.CLOSING:
             return replace(state, phase=Phase.ENDED, since=now), (state.leave,)
         return replace(state, due=None), ()  # it waits for what is being played
-    return replace(state, due=None), (GiveUp(),)
+    return replace(state, due=None), (GiveUpService(),)
 
 
 def _checked(state: RealtimeState, event: Timer, now: float, params: RealtimeParams) -> Step:
     """A sound while the agent speaks: hold for a long one, and go on where the service takes it for none."""
     if state.phase is Phase.INTERRUPTED:
-        return replace(state, phase=Phase.SPEAKING, since=now, check=None), (GoOn("noise"),)
+        return replace(state, phase=Phase.SPEAKING, since=now, check=None), (
+            ResumeReply(state.reply, ResumeReason.NOISE),
+        )
     voiced_ms = (event.voiced_until - state.voice_at) * 1000 + 1e-3
     if voiced_ms < params.turn.barge_in_ms:
         return replace(state, check=now + _RECHECK), ()
-    return replace(state, phase=Phase.INTERRUPTED, since=now, check=now + HOLD_SECONDS), (Hold(),)
+    return replace(state, phase=Phase.INTERRUPTED, since=now, check=now + HOLD_SECONDS), (PauseReply(state.reply),)

@@ -6,7 +6,8 @@ import math
 
 from asterisk_ai.dialog.backchannel import is_backchannel, is_hum
 from asterisk_ai.dialog.events import WordsPartial
-from asterisk_ai.dialog.staged.state import Phase, TurnParams, TurnState
+from asterisk_ai.dialog.phase import Phase
+from asterisk_ai.dialog.staged.state import TurnParams, TurnState
 
 _DOUBTFUL, _LIKELY = 0.3, 0.7  # probabilities that a turn is over, between which nobody knows
 _KNOWN_MS = 160.0  # silence after a backchannel; what the caller says after it interrupts as well

@@ -10,14 +10,17 @@ from asterisk_ai.dialog.events import (
     CloseUtterance,
     DropUtterance,
     PauseReply,
+    ResumeReason,
     ResumeReply,
+    StopReason,
     StopReply,
     Timer,
     WordsFinal,
 )
+from asterisk_ai.dialog.phase import Phase
 from asterisk_ai.dialog.staged.deadlines import CERTAIN, is_certain
 from asterisk_ai.dialog.staged.reply import answer, undraft
-from asterisk_ai.dialog.staged.state import Phase, Step, TurnParams, TurnState
+from asterisk_ai.dialog.staged.state import Step, TurnParams, TurnState
 
 _RECHECK = 0.02  # a frame: how often a doubtful interruption is looked at again
 _DRAWN_OUT = 1.4  # by how much a backchannel may be longer than what is an interruption whatever its words: "mm-hm"
@@ -67,7 +70,7 @@ def interrupted_timer(state: TurnState, event: Timer, now: float, params: TurnPa
         return replace(state, phase=phase, since=now, suspended=True, no_inputs=0, spoken_until=now), ()
     if state.utterance_open:
         return close_utterance(state, state.voice_end)
-    return resumed(state, now, "noise")  # the recogniser is stuck; the answer it held up goes on
+    return resumed(state, now, ResumeReason.NOISE)  # the recogniser is stuck; the answer it held up goes on
 
 
 def _patience(state: TurnState) -> float:
@@ -84,20 +87,20 @@ def judged(state: TurnState, words: WordsFinal, now: float, params: TurnParams) 
         # A short one that is refused, too: no other words were more like it. Longer speech has to be a surer one.
         short = state.awaited_ms <= _SHORT_MS or is_hum(words.text)
         if short or surest(words, state.surest) >= min(CERTAIN, (state.awaited_ms - _SYLLABLE_MS) / 400):
-            return resumed(state, now, "backchannel")
+            return resumed(state, now, ResumeReason.BACKCHANNEL)
     elif words.accepted and words.text:
         if state.awaited_ms < _LETTER_MS * len(words.text.replace(" ", "")):
-            return resumed(state, now, "noise")
+            return resumed(state, now, ResumeReason.NOISE)
         attention = is_call_for_attention(words.text, state.language)
         return taken(state, now, None if attention else words)
     if state.awaited_ms < params.barge_in_noise_ms:
-        return resumed(state, now, "noise")
+        return resumed(state, now, ResumeReason.NOISE)
     return taken(state, now, words)
 
 
 def taken(state: TurnState, now: float, words: WordsFinal | None = None) -> Step:
     """The caller has the turn; with ``words`` it is over already."""
-    stopped: tuple[Action, ...] = (StopReply(state.reply, "barge_in"),)
+    stopped: tuple[Action, ...] = (StopReply(state.reply, StopReason.BARGE_IN),)
     state = replace(state, phase=Phase.LISTENING, since=now, reply_live=False, no_inputs=0, spoken_until=now)
     if words is None:
         return state, stopped
@@ -109,11 +112,11 @@ def given_up(state: TurnState) -> Step:
     """A suspended reply is stopped for good: the caller has said something."""
     if not state.suspended:
         return state, ()
-    stopped: tuple[Action, ...] = (StopReply(state.reply, "barge_in"),) if state.reply_live else ()
+    stopped: tuple[Action, ...] = (StopReply(state.reply, StopReason.BARGE_IN),) if state.reply_live else ()
     return replace(state, suspended=False, reply_live=False), stopped
 
 
-def resumed(state: TurnState, now: float, outcome: str) -> Step:
+def resumed(state: TurnState, now: float, reason: ResumeReason) -> Step:
     """It was nothing: say the rest."""
     dropped: tuple[Action, ...] = (DropUtterance(state.awaited),) if state.awaited else ()
     if state.audible_at is not None:
@@ -122,4 +125,4 @@ def resumed(state: TurnState, now: float, outcome: str) -> Step:
     if state.suspended and phase is Phase.GREETING:
         phase = Phase.SPEAKING
     state = replace(state, phase=phase, since=now, awaited=0, suspended=False)
-    return state, (*dropped, ResumeReply(state.reply, outcome))
+    return state, (*dropped, ResumeReply(state.reply, reason))

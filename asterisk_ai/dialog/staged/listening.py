@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from asterisk_ai.dialog.backchannel import may_be_backchannel
+from asterisk_ai.dialog.caller_input import no_input_question
 from asterisk_ai.dialog.dialplan import HANG_UP
 from asterisk_ai.dialog.events import (
     Action,
@@ -13,15 +14,18 @@ from asterisk_ai.dialog.events import (
     DropUtterance,
     OpenUtterance,
     RecognitionFailed,
+    ResumeReason,
+    StopReason,
     VoiceOffset,
     VoiceOnset,
     WordsFinal,
     WordsPartial,
 )
+from asterisk_ai.dialog.phase import AUDIBLE, Phase
 from asterisk_ai.dialog.staged.deadlines import AGENT_BUSY
 from asterisk_ai.dialog.staged.interruption import close_utterance, given_up, judged, resumed, taken
 from asterisk_ai.dialog.staged.reply import answer, close, drop_all, listen, quiet, speak, trouble, undraft
-from asterisk_ai.dialog.staged.state import AUDIBLE, Phase, Step, TurnParams, TurnState
+from asterisk_ai.dialog.staged.state import Step, TurnParams, TurnState
 
 _MAX_DRAFTS = 3  # of one utterance: a caller who pauses at every word is not answered ahead any more
 
@@ -92,7 +96,7 @@ def words(state: TurnState, event: WordsFinal, now: float, params: TurnParams) -
     if state.phase is Phase.INTERRUPTED:
         return judged(state, event, now, params)
     if state.suspended and state.reply_live and not event.text.strip():
-        return resumed(state, now, "noise")
+        return resumed(state, now, ResumeReason.NOISE)
     state, stopped = given_up(state)
     state, actions = heard(state, event, now, params)
     return state, stopped + actions
@@ -113,7 +117,7 @@ def recognition_failed(state: TurnState, event: RecognitionFailed, now: float, p
         return state, ()
     state = replace(state, awaited=0)
     if state.phase is Phase.INTERRUPTED or (state.suspended and state.reply_live):
-        return resumed(state, now, "noise")
+        return resumed(state, now, ResumeReason.NOISE)
     return trouble(state, now, params)
 
 
@@ -124,7 +128,7 @@ def digit(state: TurnState, event: DigitDialled, now: float, params: TurnParams)
     state = replace(state, keys=keys)
     if state.phase in AUDIBLE and not state.interruptible:
         return state, ()  # typed ahead; looked at when the agent has finished
-    dropped, state = drop_all(state, "digit"), quiet(state)
+    dropped, state = drop_all(state, StopReason.DIGIT), quiet(state)
     if state.phase is not Phase.LISTENING:
         state = replace(state, phase=Phase.LISTENING, since=now)
     if not keys.complete:
@@ -140,7 +144,7 @@ def listening_timer(state: TurnState, now: float, params: TurnParams) -> Step:
         return replace(state, phase=Phase.THINKING, since=now), actions
     if state.keys:
         return answer(state, now, text=state.keys.digits, dialled=True)
-    if state.no_inputs >= len(params.no_input_prompts):
+    question = no_input_question(state.no_inputs, params.no_input_prompts)
+    if question is None:
         return close(state, params.no_input_closing, now, HANG_UP)
-    state = replace(state, no_inputs=state.no_inputs + 1)
-    return speak(state, params.no_input_prompts[state.no_inputs - 1], now)
+    return speak(replace(state, no_inputs=state.no_inputs + 1), question, now)

@@ -4,7 +4,7 @@
 out; ``deadlines.deadline`` says when to come back with a :class:`~.events.Timer` if
 nothing else happens first; ``gates`` says what keeps the caller's audio from
 being captured. Every transition there is stands in
-:data:`~asterisk_ai.dialog.staged.state.TRANSITIONS`:
+:data:`~asterisk_ai.dialog.phase.TRANSITIONS`:
 
 =========== ==================================================== ============================
 phase       the agent ...                                        leaves by
@@ -35,6 +35,7 @@ from asterisk_ai.dialog.events import (
     SpeakFiller,
     SpeakingStarted,
     Started,
+    StopReason,
     Timer,
     TurnLikelihood,
     VoiceOffset,
@@ -42,6 +43,7 @@ from asterisk_ai.dialog.events import (
     WordsFinal,
     WordsPartial,
 )
+from asterisk_ai.dialog.phase import Phase, gated, may_follow
 from asterisk_ai.dialog.staged.deadlines import deadline, filler_at, stuck_at, wants_filler
 from asterisk_ai.dialog.staged.interruption import barge_in, interrupted_timer
 from asterisk_ai.dialog.staged.listening import (
@@ -65,7 +67,7 @@ from asterisk_ai.dialog.staged.reply import (
     speaking,
     trouble,
 )
-from asterisk_ai.dialog.staged.state import AUDIBLE, Phase, Step, TurnParams, TurnState, may_follow
+from asterisk_ai.dialog.staged.state import Step, TurnParams, TurnState
 
 
 def initial(greeting: str = "", *, interruptible: bool = True, language: str = "en-US") -> TurnState:
@@ -79,7 +81,7 @@ def gates(state: TurnState, params: TurnParams, now: float) -> frozenset[str]:
     Derived from the state, so that none can be added twice or be left behind.
     """
     tokens = set()
-    if state.phase in AUDIBLE and not (params.barge_in and state.interruptible):
+    if gated(state.phase, interruptible=state.interruptible, barge_in=params.barge_in):
         tokens.add(f"reply-{state.reply}")
     if not params.barge_in and state.phase is Phase.LISTENING and now < state.spoken_until + params.guard_ms / 1000:
         tokens.add("guard")
@@ -153,7 +155,7 @@ def _timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> St
     if state.phase is Phase.INTERRUPTED:
         return interrupted_timer(state, event, now, params)
     if now >= stuck_at(state, params):
-        dropped, state = drop_all(state, "timeout"), quiet(state)
+        dropped, state = drop_all(state, StopReason.TIMEOUT), quiet(state)
         state, actions = trouble(state, now, params)
         return state, dropped + actions
     if wants_filler(state, params) and now >= filler_at(state, params):

@@ -15,12 +15,14 @@ from asterisk_ai.dialog.events import (
     ReplyFailed,
     Speak,
     SpeakingStarted,
+    StopReason,
     StopReply,
 )
-from asterisk_ai.dialog.staged.state import Phase, Step, TurnParams, TurnState
+from asterisk_ai.dialog.phase import Phase
+from asterisk_ai.dialog.staged.state import Step, TurnParams, TurnState
 
 
-def drop_all(state: TurnState, outcome: str) -> tuple[Action, ...]:
+def drop_all(state: TurnState, reason: StopReason) -> tuple[Action, ...]:
     actions: tuple[Action, ...] = ()
     if state.awaited:
         actions += (DropUtterance(state.awaited),)
@@ -29,7 +31,7 @@ def drop_all(state: TurnState, outcome: str) -> tuple[Action, ...]:
     if state.draft:
         actions += (DropDraft(),)
     if state.reply_live:
-        actions += (StopReply(state.reply, outcome),)
+        actions += (StopReply(state.reply, reason),)
     return actions
 
 
@@ -43,13 +45,13 @@ def undraft(state: TurnState) -> Step:
 
 
 def end(state: TurnState, now: float, leave: DialplanAction | None = None) -> Step:
-    actions = drop_all(state, "end") + ((leave,) if leave else ())
+    actions = drop_all(state, StopReason.END) + ((leave,) if leave else ())
     return replace(quiet(state), phase=Phase.ENDED, since=now), actions
 
 
 def close(state: TurnState, text: str, now: float, leave: DialplanAction) -> Step:
     """Say the last words and leave."""
-    dropped, state = drop_all(state, "timeout"), quiet(state)
+    dropped, state = drop_all(state, StopReason.TIMEOUT), quiet(state)
     if not text:
         state, actions = end(state, now, leave)
         return state, dropped + actions
@@ -136,7 +138,7 @@ def reply_failed(state: TurnState, event: ReplyFailed, now: float, params: TurnP
     if state.suspended:  # nobody waits for it
         return replace(state, reply_live=False, suspended=False), ()
     state = replace(state, reply_live=False)
-    dropped, state = drop_all(state, "end"), quiet(state)
+    dropped, state = drop_all(state, StopReason.END), quiet(state)
     state, actions = trouble(state, now, params)
     return state, dropped + actions
 

@@ -3,44 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from asterisk_ai.dialog.caller_input import Keys
 from asterisk_ai.dialog.events import Action, WordsPartial
-
-
-class Phase(StrEnum):
-    """See the table above."""
-
-    NEW = "new"
-    GREETING = "greeting"
-    LISTENING = "listening"
-    THINKING = "thinking"
-    SPEAKING = "speaking"
-    INTERRUPTED = "interrupted"
-    CLOSING = "closing"
-    ENDED = "ended"
-
-
-_P = Phase
-TRANSITIONS: dict[Phase, frozenset[Phase]] = {
-    _P.NEW: frozenset((_P.GREETING, _P.SPEAKING, _P.LISTENING, _P.ENDED)),
-    _P.GREETING: frozenset((_P.LISTENING, _P.THINKING, _P.SPEAKING, _P.INTERRUPTED, _P.CLOSING, _P.ENDED)),
-    _P.LISTENING: frozenset((_P.THINKING, _P.SPEAKING, _P.CLOSING, _P.ENDED)),
-    _P.THINKING: frozenset((_P.LISTENING, _P.SPEAKING, _P.INTERRUPTED, _P.CLOSING, _P.ENDED)),
-    _P.SPEAKING: frozenset((_P.LISTENING, _P.THINKING, _P.INTERRUPTED, _P.CLOSING, _P.ENDED)),
-    _P.INTERRUPTED: frozenset(
-        (_P.GREETING, _P.LISTENING, _P.THINKING, _P.SPEAKING, _P.CLOSING, _P.ENDED),
-    ),
-    _P.CLOSING: frozenset((_P.ENDED,)),
-    _P.ENDED: frozenset(),
-}
-"""From a phase to those that may follow it; of both machines. A step never leaves this table."""
-
-
-def may_follow(before: Phase, after: Phase) -> bool:
-    """Whether a step may lead from one phase to the other, by :data:`TRANSITIONS`."""
-    return before is after or after in TRANSITIONS[before]
+from asterisk_ai.dialog.phase import Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +120,3 @@ class TurnState:
 
 Step = tuple[TurnState, tuple[Action, ...]]
 """The next state, and what is to be carried out."""
-
-AUDIBLE = (Phase.GREETING, Phase.SPEAKING, Phase.CLOSING)
-"""The phases in which the agent may be heard."""
