@@ -64,6 +64,8 @@ class Refusal(StrEnum):
     """The call has a connection already."""
     TIMEOUT = "TIMEOUT"
     PROTOCOL = "PROTOCOL"
+    FORMAT = "FORMAT"
+    """The audio is coded in a way that we do not read."""
 
 
 class CallRefused(AsteriskAIError):

@@ -128,9 +128,39 @@ def _modules(console: Console) -> Iterator[Finding]:
         yield Finding(False, "the application VoiceMail is not there: no caller can leave a message", cure)
 
 
+_FOR_VARIABLE: Mapping[str, tuple[str, ...]] = {
+    "AI_WEBSOCKET": ("chan_websocket", "res_http_websocket", "res_websocket_client", "app_dial", "bridge_simple"),
+    "AI_STASIS": ("app_stasis", "res_ari_channels", "res_ari_bridges", "chan_rtp", "res_rtp_asterisk"),
+    "AI_WIDEBAND": ("chan_audiosocket", "app_dial", "bridge_simple"),
+}
+"""What the audio needs besides, by the variable that asks for it."""
+_SINCE = {"chan_websocket": "Asterisk 20.16, 21.11, 22.6, 23.0 or newer", "chan_audiosocket": "Asterisk 18 or newer"}
+
+
+def _chosen(console: Console, variables: Mapping[str, str], config: Config | None) -> Iterator[Finding]:
+    """Is there what carries the audio, where it is not AudioSocket()?"""
+    running = console.modules()
+    other_way = variables.get("AI_WEBSOCKET") or variables.get("AI_STASIS")
+    for variable, needed in _FOR_VARIABLE.items():
+        value = variables.get(variable, "")
+        if not value or value == "no" or (variable == "AI_WIDEBAND" and other_way):
+            continue
+        missing = [name for name in (*needed, *["app_stack"] * (value == "INCOMING")) if name not in running]
+        section = {"AI_WEBSOCKET": "websocket", "AI_STASIS": "ari"}.get(variable, "")
+        if missing:
+            since = f" ({_SINCE[missing[0]]})" if missing[0] in _SINCE else ""
+            cure = f"asterisk -rx 'module load {missing[0]}.so'{since}; for good: asterisk-ai dialplan print modules"
+            yield Finding(False, f"{variable}={value}: modules missing: {', '.join(missing)}", cure)
+        elif config is not None and section and getattr(config, section) is None:
+            cure = f"add {section}: to the configuration"
+            yield Finding(False, f"{variable}={value}: the server has no such audio", cure)
+        else:
+            yield Finding(True, f"{variable}={value}: what it needs runs")
+
+
 def _dialplan(etc: Path, console: Console) -> Iterator[Finding]:
     installed = read(etc / INCLUDE) if etc.is_dir() else ""
-    for context in ("asterisk-ai", "asterisk-ai-fallback"):
+    for context in ("asterisk-ai", "asterisk-ai-media", "asterisk-ai-fallback"):
         steps = console.steps(context)
         if steps is None:
             yield Finding(False, f"context [{context}] is not loaded", f"{RELOAD}; is the #include line there?")
@@ -156,6 +186,7 @@ def _variables(etc: Path, console: Console, config: Config | None) -> Iterator[F
     variables = console.variables()
     if config is not None:
         yield _server(etc, variables, config)
+    yield from _chosen(console, variables, config)
     fallback = variables.get("AI_FALLBACK", "")
     if not fallback:
         cure = f"set it in [globals] of {main_file(etc) if not is_freepbx(etc) else 'globals_custom.conf'}"

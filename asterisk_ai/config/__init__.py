@@ -26,6 +26,7 @@ from asterisk_ai.config.schema import (
     Secret,
     ServerConfig,
     StoreConfig,
+    WebSocketConfig,
 )
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "ServerConfig",
     "ServiceManager",
     "StoreConfig",
+    "WebSocketConfig",
     "find",
     "host_port",
     "load",

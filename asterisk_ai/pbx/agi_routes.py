@@ -1,4 +1,4 @@
-"""What the dialplan asks for over FastAGI: ``call/start``, ``call/next``, ``call/end``, ``call/eagi``."""
+"""What the dialplan asks for over FastAGI: ``call/start``, ``/media``, ``/next``, ``/end``, ``/eagi``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
 from asterisk_ai.dialog.dialplan import FALL_BACK
-from asterisk_ai.errors import CallRefused, LocalProtocolError, Refusal
+from asterisk_ai.errors import CallRefused, ControlError, LocalProtocolError, Refusal
 from asterisk_ai.pbx.caller import caller_of
 from asterisk_ai.pbx.registry import CallRegistry
 from asterisk_ai.protocol.agi.reader import AgiReply, AgiRequest
@@ -56,6 +56,8 @@ class CallRoutes:
     :param server: where the dialplan has to ask about this call from now on (AI_SERVER), given the host that it
         reached us at; empty: where it asked first.
     :param player: makes the player of a call whose replies are played as files.
+    :param fetch: connects to the channel of Asterisk that waits with a call's audio, given the call's id and the
+        channel's; None where that is not configured. Raises ControlError.
     """
 
     def __init__(
@@ -66,20 +68,29 @@ class CallRoutes:
         address: Callable[[], str],
         player: Callable[[CallSession], FilePlayer],
         server: Callable[[str], str] = lambda host: "",
+        fetch: Callable[[str, str], Awaitable[None]] | None = None,
     ) -> None:
         self._registry = registry
         self._metrics = metrics
         self._address = address
         self._player = player
         self._server = server
+        self._fetch = fetch
 
     def table(self) -> Mapping[str, Callable[[Channel], Awaitable[None]]]:
         """Script path to handler."""
-        return {"call/start": self.start, "call/next": self.next, "call/end": self.end, "call/eagi": self.eagi}
+        return {
+            "call/start": self.start,
+            "call/media": self.media,
+            "call/next": self.next,
+            "call/end": self.end,
+            "call/eagi": self.eagi,
+        }
 
     def expects(self, request: AgiRequest) -> bool:
         """Whether it is about a call that has not ended: such a request is served however many others there are."""
-        return request.script in ("call/next", "call/end") and self._registry.store.get(_call_id(request)) is not None
+        of_a_call = request.script in ("call/media", "call/next", "call/end")
+        return of_a_call and self._registry.store.get(_call_id(request)) is not None
 
     async def start(self, agi: Channel) -> None:
         """Register the call: sets AI_CALL_ID, AI_AUDIOSOCKET and AI_STATUS.
@@ -109,6 +120,26 @@ class CallRoutes:
         await agi.set_variable("AI_STATUS", "OK")
         self._count(route, "OK")
         return playing
+
+    async def media(self, agi: Channel) -> None:
+        """Connect to a channel of chan_websocket that waits with the call's audio, before it is dialled.
+
+        Arguments: AI_CALL_ID and the channel's MEDIA_WEBSOCKET_CONNECTION_ID. The channel is hung up where that fails,
+        so that nobody waits for it.
+        """
+        call_id, arguments = _call_id(agi.request), agi.request.arguments
+        try:
+            if self._fetch is None:
+                raise ControlError("websocket: is not in the configuration")
+            if not call_id or len(arguments) < 2:
+                raise ControlError("call/media needs AI_CALL_ID and MEDIA_WEBSOCKET_CONNECTION_ID")
+            await self._fetch(call_id, arguments[1])
+        except ControlError as error:
+            logger.error("no audio over chan_websocket: %s", error, extra={"call_id": call_id})
+            self._count("call/media", "FAILED")
+            await agi.command("HANGUP")
+            return
+        self._count("call/media", "OK")
 
     async def eagi(self, agi: Channel) -> None:
         """A whole conversation for a PBX without AudioSocket, driven by ``asterisk-ai-eagi``.

@@ -23,11 +23,22 @@ XOFF_FRAMES, XON_FRAMES = 900, 800
 """Frames in Asterisk's queue at which it tells us to wait, and to go on; at 1,000 it throws them away."""
 
 FLUSH_MEDIA = "FLUSH_MEDIA"
-"""Forget what is queued: the caller hears nothing more of it."""
+"""Forget what is queued, marks as well: the caller hears nothing more of it."""
+PAUSE_MEDIA = "PAUSE_MEDIA"
+"""Play nothing from now on, and keep what is queued."""
+CONTINUE_MEDIA = "CONTINUE_MEDIA"
 HANGUP = "HANGUP"
 ANSWER = "ANSWER"
 GET_STATUS = "GET_STATUS"
 REPORT_QUEUE_DRAINED = "REPORT_QUEUE_DRAINED"
+MARK_MEDIA = "MARK_MEDIA"
+"""From 20.18, 21.13, 22.8 and 23.2 on; older releases log a warning and never answer."""
+
+RATES: Mapping[str, int] = MappingProxyType(
+    {f"slin{kilohertz}": rate for rate in (12_000, 16_000, 24_000, 44_100, 48_000) for kilohertz in (rate // 1000,)}
+    | {"slin": 8000, "ulaw": 8000, "alaw": 8000}
+)
+"""Asterisk's names of the formats that we take, to Hz. Linear audio comes as 16 bits, the low byte first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +111,34 @@ def parse(text: str) -> Event:
 
     :raises RemoteProtocolError: not an event in either form, or one without what belongs to it.
     """
-    name, values = _from_json(text) if text.lstrip().startswith("{") else _from_words(text)
+    name, values = _from_json(text) if is_json(text) else _from_words(text)
     try:
         return _event(name, values)
     except (KeyError, ValueError) as error:
         raise RemoteProtocolError(f"chan_websocket: {name} without a proper {error}") from None
 
 
-def mark(name: str) -> str:
-    """The command that has :class:`MarkProcessed` sent once all media before it has been played.
+def is_json(text: str) -> bool:
+    """Whether Asterisk writes JSON: then it reads nothing else, either."""
+    return text.lstrip().startswith("{")
+
+
+def command(name: str, *, json_form: bool) -> str:
+    """A command as Asterisk reads it, in words or in JSON."""
+    return json.dumps({"command": name}) if json_form else name
+
+
+def mark(name: str, *, json_form: bool) -> str:
+    """The command that has :class:`MarkProcessed` sent when what is sent next begins to be played.
 
     :raises LocalProtocolError: a name that is no single word, or too long for Asterisk.
     """
-    command = f"MARK_MEDIA {name}"
-    if not name or not name.isascii() or not name.isprintable() or " " in name or len(command) > COMMAND_BYTES:
+    if not name or not name.isascii() or not name.isprintable() or " " in name:
+        raise LocalProtocolError(f"a mark's name is one word, not {name!r}")
+    text = json.dumps({"command": MARK_MEDIA, "correlation_id": name}) if json_form else f"{MARK_MEDIA} {name}"
+    if len(text) > COMMAND_BYTES:
         raise LocalProtocolError(f"a mark's name is one short word, not {name!r}")
-    return command
+    return text
 
 
 def _from_words(text: str) -> tuple[str, dict[str, str]]:

@@ -25,6 +25,7 @@ _CURE = "raise LimitNOFILE= in the service's unit (or ulimit -n), or lower serve
 def needed(config: Config) -> int:
     """With ``server.max_calls`` calls, and all the strangers that are let in."""
     strangers = config.audiosocket.max_connections + 2 * config.fastagi.max_connections
+    strangers += config.websocket.max_connections if config.websocket is not None else 0
     return config.server.max_calls * EACH_CALL + strangers + BESIDES
 
 

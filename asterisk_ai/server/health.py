@@ -25,6 +25,7 @@ from asterisk_ai.transport.fastagi.server import FastAgiServer
 
 if TYPE_CHECKING:  # it needs libraries that are not always there
     from asterisk_ai.pbx.ari.application import AriApplication
+    from asterisk_ai.transport.websocket.server import WebSocketServer
 
 STUCK_SECONDS = 5.0
 """An event loop that stood still for this long is not healthy."""
@@ -45,6 +46,7 @@ class ServerHealth:
         fastagi: FastAgiServer,
         vad: Callable[[], Any],
         external_media: AriApplication | None = None,
+        websocket: WebSocketServer | None = None,
         log: LogQueue | None = None,
     ) -> None:
         self.serving = False
@@ -60,6 +62,7 @@ class ServerHealth:
         self._log = log
         self.descriptors = Descriptors()
         self._external_media = external_media
+        self._websocket = websocket
         self._exported: dict[str, int] = {}
         self._loop = asyncio.get_running_loop()
         self._started = self._beat = time.monotonic()
@@ -91,6 +94,13 @@ class ServerHealth:
         if self._external_media is not None:
             for kind, count in dataclasses.asdict(self._external_media.ports.counters).items():
                 self._advance(f"rtp/{kind}", count, self._metrics.rtp.labels(kind))
+        if self._websocket is not None:
+            media = self._websocket.counters
+            for reason, count in media.refused.items():
+                self._advance(f"websocket/{reason}", count, self._metrics.websocket_refused.labels(reason))
+            self._advance("websocket/connections", media.connections, self._metrics.connections.labels("websocket"))
+            self._advance("websocket/dropped", media.frames_dropped, self._metrics.frames_dropped.labels("out"))
+            self._advance("websocket/unknown", media.unknown_messages, self._metrics.websocket_unknown)
         for engine, losses in self._in_use.lineup.counters().items():
             for kind, count in losses.items():
                 self._advance(f"engine/{engine}/{kind}", count, self._metrics.provider_losses.labels(engine, kind))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asterisk_ai.config import Config, host_port, reachable
 from asterisk_ai.server.worker import WORKER_PORTS, Place, taken
 from asterisk_ai.telemetry.http import HttpServer
 from asterisk_ai.transport.audiosocket.server import AudioSocketServer
 from asterisk_ai.transport.fastagi.server import FastAgiServer
+
+if TYPE_CHECKING:  # it needs a library that is not always there
+    from asterisk_ai.transport.websocket.server import WebSocketServer
+
 
 
 class Listeners:
@@ -27,6 +31,7 @@ class Listeners:
         *,
         audiosocket: AudioSocketServer,
         fastagi: FastAgiServer,
+        websocket: WebSocketServer | None,
         http: Callable[[str, int], HttpServer],
     ) -> None:
         self.audio_address = ""
@@ -36,9 +41,10 @@ class Listeners:
         self._place = place
         self._audiosocket = audiosocket
         self._fastagi = fastagi
+        self._websocket = websocket
         self._make_http = http
         self._http: HttpServer | None = None
-        self._own_fastagi_port = 0
+        self._own_fastagi_port = self.websocket_port = 0
 
     async def open(self) -> None:
         """Listen. Raises OSError, with the key that changes a port which is taken."""
@@ -50,6 +56,8 @@ class Listeners:
         if not alone:
             own = dataclasses.replace(config.fastagi, port=self._place.fastagi_port(config))
             self._own_fastagi_port = await _bound(WORKER_PORTS, own, self._fastagi.start)
+        if config.websocket is not None and self._websocket is not None and alone:
+            self.websocket_port = await _bound("websocket", config.websocket, self._websocket.start)
         if config.http is not None:
             await _bound("http" if alone else WORKER_PORTS, config.http, self._start_http)
 
@@ -61,6 +69,8 @@ class Listeners:
     async def close(self) -> None:
         """Close all, connections as well. May be called twice."""
         await self._audiosocket.stop()
+        if self._websocket is not None:
+            await self._websocket.stop()
         await self._fastagi.stop()
         if self._http is not None:
             self._http.stop()
@@ -80,7 +90,10 @@ class Listeners:
 
     def __str__(self) -> str:
         http = f", HTTP {self._config.http.host}:{self.http_port}" if self._config.http and self._http else ""
-        return f"AudioSocket {self.audio_address}, FastAGI {self._config.fastagi.host}:{self.fastagi_port}{http}"
+        media = self._config.websocket
+        websocket = f", WebSocket {media.host}:{self.websocket_port}" if media and self.websocket_port else ""
+        agi = f"{self._config.fastagi.host}:{self.fastagi_port}"
+        return f"AudioSocket {self.audio_address}{websocket}, FastAGI {agi}{http}"
 
 
 async def _bound(key: str, listener: Any, start: Callable[[str, int], Any]) -> int:

@@ -21,6 +21,7 @@ from asterisk_ai.server.external_media import external_media
 from asterisk_ai.server.health import ServerHealth
 from asterisk_ai.server.listeners import Listeners
 from asterisk_ai.server.reload import ConfigInUse
+from asterisk_ai.server.websocket import websocket_media
 from asterisk_ai.server.worker import ALONE, Place
 from asterisk_ai.session.backends import open_backend
 from asterisk_ai.session.store import SessionStore
@@ -83,12 +84,15 @@ class Server:
         self._lateness = Lateness()
         self.registry = CallRegistry(self.store, self.metrics, self._admission(), overload=self._overload)
         self.calls = Calls(self.registry, self.in_use, self.vad, self.metrics, self._group)
+        media = self.in_use.config.websocket
+        self.websocket = None if media is None else websocket_media(media, self.clock, self.calls.accept_media)
         self.routes = CallRoutes(
             self.registry,
             self.metrics,
             address=lambda: self.listeners.audio_address,
             player=self.calls.file_player,
             server=lambda host: self.listeners.worker_address(host),  # noqa: PLW0108 - made below, as it needs these
+            fetch=None if self.websocket is None else self.websocket.connect,
         )
         config = self.config
         self.audiosocket = AudioSocketServer(
@@ -119,12 +123,14 @@ class Server:
             vad=self.vad.status,
             log=log,
             external_media=self.external_media,
+            websocket=self.websocket,
         )
         self.listeners = Listeners(
             config,
             place,
             audiosocket=self.audiosocket,
             fastagi=self.fastagi,
+            websocket=self.websocket,
             http=partial(HttpServer, health=self.status.health, ready=self.status.ready, metrics=self.metrics),
         )
         self._stopping = asyncio.Event()

@@ -51,6 +51,7 @@ class PrivateAsterisk:
     :param dialplan: further contexts, as text.
     :param options: further lines of asterisk.conf's [options].
     :param ari_password: of ARI's user ``asterisk-ai``; ARI is at :attr:`ari_url`. Empty: there is no ARI.
+    :param websocket_port: where the server listens for chan_websocket, whose connection is ``asterisk-ai``; 0: none.
     :param entry: the packaged dialplan file that extensions.conf includes.
     :param modules: further modules to load.
     :param files: further configuration files, name to text.
@@ -58,15 +59,15 @@ class PrivateAsterisk:
 
     def __init__(
         self, installation: Installation, server: str, *, globals_: Mapping[str, str] | None = None, dialplan: str = "",
-        entry: str = "asterisk_ai.conf", options: str = "", ari_password: str = "", modules: Iterable[str] = (),
-        files: Mapping[str, str] | None = None,
+        entry: str = "asterisk_ai.conf", options: str = "", ari_password: str = "", websocket_port: int = 0,
+        modules: Iterable[str] = (), files: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.installation = installation
         self.folder = Path(tempfile.gettempdir()) / f"asterisk-ai-{os.getpid()}-{secrets.token_hex(3)}"
         """Everything of it. Short, as a socket's name may have 107 characters."""
         self.globals = {"AI_SERVER": server, "AI_FALLBACK": "extension:landed,fallback,1", **(globals_ or {})}
         self.dialplan, self.entry, self.options = dialplan, entry, options
-        self.ari_password = ari_password
+        self.ari_password, self.websocket_port = ari_password, websocket_port
         self.http_port = free_port()
         self.ari_url = f"http://127.0.0.1:{self.http_port}/ari"
         self.process: subprocess.Popen[bytes] | None = None
@@ -131,7 +132,9 @@ class PrivateAsterisk:
             entry=self.entry,
             options=self.options,
             modules=self._modules,
-            ari=(self.http_port, self.ari_password) if self.ari_password else None,
+            http_port=self.http_port,
+            ari_password=self.ari_password,
+            websocket_port=self.websocket_port,
             rtp_port=20000 + 200 * secrets.randbelow(150),
         )
         for name, text in {**written, **self._files}.items():

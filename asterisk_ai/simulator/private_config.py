@@ -21,6 +21,8 @@ ARI_MODULES = """
     app_stasis res_rtp_multicast res_rtp_asterisk chan_rtp
 """.split()
 
+WEBSOCKET_MODULES = "res_http_websocket res_websocket_client chan_websocket".split()
+
 FOLDERS = "etc run log lib/keys cache moh rec spool/monitor spool/outgoing spool/tmp data".split()
 
 DIALPLAN = """
@@ -65,19 +67,24 @@ def settings(
     entry: str,
     options: str,
     modules: Iterable[str],
-    ari: tuple[int, str] | None,
+    http_port: int,
+    ari_password: str,
+    websocket_port: int,
     rtp_port: int,
 ) -> dict[str, str]:
     """The files of ``here``/etc, name to text.
 
-    :param ari: HTTP port and password of ARI's user ``asterisk-ai``; None: there is no ARI.
+    :param ari_password: of ARI's user ``asterisk-ai``; empty: there is no ARI.
+    :param websocket_port: where the server listens for chan_websocket; 0: that is not loaded.
     :param rtp_port: the first of 200 ports for RTP.
     """
-    wanted = dict.fromkeys((*MODULES, *modules, *(ARI_MODULES if ari else ())))
+    further = (*(ARI_MODULES if ari_password else ()), *(WEBSOCKET_MODULES if websocket_port else ()))
+    wanted = dict.fromkeys((*MODULES, *modules, *further))
     load = "".join(f"load => {name}.so\n" for name in wanted if installation.has(name))
     product = (share_path("etc-asterisk") / "modules.conf").read_text("utf-8")
     variables = "".join(f"{name}={value}\n" for name, value in globals_.items())
-    enabled, (http_port, password) = ("yes", ari) if ari else ("no", (0, ""))
+    http = "yes" if ari_password or websocket_port else "no"
+    ari = "yes" if ari_password else "no"
     return {
         "asterisk.conf": (
             f"[directories]\nastetcdir => {here}/etc\nastmoddir => {installation.modules}\n"
@@ -96,8 +103,14 @@ def settings(
         "musiconhold.conf": f"[default]\nmode=files\ndirectory={here}/moh\n",
         "voicemail.conf": "[general]\nformat=wav\nmaxsilence=2\n[default]\n100 => 1234,Test Box\n",
         "queues.conf": "[general]\n[support]\nmusicclass=default\nstrategy=ringall\njoinempty=yes\n",
-        "http.conf": f"[general]\nenabled={enabled}\nbindaddr=127.0.0.1\nbindport={http_port}\n",
-        "ari.conf": f"[general]\nenabled={enabled}\n[asterisk-ai]\ntype=user\nread_only=no\npassword={password}\n",
+        "http.conf": f"[general]\nenabled={http}\nbindaddr=127.0.0.1\nbindport={http_port}\n",
+        "ari.conf": f"[general]\nenabled={ari}\n[asterisk-ai]\ntype=user\nread_only=no\npassword={ari_password}\n",
+        "websocket_client.conf": (
+            "[asterisk-ai]\ntype=websocket_client\nconnection_type=per_call_config\nprotocols=media\n"
+            f"uri=ws://127.0.0.1:{websocket_port}/media\nreconnect_attempts=1\n"
+            if websocket_port else ""
+        ),
+        "chan_websocket.conf": "",
         "cdr.conf": "[general]\nenable=no\n",
         "indications.conf": (
             "[general]\ncountry=us\n[us]\ndescription = United States\nringcadence = 2000,4000\n"

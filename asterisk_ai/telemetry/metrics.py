@@ -73,6 +73,12 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self.websocket_refused = Counter(
+            "ai_agent_websocket_refused_total", "chan_websocket connections refused", ["reason"], registry=registry
+        )
+        self.websocket_unknown = Counter(
+            "ai_agent_websocket_unknown_messages_total", "chan_websocket messages of no known kind", registry=registry
+        )
         self.frames_late = Counter(
             "ai_agent_frames_late_total", "Audio frames sent later than the clock allows", registry=registry
         )

@@ -253,7 +253,8 @@ def test_nothing_a_caller_says_is_in_what_tryexec_reads_twice() -> None:
     assert "CALLERID" not in code
     read_twice = set(re.findall(r"\$\{(\w+)\}", "".join(re.findall(r"TryExec\(.*", code))))
     # The server's, AI_FALLBACK's, which is the administrator's, and the administrator's.
-    ours = {"AI_CALL_ID", "AI_AUDIOSOCKET", "AI_TO", "AI_STASIS"}
+    ours = {"AI_CALL_ID", "AI_AUDIOSOCKET", "AI_TO", "AI_STASIS", "AI_WEBSOCKET", "AI_SLIN", "AI_BEFORE"}
+    assert re.findall(r"Set\(AI_BEFORE=(.*)\)", code) == ["asterisk-ai-media^s^1(${AI_CALL_ID}^${AI_SERVER})"]
     for variable in read_twice - ours:
         assert re.search(rf"Set\({variable}=\$\{{FILTER\(|TryExec\(\w+\(\$\{{FILTER\([^,]*,\$\{{{variable}\}}", code)
     assert read_twice - ours == {"AI_QUEUE", "AI_MAILBOX", "AI_FILE"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import pytest
 from hypothesis import given
@@ -96,7 +97,11 @@ def test_any_text_is_an_event_or_an_error(text: str) -> None:
 
 
 def test_marks() -> None:
-    assert protocol.mark("m7") == "MARK_MEDIA m7"
+    assert protocol.mark("m7", json_form=False) == "MARK_MEDIA m7"
+    in_json = {"command": "MARK_MEDIA", "correlation_id": "m7"}
+    assert json.loads(protocol.mark("m7", json_form=True)) == in_json
+    assert protocol.command(protocol.HANGUP, json_form=False) == "HANGUP"
+    assert json.loads(protocol.command(protocol.HANGUP, json_form=True)) == {"command": "HANGUP"}
     for name in ("", "two words", "line\nbreak", "x" * 120, "ä"):
         with pytest.raises(LocalProtocolError):
-            protocol.mark(name)
+            protocol.mark(name, json_form=False)

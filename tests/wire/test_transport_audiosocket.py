@@ -20,7 +20,7 @@ import uvloop
 from asterisk_ai.audio.formats import frame_bytes
 from asterisk_ai.errors import CallRefused
 from asterisk_ai.protocol import audiosocket as protocol
-from asterisk_ai.transport.audiosocket import connection as module
+from asterisk_ai.transport import stream as module
 from asterisk_ai.transport.audiosocket import direct
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.transport.audiosocket.direct import EchoConnection, ToneConnection

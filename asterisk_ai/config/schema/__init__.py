@@ -23,6 +23,7 @@ from asterisk_ai.config.schema.server import (
     ServerConfig,
     StoreConfig,
     VadConfig,
+    WebSocketConfig,
 )
 from asterisk_ai.config.schema.types import Names, Port, Range, Secret, Workers
 
@@ -48,5 +49,6 @@ __all__ = [
     "ServerConfig",
     "StoreConfig",
     "VadConfig",
+    "WebSocketConfig",
     "Workers",
 ]

@@ -21,6 +21,7 @@ from asterisk_ai.config.schema.server import (
     ServerConfig,
     StoreConfig,
     VadConfig,
+    WebSocketConfig,
 )
 from asterisk_ai.errors import ConfigError
 
@@ -42,6 +43,7 @@ class Config:
     audiosocket: AudioSocketConfig = field(default_factory=AudioSocketConfig)
     fastagi: FastAGIConfig = field(default_factory=FastAGIConfig)
     ari: AriConfig | None = None
+    websocket: WebSocketConfig | None = None
     http: HttpConfig | None = field(default_factory=HttpConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
     store: StoreConfig = field(default_factory=StoreConfig)

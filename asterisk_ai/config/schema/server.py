@@ -76,6 +76,30 @@ class AriConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WebSocketConfig:
+    """Audio by Asterisk's chan_websocket: ``Dial(WebSocket/...)``. Not there: no such audio. ``{}`` is enough."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on. It has no password: mind the firewall where it is not loopback."""
+    port: AnyPort = 9095
+    """The port; 0 takes any free one. The ``uri`` of websocket_client.conf is ``ws://HOST:PORT/media``. Not with
+    several workers: there we connect to Asterisk."""
+    asterisk: str = "ws://127.0.0.1:8088/media"
+    """Where we connect to Asterisk, for ``Dial(WebSocket/INCOMING/...)``; ``enabled=yes`` in http.conf."""
+    handshake_seconds: Seconds = 5.0
+    """A connection that has not told its call and its audio's format by then is closed."""
+    idle_seconds: Seconds = 10.0
+    """Asterisk's host has not answered TCP for so long: it is gone. That no audio comes says nothing."""
+    max_connections: Count = 200
+    """So many connections may be without a call; for one more the oldest is closed. Calls have a limit of their own."""
+
+    def __post_init__(self) -> None:
+        """:raises ValueError: the address of Asterisk is none that we can connect to."""
+        if not self.asterisk.startswith("ws://"):
+            raise ValueError("asterisk is an address that begins with ws://")
+
+
+@dataclass(frozen=True, slots=True)
 class HttpConfig:
     """``/health``, ``/live``, ``/ready`` and ``/metrics``. ``http: false`` switches it off."""
 
