@@ -1255,6 +1255,18 @@ _LIMITS = (
 EXAMPLES = int(os.environ.get("TURN_EXAMPLES", "500"))
 """Nightly: TURN_EXAMPLES=10000."""
 
-TestConversation = Conversation.TestCase
-TestConversation.pytestmark = [pytest.mark.timeout(120 + EXAMPLES // 5)]
-TestConversation.settings = settings(max_examples=EXAMPLES, stateful_step_count=60, deadline=None)
+HALF = settings(max_examples=EXAMPLES // 2, stateful_step_count=60, deadline=None)
+
+
+@pytest.mark.timeout(120 + EXAMPLES // 5)
+class TestConversation(Conversation.TestCase):
+    """Half of the examples: two processes share the longest of the unit tests."""
+
+    settings = HALF
+
+
+@pytest.mark.timeout(120 + EXAMPLES // 5)
+class TestConversationAgain(Conversation.TestCase):
+    """The other half."""
+
+    settings = HALF
