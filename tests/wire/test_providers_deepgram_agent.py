@@ -211,7 +211,7 @@ def test_a_message_of_ours_that_is_refused_is_told_again_and_not_spoken() -> Non
 
 def wanted(agent: dict[str, Any], **own: Any) -> dict[str, Any]:
     made = DeepgramAgent({"agent": agent}, {**AGENT, **own})
-    found: dict[str, Any] = made._wanted(RealtimeRequest(8000))["agent"]
+    found: dict[str, Any] = made.wanted(RealtimeRequest(8000))["agent"]
     return found
 
 
@@ -236,7 +236,7 @@ def test_the_makers_of_voices_and_models_have_keys_of_their_own() -> None:
 
 def test_other_settings_of_the_vendor_are_merged_and_not_replaced() -> None:
     made = DeepgramAgent({"agent": {"extra": {"agent": {"language": "de"}, "tags": ["pbx"]}}}, AGENT)
-    found = made._wanted(RealtimeRequest(8000))
+    found = made.wanted(RealtimeRequest(8000))
     assert (found["agent"]["language"], found["tags"]) == ("de", ["pbx"])
     assert found["agent"]["think"]["prompt"]
 

@@ -267,8 +267,8 @@ def test_a_service_that_asks_to_be_left_alone_is() -> None:
     [
         ("close", "closed the connection: 1011 internal error", 0.5),
         ("reset", "closed the connection: without a word", 0.5),
-        ("malformed", "an event that makes no sense", 0.5),
-        ("shapeless", "an event that makes no sense", 0.5),
+        ("malformed", "a message that makes no sense", 0.5),
+        ("shapeless", "a message that makes no sense", 0.5),
         ("hang", "has been silent for 4 s", 4.5),
     ],
 )
@@ -397,7 +397,7 @@ def test_what_the_adapter_adds_beside_the_bare_library() -> None:
 
 def test_the_vendors_own_session_is_merged_into_ours() -> None:
     noise = {"audio": {"input": {"noise_reduction": {"type": "near_field"}}}, "tracing": "auto"}
-    made = OpenAIRealtime({"session": noise}, AGENT)._session(RealtimeRequest(8000))
+    made = OpenAIRealtime({"session": noise}, AGENT).wanted(RealtimeRequest(8000))
     assert made["audio"]["input"]["noise_reduction"] == {"type": "near_field"}
     assert made["audio"]["input"]["format"] == {"type": "audio/pcmu"}
     assert made["audio"]["output"]["voice"] == "marin"

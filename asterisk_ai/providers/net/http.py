@@ -5,12 +5,9 @@ What several vendors' engines have in common; needs the ``remote`` extra.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import email.utils
-import functools
 import json
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,13 +25,13 @@ from asterisk_ai.errors import (
 )
 from asterisk_ai.providers.api import Readiness
 from asterisk_ai.providers.net.keeper import Keeper
+from asterisk_ai.providers.web import MAX_ERROR, secure_context, told
 
 KEEP_SECONDS = 25.0
 """How often an idle connection is used, so that the next caller need not wait for TCP and TLS."""
 LIMITED_SECONDS = 2.0
 """For a 429 without Retry-After."""
 LONGEST_LIMITED_SECONDS = 600.0
-MAX_ERROR = 300
 
 
 class RateLimit:
@@ -196,25 +193,6 @@ class HttpService:
             if self._http is not None:  # httpx says so where the client was closed meanwhile
                 raise
             raise ProviderUnavailable(self._name, self._reason) from error
-
-
-@functools.cache
-def _context() -> ssl.SSLContext:
-    return httpx.create_ssl_context()
-
-
-async def secure_context(url: str) -> ssl.SSLContext | None:
-    """For TLS, where ``url`` wants it: one for all. Reading the certificates takes 20 ms and more: not on the loop."""
-    if not url.startswith(("https:", "wss:")):
-        return None
-    return await asyncio.to_thread(_context)
-
-
-def told(error: Exception) -> str:
-    """A network failure in words."""
-    if isinstance(error, httpx.TimeoutException):
-        return "no connection in time" if isinstance(error, httpx.ConnectTimeout) else "no answer in time"
-    return f"{type(error).__name__}: {error}"[:MAX_ERROR] if str(error) else type(error).__name__
 
 
 def message(body: bytes) -> str:

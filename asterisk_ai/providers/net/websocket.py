@@ -18,8 +18,9 @@ from websockets.protocol import State
 
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import Readiness
-from asterisk_ai.providers.net.http import RateLimit, secure_context
+from asterisk_ai.providers.net.http import RateLimit
 from asterisk_ai.providers.net.keeper import Keeper
+from asterisk_ai.providers.web import secure_context
 
 CLOSE_SECONDS = 0.5
 PONG_SECONDS = 1.0
@@ -262,3 +263,15 @@ async def _expect_life(connection: ClientConnection) -> None:
 async def _close(connection: ClientConnection) -> None:
     with contextlib.suppress(OSError, ConnectionClosed):
         await connection.close()
+
+
+def closed(name: str, error: ConnectionClosed) -> ProviderError:
+    """A connection that was closed, in our terms.
+
+    Source: RFC 6455, 7.4. Services name their errors in the reason: OpenAI ``invalid_request_error.invalid_...``,
+    Deepgram ``NET-0001 ...``; a policy that is violated (1008) stays so at the next try, too.
+    """
+    frame = error.rcvd
+    reason = f"{frame.code} {frame.reason}".strip() if frame is not None else "without a word"
+    refused = frame is not None and ("invalid_request_error" in frame.reason or frame.code == 1008)
+    return (ProviderRejected if refused else ProviderUnavailable)(name, f"closed the connection: {reason}"[:300])

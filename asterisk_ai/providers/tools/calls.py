@@ -13,8 +13,8 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from asterisk_ai.providers.ledger import UNKNOWN, Ledger
-from asterisk_ai.providers.net.http import secure_context, told
 from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool
+from asterisk_ai.providers.web import secure_context, told
 
 logger = logging.getLogger(__name__)
 

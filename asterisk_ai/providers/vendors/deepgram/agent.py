@@ -22,26 +22,21 @@ and .../configure-voice-agent.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from asterisk_ai.config.settings import merged, read_settings
-from asterisk_ai.dialog.caller import instructions, name_as_data
-from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.api import Message, Readiness, RealtimeRequest
+from asterisk_ai.errors import ProviderRejected
+from asterisk_ai.providers.api import RealtimeRequest
+from asterisk_ai.providers.net.realtime_agent import SocketAgent
+from asterisk_ai.providers.net.realtime_session import known
 from asterisk_ai.providers.net.websocket import Keep, Sockets
-from asterisk_ai.providers.tools.toolbox import Toolbox
 from asterisk_ai.providers.vendors.deepgram.agent_session import DeepgramAgentSession
-from asterisk_ai.providers.vendors.deepgram.client import MAX_MESSAGE, NAME, DeepgramSettings, broken, service
+from asterisk_ai.providers.vendors.deepgram.client import MAX_MESSAGE, NAME, DeepgramSettings, service
 
-RATES = (8_000, 16_000, 24_000, 48_000)
 PING_SECONDS = 2.0
 """A service that stands still is found within twice this: it answers no ping."""
 KEEP = Keep(seconds=4.0, oldest=8.0)
@@ -50,95 +45,40 @@ KEEP = Keep(seconds=4.0, oldest=8.0)
 _LISTEN: Mapping[str, Any] = {"type": "deepgram", "model": "nova-3"}
 _THINK: Mapping[str, Any] = {"type": "open_ai", "model": "gpt-4o-mini"}
 _SPEAK: Mapping[str, Any] = {"type": "deepgram", "model": "aura-2-thalia-en"}
-_RULES = (
-    "You are on the telephone. Answer in one or two short sentences. If you did not understand the caller, say so and "
-    "ask again."
-)
 
 
-class DeepgramAgent:
-    """The ``deepgram`` engine of speech to speech of one agent.
+class DeepgramAgent(SocketAgent):
+    """The ``deepgram`` engine of speech to speech of one agent."""
 
-    Satisfies :class:`~asterisk_ai.providers.api.RealtimeAgent`.
-    """
-
-    sample_rates = RATES
+    sample_rates = (8_000, 16_000, 24_000, 48_000)
 
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
-        self._settings = read_settings(DeepgramSettings, settings, f"providers.{NAME}")
-        own = self._settings.agent
-        self._prompt = "\n\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
-        self._voice = str(agent.get("voice") or "")
-        self._language = str(agent.get("language") or "en-US")
-        self._tools = Toolbox(agent.get("tools") or {}, f"agents.{agent.get('name') or '?'}.tools")
-        self._service, self._dropped = service(self._settings), 0
-        self._sockets = Sockets(
+        read = read_settings(DeepgramSettings, settings, f"providers.{NAME}")
+        self._own, http = read.agent, service(read)
+        sockets = Sockets(
             NAME,
-            own.url,
-            keep=KEEP if own.spare else None,
-            headers=self._service.headers,
+            self._own.url,
+            keep=KEEP if self._own.spare else None,
+            headers=http.headers,
             max_message=MAX_MESSAGE,
-            connect_seconds=self._settings.connect_seconds,
-            proxy=self._settings.proxy or None,
+            connect_seconds=read.connect_seconds,
+            proxy=read.proxy or None,
             ping_seconds=PING_SECONDS,
-            limit=self._service.limit,
+            limit=http.limit,
         )
+        super().__init__(NAME, agent, voice="", service=http, sockets=sockets, seconds=read.seconds)
 
-    async def start(self) -> None:
-        """Find out how the service is, and keep doing so; each call has a connection of its own."""
-        await self._tools.start()
-        await asyncio.gather(self._service.start(), self._sockets.start())
-
-    async def stop(self) -> None:
-        await self._sockets.stop()
-        await self._service.stop()
-        await self._tools.stop()
-
-    def counters(self) -> Mapping[str, int]:
-        return {"dropped_frames": self._dropped}
-
-    def readiness(self) -> Readiness:
-        state = self._service.readiness()
-        return self._sockets.readiness() if state.ready else state
-
-    @asynccontextmanager
-    async def open(self, request: RealtimeRequest) -> AsyncIterator[DeepgramAgentSession]:
-        """Connect, and have the agent as it is to be. Raises ProviderUnavailable, ProviderRejected."""
-        if request.rate not in RATES:
-            raise ProviderRejected(NAME, f"has no audio at {request.rate} Hz")
-        self._service.check()
-        connection = await self._sockets.begin(partial(self._set_up, request))
-        try:
-            session = DeepgramAgentSession(connection, request, self._tools)
-            tasks = [
-                asyncio.create_task(session.write(), name=f"{NAME} writer"),
-                asyncio.create_task(session.read(), name=f"{NAME} reader"),
-            ]
-            try:
-                yield session
-            finally:
-                self._dropped += session.dropped
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                await session.close()
-        finally:
-            self._sockets.leave(connection)
+    def _session(self, connection: ClientConnection, request: RealtimeRequest) -> DeepgramAgentSession:
+        return DeepgramAgentSession(connection, request, self._tools)
 
     async def _set_up(self, request: RealtimeRequest, connection: ClientConnection) -> None:
         """Nothing may be sent before ``Welcome``, and nothing but ``Settings`` before ``SettingsApplied``."""
-        try:
-            async with asyncio.timeout(self._settings.seconds):
-                await _until(connection, "Welcome")
-                await connection.send(json.dumps(self._wanted(request)))
-                await _until(connection, "SettingsApplied")
-        except TimeoutError as error:
-            raise ProviderUnavailable(NAME, "no session in time") from error
-        except ConnectionClosed as error:
-            raise broken(error) from error
+        await _until(connection, "Welcome")
+        await connection.send(json.dumps(self.wanted(request)))
+        await _until(connection, "SettingsApplied")
 
     def _listen(self) -> dict[str, Any]:
-        part = _part(self._settings.agent.listen, _LISTEN)
+        part = _part(self._own.listen, _LISTEN)
         provider = part["provider"]
         if provider.get("version") != "v2" and not str(provider.get("model", "")).startswith("flux"):
             provider = {"language": self._language.partition("-")[0], **provider}  # flux has no such key
@@ -146,7 +86,7 @@ class DeepgramAgent:
 
     def _speak(self) -> dict[str, Any]:
         """With the agent's voice, under the key that the maker of the voice has for it."""
-        part = _part(self._settings.agent.speak, _SPEAK)
+        part = _part(self._own.speak, _SPEAK)
         provider = dict(part["provider"])
         if self._voice:
             match provider.get("type"):
@@ -160,36 +100,26 @@ class DeepgramAgent:
                     pass  # ElevenLabs has it in the address of `endpoint`
         return {**part, "provider": provider}
 
-    def _wanted(self, request: RealtimeRequest) -> dict[str, Any]:
-        own = self._settings.agent
-        prompt = f"{self._prompt}\n\nSpeak {self._language} unless the caller wants otherwise."
-        think: dict[str, Any] = {
-            **_part(own.think, _THINK),
-            "prompt": instructions(prompt, request.caller, request.actions),
-        }
+    def wanted(self, request: RealtimeRequest) -> dict[str, Any]:
+        """The vendor's ``Settings`` message."""
+        think: dict[str, Any] = {**_part(self._own.think, _THINK), "prompt": self._instructions(request)}
         # The service thinks ahead of the end of the turn: what is done for the caller waits until it is certain.
         # Source: https://developers.deepgram.com/docs/voice-agent-speculative-replies.
-        schemas = self._tools.schemas(request.actions)
-        if schemas:
-            think["functions"] = [{**schema["function"], "defer_until_eot": True} for schema in schemas]
-        sound = {"encoding": "linear16", "sample_rate": request.rate}
-        agent: dict[str, Any] = {
-            "listen": self._listen(),
-            "think": think,
-            "speak": self._speak(),
-        }
+        if functions := self._functions(request):
+            think["functions"] = [{**function, "defer_until_eot": True} for function in functions]
+        agent: dict[str, Any] = {"listen": self._listen(), "think": think, "speak": self._speak()}
         if request.greeting:
             agent["greeting"] = request.greeting
-        name = name_as_data(request.caller)
-        history = [*([Message("caller", name)] if name else ()), *request.history]
-        if history:
-            roles = {"caller": "user", "agent": "assistant"}
-            turns = [
-                {"type": "History", "role": roles.get(turn.role, "user"), "content": turn.text} for turn in history
-            ]
-            agent["context"] = {"messages": turns}
+        roles = {"caller": "user", "agent": "assistant"}
+        if turns := known(request):
+            agent["context"] = {
+                "messages": [
+                    {"type": "History", "role": roles.get(turn.role, "user"), "content": turn.text} for turn in turns
+                ]
+            }
+        sound = {"encoding": "linear16", "sample_rate": request.rate}
         audio = {"input": sound, "output": {**sound, "container": "none"}}
-        return merged({"type": "Settings", "audio": audio, "agent": agent}, own.extra)
+        return merged({"type": "Settings", "audio": audio, "agent": agent}, self._own.extra)
 
 
 def _part(own: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,15 +130,11 @@ def _part(own: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _until(connection: ClientConnection, kind: str) -> None:
-    """Wait for that message. Raises ProviderError where it is refused."""
+    """Wait for that message. Raises ProviderRejected where the service refuses."""
     while True:
-        try:
-            found = json.loads(await connection.recv())
-            told = found["type"]
-        except (ValueError, TypeError, LookupError) as error:
-            raise ProviderUnavailable(NAME, "sent a message that makes no sense") from error
-        if told == kind:
+        found = json.loads(await connection.recv())
+        if found["type"] == kind:
             return
-        if told == "Error":
+        if found["type"] == "Error":
             text = " ".join(str(found.get("description", "")).split())[:300]
             raise ProviderRejected(NAME, f"no session: {text} ({found.get('code')})")

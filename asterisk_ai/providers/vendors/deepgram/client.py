@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from websockets.exceptions import ConnectionClosed
-
 from asterisk_ai.config.schema import Range
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.net.http import HttpService, ServiceSettings
@@ -114,10 +112,3 @@ def read(message: str | bytes) -> dict[str, Any]:
         text = found.get("description") or found.get("message") or "no reason given"
         raise ProviderUnavailable(NAME, f"sent an error: {text}"[:300])
     return found
-
-
-def broken(error: ConnectionClosed) -> ProviderUnavailable:
-    """A connection that ended before its time; the close frame's reason is the service's own (NET-0001, ...)."""
-    frame = error.rcvd
-    why = f": {frame.code} {frame.reason}".rstrip() if frame is not None else ""
-    return ProviderUnavailable(NAME, f"closed the connection{why}"[:300])

@@ -14,7 +14,8 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedOK
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import Hints, Readiness, Transcript, Word, ignore
-from asterisk_ai.providers.vendors.deepgram.client import NAME, DeepgramSettings, broken, read, sockets
+from asterisk_ai.providers.net.websocket import closed
+from asterisk_ai.providers.vendors.deepgram.client import NAME, DeepgramSettings, read, sockets
 
 RATES = (8_000, 16_000, 24_000, 48_000)
 """linear16 of any rate is taken as it is: what comes from the line is sent untouched."""
@@ -139,9 +140,9 @@ class _Utterance:
                     self._end()
             self._end(None if self._ended else ProviderUnavailable(NAME, "closed the connection"))
         except ConnectionClosedOK as error:
-            self._end(None if self._ended else broken(error))
+            self._end(None if self._ended else closed(NAME, error))
         except ConnectionClosed as error:
-            self._end(broken(error))
+            self._end(closed(NAME, error))
         except ProviderError as error:
             self._end(error)
 

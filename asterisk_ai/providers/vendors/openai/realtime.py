@@ -24,28 +24,22 @@ https://platform.openai.com/docs/guides/realtime-conversations.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from asterisk_ai.config.settings import merged, read_settings
-from asterisk_ai.dialog.caller import instructions
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.api import Readiness, RealtimeRequest
+from asterisk_ai.providers.api import RealtimeRequest
 from asterisk_ai.providers.net.http import ServiceSettings
+from asterisk_ai.providers.net.realtime_agent import SocketAgent
 from asterisk_ai.providers.net.websocket import Keep, Sockets
-from asterisk_ai.providers.tools.toolbox import Toolbox
 from asterisk_ai.providers.vendors.openai.client import client
-from asterisk_ai.providers.vendors.openai.realtime_session import NAME, OpenAIRealtimeSession, closed
+from asterisk_ai.providers.vendors.openai.realtime_session import NAME, OpenAIRealtimeSession
 
 FORMATS: Mapping[int, Mapping[str, Any]] = {8000: {"type": "audio/pcmu"}, 24_000: {"type": "audio/pcm", "rate": 24_000}}
 MAX_MESSAGE = 4 * 1024 * 1024
@@ -54,10 +48,6 @@ KEEP = Keep(seconds=5.0, oldest=300.0)
 """A session ends after 60 minutes: a call that gets a connection which waited has nearly all of them. A connection
 costs nothing, responses do. Source: https://platform.openai.com/docs/guides/realtime-conversations (session
 lifecycle), .../realtime-costs. How long an idle one is let alone is not told; hence the pings."""
-_RULES = (
-    "You are on the telephone. Answer in one or two short sentences. If you did not understand the caller, say so and "
-    "ask again."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,86 +67,46 @@ class OpenAIRealtimeSettings(ServiceSettings):
     """The next call's connection is open before it comes."""
 
 
-class OpenAIRealtime:
-    """The ``openai_realtime`` engine of one agent. Satisfies :class:`~asterisk_ai.providers.api.RealtimeAgent`.
-
-    :param agent: ``prompt``, ``language``, ``voice`` and ``tools`` of the agent.
-    """
+class OpenAIRealtime(SocketAgent):
+    """The ``openai_realtime`` engine of one agent."""
 
     sample_rates = tuple(FORMATS)
 
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
         own = self._own = read_settings(OpenAIRealtimeSettings, settings, f"providers.{NAME}")
-        self._client, self._dropped = client(own, NAME), 0
-        self._prompt = "\n\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
-        self._voice = str(agent.get("voice") or own.voice)
-        self._language = str(agent.get("language") or "en-US")
-        self._tools = Toolbox(agent.get("tools") or {}, f"agents.{agent.get('name') or '?'}.tools")
-        self._query = urlencode({"model": own.model})
-        self._sockets = Sockets(
+        service = client(own, NAME)
+        sockets = Sockets(
             NAME,
-            f"ws{self._client.base_url.removeprefix('http')}realtime",
+            f"ws{service.base_url.removeprefix('http')}realtime?{urlencode({'model': own.model})}",
             keep=KEEP if own.spare else None,
-            headers=self._client.headers,
+            headers=service.headers,
             max_message=MAX_MESSAGE,
-            query=self._query,
             connect_seconds=own.connect_seconds,
             proxy=own.proxy or None,
-            limit=self._client.limit,
+            limit=service.limit,
         )
+        super().__init__(NAME, agent, voice=own.voice, service=service, sockets=sockets, seconds=own.seconds)
 
-    async def start(self) -> None:
-        """Find out how the service is, and keep doing so; each call has a connection of its own."""
-        await self._tools.start()
-        await asyncio.gather(self._client.start(), self._sockets.start())
-
-    async def stop(self) -> None:
-        await self._sockets.stop()
-        await self._client.stop()
-        await self._tools.stop()
-
-    def counters(self) -> Mapping[str, int]:
-        return {"dropped_frames": self._dropped}
-
-    def readiness(self) -> Readiness:
-        """Also whether the service lets us have a connection for the model, where one is kept for the next call."""
-        state = self._client.readiness()
-        return self._sockets.readiness() if state.ready else state
-
-    @asynccontextmanager
-    async def open(self, request: RealtimeRequest) -> AsyncIterator[OpenAIRealtimeSession]:
-        """Connect, and have the session as it is to be."""
-        if request.rate not in FORMATS:
-            raise ProviderRejected(NAME, f"has no audio at {request.rate} Hz")
-        self._client.check()
-        connection = await self._sockets.begin(partial(self._set_up, request), self._query)
-        try:
-            session = OpenAIRealtimeSession(connection, request, self._tools)
-            writing = asyncio.create_task(session.write(), name=f"{NAME} writer")
-            try:
-                yield session
-            finally:
-                self._dropped += session.dropped
-                writing.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await writing
-                await session.close()
-        finally:
-            self._sockets.leave(connection)
+    def _session(self, connection: ClientConnection, request: RealtimeRequest) -> OpenAIRealtimeSession:
+        return OpenAIRealtimeSession(connection, request, self._tools)
 
     async def _set_up(self, request: RealtimeRequest, connection: ClientConnection) -> None:
-        """``session.update``, and the service's agreement to it. Raises ProviderError."""
-        wanted = self._session(request)
-        try:
-            async with asyncio.timeout(self._own.seconds):
-                await connection.send(json.dumps({"type": "session.update", "session": wanted}))
-                await _agreed(connection, wanted["audio"])
-        except TimeoutError as error:
-            raise ProviderUnavailable(NAME, "no session in time") from error
-        except ConnectionClosed as error:
-            raise closed(error) from error
+        """``session.update``, and the service's agreement to it, in the formats that were asked for."""
+        wanted = self.wanted(request)
+        await connection.send(json.dumps({"type": "session.update", "session": wanted}))
+        while True:
+            event = json.loads(await connection.recv())
+            if event["type"] == "error":
+                raise _refusal(event["error"])
+            if event["type"] == "session.updated":
+                break
+        for side in ("input", "output"):
+            has, wants = event["session"]["audio"][side]["format"], wanted["audio"][side]["format"]
+            if has["type"] != wants["type"] or has.get("rate", 24_000) != wants.get("rate", 24_000):
+                raise ProviderRejected(NAME, f"does not speak {wants['type']}, but {has['type']}")
 
-    def _session(self, request: RealtimeRequest) -> dict[str, Any]:
+    def wanted(self, request: RealtimeRequest) -> dict[str, Any]:
+        """The vendor's session object."""
         own = self._own
         listening: dict[str, Any] = {
             "format": FORMATS[request.rate],
@@ -165,39 +115,15 @@ class OpenAIRealtime:
         if own.transcription:
             language = self._language.partition("-")[0]
             listening["transcription"] = {"model": own.transcription, "language": language}
-        tools = [{"type": "function", **schema["function"]} for schema in self._tools.schemas(request.actions)]
         session = {
             "type": "realtime",
             "output_modalities": ["audio"],
-            "instructions": instructions(
-                f"{self._prompt}\n\nSpeak {self._language} unless the caller wants otherwise.",
-                request.caller,
-                request.actions,
-            ),
+            "instructions": self._instructions(request),
             "audio": {"input": listening, "output": {"format": FORMATS[request.rate], "voice": self._voice}},
-            "tools": tools,
+            "tools": [{"type": "function", **function} for function in self._functions(request)],
             "tool_choice": "auto",
         }
         return merged(session, own.session)
-
-
-async def _agreed(connection: ClientConnection, audio: Mapping[str, Any]) -> None:
-    """Wait for ``session.updated``. Raises ProviderError where it refuses, or has another format than was asked for."""
-    while True:
-        message = await connection.recv()
-        try:
-            event = json.loads(message)
-            kind = event["type"]
-            if kind == "error":
-                raise _refusal(event["error"])
-            if kind == "session.updated":
-                for side in ("input", "output"):
-                    has, wants = event["session"]["audio"][side]["format"], audio[side]["format"]
-                    if has["type"] != wants["type"] or has.get("rate", 24_000) != wants.get("rate", 24_000):
-                        raise ProviderRejected(NAME, f"does not speak {wants['type']}, but {has['type']}")
-                return
-        except (ValueError, TypeError, LookupError) as error:
-            raise ProviderUnavailable(NAME, "sent an event that makes no sense") from error
 
 
 def _refusal(error: Mapping[str, Any]) -> ProviderError:

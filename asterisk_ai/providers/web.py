@@ -1,0 +1,33 @@
+"""What everything that asks over HTTP has in common: certificates that are read once, failures in words.
+
+Needs the ``remote`` extra.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+
+import httpx
+
+MAX_ERROR = 300
+
+
+@functools.cache
+def _context() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+async def secure_context(url: str) -> ssl.SSLContext | None:
+    """For TLS, where ``url`` wants it: one for all. Reading the certificates takes 20 ms and more: not on the loop."""
+    if not url.startswith(("https:", "wss:")):
+        return None
+    return await asyncio.to_thread(_context)
+
+
+def told(error: Exception) -> str:
+    """A network failure in words."""
+    if isinstance(error, httpx.TimeoutException):
+        return "no connection in time" if isinstance(error, httpx.ConnectTimeout) else "no answer in time"
+    return f"{type(error).__name__}: {error}"[:MAX_ERROR] if str(error) else type(error).__name__
