@@ -17,6 +17,7 @@ from asterisk_ai.providers.api.common import (
     Engine,
     Message,
     Readiness,
+    ServedEngine,
 )
 from asterisk_ai.providers.api.llm import (
     AskDigits,
@@ -48,6 +49,7 @@ from asterisk_ai.providers.api.stt import (
     SpeechToTextStream,
     Transcript,
     Word,
+    check_rate,
     ignore,
 )
 from asterisk_ai.providers.api.tts import (
@@ -81,6 +83,7 @@ __all__ = [
     "ResponseDone",
     "ResponseStarted",
     "Say",
+    "ServedEngine",
     "ServiceProblem",
     "SpeechStarted",
     "SpeechStopped",
@@ -93,5 +96,6 @@ __all__ = [
     "TurnRequest",
     "Wait",
     "Word",
+    "check_rate",
     "ignore",
 ]

@@ -29,6 +29,23 @@ class Engine(Protocol):
         return Readiness(True)
 
 
+class ServedEngine:
+    """An engine whose life is that of what serves it, a remote service or a pool of processes."""
+
+    def __init__(self, server: Engine) -> None:
+        self._server = server
+
+    async def start(self) -> None:
+        """Raises ProviderError where it cannot be; a remote service that is not there is tried again instead."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+    def readiness(self) -> Readiness:
+        return self._server.readiness()
+
+
 @runtime_checkable
 class Counting(Protocol):
     """An engine that counts what it loses. Not every one does."""

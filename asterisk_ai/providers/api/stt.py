@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.providers.api.common import Engine
 from asterisk_ai.providers.grammar import Expected, parse
 
@@ -96,6 +97,12 @@ class SpeechToTextStream(Protocol):
 
 def ignore(words: Transcript) -> None:
     """For callers of :meth:`SpeechToText.open` that want the final words only."""
+
+
+def check_rate(provider: str, rate: int, rates: Sequence[int]) -> None:
+    """:raises ProviderRejected: a recogniser of ``rates`` takes no audio of ``rate`` Hz."""
+    if rate not in rates:
+        raise ProviderRejected(provider, f"takes audio of {' or '.join(map(str, rates))} Hz, not {rate}")
 
 
 class SpeechToText(Engine, Protocol):

@@ -9,7 +9,8 @@ uvloop too), :mod:`asterisk_ai.providers.workers.child` the other one.
 from __future__ import annotations
 
 from asterisk_ai.providers.workers.pool import WorkerPool, WorkerStream
-from asterisk_ai.providers.workers.pooled import PooledEngine
+from asterisk_ai.providers.workers.pooled import PooledEngine, PooledRecogniser, PooledUtterance
 from asterisk_ai.providers.workers.produce import ProducerStream, producing
 
-__all__ = ["PooledEngine", "ProducerStream", "WorkerPool", "WorkerStream", "producing"]
+__all__ = [
+    "PooledEngine", "PooledRecogniser", "PooledUtterance", "ProducerStream", "WorkerPool", "WorkerStream", "producing"]

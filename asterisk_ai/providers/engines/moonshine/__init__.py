@@ -22,9 +22,9 @@ from typing import Annotated, Any
 from asterisk_ai.config.schema import Range, Workers
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderRejected
-from asterisk_ai.providers.api import Hints, Readiness, Transcript, ignore
+from asterisk_ai.providers.api import Hints, Readiness, Transcript, check_rate, ignore
 from asterisk_ai.providers.engines.moonshine.weights import NAME
-from asterisk_ai.providers.workers import PooledEngine, WorkerPool, WorkerStream
+from asterisk_ai.providers.workers import PooledRecogniser, PooledUtterance, WorkerPool
 
 logger = logging.getLogger(__name__)
 
@@ -44,30 +44,7 @@ class MoonshineSettings:
     """Seconds of a core that a second of speech may take; a machine that needs more is too slow for it."""
 
 
-class MoonshineStream:
-    """One utterance, understood in its pauses."""
-
-    def __init__(self, stream: WorkerStream) -> None:
-        self._stream = stream
-        self._dropped = 0
-
-    @property
-    def dropped(self) -> int:
-        """Bytes of audio dropped for want of room, the worker's own share once :meth:`finish` returned."""
-        return self._stream.dropped + self._dropped
-
-    def feed(self, pcm: bytes) -> None:
-        """Hand over audio. Never blocks, never raises; the oldest is dropped where the worker lags."""
-        self._stream.feed(pcm)
-
-    async def finish(self) -> Transcript:
-        """The words. Raises ProviderUnavailable where the worker died."""
-        result = await self._stream.finish()
-        self._dropped = int(result["dropped"])
-        return _transcript(result)
-
-
-class Moonshine(PooledEngine):
+class Moonshine(PooledRecogniser):
     """The recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
@@ -100,7 +77,7 @@ class Moonshine(PooledEngine):
     @contextlib.asynccontextmanager
     async def open(
         self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
-    ) -> AsyncIterator[MoonshineStream]:
+    ) -> AsyncIterator[PooledUtterance]:
         """Open a stream for one utterance. ``partial`` gets the words in each pause of the caller.
 
         :raises ProviderRejected: not English, or another rate than ``sample_rates``.
@@ -109,14 +86,7 @@ class Moonshine(PooledEngine):
         language = hints.language.lower().replace("_", "-")
         if language.partition("-")[0] != "en":
             raise ProviderRejected(NAME, f"understands English only, not {hints.language}")
-        if rate not in SAMPLE_RATES:
-            raise ProviderRejected(NAME, f"takes audio of {' or '.join(map(str, SAMPLE_RATES))} Hz, not {rate}")
+        check_rate(NAME, rate, SAMPLE_RATES)
         options = {"rate": rate, "phrases": hints.phrases, "digits": hints.digits}
-        async with self._pool.open(options, lambda result: partial(_transcript(result))) as stream:
-            yield MoonshineStream(stream)
-
-
-def _transcript(result: Mapping[str, Any]) -> Transcript:
-    return Transcript(
-        str(result["text"]), bool(result["accepted"]), float(result["confidence"]), free=str(result["free"])
-    )
+        async with self.utterance(options, partial) as stream:
+            yield stream

@@ -22,8 +22,8 @@ from typing import Any, Literal
 from asterisk_ai.config.schema import Workers
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderRejected
-from asterisk_ai.providers.api import Hints, Transcript, ignore
-from asterisk_ai.providers.workers import PooledEngine, WorkerPool, WorkerStream
+from asterisk_ai.providers.api import Hints, Transcript, check_rate, ignore
+from asterisk_ai.providers.workers import PooledRecogniser, PooledUtterance, WorkerPool
 
 NAME = "pocketsphinx"
 ENGINE = "asterisk_ai.providers.engines.pocketsphinx.engine:PocketSphinxEngine"
@@ -41,33 +41,7 @@ class PocketSphinxSettings:
     """Of what is outside of the grammar: ``strict`` refuses more, of the caller's right words too."""
 
 
-class PocketSphinxStream:
-    """One utterance, decoded while it is fed, so that one which ends with a pause is answered at once."""
-
-    def __init__(self, stream: WorkerStream) -> None:
-        self._stream = stream
-        self._dropped = 0
-
-    @property
-    def dropped(self) -> int:
-        """Bytes of audio dropped for want of room, the worker's own share once :meth:`finish` returned."""
-        return self._stream.dropped + self._dropped
-
-    def feed(self, pcm: bytes) -> None:
-        """Hand over audio. Never blocks, never raises; the oldest is dropped where the worker lags."""
-        self._stream.feed(pcm)
-
-    async def finish(self) -> Transcript:
-        """The words, once all that was fed is decoded.
-
-        :raises ProviderUnavailable: the worker died; :raises ProviderRejected: the grammar cannot be used.
-        """
-        result = await self._stream.finish()
-        self._dropped = int(result["dropped"])
-        return _transcript(result)
-
-
-class PocketSphinx(PooledEngine):
+class PocketSphinx(PooledRecogniser):
     """The recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
@@ -92,7 +66,7 @@ class PocketSphinx(PooledEngine):
     @contextlib.asynccontextmanager
     async def open(
         self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
-    ) -> AsyncIterator[PocketSphinxStream]:
+    ) -> AsyncIterator[PooledUtterance]:
         """Open a stream for one utterance. What is wrong with the grammar is told by ``finish``.
 
         ``partial`` gets the words so far some 120 ms into each pause, and while the caller speaks where they are
@@ -103,11 +77,10 @@ class PocketSphinx(PooledEngine):
         :raises ProviderUnavailable: no worker is ready.
         """
         _check(hints)
-        if rate not in SAMPLE_RATES:
-            raise ProviderRejected(NAME, f"takes audio of {' or '.join(map(str, SAMPLE_RATES))} Hz, not {rate}")
+        check_rate(NAME, rate, SAMPLE_RATES)
         options = {"rate": rate, **_expected(hints)}
-        async with self._pool.open(options, lambda result: partial(_transcript(result))) as stream:
-            yield PocketSphinxStream(stream)
+        async with self.utterance(options, partial) as stream:
+            yield stream
 
     async def check_grammar(self, hints: Hints) -> None:
         """See whether a grammar can be used, pronunciations and all. The workers must be started.
@@ -116,10 +89,6 @@ class PocketSphinx(PooledEngine):
         """
         _check(hints)
         await self._pool.ask(_expected(hints), CHECK_SECONDS)
-
-
-def _transcript(result: Mapping[str, Any]) -> Transcript:
-    return Transcript(str(result["text"]), bool(result["accepted"]), float(result["confidence"]))
 
 
 def _expected(hints: Hints) -> dict[str, Any]:

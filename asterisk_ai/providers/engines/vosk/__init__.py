@@ -14,9 +14,8 @@ from typing import Any
 
 from asterisk_ai.config.schema import Workers
 from asterisk_ai.config.settings import read_settings
-from asterisk_ai.errors import ProviderRejected
-from asterisk_ai.providers.api import Hints, Transcript, Word, ignore
-from asterisk_ai.providers.workers import PooledEngine, WorkerPool, WorkerStream
+from asterisk_ai.providers.api import Hints, Transcript, check_rate, ignore
+from asterisk_ai.providers.workers import PooledRecogniser, PooledUtterance, WorkerPool
 
 NAME = "vosk"
 ENGINE = "asterisk_ai.providers.engines.vosk.engine:VoskEngine"
@@ -36,22 +35,7 @@ class VoskSettings:
     """False listens to every word of the model, whatever is expected."""
 
 
-class VoskStream:
-    """One utterance."""
-
-    def __init__(self, stream: WorkerStream) -> None:
-        self._stream = stream
-
-    def feed(self, pcm: bytes) -> None:
-        """Hand over audio. Never blocks, never raises; the oldest is dropped where the worker lags."""
-        self._stream.feed(pcm)
-
-    async def finish(self) -> Transcript:
-        """The words, once all that was fed is decoded. Raises ProviderError."""
-        return _transcript(await self._stream.finish(SECONDS))
-
-
-class Vosk(PooledEngine):
+class Vosk(PooledRecogniser):
     """The ``vosk`` engine. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -66,15 +50,9 @@ class Vosk(PooledEngine):
     @contextlib.asynccontextmanager
     async def open(
         self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
-    ) -> AsyncIterator[VoskStream]:
+    ) -> AsyncIterator[PooledUtterance]:
         """Open a stream for one utterance. Raises ProviderUnavailable where no worker is ready."""
-        if rate not in SAMPLE_RATES:
-            raise ProviderRejected(NAME, f"takes audio of {' or '.join(map(str, SAMPLE_RATES))} Hz, not {rate}")
+        check_rate(NAME, rate, SAMPLE_RATES)
         options = {"rate": rate, "words": sorted(hints.words) if self._grammar and not hints.free else []}
-        async with self._pool.open(options, lambda news: partial(_transcript(news))) as stream:
-            yield VoskStream(stream)
-
-
-def _transcript(result: Mapping[str, Any]) -> Transcript:
-    words = tuple(Word(item["word"], item["start"], item["end"]) for item in result.get("words", ()))
-    return Transcript(str(result["text"]), bool(result["accepted"]), float(result["confidence"]), words)
+        async with self.utterance(options, partial, SECONDS) as stream:
+            yield stream

@@ -12,8 +12,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, ConnectionClosedOK
 
 from asterisk_ai.config.settings import read_settings
-from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.api import Hints, Readiness, Transcript, Word, ignore
+from asterisk_ai.errors import ProviderError, ProviderUnavailable
+from asterisk_ai.providers.api import Hints, ServedEngine, Transcript, Word, check_rate, ignore
 from asterisk_ai.providers.net.websocket import closed
 from asterisk_ai.providers.vendors.deepgram.client import NAME, DeepgramSettings, read, sockets
 
@@ -28,33 +28,24 @@ _REGIONAL = frozenset(
 """The languages that the service tells apart by region. Source: /docs/models-languages-overview."""
 
 
-class DeepgramSpeechToText:
+class DeepgramSpeechToText(ServedEngine):
     """The ``deepgram`` recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = read_settings(DeepgramSettings, settings, f"providers.{NAME}")
         self._sockets = sockets(self._settings, self._query(RATES[0], "en-US"))
+        super().__init__(self._sockets)
 
     @property
     def sample_rates(self) -> Sequence[int]:
         return RATES
-
-    async def start(self) -> None:
-        await self._sockets.start()
-
-    async def stop(self) -> None:
-        await self._sockets.stop()
-
-    def readiness(self) -> Readiness:
-        return self._sockets.readiness()
 
     @contextlib.asynccontextmanager
     async def open(
         self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
     ) -> AsyncIterator[_Utterance]:
         """A connection for one utterance, its audio sent as it comes. Raises ProviderUnavailable, ProviderRejected."""
-        if rate not in RATES:
-            raise ProviderRejected(NAME, f"takes audio of {', '.join(map(str, RATES))} Hz, not {rate}")
+        check_rate(NAME, rate, RATES)
         connection = await self._sockets.take(self._query(rate, hints.language))
         stream = _Utterance(connection, rate, self._settings.seconds, partial)
         tasks = [

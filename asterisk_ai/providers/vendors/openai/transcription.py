@@ -9,8 +9,8 @@ from typing import Any
 
 from asterisk_ai.audio.wav import wav
 from asterisk_ai.config.settings import read_settings
-from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.api import Hints, Readiness, Transcript, ignore
+from asterisk_ai.errors import ProviderUnavailable
+from asterisk_ai.providers.api import Hints, ServedEngine, Transcript, check_rate, ignore
 from asterisk_ai.providers.inventions import said
 from asterisk_ai.providers.net.http import HttpService
 from asterisk_ai.providers.vendors.openai.client import NAME, OpenAISettings, TranscriptionSettings, client
@@ -22,32 +22,23 @@ SHORTEST_SECONDS = 0.1
 MAX_ANSWER = 1 << 20
 
 
-class OpenAITranscription:
+class OpenAITranscription(ServedEngine):
     """The ``openai`` recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         own = read_settings(OpenAISettings, settings, f"providers.{NAME}")
         self._own, self._client = own.transcription, client(own)
+        super().__init__(self._client)
 
     @property
     def sample_rates(self) -> Sequence[int]:
         return RATES
 
-    async def start(self) -> None:
-        await self._client.start()
-
-    async def stop(self) -> None:
-        await self._client.stop()
-
-    def readiness(self) -> Readiness:
-        return self._client.readiness()
-
     @asynccontextmanager
     async def open(
         self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
     ) -> AsyncIterator[_Utterance]:
-        if rate not in RATES:
-            raise ProviderRejected(NAME, f"takes audio of {', '.join(map(str, RATES))} Hz, not {rate}")
+        check_rate(NAME, rate, RATES)
         yield _Utterance(self._client, self._own, rate, hints.language)
 
 

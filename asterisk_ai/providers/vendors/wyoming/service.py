@@ -16,6 +16,7 @@ from wyoming.info import Describe, Info
 from asterisk_ai.config.schema import Port, Range
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
+from asterisk_ai.providers.api import Readiness
 from asterisk_ai.providers.net.keeper import Keeper
 
 NAME = "wyoming"
@@ -126,6 +127,9 @@ class Service:
         await self._keeper.stop()
         await disconnect(self._spare)
         self._spare = None
+
+    def readiness(self) -> Readiness:
+        return Readiness(not self.reason, self.reason)
 
     async def _check(self) -> bool:
         """Ask what it is, over a new connection that is kept. A server that is not there is asked again."""

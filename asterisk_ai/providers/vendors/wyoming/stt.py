@@ -12,8 +12,7 @@ from wyoming.asr import Transcript as WyomingTranscript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
 
-from asterisk_ai.errors import ProviderRejected
-from asterisk_ai.providers.api import Hints, Readiness, Transcript, ignore
+from asterisk_ai.providers.api import Hints, ServedEngine, Transcript, check_rate, ignore
 from asterisk_ai.providers.inventions import said
 from asterisk_ai.providers.vendors.wyoming.service import FAILURES, NAME, Service, models
 
@@ -21,32 +20,23 @@ RATES = (16_000, 8_000)
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 
 
-class WyomingSpeechToText:
+class WyomingSpeechToText(ServedEngine):
     """The ``wyoming`` recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._service = Service(settings, 10_300, models, "model")
+        super().__init__(self._service)
 
     @property
     def sample_rates(self) -> Sequence[int]:
         return RATES
-
-    async def start(self) -> None:
-        await self._service.start()
-
-    async def stop(self) -> None:
-        await self._service.stop()
-
-    def readiness(self) -> Readiness:
-        return Readiness(not self._service.reason, self._service.reason)
 
     @contextlib.asynccontextmanager
     async def open(
         self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
     ) -> AsyncIterator[_Utterance]:
         """Send the audio while it is spoken. Raises ProviderUnavailable, ProviderRejected."""
-        if rate not in RATES:
-            raise ProviderRejected(NAME, f"takes audio of {' or '.join(map(str, RATES))} Hz, not {rate}")
+        check_rate(NAME, rate, RATES)
         self._service.usable()
         self._service.offers.check_language(hints.language)
         async with self._service.connected() as client:

@@ -12,29 +12,21 @@ from wyoming.tts import Synthesize, SynthesizeVoice
 
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.api import Readiness
+from asterisk_ai.providers.api import ServedEngine
 from asterisk_ai.providers.vendors.wyoming.service import NAME, Service, voices
 
 
-class WyomingTextToSpeech:
+class WyomingTextToSpeech(ServedEngine):
     """The ``wyoming`` synthesiser. Satisfies :class:`~asterisk_ai.providers.api.TextToSpeech`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._service = Service(settings, 10_200, voices, "voice")
+        super().__init__(self._service)
         self._rate = self._service.own.rate
 
     @property
     def sample_rate(self) -> int:
         return self._rate
-
-    async def start(self) -> None:
-        await self._service.start()
-
-    async def stop(self) -> None:
-        await self._service.stop()
-
-    def readiness(self) -> Readiness:
-        return Readiness(not self._service.reason, self._service.reason)
 
     @contextlib.asynccontextmanager
     async def open(self, text: str, *, voice: str = "", speed: float = 1.0) -> AsyncIterator[AsyncIterator[bytes]]:
