@@ -67,8 +67,14 @@ class Account:
 
     # ---- the caller's turns ---------------------------------------------------------
 
-    def caller_said(self, record: TurnRecord) -> None:
-        """A turn of the caller's: its words, or that there were none to be understood."""
+    def caller_said(self, record: TurnRecord, *, after: int | None = None) -> None:
+        """A turn of the caller's: its words, or that there were none to be understood.
+
+        :param after: number of the turns before it; None for all. What else there is was the beginning of this one,
+            and of what was said to that.
+        """
+        if after is not None:
+            del self._session.history[after:]
         self.keep(record)
         how = "dialled" if record.dialled else "understood" if record.understood else "not understood"
         logger.info("caller %s", how, extra={"transcript": record.text})

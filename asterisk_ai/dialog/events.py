@@ -198,10 +198,12 @@ class Draft:
     """Begin to make the answer to ``text``, which the caller may yet go on from; nothing of it may be heard or done.
 
     The :class:`Answer` to the same text takes it up. A newer draft, any other answer and a prompt replace it.
+    ``continues``: as the answer's.
     """
 
     text: str
     confidence: float = 1.0
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +213,18 @@ class DropDraft:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Ask the language model and speak what it says."""
+    """Ask the language model and speak what it says.
+
+    ``continues``: the turn that was answered last was not over. ``text`` is all of it, and takes its place: what was
+    remembered for the first part, and said to it, is undone.
+    """
 
     reply: int
     text: str
     understood: bool = True
     dialled: bool = False
     confidence: float = 1.0
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -601,12 +601,91 @@ def test_an_answer_that_was_held_before_it_was_audible_is_heard_after_a_cough() 
     assert talk.phase is Phase.SPEAKING
 
 
-def test_a_cough_after_the_question_does_not_lose_the_question() -> None:
+@pytest.mark.parametrize("words_first", [True, False])
+def test_a_cough_after_the_question_does_not_lose_the_question(words_first: bool) -> None:
     talk = thinking()
     talk.at(2.7, VoiceOnset(2.65))
-    assert talk.fire(2.9, voiced_until=2.85) == []
-    assert talk.at(2.95, VoiceOffset(2.85)) == [DropUtterance(2)]
-    assert talk.at(3.0, WordsFinal(1, "hours")) == [Answer(2, "hours")]
+    assert talk.fire(2.75, voiced_until=2.75) == []
+    assert talk.at(2.8, VoiceOffset(2.75)) == [DropUtterance(2)], "a click"
+    talk.at(2.9, VoiceOnset(2.85))
+    assert talk.fire(3.1, voiced_until=3.05) == []
+    assert talk.phase is Phase.LISTENING, "the caller seems to go on"
+    talk.at(3.2, VoiceOffset(3.05))
+    if words_first:
+        assert talk.at(3.3, WordsFinal(1, "hours")) == []
+    assert talk.timer() == [CloseUtterance(3, 3.05)]
+    if words_first:
+        assert talk.at(3.7, WordsFinal(3, "", accepted=False)) == [Answer(2, "hours")]
+    else:
+        assert talk.at(3.66, WordsFinal(1, "hours")) == []
+        assert talk.at(3.7, WordsFinal(3, "", accepted=False)) == [Answer(2, "hours")]
+
+
+# ---- a turn that was taken to be over goes on -----------------------------------------------------
+
+
+def test_what_is_said_in_the_first_second_of_the_answer_is_one_turn_with_what_was_answered() -> None:
+    talk = speaking()
+    assert talk.at(3.4, VoiceOnset(3.35)) == [OpenUtterance(2)]
+    assert talk.fire(3.5, voiced_until=3.5) == [PauseReply(2)]
+    assert talk.at(3.9, WordsPartial(2, "on sunday")) == [StopReply(2, "barge_in")]
+    assert talk.at(4.0, VoiceOffset(3.85)) == [Draft("hours on sunday", continues=True)]
+    assert talk.timer() == [CloseUtterance(2, 3.85)]
+    assert talk.at(5.0, WordsFinal(2, "on sunday")) == [Answer(3, "hours on sunday", continues=True)]
+    talk.at(5.1, VoiceOnset(5.05))
+    talk.fire(5.4, voiced_until=5.35)
+    talk.at(5.5, VoiceOffset(5.35))
+    talk.timer()
+    assert talk.at(5.8, WordsFinal(3, "please", confidence=0.5)) == [
+        StopReply(3, "barge_in"),
+        Answer(4, "hours on sunday please", confidence=0.5, continues=True),
+    ], "three parts are one turn, too"
+
+
+@pytest.mark.parametrize(("params", "onset"), [(PARAMS, 4.0), (replace(PARAMS, join_ms=0.0), 3.1)])
+def test_what_is_said_later_is_a_turn_of_its_own(params: TurnParams, onset: float) -> None:
+    talk = speaking(params)
+    talk.at(onset + 0.06, VoiceOnset(onset))
+    talk.fire(onset + 0.2, voiced_until=onset + 0.2)
+    talk.at(onset + 0.5, WordsPartial(2, "sales"))
+    talk.at(onset + 0.7, VoiceOffset(onset + 0.5))
+    talk.timer()
+    assert talk.at(onset + 2, WordsFinal(2, "sales")) == [Answer(3, "sales")]
+
+
+def test_what_was_not_understood_goes_on_with_what_follows() -> None:
+    talk = thinking()
+    assert talk.at(2.8, WordsFinal(1, "", accepted=False)) == [Answer(2, "", understood=False)]
+    talk.at(3.0, SpeakingStarted(2))
+    talk.at(3.4, VoiceOnset(3.35))
+    talk.fire(3.5, voiced_until=3.5)
+    talk.at(3.9, WordsPartial(2, "sales"))
+    talk.at(4.0, VoiceOffset(3.85))
+    talk.timer()
+    assert talk.at(5.0, WordsFinal(2, "sales")) == [Answer(3, "sales", continues=True)]
+
+
+def test_wait_and_backchannels_are_no_part_of_the_turn() -> None:
+    for words, then in (("wait", [StopReply(2, "barge_in")]), ("okay", [ResumeReply(2, "backchannel")])):
+        talk = speaking()
+        talk.at(3.4, VoiceOnset(3.35))
+        talk.fire(3.6, voiced_until=3.55)
+        talk.at(3.71, VoiceOffset(3.55))
+        talk.timer()
+        assert talk.at(3.9, WordsFinal(2, words)) == then
+
+
+def test_keys_are_no_part_of_the_turn() -> None:
+    talk = speaking()
+    talk.at(3.4, DigitDialled("1", wanted=1))
+    assert talk.state.turn.text == ""
+    talk.at(3.5, SpeakingStarted(3))
+    talk.at(3.7, VoiceOnset(3.7))
+    talk.fire(3.9, voiced_until=3.9)
+    talk.at(4.2, WordsPartial(2, "sales"))
+    talk.at(4.4, VoiceOffset(4.2))
+    talk.timer()
+    assert talk.at(5.5, WordsFinal(2, "sales")) == [Answer(4, "sales")]
 
 
 def test_nothing_of_the_above_stops_the_agent() -> None:
@@ -667,12 +746,22 @@ def test_half_duplex_forgets_what_was_said_over_the_agent() -> None:
     assert talk.at(5.0, ReplyEnded(2)) == []
 
 
-def test_going_on_while_the_words_are_awaited_takes_the_newest_utterance() -> None:
+@pytest.mark.parametrize("order", [(1, 2), (2,), (0, 2)])
+def test_going_on_while_the_words_are_awaited_is_one_turn(order: tuple[int, ...]) -> None:
     talk = thinking()
     assert talk.at(2.7, VoiceOnset(2.65)) == [OpenUtterance(2)]
-    assert talk.fire(3.3, voiced_until=3.3) == [DropUtterance(1)]
+    assert talk.fire(2.8, voiced_until=2.8) == []
     assert talk.phase is Phase.LISTENING
-    assert talk.at(3.3, WordsFinal(1, "late")) == []
+    if order[0] == 1:
+        assert talk.at(2.9, WordsFinal(1, "late")) == []
+    if order[0] == 0:
+        assert talk.at(2.9, RecognitionFailed(1)) == []
+    talk.at(3.3, VoiceOffset(3.1))
+    assert talk.timer() == [CloseUtterance(2, 3.1)]
+    late: list[Action] = [DropUtterance(1)] if order[0] == 2 else []
+    text = "late words" if order[0] == 1 else "words"
+    assert talk.at(3.9, WordsFinal(2, "words")) == [*late, Answer(2, text)]
+    assert talk.at(4.0, WordsFinal(1, "late")) == []
 
 
 def test_interrupting_an_answer_that_is_still_being_made() -> None:
@@ -1206,7 +1295,7 @@ class Conversation(RuleBasedStateMachine):
         assert self.state.reply_live == (self.live is not None)
         assert self.state.utterance_open == bool(self.open)
         assert self.state.draft == self.draft
-        assert self.state.awaited in (self.closed or {0})
+        assert {self.state.awaited, self.state.turn.awaited} - {0} == self.closed
         assert self.paused == (self.state.phase is Phase.INTERRUPTED or self.state.suspended)
         gates = turn.gates(self.state, self.params, self.now)
         if gates:
@@ -1239,6 +1328,7 @@ class Conversation(RuleBasedStateMachine):
 
 
 _LIMITS = (
+    "join_ms",
     "endpoint_ms",
     "endpoint_complete_ms",
     "endpoint_incomplete_ms",

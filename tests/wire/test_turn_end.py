@@ -187,9 +187,12 @@ def test_a_worker_that_dies_in_a_pause_leaves_that_turn_to_its_words(
     async def body(server: Server, engine: SmartTurn) -> None:
         before = engine._pool.pids
         killing = asyncio.create_task(kill(server, engine))
-        session = await called(server, "sound", [line(LOW), line(LOW), line(LOW)])
+        session = await called(server, "sound", [line(LOW), line(LOW)])
         await killing
-        judged, alone, judged_again = endpoints(session)
+        judged, alone = endpoints(session)
+        while not engine.readiness().ready:  # a new process may take seconds
+            await asyncio.sleep(0.05)
+        (judged_again,) = endpoints(await called(server, "sound", [line(LOW)]))
         assert max(judged, judged_again) < alone * 0.6
         assert alone >= LONG
         assert engine._pool.pids != before

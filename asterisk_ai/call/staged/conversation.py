@@ -239,7 +239,11 @@ class StagedConversation:
         """The recogniser has a view of what was said so far."""
 
         def heard() -> None:
-            complete = words.accepted and self.agent.llm.complete(words.text, self._session.memory)
+            turn = self._state.turn
+            text, continues = words.text, turn.goes_on and turn.spoken
+            if turn.goes_on:
+                text = turn.with_words(text, 1.0).text
+            complete = words.accepted and self.agent.llm.complete(text, self._speaker.memory(continues))
             self._step(WordsPartial(utterance.number, words.text, words.accepted, complete, words.confidence))
 
         self._call.guard(heard)

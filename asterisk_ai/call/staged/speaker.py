@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from asterisk_ai.agents.agent import Agent
 from asterisk_ai.call.call import Call
@@ -60,6 +60,13 @@ class _Reply:
             task.cancel()
 
 
+class _Remembered(NamedTuple):
+    """What a reply may change: the language model's memory, and how many keys it waits for."""
+
+    memory: dict[str, Any]
+    digits_wanted: int
+
+
 class Speaker:
     """Carries out what the turn machine wants said. All but its tasks is synchronous."""
 
@@ -86,7 +93,8 @@ class Speaker:
         self._draft: _Reply | None = None
         self._fillers: list[asyncio.Task[None]] = []
         self._voice = asyncio.Lock()  # one piece of speech is queued at a time
-        self._before: tuple[dict[str, Any], int] | None = None  # what was remembered before the reply that is made
+        self._before: _Remembered | None = None  # what was remembered before the reply that is made
+        self._turn: tuple[TurnRecord, _Remembered] | None = None  # the caller's last, and what was remembered before it
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """What is at work."""
@@ -126,7 +134,8 @@ class Speaker:
         """Begin to make the answer to its text; :meth:`_answer` takes it up or drops it."""
         self._drop_draft()
         logger.info("answering ahead of the turn's end", extra={"transcript": action.text})
-        self._draft = self._begin(self._request(action.text, confidence=action.confidence))
+        answer = Answer(0, action.text, confidence=action.confidence, continues=action.continues)
+        self._draft = self._begin(self._request(answer, *self._until_turn(action.continues)))
 
     def _drop_draft(self) -> None:
         """The caller goes on: nothing of the draft was heard, so it never was."""
@@ -136,11 +145,10 @@ class Speaker:
 
     def _answer(self, action: Answer) -> None:
         """Ask the language model and speak what it says."""
-        request = self._request(
-            action.text, understood=action.understood, dialled=action.dialled, confidence=action.confidence
-        )
+        history, before = self._until_turn(action.continues)
+        request = self._request(action, history, before)
         record = TurnRecord("caller", action.text, time.time(), understood=action.understood, dialled=action.dialled)
-        self._account.caller_said(record)
+        self._account.caller_said(record, after=len(history))
         if action.dialled:
             self._account.turn_ended(self._clock())
         draft, self._draft = self._draft, None
@@ -151,8 +159,9 @@ class Speaker:
             draft = self._begin(request)
         if draft.begun:
             self._account.note("first_token")
-        self._before = self._session.memory, self._session.digits_wanted
-        self._session.digits_wanted = 0
+        self._turn = record, before
+        self._before = before
+        self._session.memory, self._session.digits_wanted = before.memory, 0
         self._take_up(draft, action.reply)
 
     def _speak(self, action: Speak) -> None:
@@ -178,20 +187,31 @@ class Speaker:
 
     # ---- a reply ------------------------------------------------------------------
 
-    def _request(
-        self, text: str, *, understood: bool = True, dialled: bool = False, confidence: float = 1.0
-    ) -> TurnRequest:
+    def _until_turn(self, continues: bool) -> tuple[list[TurnRecord], _Remembered]:
+        """The turns before the one that is answered, and what was remembered then."""
+        history = self._session.history
+        if continues and self._turn is not None:
+            record, before = self._turn
+            at = next((at for at, one in enumerate(history) if one is record), len(history))
+            return history[:at], before
+        return history[:], _Remembered(self._session.memory, self._session.digits_wanted)
+
+    def memory(self, continues: bool) -> dict[str, Any]:
+        """What the model remembers when it answers; see :class:`~asterisk_ai.dialog.events.Answer`."""
+        return self._until_turn(continues)[1].memory
+
+    def _request(self, action: Answer, turns: list[TurnRecord], before: _Remembered) -> TurnRequest:
         session = self._session
-        history = [Message(record.role, record.text) for record in session.history]
+        history = [Message(record.role, record.text) for record in turns]
         return TurnRequest(
-            text,
-            understood,
-            dialled,
+            action.text,
+            action.understood,
+            action.dialled,
             history,
-            dict(session.memory),
+            dict(before.memory),
             session.caller,
             session.actions,
-            confidence=confidence,
+            confidence=action.confidence,
             ledger=self._ledger,
         )
 
@@ -295,4 +315,5 @@ class Speaker:
     def _forget_unsaid(self) -> None:
         """Nothing of the reply was heard, so it was never said."""
         if self._before is not None:
-            (self._session.memory, self._session.digits_wanted), self._before = self._before, None
+            self._session.memory, self._session.digits_wanted = self._before
+            self._before = None

@@ -19,8 +19,8 @@ from asterisk_ai.dialog.events import (
 )
 from asterisk_ai.dialog.phase import Phase
 from asterisk_ai.dialog.staged.deadlines import CERTAIN, is_certain
-from asterisk_ai.dialog.staged.reply import answer, undraft
-from asterisk_ai.dialog.staged.state import Step, TurnParams, TurnState
+from asterisk_ai.dialog.staged.reply import answer_words, undraft
+from asterisk_ai.dialog.staged.state import CallerTurn, Step, TurnParams, TurnState
 
 _RECHECK = 0.02  # a frame: how often a doubtful interruption is looked at again
 _DRAWN_OUT = 1.4  # by how much a backchannel may be longer than what is an interruption whatever its words: "mm-hm"
@@ -36,6 +36,7 @@ def close_utterance(state: TurnState, ended: float) -> Step:
     length = (ended - state.utterance_at) * 1000
     state = replace(state, utterance_open=False, partial=None, voice_end=ended)
     state = replace(state, awaited=state.utterance, awaited_ms=length)
+    state = replace(state, turn=state.turn if state.turn.goes_on else CallerTurn())
     return state, (*dropped, CloseUtterance(state.utterance, ended))
 
 
@@ -45,15 +46,17 @@ def barge_in(state: TurnState, event: Timer, now: float, params: TurnParams) -> 
     if not state.interruptible or not state.voice or voiced_ms < params.barge_in_ms:
         return replace(state, barge_check=now + _RECHECK), ()
     if not state.reply_live or state.suspended:  # words are awaited, there is nothing to hold
-        if voiced_ms < params.barge_in_confirm_ms:
-            return replace(state, barge_check=now + _RECHECK), ()
-        # The caller goes on: the newest utterance counts.
-        dropped: tuple[Action, ...] = (DropUtterance(state.awaited),) if state.awaited else ()
-        state, undone = undraft(state)
-        return replace(state, phase=Phase.LISTENING, since=now, awaited=0), dropped + undone
+        return _goes_on(state, now)
     check = state.utterance_at + params.barge_in_confirm_ms / 1000
     state = replace(state, phase=Phase.INTERRUPTED, held=state.phase, since=now, barge_check=check)
     return state, (PauseReply(state.reply),)
+
+
+def _goes_on(state: TurnState, now: float) -> Step:
+    """The caller speaks again before the words of what they said before are known: it is one turn."""
+    dropped: tuple[Action, ...] = (DropUtterance(state.turn.awaited),) if state.turn.awaited else ()
+    state, undone = undraft(replace(state, turn=replace(state.turn, goes_on=True, awaited=state.awaited)))
+    return replace(state, phase=Phase.LISTENING, since=now, awaited=0), dropped + undone
 
 
 def _voiced_ms(state: TurnState, event: Timer) -> float:
@@ -104,7 +107,7 @@ def taken(state: TurnState, now: float, words: WordsFinal | None = None) -> Step
     state = replace(state, phase=Phase.LISTENING, since=now, reply_live=False, no_inputs=0, spoken_until=now)
     if words is None:
         return state, stopped
-    state, actions = answer(state, now, text=words.text, understood=words.accepted, confidence=words.confidence)
+    state, actions = answer_words(state, words, now)
     return state, stopped + actions
 
 

@@ -24,8 +24,19 @@ from asterisk_ai.dialog.events import (
 from asterisk_ai.dialog.phase import AUDIBLE, Phase
 from asterisk_ai.dialog.staged.deadlines import AGENT_BUSY
 from asterisk_ai.dialog.staged.interruption import close_utterance, given_up, judged, resumed, taken
-from asterisk_ai.dialog.staged.reply import answer, close, drop_all, listen, quiet, speak, trouble, undraft
-from asterisk_ai.dialog.staged.state import Step, TurnParams, TurnState
+from asterisk_ai.dialog.staged.reply import (
+    answer_keys,
+    answer_turn,
+    answer_words,
+    close,
+    drop_all,
+    listen,
+    quiet,
+    speak,
+    trouble,
+    undraft,
+)
+from asterisk_ai.dialog.staged.state import CallerTurn, Step, TurnParams, TurnState
 
 _MAX_DRAFTS = 3  # of one utterance: a caller who pauses at every word is not answered ahead any more
 
@@ -51,9 +62,20 @@ def open_utterance(state: TurnState, at: float, params: TurnParams) -> Step:
         surest=None,
         likelihood=None,
         drafts=0,
+        turn=replace(state.turn, goes_on=_goes_on(state, at, params)),
         barge_check=at + params.barge_in_ms / 1000,
     )
     return state, (OpenUtterance(state.utterance),)
+
+
+def _goes_on(state: TurnState, at: float, params: TurnParams) -> bool:
+    """Whether what begins now is the rest of the turn whose words are awaited, or whose answer has only just begun."""
+    if state.phase is Phase.THINKING and state.awaited and params.join_ms:
+        return True
+    if not (state.phase in (Phase.THINKING, Phase.SPEAKING, Phase.INTERRUPTED) and state.reply_live):
+        return False
+    in_time = state.answered_at is None or at < state.answered_at + params.join_ms / 1000
+    return state.turn.spoken and params.join_ms > 0 and in_time
 
 
 def offset(state: TurnState, event: VoiceOffset, params: TurnParams) -> Step:
@@ -84,35 +106,58 @@ def _drafted(state: TurnState, params: TurnParams) -> Step:
     pausing = state.phase is Phase.LISTENING and state.utterance_open and not state.voice
     if not (params.answer_ahead and pausing and words and words.accepted and words.text) or state.keys:
         return state, ()
-    if words.text == state.draft or state.drafts >= _MAX_DRAFTS:
+    if state.turn.goes_on and state.turn.awaited:
+        return state, ()  # the first words of the turn are still to come
+    turn = (state.turn if state.turn.goes_on else CallerTurn()).with_words(words.text, words.confidence)
+    if turn.text == state.draft or state.drafts >= _MAX_DRAFTS:
         return state, ()
-    return replace(state, draft=words.text, drafts=state.drafts + 1), (Draft(words.text, words.confidence),)
+    return replace(state, draft=turn.text, drafts=state.drafts + 1), (Draft(turn.text, turn.confidence, turn.spoken),)
 
 
 def words(state: TurnState, event: WordsFinal, now: float, params: TurnParams) -> Step:
+    if event.utterance and event.utterance == state.turn.awaited:
+        return _first_words(state, event, params)
     if not state.awaited or event.utterance != state.awaited:
         return state, ()
-    state = replace(state, awaited=0)
+    late: tuple[Action, ...] = (DropUtterance(state.turn.awaited),) if state.turn.awaited else ()
+    state = replace(state, awaited=0, turn=replace(state.turn, awaited=0))
     if state.phase is Phase.INTERRUPTED:
-        return judged(state, event, now, params)
+        state, actions = judged(state, event, now, params)
+        return state, late + actions
     if state.suspended and state.reply_live and not event.text.strip():
-        return resumed(state, now, ResumeReason.NOISE)
+        state, actions = resumed(state, now, ResumeReason.NOISE)
+        return state, late + actions
     state, stopped = given_up(state)
     state, actions = heard(state, event, now, params)
-    return state, stopped + actions
+    return state, late + stopped + actions
+
+
+def _first_words(state: TurnState, event: WordsFinal, params: TurnParams) -> Step:
+    """The words of a turn that goes on already have come late."""
+    turn = replace(state.turn, awaited=0)
+    stopped: tuple[Action, ...] = ()
+    if event.accepted and event.text:
+        turn = replace(turn.with_words(event.text, event.confidence), unanswered=True)
+        state, stopped = given_up(state)
+    state, drafted = _drafted(replace(state, turn=turn), params)
+    return state, stopped + drafted
 
 
 def heard(state: TurnState, event: WordsFinal, now: float, params: TurnParams) -> Step:
     """The words of a turn are known."""
+    if state.turn.goes_on and state.turn.unanswered and not (event.accepted and event.text):
+        return answer_turn(state, now)  # what followed them were no words
     # Beside dialled digits, refused speech is the tone of the keys that leaked into the audio.
     if not event.accepted and (state.awaited_ms < params.min_utterance_ms or state.keys):
         state, dropped = undraft(state)
         state, actions = listen(state, now)
         return state, dropped + actions
-    return answer(state, now, text=event.text, understood=event.accepted, confidence=event.confidence)
+    return answer_words(state, event, now)
 
 
 def recognition_failed(state: TurnState, event: RecognitionFailed, now: float, params: TurnParams) -> Step:
+    if event.utterance and event.utterance == state.turn.awaited:
+        return _first_words(state, WordsFinal(event.utterance, "", accepted=False), params)
     if not state.awaited or event.utterance != state.awaited:
         return state, ()
     state = replace(state, awaited=0)
@@ -133,7 +178,7 @@ def digit(state: TurnState, event: DigitDialled, now: float, params: TurnParams)
         state = replace(state, phase=Phase.LISTENING, since=now)
     if not keys.complete:
         return state, dropped
-    state, actions = answer(state, now, text=keys.digits, dialled=True)
+    state, actions = answer_keys(state, now)
     return state, dropped + actions
 
 
@@ -143,7 +188,7 @@ def listening_timer(state: TurnState, now: float, params: TurnParams) -> Step:
         state, actions = close_utterance(state, now if state.voice else state.voice_end)
         return replace(state, phase=Phase.THINKING, since=now), actions
     if state.keys:
-        return answer(state, now, text=state.keys.digits, dialled=True)
+        return answer_keys(state, now)
     question = no_input_question(state.no_inputs, params.no_input_prompts)
     if question is None:
         return close(state, params.no_input_closing, now, HANG_UP)

@@ -17,15 +17,18 @@ from asterisk_ai.dialog.events import (
     SpeakingStarted,
     StopReason,
     StopReply,
+    WordsFinal,
 )
 from asterisk_ai.dialog.phase import Phase
-from asterisk_ai.dialog.staged.state import Step, TurnParams, TurnState
+from asterisk_ai.dialog.staged.state import CallerTurn, Step, TurnParams, TurnState
 
 
 def drop_all(state: TurnState, reason: StopReason) -> tuple[Action, ...]:
     actions: tuple[Action, ...] = ()
     if state.awaited:
         actions += (DropUtterance(state.awaited),)
+    if state.turn.awaited:
+        actions += (DropUtterance(state.turn.awaited),)
     if state.utterance_open:
         actions += (DropUtterance(state.utterance),)
     if state.draft:
@@ -37,7 +40,8 @@ def drop_all(state: TurnState, reason: StopReason) -> tuple[Action, ...]:
 
 def quiet(state: TurnState) -> TurnState:
     """The state after :func:`_drop_all`'s actions."""
-    return replace(state, utterance_open=False, partial=None, draft="", awaited=0, reply_live=False, suspended=False)
+    state = replace(state, utterance_open=False, partial=None, draft="", awaited=0, reply_live=False, suspended=False)
+    return replace(state, turn=CallerTurn())
 
 
 def undraft(state: TurnState) -> Step:
@@ -69,9 +73,11 @@ def speak(
         reply=state.reply + 1,
         reply_live=True,
         audible_at=None,
+        answered_at=None,
         answering=False,
         interruptible=interruptible,
         draft="",
+        turn=CallerTurn(),
     )
     return state, (Speak(state.reply, text, interruptible, then),)
 
@@ -81,12 +87,33 @@ def speaking(state: TurnState, event: SpeakingStarted, now: float) -> Step:
         return state, ()
     if state.phase is Phase.THINKING:
         state = replace(state, phase=Phase.SPEAKING, since=now)
+    state = replace(state, answered_at=now if state.answered_at is None else state.answered_at)
     return replace(state, audible_at=now, interruptible=event.interruptible and state.phase is not Phase.CLOSING), ()
 
 
-def answer(
-    state: TurnState, now: float, *, text: str, understood: bool = True, dialled: bool = False, confidence: float = 1.0
-) -> Step:
+def answer_words(state: TurnState, words: WordsFinal, now: float) -> Step:
+    """Answer the caller's turn, which ends with these words."""
+    if words.accepted:
+        return answer_turn(replace(state, turn=state.turn.with_words(words.text, words.confidence)), now)
+    state = replace(state, turn=CallerTurn(spoken=True, goes_on=state.utterance_open))
+    return answer(state, Answer(0, words.text, understood=False, confidence=words.confidence), now)
+
+
+def answer_turn(state: TurnState, now: float) -> Step:
+    """Answer all that the caller has said of their turn."""
+    turn = state.turn
+    # The caller may be speaking again, before these words were known: what they say now goes on with them.
+    after = CallerTurn(turn.text, turn.confidence, spoken=True, goes_on=state.utterance_open and turn.goes_on)
+    state = replace(state, turn=after)
+    return answer(state, Answer(0, turn.text, confidence=turn.confidence, continues=turn.spoken), now)
+
+
+def answer_keys(state: TurnState, now: float) -> Step:
+    return answer(replace(state, turn=CallerTurn()), Answer(0, state.keys.digits, dialled=True), now)
+
+
+def answer(state: TurnState, wanted: Answer, now: float) -> Step:
+    """The same as ``wanted``, with the number of the next reply."""
     state = replace(
         state,
         phase=Phase.THINKING,
@@ -94,6 +121,7 @@ def answer(
         reply=state.reply + 1,
         reply_live=True,
         audible_at=None,
+        answered_at=None,
         fillers=0,
         answering=True,
         interruptible=True,
@@ -101,20 +129,27 @@ def answer(
         keys=state.keys.taken(),
         draft="",
     )
-    return state, (Answer(state.reply, text, understood, dialled, confidence),)
+    return state, (replace(wanted, reply=state.reply),)
 
 
 def listen(state: TurnState, now: float) -> Step:
     state = replace(state, phase=Phase.LISTENING, since=now, interruptible=True)
     if state.keys.complete and state.keys:
-        return answer(state, now, text=state.keys.digits, dialled=True)
+        return answer_keys(state, now)
     if state.keys:
         return replace(state, keys=state.keys.since(now)), ()
     if state.voice and not state.utterance_open:
         # Half duplex, or not interruptible: the caller speaks already, so hear the rest of it.
         number = state.utterance + 1
         state = replace(
-            state, utterance=number, utterance_open=True, utterance_at=now, partial=None, surest=None, drafts=0
+            state,
+            utterance=number,
+            utterance_open=True,
+            utterance_at=now,
+            partial=None,
+            surest=None,
+            drafts=0,
+            turn=CallerTurn(),
         )
         return state, (OpenUtterance(state.utterance),)
     return state, ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from asterisk_ai.dialog.caller_input import Keys
 from asterisk_ai.dialog.events import Action, WordsPartial
@@ -21,6 +21,9 @@ class TurnParams:
     """The same where they are no answer as they stand ("my number is five five ...")."""
     answer_ahead: bool = True
     """Begin to make the answer in a pause that may be the turn's end; it is given up where the caller goes on."""
+    join_ms: float = 1000.0
+    """What the caller says within so long of the beginning of an answer goes on with the turn that is answered: both
+    are understood as one. 0: each is a turn of its own."""
     barge_in: bool = True
     """False: half duplex, the caller is not listened to while the agent speaks."""
     barge_in_ms: float = 140.0
@@ -62,6 +65,28 @@ class TurnParams:
 
 
 @dataclass(frozen=True, slots=True)
+class CallerTurn:
+    """What the caller has said of a turn that was taken to be over, and may yet go on."""
+
+    text: str = ""
+    """All words of it that were understood."""
+    confidence: float = 1.0
+    """Of the least sure of them."""
+    spoken: bool = False
+    """The newest reply answers it."""
+    unanswered: bool = False
+    """Some of its words came when the caller spoke again: nothing was answered to them."""
+    awaited: int = 0
+    """Number of the utterance before the newest one, if its words are still to come; 0 for none."""
+    goes_on: bool = False
+    """The newest utterance is the rest of it."""
+
+    def with_words(self, text: str, confidence: float) -> CallerTurn:
+        """With some more words."""
+        return replace(self, text=f"{self.text} {text}".strip(), confidence=min(self.confidence, confidence))
+
+
+@dataclass(frozen=True, slots=True)
 class TurnState:
     """Where a conversation is. Made by :func:`initial`, changed by :func:`step` only."""
 
@@ -79,6 +104,8 @@ class TurnState:
     """The newest reply is held for as long as the caller speaks: without words it goes on where it stopped."""
     audible_at: float | None = None
     """When the newest part of the newest reply began to be played; None before its first."""
+    answered_at: float | None = None
+    """When its first part did, whatever held it up since."""
     spoken_until: float = 0.0
     """When the agent last stopped speaking."""
     interruptible: bool = True
@@ -105,6 +132,7 @@ class TurnState:
     """Number of the closed utterance whose words have not come yet, 0 for none."""
     awaited_ms: float = 0.0
     """How long it lasted."""
+    turn: CallerTurn = field(default_factory=CallerTurn)
     voice: bool = False
     voice_at: float = 0.0
     voice_end: float = 0.0
