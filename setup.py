@@ -97,12 +97,13 @@ setup(
     ],
     extras_require={
         "local": ["vosk>=0.3.45", "gpt4all>=2.8", "piper-tts>=1.3"],
-        "ari": ["httpx>=0.27", "websockets>=15"],
+        "ari": ["g722>=1.2", "httpx>=0.27", "websockets>=15"],
         "websocket": ["websockets>=15"],
         "remote": ["httpx>=0.27", "websockets>=15", "wyoming>=1.5"],
         "test": [
             "build>=1.2",
             "furo>=2024.8",
+            "g722>=1.2",
             "gguf>=0.10",
             "gpt4all>=2.8",
             "httpx>=0.27",

@@ -19,10 +19,13 @@ PAYLOAD_TYPES: Mapping[str, tuple[tuple[int, ...], int]] = {
     "ulaw": ((0,), 8000),
     "alaw": ((8,), 8000),
     "slin": ((11, 10), 8000),
-    "slin16": ((118,), 16000),
+    "g722": ((9,), 16000),
 }
 """Formats of ExternalMedia to RTP's payload types (ours first) and the rate in Hz. Asterisk sends ``slin`` as 10, which
-RFC 3551 has for stereo, and takes 11. Source: Asterisk's main/rtp_engine.c.
+RFC 3551 has for stereo, and takes 11.
+
+Only formats whose payload type is fixed: without SDP Asterisk reads no other. It sends ``slin16`` as 118, but throws
+away what it gets as 118. Source: ast_rtp_codecs_get_payload() in Asterisk's main/rtp_engine.c, 18 to 23.
 """
 
 

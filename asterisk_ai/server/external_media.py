@@ -27,8 +27,13 @@ def external_media(
         from asterisk_ai.pbx.ari.application import AriApplication
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name} is missing: pip install 'asterisk-ai[ari]'", path="ari") from error
+    sound_format = FORMATS[config.format]
+    try:
+        sound_format.coder()
+    except ModuleNotFoundError as error:
+        raise ConfigError("g722 is missing: pip install 'asterisk-ai[ari]'", path="ari.format") from error
     ports = RtpPorts(
-        FORMATS[config.format],
+        sound_format,
         clock,
         accept,
         host=config.host,

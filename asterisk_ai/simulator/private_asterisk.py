@@ -188,10 +188,11 @@ class PrivateAsterisk:
     @contextlib.contextmanager
     def call(
         self, to: str = "asterisk-ai,s,1", *, record: bool = True, variables: Mapping[str, str] | None = None,
-        caller_id: str = '"Ann Example" <5551234>', seconds: float = 15,
+        caller_id: str = '"Ann Example" <5551234>', seconds: float = 15, wide: bool = False,
     ) -> Iterator[Telephone]:  # fmt: skip
         """Let somebody call ``to``; leaving the block hangs up.
 
+        :param wide: the telephone speaks and records at 16 kHz.
         :raises TimeoutError: the caller's channel does not come up within ``seconds``.
         """
         token = secrets.token_hex(4)
@@ -201,7 +202,7 @@ class PrivateAsterisk:
             lines = [
                 f"Channel: Local/{token}@caller/n", f"Context: {context}", f"Extension: {exten}",
                 f"Priority: {priority}", "MaxRetries: 0", "WaitTime: 20", f"CallerID: {caller_id}",
-                f"Setvar: __CALLER_PORT={listener.getsockname()[1]}",
+                f"Setvar: __CALLER_PORT={listener.getsockname()[1]}", f"Codecs: {'slin16' if wide else 'slin'}",
                 *(f"Setvar: {name}={value}" for name, value in (variables or {}).items()),
             ]  # fmt: skip
             draft = self.folder / "spool/tmp" / token
@@ -211,7 +212,7 @@ class PrivateAsterisk:
                 connection, _ = listener.accept()
             except TimeoutError:
                 raise TimeoutError(f"the caller's channel never came up; log ends:\n{self.log()[-3000:]}") from None
-        caller = Telephone(self, token, connection)
+        caller = Telephone(self, token, connection, wide=wide)
         try:
             if record:
                 caller.record()

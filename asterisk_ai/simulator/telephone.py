@@ -41,8 +41,9 @@ class Telephone:
     Its methods raise :class:`Hangup` when the channel is gone.
     """
 
-    def __init__(self, asterisk: Exchange, token: str, connection: socket.socket) -> None:
+    def __init__(self, asterisk: Exchange, token: str, connection: socket.socket, *, wide: bool = False) -> None:
         self.asterisk, self.token, self._socket = asterisk, token, connection
+        self._rate, self._ending = (16_000, "wav16") if wide else (8000, "wav")
         connection.settimeout(60)
         self._lines = connection.makefile("r", encoding="utf-8", newline="\n")
         self.environment: dict[str, str] = {}
@@ -99,7 +100,8 @@ class Telephone:
     def record(self) -> None:
         """Both sides from here on, in step: see :meth:`heard` and :meth:`spoken`."""
         base = self.asterisk.folder / "rec" / self.token
-        self.exec("MixMonitor", f"{base}.wav,r({base}-agent.wav)t({base}-caller.wav)")
+        ending = self._ending
+        self.exec("MixMonitor", f"{base}.{ending},r({base}-agent.{ending})t({base}-caller.{ending})")
 
     def stop_recording(self) -> None:
         self.exec("StopMixMonitor")
@@ -116,7 +118,7 @@ class Telephone:
         until(lambda: not any(self.token in name for name in self.asterisk.channels()), 15, "the call's channels gone")
 
     def heard(self) -> Track:
-        """What the caller heard (the agent), 8 kHz. After the hang-up or :meth:`stop_recording`."""
+        """What the caller heard (the agent), at its telephone's rate. After the hang-up or :meth:`stop_recording`."""
         return self._track("agent")
 
     def spoken(self) -> Track:
@@ -124,10 +126,10 @@ class Telephone:
         return self._track("caller")
 
     def _track(self, which: str) -> Track:
-        file = self.asterisk.folder / "rec" / f"{self.token}-{which}.wav"
+        file = self.asterisk.folder / "rec" / f"{self.token}-{which}.{self._ending}"
         until(file.exists, 5, f"the recording {file.name}")
         samples, rate = soundfile.read(file, dtype="int16")
-        if rate != 8000:
+        if rate != self._rate:
             raise AssertionError(f"{file} has {rate} Hz")
         return np.asarray(samples, dtype=np.int16)
 

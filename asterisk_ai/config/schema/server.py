@@ -58,8 +58,9 @@ class AriConfig:
     """The user's password, best as ``${NAME}`` from the environment."""
     app: str = "asterisk-ai"
     """The name that ``Stasis()`` is called with; one for each server on this Asterisk."""
-    format: Literal["slin", "slin16", "ulaw", "alaw"] = "slin"
-    """How the audio is coded. ``slin16`` is wideband, where the telephone is."""
+    format: Literal["slin", "g722", "ulaw", "alaw"] = "slin"
+    """How the audio is coded. ``g722`` is wideband, where the telephone is. (Asterisk sends linear audio of 16 kHz over
+    RTP, too, but does not take it.)"""
     host: str = "127.0.0.1"
     """The address that takes RTP."""
     advertise: str = ""

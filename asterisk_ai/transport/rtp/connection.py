@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from asterisk_ai.audio.formats import SAMPLE_BYTES
+from asterisk_ai.audio.formats import PTIME_MS
 from asterisk_ai.errors import RemoteProtocolError
 from asterisk_ai.protocol import rtp
 from asterisk_ai.transport.clock import PlayoutClock
@@ -61,12 +61,13 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
         super().__init__(sound_format.rate)
         self._format, self._clock, self._accept = sound_format, clock, accept
         self._counters = counters
-        self._order = rtp.ReorderBuffer(sound_format.rate)
+        self._coder = sound_format.coder()
+        self._order = rtp.ReorderBuffer(sound_format.clock_rate)
         self._sender = rtp.Sender(
             sound_format.payload_types[0], secrets.randbits(32), secrets.randbits(16), secrets.randbits(32)
         )
-        self._samples = self._frame // SAMPLE_BYTES
-        self._silence = sound_format.encode(bytes(self._frame))
+        self._silence = b"" if self._coder.remembers else self._coder.encode(bytes(self._frame))
+        self._stamps = sound_format.clock_rate * PTIME_MS // 1000  # a frame
         self._call_id = ""
         self._source: tuple[str, int] | None = None
         self._handler: MediaHandler | None = None
@@ -149,7 +150,7 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
             if self._handler is None:
                 return
             if packet is not None:
-                if pcm := self._format.decode(packet.payload):
+                if pcm := self._coder.decode(packet.payload):
                     self._handler.on_audio(pcm)
             elif (concealed := concealed + 1) <= MOST_CONCEALED:
                 self._handler.on_audio(bytes(self._frame))
@@ -157,16 +158,16 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
     # ---- out -----------------------------------------------------------------------
 
     def _transmit(self, pcm: bytes) -> None:
-        self._send(self._format.encode(pcm))
+        self._send(self._coder.encode(pcm))
 
     def _transmit_silence(self) -> None:
-        self._send(self._silence)
+        self._send(self._silence or self._coder.encode(bytes(self._frame)))
 
     def _send(self, payload: bytes) -> None:
         if self._source is None or self._socket is None:
-            self._sender.skip(self._samples)
+            self._sender.skip(self._stamps)
             return
-        packet = self._sender.packet(payload, self._samples)
+        packet = self._sender.packet(payload, self._stamps)
         try:
             self._socket.sendto(packet, self._source)
         except OSError:  # no room in the socket's buffer, or the channel is about to go: the frame's time is over
