@@ -9,9 +9,9 @@ import functools
 import re
 from collections.abc import Callable
 
-from unicode_rbnf import FormatPurpose, RbnfEngine
-
 from asterisk_ai.dialog.spoken.languages import ENGLISH, Language
+from asterisk_ai.dialog.spoken.numbers import Numbers
+from asterisk_ai.dialog.spoken.times import Times
 
 _DOMAIN = r"(?:[\w-]+\.)+(?:com|org|net|edu|gov|info|biz|shop|app|dev|cloud|io|ai|eu|co\.uk|[a-z]{2})\b"
 _CLOCK = r"[0-2]?\d:[0-5]\d(?!\d)"
@@ -69,10 +69,45 @@ class Normaliser:
 
     def __init__(self, lang: Language, region: str = "") -> None:
         self._lang = lang
-        self._month_first = lang is ENGLISH and region in ("", "us", "ca")
-        self._engine = RbnfEngine.for_language(lang.code) if lang.code else None
+        numbers = self._numbers = Numbers(lang)
+        times = Times(lang, region, numbers)
         named = "|".join(f"(?P<{name}>{pattern})" for name, pattern in _patterns(lang).items())
         self._pattern = re.compile(named)
+        signs = lang.signs
+        self._readers: dict[str, Callable[[re.Match[str]], str]] = {
+            "email": lambda found: self._address(found[0]),
+            "url": lambda found: self._address(re.sub(r"^(?:https?://)?(?:www\.)?", "", found[0])),
+            "abbreviation": self._abbreviation,
+            "iso": times.iso,
+            "dotted": times.dotted,
+            "slashed": times.slashed,
+            "dayspan": times.dayspan,
+            "span": times.span,
+            "clock": times.clock,
+            "hour": times.clock,
+            "monthday": times.named,
+            "daymonth": times.named,
+            "money": self._money,
+            "thousands": lambda found: numbers.decimal(found[0]),
+            "phone": lambda found: numbers.digits(found[0]),
+            "code": self._code,
+            "percent": lambda found: f"{numbers.decimal(found[0].rstrip('% '))} {signs['%']}",
+            "degrees": self._degrees,
+            "ordinal": self._ordinal,
+            "sharp": lambda found: " ".join(
+                [found[0][0], *([signs["sharp"]] if "#" in found[0] else [signs["+"], signs["+"]])]
+            ),
+            "item": lambda found: f"{numbers.number(int(found[0][:-1]))},",
+            "times": lambda _: f" {signs['times']} ",
+            "range": self._range,
+            "mixed": self._mixed,
+            "decimal": lambda found: numbers.decimal(found[0]),
+            "hash": self._hash,
+            "integer": lambda found: numbers.plain(found[0]),
+            "either": lambda _: f" {signs.get('or', '')} ",
+            "sign": lambda found: f" {signs.get(found[0], '')} ",
+            "blank": lambda _: " ",
+        }
 
     def chunks(self, text: str) -> list[tuple[str, str]]:
         """What is written and what is said for it, in order; joined, the first of them are ``text``."""
@@ -82,149 +117,11 @@ class Normaliser:
             if not found[0]:
                 continue
             out += [(text[at : found.start()],) * 2] if found.start() > at else []
-            read: Callable[[re.Match[str]], str] = getattr(self, f"_{found.lastgroup}")
-            said = read(found) if self._engine or found.lastgroup in _WITHOUT_WORDS else found[0]
+            kind = found.lastgroup or ""
+            said = self._readers[kind](found) if self._numbers.has_words or kind in _WITHOUT_WORDS else found[0]
             out.append((found[0], said))
             at = found.end()
         return out + ([(text[at:],) * 2] if at < len(text) else [])
-
-    # ---- numbers ---------------------------------------------------------------------
-
-    def _number(self, value: int, rules: str = "") -> str:
-        if self._engine is None:
-            return str(value)
-        spoken = self._engine.format_number(value)
-        return next((text for name, text in spoken.text_by_ruleset.items() if rules and name.endswith(rules)),
-                    spoken.text)  # fmt: skip
-
-    def _year(self, text: str) -> str:
-        if self._engine is None or not text:
-            return text
-        return self._engine.format_number(int(text), purpose=FormatPurpose.YEAR).text
-
-    def _ordinal_of(self, value: int, ending: str = "") -> str:
-        if self._engine is None:
-            return str(value)
-        spoken = self._engine.format_number(value, purpose=FormatPurpose.ORDINAL)
-        return next((text for name, text in spoken.text_by_ruleset.items() if ending and name.endswith(ending)),
-                    spoken.text_by_ruleset.get("spellout-ordinal", spoken.text))  # fmt: skip
-
-    def _digits(self, text: str) -> str:
-        """One by one, a pause between groups."""
-        groups = re.findall(r"\+?\d+", text)
-        plus = self._lang.signs.get("+", "")
-        said = (
-            " ".join([plus] * ("+" in group) + [self._number(int(d)) for d in group if d != "+"]) for group in groups
-        )
-        return ", ".join(said).strip()
-
-    def _decimal_of(self, text: str) -> str:
-        """A number as the language writes it: its own sign parts thousands, or the other one."""
-        point = "." if self._lang is ENGLISH else ","
-        other = "," if point == "." else "."
-        if re.fullmatch(rf"-?\d+(?:\{other}\d{{3}})+", text):
-            text = text.replace(other, "")
-        elif other in text and point not in text:
-            point = other  # written as somewhere else
-        text = re.sub(rf"[^\d{re.escape(point)}]", "", text)
-        whole, _, fraction = text.partition(point)
-        if not fraction:
-            return self._cardinal(whole)
-        digits = " ".join(self._number(int(digit)) for digit in fraction)
-        return f"{self._number(int(whole or 0))} {self._lang.signs.get('point', '')} {digits}"
-
-    def _cardinal(self, digits: str) -> str:
-        if len(digits) > 9 or (len(digits) > 1 and digits[0] == "0"):
-            return self._digits(digits)
-        return self._number(int(digits or 0))
-
-    def _integer(self, found: re.Match[str]) -> str:
-        """A bare number of four digits that is no year and is not round is a code."""
-        text = found[0]
-        if len(text) == 4 and "1900" <= text <= "2099":
-            return self._year(text)
-        code = len(text) >= 7 or (len(text) == 4 and not text.endswith("00"))
-        return self._digits(text) if code else self._cardinal(text)
-
-    # ---- times and dates ---------------------------------------------------------------
-
-    def _clock(self, found: re.Match[str]) -> str:
-        return self._time(found[0], half=False)
-
-    _hour = _clock
-
-    def _time(self, text: str, *, half: bool) -> str:
-        """:param half: tell the half of the day, because it cannot be guessed."""
-        numbers = [int(number) for number in re.findall(r"\d+", text)]
-        hour, minute = numbers[0], numbers[1] if len(numbers) > 1 else 0
-        if self._lang is ENGLISH:
-            return self._english_time(hour, minute, re.search(r"[ap](?=\.?m)", text.lower()), half=half)
-        feminine = "feminine" if self._lang.code in ("es", "pt") else ""
-        said = self._lang.first_hour if hour == 1 and self._lang.first_hour else self._number(hour, feminine)
-        form = self._lang.hour[1 if minute else 0]
-        spoken = form.format(h=said, m=self._number(minute))
-        return spoken.replace("horas", "hora").replace("heures", "heure") if hour == 1 else spoken
-
-    def _english_time(self, hour: int, minute: int, written: re.Match[str] | None, *, half: bool) -> str:
-        ending = f" {written[0]}.m." if written else ""
-        if not written and (half or hour > 12 or hour == 0):
-            ending = " p.m." if hour >= 12 else " a.m."
-        hours = self._number(hour if written and hour else hour % 12 or 12)
-        if not minute:
-            return hours + ending if ending else f"{hours} o'clock"
-        oh = "oh " if minute < 10 else ""
-        return f"{hours} {oh}{self._number(minute)}{ending}"
-
-    def _span(self, found: re.Match[str]) -> str:
-        first, last = re.split(r"\s?[-–]\s?", found[0], maxsplit=1)
-        half = self._lang is ENGLISH and any(int(part.split(":")[0]) > 12 for part in (first, last))
-        to = self._lang.signs.get("to", "")
-        return f"{self._time(first, half=half)} {to} {self._time(last, half=half)}"
-
-    def _date(self, day: int, month: int, year: str, before: str = "") -> str:
-        if not (1 <= month <= 12 and 1 <= day <= 31):
-            return self._digits(f"{day} {month} {year}")
-        rule = self._lang.ordinal_days
-        inflected = "n" if re.search(r"(?i)\b(?:am|vom|zum|den|dem|bis|ab)\s$", before) else ""
-        spoken = self._number(day)
-        if rule == "all" or (rule == "first" and day == 1):
-            spoken = self._ordinal_of(day, f"-{inflected}" if inflected else "masculine" if rule == "first" else "")
-        form = self._lang.date if year else re.sub(r"(?: de)? \{year\}", "", self._lang.date)
-        return form.format(day=spoken, month=self._lang.months[month - 1], year=self._year(year)).strip()
-
-    def _iso(self, found: re.Match[str]) -> str:
-        year, month, day = found[0].split("-")
-        return self._date(int(day), int(month), year, found.string[: found.start()])
-
-    def _dotted(self, found: re.Match[str]) -> str:
-        day, month, year = found[0].split(".")
-        return self._date(int(day), int(month), year, found.string[: found.start()])
-
-    def _slashed(self, found: re.Match[str]) -> str:
-        day, month, year = found[0].split("/")
-        if self._month_first or int(month) > 12:
-            day, month = month, day
-        return self._date(int(day), int(month), year)
-
-    def _named(self, text: str, before: str = "") -> str:
-        month = next(n for n, name in enumerate(self._lang.months, 1) if name[:3].lower() in re.split(
-            r"[^\w]+", re.sub(rf"({name[:3]})\w*", r"\1", text, flags=re.IGNORECASE).lower()))  # fmt: skip
-        numbers = re.findall(r"\d+", text)
-        return self._date(int(numbers[0]), month, numbers[1] if len(numbers) > 1 else "", before)
-
-    def _monthday(self, found: re.Match[str]) -> str:
-        return self._named(found[0])
-
-    def _daymonth(self, found: re.Match[str]) -> str:
-        return self._named(found[0], found.string[: found.start()])
-
-    def _dayspan(self, found: re.Match[str]) -> str:
-        size = 3 if self._lang is ENGLISH else 2
-        names = {name[:size]: name for name in self._lang.days}
-        first, last = (names[part.strip()[:size]] for part in re.split("[-–]", found[0]))
-        return f"{first} {self._lang.signs.get('to', '')} {last}"
-
-    # ---- money, codes, addresses ---------------------------------------------------------
 
     def _money(self, found: re.Match[str]) -> str:
         unit = re.search(rf"{_CURRENCY}|Euro", found[0])
@@ -235,89 +132,50 @@ class Normaliser:
         whole = re.sub(r"\D", "", amount[0][: cents.start()] if cents else amount[0])
         part = int(cents[1].ljust(2, "0")) if cents else 0
         one, many = self._lang.money[unit[0]]
-        money = f"{self._number(int(whole))} {one if int(whole) == 1 else many}"
+        money = f"{self._numbers.number(int(whole))} {one if int(whole) == 1 else many}"
         if not part:
             return money
-        cent = "cent" if part == 1 else "cents"
-        return self._lang.cents.format(money=money, cents=self._number(part), cent="pence" if "pound" in one else cent)
-
-    def _phone(self, found: re.Match[str]) -> str:
-        return self._digits(found[0])
+        cent = "pence" if "pound" in one else "cent" if part == 1 else "cents"
+        return self._lang.cents.format(money=money, cents=self._numbers.number(part), cent=cent)
 
     def _range(self, found: re.Match[str]) -> str:
         first, last = re.split(r"\s?[-–]\s?", found[0])
-        return f"{self._cardinal(first)} {self._lang.signs['to']} {self._cardinal(last)}"
+        return f"{self._numbers.cardinal(first)} {self._lang.signs['to']} {self._numbers.cardinal(last)}"
 
     def _code(self, found: re.Match[str]) -> str:
         words, digits = re.split(r"#?(?=\d+$)", found[0], maxsplit=1)
         said = self._pattern.match(words)  # "ext." is an abbreviation, too
         if said and said.lastgroup == "abbreviation":
             words = self._abbreviation(said) + words[said.end() :]
-        return words + self._digits(digits)
+        return words + self._numbers.digits(digits)
 
     def _mixed(self, found: re.Match[str]) -> str:
         article = "A." if self._lang is ENGLISH else "A"  # else it is one
-        spelled = (self._number(int(letter)) if letter.isdecimal() else letter for letter in found[0] if letter != "-")
+        spelled = (self._numbers.number(int(sign)) if sign.isdecimal() else sign for sign in found[0] if sign != "-")
         return " ".join(article if letter == "A" else letter for letter in spelled)
-
-    def _email(self, found: re.Match[str]) -> str:
-        return self._address(found[0])
-
-    def _url(self, found: re.Match[str]) -> str:
-        return self._address(re.sub(r"^(?:https?://)?(?:www\.)?", "", found[0]))
 
     def _address(self, text: str) -> str:
         signs = self._lang.signs
         out = []
         for part in re.findall(r"\d|[^\W\d_]+|.", text):
-            said = self._number(int(part)) if part.isdecimal() else signs.get(part, "" if not part.isalnum() else part)
-            out.append(said)
+            unsaid = part if part.isalnum() else ""
+            out.append(self._numbers.number(int(part)) if part.isdecimal() else signs.get(part, unsaid))
         return " ".join(filter(None, out))
-
-    # ---- signs and words --------------------------------------------------------------------
-
-    def _percent(self, found: re.Match[str]) -> str:
-        return f"{self._decimal_of(found[0].rstrip('% '))} {self._lang.signs['%']}"
 
     def _degrees(self, found: re.Match[str]) -> str:
         unit = {"C": " Celsius", "F": " Fahrenheit"}.get(found[0][-1], "")
         minus = f"{self._lang.signs['minus']} " if found[0][0] == "-" else ""
-        return f"{minus}{self._cardinal(re.sub(r'[^0-9]', '', found[0]))} {self._lang.signs['°']}{unit}"
+        return f"{minus}{self._numbers.cardinal(re.sub(r'[^0-9]', '', found[0]))} {self._lang.signs['°']}{unit}"
 
     def _ordinal(self, found: re.Match[str]) -> str:
         feminine = found[0].endswith(("ª", "ère"))
         gender = "feminine" if feminine else "masculine" if self._lang is not ENGLISH else ""
-        return self._ordinal_of(int(re.sub(r"\D.*", "", found[0])), f"ordinal-{gender}" if gender else "")
-
-    def _decimal(self, found: re.Match[str]) -> str:
-        return self._decimal_of(found[0])
-
-    _thousands = _decimal
-
-    def _item(self, found: re.Match[str]) -> str:
-        return f"{self._number(int(found[0][:-1]))},"
-
-    def _sharp(self, found: re.Match[str]) -> str:
-        signs = self._lang.signs
-        return f"{found[0][0]} {signs['sharp'] if '#' in found[0] else signs['+'] + ' ' + signs['+']}"
+        return self._numbers.ordinal(int(re.sub(r"\D.*", "", found[0])), f"ordinal-{gender}" if gender else "")
 
     def _hash(self, found: re.Match[str]) -> str:
-        return f"{self._lang.signs['number']} {self._integer_text(found[0][1:])}"
-
-    def _integer_text(self, digits: str) -> str:
-        return self._digits(digits) if len(digits) > 3 else self._cardinal(digits)
-
-    def _times(self, found: re.Match[str]) -> str:
-        return f" {self._lang.signs['times']} "
-
-    def _either(self, found: re.Match[str]) -> str:
-        return f" {self._lang.signs.get('or', '')} "
-
-    def _sign(self, found: re.Match[str]) -> str:
-        return f" {self._lang.signs.get(found[0], '')} "
-
-    def _blank(self, found: re.Match[str]) -> str:
-        return " "
+        digits = found[0][1:]
+        read = self._numbers.digits if len(digits) > 3 else self._numbers.cardinal
+        return f"{self._lang.signs['number']} {read(digits)}"
 
     def _abbreviation(self, found: re.Match[str]) -> str:
         for pattern, said in self._lang.abbreviations.items():

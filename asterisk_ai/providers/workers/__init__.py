@@ -8,7 +8,8 @@ uvloop too), :mod:`asterisk_ai.providers.workers.child` the other one.
 
 from __future__ import annotations
 
-from asterisk_ai.providers.workers.pool import WorkerPool, WorkerStream
+from asterisk_ai.providers.workers.connection import WorkerStream
+from asterisk_ai.providers.workers.pool import WorkerPool
 from asterisk_ai.providers.workers.pooled import PooledEngine, PooledRecogniser, PooledUtterance
 from asterisk_ai.providers.workers.produce import ProducerStream, producing
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
-from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
+from asterisk_ai.errors import ProviderError, ProviderUnavailable
 from asterisk_ai.providers.api import Readiness
-from asterisk_ai.providers.workers import wire
+from asterisk_ai.providers.workers.connection import Worker, WorkerStream, fail
 from asterisk_ai.providers.workers.wire import Kind
 
 BACKOFF_SECONDS = (0.1, 0.5, 2.0, 5.0)
@@ -36,213 +34,6 @@ _ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
 }
 """For a worker where the user's own environment says nothing else."""
-
-
-class WorkerStream:
-    """One utterance on its way to a worker. Made by :meth:`WorkerPool.open`."""
-
-    def __init__(self, worker: _Worker, number: int) -> None:
-        self._worker = worker
-        self._number = number
-        self._dropped = 0
-        self.lost = 0
-        """Bytes of audio that the worker dropped, known once :meth:`finish` has returned."""
-        self._finished = False
-        self.result: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-
-    @property
-    def dropped(self) -> int:
-        """Bytes of audio that were dropped, on this side, for want of room."""
-        return self._dropped
-
-    def feed(self, data: bytes) -> None:
-        """Hand over audio. Never blocks, never raises; where the worker lags, the oldest is dropped and counted."""
-        if not self._finished and not self.result.done():
-            self._dropped += self._worker.send_audio(self._number, data)
-
-    async def finish(self, seconds: float = 10.0) -> dict[str, Any]:
-        """No more audio: wait for the engine's result. Cancelling leaves the stream to be closed by its context.
-
-        :param seconds: a worker that says nothing for so long is taken to hang, and killed.
-        :raises ProviderUnavailable: the worker died or hangs, or the engine failed.
-        :raises ProviderRejected: the engine refuses what it was asked to do.
-        """
-        if not self._finished:
-            self._finished = True
-            self._worker.send(Kind.FINISH, self._number)
-        result = await self._worker.answer(self.result, seconds)
-        self.lost = int(result.get("dropped", 0))
-        return result
-
-
-class _Worker(asyncio.Protocol):
-    """The connection to one process."""
-
-    def __init__(self, provider: str, backlog_bytes: int) -> None:
-        self._provider = provider
-        self._backlog_bytes = backlog_bytes
-        self._reader = wire.Reader()
-        self._transport: asyncio.Transport | None = None
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._partials: dict[int, Callable[[Mapping[str, Any]], None]] = {}
-        self._paused = False
-        self._held: deque[tuple[int, bytes]] = deque()
-        self._held_bytes: dict[int, int] = {}
-        loop = asyncio.get_running_loop()
-        self.ready: asyncio.Future[None] = loop.create_future()
-        self.lost: asyncio.Future[None] = loop.create_future()
-        self.incident = object()
-        """Its death, however many streams suffer from it."""
-
-    @property
-    def load(self) -> int:
-        """Streams and questions that are open."""
-        return len(self._waiting)
-
-    def usable(self) -> bool:
-        return self.ready.done() and not self.lost.done()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=1 << 18)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The process is gone: nothing that was asked of it will be answered."""
-        self._transport = None
-        self._held.clear()
-        for future in self._waiting.values():
-            if not future.done():
-                death = ProviderUnavailable(self._provider, "its worker process died", incident=self.incident)
-                future.set_exception(death)
-                future.exception()  # seen: an utterance that is given up is no error
-        self._waiting.clear()
-        if not self.ready.done():
-            self.ready.set_exception(ProviderUnavailable(self._provider, "its worker process died while loading"))
-            self.ready.exception()
-        if not self.lost.done():
-            self.lost.set_result(None)
-
-    def abort(self) -> None:
-        """Close the connection at once; the process ends when it sees that."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def pause_writing(self) -> None:
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        self._paused = False
-        while self._held and not self._paused:
-            number, frame = self._held.popleft()
-            self._held_bytes[number] = self._held_bytes.get(number, 0) - len(frame)
-            self._write(frame)
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for kind, number, payload in self._reader.feed(data):
-                self._take(kind, number, wire.body(payload))
-        except ValueError:  # a library in the worker wrote to our socket, or worse: only a new process helps
-            self.abort()
-
-    def _take(self, kind: Kind, number: int, body: Mapping[str, Any]) -> None:
-        if kind is Kind.READY and not self.ready.done():
-            self.ready.set_result(None)
-        elif kind is Kind.FAILED and not self.ready.done():
-            self.ready.set_exception(self._error(body))
-            self.ready.exception()
-        if kind is Kind.PARTIAL:
-            if number in self._partials:
-                self._partials[number](body)
-            return
-        future = self._waiting.pop(number, None)
-        if future is None or future.done():
-            return
-        if kind is Kind.RESULT:
-            future.set_result(dict(body))
-        elif kind is Kind.ERROR:
-            future.set_exception(self._error(body))
-            future.exception()
-
-    def _error(self, body: Mapping[str, Any]) -> ProviderError:
-        make = ProviderRejected if body.get("rejected") else ProviderUnavailable
-        return make(self._provider, str(body.get("message")))
-
-    def _write(self, frame: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(frame)
-
-    def send(self, kind: Kind, number: int, body: Mapping[str, Any] | None = None) -> None:
-        """Send a message, behind the audio that is still held back."""
-        frame = wire.message(kind, number, body)
-        if self._paused:
-            self._held.append((number, frame))
-            self._held_bytes[number] = self._held_bytes.get(number, 0) + len(frame)
-        else:
-            self._write(frame)
-
-    def send_audio(self, number: int, data: bytes) -> int:
-        """Send audio, or hold it back while the socket is full; returns the bytes dropped to make room."""
-        frame = wire.audio(number, data)
-        if not self._paused:
-            self._write(frame)
-            return 0
-        self._held.append((number, frame))
-        self._held_bytes[number] = self._held_bytes.get(number, 0) + len(frame)
-        return self._make_room(number) if self._held_bytes[number] > self._backlog_bytes else 0
-
-    def _make_room(self, number: int) -> int:
-        """Drop the oldest audio of a stream: a tenth of its bound at once, so that the queue is seldom gone through."""
-        wanted = self._held_bytes[number] - self._backlog_bytes * 9 // 10
-        dropped = 0
-        kept: deque[tuple[int, bytes]] = deque()
-        for owner, frame in self._held:
-            if owner == number and frame[0] == Kind.AUDIO and dropped < wanted:
-                dropped += len(frame) - wire.HEADER.size
-                self._held_bytes[number] -= len(frame)
-            else:
-                kept.append((owner, frame))
-        self._held = kept
-        return dropped
-
-    def stream(
-        self, options: Mapping[str, Any], partial: Callable[[Mapping[str, Any]], None] | None
-    ) -> tuple[int, WorkerStream]:
-        number = next(self._numbers)
-        if partial is not None:
-            self._partials[number] = partial
-        stream = WorkerStream(self, number)
-        self._waiting[number] = stream.result
-        self.send(Kind.OPEN, number, options)
-        return number, stream
-
-    def close(self, number: int) -> None:
-        """Give a stream up; nothing more is told of it."""
-        future = self._waiting.pop(number, None)
-        self._partials.pop(number, None)
-        self._held_bytes.pop(number, None)
-        if future is not None:
-            future.cancel()
-            self._held = deque(entry for entry in self._held if entry[0] != number)
-            self.send(Kind.CLOSE, number)
-
-    async def ask(self, question: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        number = next(self._numbers)
-        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        self.send(Kind.ASK, number, question)
-        return await self.answer(future, seconds)
-
-    async def answer(self, future: asyncio.Future[dict[str, Any]], seconds: float) -> dict[str, Any]:
-        """Wait for a result without letting a worker that hangs keep its caller waiting for ever."""
-        done, _ = await asyncio.wait([future], timeout=seconds)
-        if not done:
-            self.abort()
-            reason = f"its worker process said nothing for {seconds:g} s"
-            raise ProviderUnavailable(self._provider, reason, incident=self.incident)
-        if future.cancelled():
-            raise ProviderUnavailable(self._provider, "the stream was closed")
-        return future.result()
 
 
 class WorkerPool:
@@ -278,7 +69,7 @@ class WorkerPool:
         """Bytes of audio dropped on both sides for want of room, of streams that are closed."""
         self.deaths = 0
         """Workers that died while they served."""
-        self._slots: list[_Worker | None] = [None] * workers
+        self._slots: list[Worker | None] = [None] * workers
         self._keepers: list[asyncio.Task[None]] = []
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * workers
         self._reason = "not started"
@@ -348,7 +139,7 @@ class WorkerPool:
         """
         return await self._pick().ask(question, seconds)
 
-    def _pick(self) -> _Worker:
+    def _pick(self) -> Worker:
         usable = [worker for worker in self._slots if worker is not None and worker.usable()]
         if not usable:
             raise ProviderUnavailable(self._provider, self._reason, incident=self._incident)
@@ -379,20 +170,19 @@ class WorkerPool:
             except (OSError, TimeoutError, ProviderError) as error:
                 self._reason = str(error) or f"its worker process did not load in {self._start_seconds:g} s"
                 if not first.done():
-                    kept = isinstance(error, ProviderError)
-                    first.set_exception(error if kept else ProviderUnavailable(self._provider, self._reason))
-                    first.exception()  # seen: start() tells the first failure of all
-                    return
+                    ours = error if isinstance(error, ProviderError) else None
+                    fail(first, ours or ProviderUnavailable(self._provider, self._reason))
+                    return  # start() tells the first failure of all
             await asyncio.sleep(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
             failures += 1
 
     @contextlib.asynccontextmanager
-    async def _running(self, slot: int) -> AsyncIterator[_Worker]:
+    async def _running(self, slot: int) -> AsyncIterator[Worker]:
         """A process and the connection to it. Leaving ends both, and waits for the process."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         spawning = asyncio.ensure_future(asyncio.to_thread(_spawn, theirs))
-        worker = _Worker(self._provider, self._backlog_bytes)
+        worker = Worker(self._provider, self._backlog_bytes)
         try:
             self._processes[slot] = await asyncio.shield(spawning)
             await asyncio.get_running_loop().create_unix_connection(lambda: worker, sock=ours)
@@ -402,7 +192,7 @@ class WorkerPool:
         finally:
             self._slots[slot] = None
             worker.abort()
-            if worker._transport is None:
+            if not worker.connected:
                 ours.close()
             ending = asyncio.ensure_future(self._end(slot, spawning))
             try:

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from asterisk_ai.providers.api import ServedEngine, Transcript, Word
-from asterisk_ai.providers.workers.pool import WorkerPool, WorkerStream
+from asterisk_ai.providers.workers.connection import WorkerStream
+from asterisk_ai.providers.workers.pool import WorkerPool
 
 
 class PooledEngine(ServedEngine):
