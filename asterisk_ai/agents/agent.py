@@ -25,14 +25,14 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True)
-class SpokenAgent:
+class RealtimeAgentSetup:
     """One whose conversations are held by services of speech to speech. Shared by its calls.
 
     :param seconds: that a service may keep the caller waiting.
-    :param otherwise: who goes on with a call where all services have failed; None for the dialplan's fallback.
+    :param fallback: who goes on with a call where all services have failed; None for the dialplan's fallback.
     """
 
     config: AgentConfig
     chain: RealtimeChain
     seconds: float
-    otherwise: Agent | None = None
+    fallback: Agent | None = None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asterisk_ai.bench.load import PERIOD_NS, Heard
+from asterisk_ai.bench.load import PERIOD_NS, Arrived
 from asterisk_ai.bench.process_use import ProcessUse
 
 GAP_NS = 40_000_000
@@ -71,7 +71,7 @@ class Figures:
         return asdict(self)
 
 
-def figures(mode: str, calls: int, heard: Sequence[Heard], before: ProcessUse) -> Figures:
+def figures(mode: str, calls: int, heard: Sequence[Arrived], before: ProcessUse) -> Figures:
     """Put together what the processes of one load heard.
 
     :param before: the server without the calls.
@@ -132,7 +132,7 @@ def _warnings(busy: float, lag: Spread) -> list[str]:
     return found
 
 
-def _grid(heard: Heard) -> tuple[npt.NDArray[np.int64], int, int, int]:
+def _grid(heard: Arrived) -> tuple[npt.NDArray[np.int64], int, int, int]:
     """Distances from the 20 ms grids, gaps, bursts, and frames that never came."""
     order = np.lexsort((heard.at, heard.call))
     call, at = heard.call[order], heard.at[order]
@@ -154,7 +154,7 @@ def _grid(heard: Heard) -> tuple[npt.NDArray[np.int64], int, int, int]:
     return np.concatenate(lateness), gaps, bursts, lost
 
 
-def _turns(heard: Heard) -> npt.NDArray[np.int64]:
+def _turns(heard: Arrived) -> npt.NDArray[np.int64]:
     """Times from each caller's last sound to the first thing it heard after that, ns."""
     if not heard.loud.size:
         return np.empty(0, np.int64)

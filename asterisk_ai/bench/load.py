@@ -66,7 +66,7 @@ class Load:
 
 
 @dataclass(slots=True)
-class Heard:
+class Arrived:
     """What one process measured. Times in ns of CLOCK_REALTIME."""
 
     calls: int
@@ -119,7 +119,7 @@ class Generator:
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._heard = Heard(len(load.calls))
+        self._heard = Arrived(len(load.calls))
         speech = load.speech
         self._frames = [_HEADER + speech[at : at + FRAME].ljust(FRAME, b"\0") for at in range(0, len(speech), FRAME)]
         self._last_sound = load.speech_ends // FRAME
@@ -134,7 +134,7 @@ class Generator:
         self._lags = array.array("q")
         self._recording = False
 
-    def run(self) -> Heard:
+    def run(self) -> Arrived:
         """From the first connection to the end of the window."""
         heard, load = self._heard, self._load
         start = time.monotonic_ns() + 10_000_000
@@ -265,7 +265,7 @@ class Generator:
         self._epoll.unregister(call.fd)
         call.socket.close()
 
-    def _finish(self) -> Heard:
+    def _finish(self) -> Arrived:
         for call in self._by_fd.values():
             call.socket.close()
         self._epoll.close()
@@ -286,7 +286,7 @@ def _now() -> bytes:
     return struct.pack("@qq", now // 1_000_000_000, now % 1_000_000_000)
 
 
-def generate(load: Load) -> Heard:
+def generate(load: Load) -> Arrived:
     """The whole of a process's work; runs in the process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from asterisk_ai.bench.figures import Figures, figures
-from asterisk_ai.bench.load import Heard, Load, generate
+from asterisk_ai.bench.load import Arrived, Load, generate
 from asterisk_ai.bench.process_use import ProcessUse
 from asterisk_ai.bench.target import Target, address, end_calls, register_calls
 from asterisk_ai.errors import AsteriskAIError
@@ -69,7 +69,7 @@ class Steps:
     def _measure(self, count: int) -> Figures:
         before = ProcessUse.of(self._target.pid)
         taken, refusal = asyncio.run(register_calls(self._target, count))
-        heard: list[Heard] = []
+        heard: list[Arrived] = []
         try:
             if taken:
                 heard = self._generate([(*address(each["AI_AUDIOSOCKET"]), each["AI_CALL_ID"]) for each in taken])
@@ -82,7 +82,7 @@ class Steps:
         self._tell(result)
         return result
 
-    def _generate(self, calls: Sequence[tuple[str, int, str]]) -> list[Heard]:
+    def _generate(self, calls: Sequence[tuple[str, int, str]]) -> list[Arrived]:
         plan = self._plan
         size = -(-len(calls) // plan.processes)
         loads = [

@@ -260,7 +260,7 @@ class Call:
 
     # ---- phase, gates and the timer --------------------------------------------
 
-    def stepped(self, gates: frozenset[str], due: float | None) -> None:
+    def after_step(self, gates: frozenset[str], due: float | None) -> None:
         """The dialog core has made a step: how the call is now, and when it wants to be asked again."""
         if self.conversation is not None:
             self._count_phase(self.conversation.phase)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from asterisk_ai import __version__
-from asterisk_ai.agents.agent import Agent, SpokenAgent
-from asterisk_ai.agents.lineup import Engines, Lineup
+from asterisk_ai.agents.agent import Agent, RealtimeAgentSetup
+from asterisk_ai.agents.agent_set import AgentSet
+from asterisk_ai.agents.engines import Engines
 from asterisk_ai.cli.findings import Finding, print_findings
 from asterisk_ai.cli.pbx_check import inspect
 from asterisk_ai.cli.provider_trial import expectations, hearing, quiet
@@ -194,21 +195,21 @@ async def _collect(findings: AsyncIterator[Finding]) -> list[Finding]:
 async def _engines(config: Config) -> AsyncIterator[Finding]:
     """Make, start and try every engine that an agent uses."""
     try:
-        lineup = Lineup(config, Engines())
+        agent_set = AgentSet(config, Engines())
     except AsteriskAIError as error:
         yield Finding(False, str(error))
         return
-    await lineup.start()
+    await agent_set.start()
     try:
-        served = not lineup.problems()
-        for name, state in lineup.readiness().items():
+        served = not agent_set.problems()
+        for name, state in agent_set.readiness().items():
             # What cannot be here is no fault where another of its chain does the work
             not_made = served and "is not made for" in state.reason
             yield Finding(None if not_made else state.ready, f"engine {name}{state.reason and ': ' + state.reason}")
-        for name, spoken in lineup.agents.items():
+        for name, spoken in agent_set.agents.items():
             if unused := _unused_tools(spoken):
                 yield unused
-            agent = spoken.otherwise if isinstance(spoken, SpokenAgent) else spoken
+            agent = spoken.fallback if isinstance(spoken, RealtimeAgentSetup) else spoken
             if agent is None:
                 continue  # its readiness is all that can be known without the service's time
             try:
@@ -220,14 +221,14 @@ async def _engines(config: Config) -> AsyncIterator[Finding]:
             except ProviderError as error:
                 yield Finding(False, f"agent {name}: {error}")
     finally:
-        await lineup.close()
+        await agent_set.close()
 
 
-def _unused_tools(agent: Agent | SpokenAgent) -> Finding | None:
+def _unused_tools(agent: Agent | RealtimeAgentSetup) -> Finding | None:
     """Where an agent may do something, and has no engine that knows of it."""
     tools = dict(agent.config.tools)
     names = [*(name for name, value in tools.items() if name != "http" and value), *(tools.get("http") or {})]
-    if not names or isinstance(agent, SpokenAgent) or agent.llm.uses_tools:
+    if not names or isinstance(agent, RealtimeAgentSetup) or agent.llm.uses_tools:
         return None
     engines = ", ".join(member.name for member in getattr(agent.llm, "members", ()))
     lost = ", ".join(names)

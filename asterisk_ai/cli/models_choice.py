@@ -48,9 +48,9 @@ class Choice:
     selection: Selection | None = None
 
 
-def wanted_of(context: Context, languages: Sequence[str]) -> tiers.Wanted:
+def wanted_of(context: Context, languages: Sequence[str]) -> tiers.Preferences:
     """For whom tiers are judged here."""
-    return tiers.Wanted(tuple(languages), frozenset(context.store.ids()))
+    return tiers.Preferences(tuple(languages), frozenset(context.store.ids()))
 
 
 def measured_of(arguments: argparse.Namespace, machine: Machine) -> Measured | None:

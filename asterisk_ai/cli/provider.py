@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from asterisk_ai.agents.agent import Agent, SpokenAgent
-from asterisk_ai.agents.lineup import Engines, Lineup
+from asterisk_ai.agents.agent import Agent, RealtimeAgentSetup
+from asterisk_ai.agents.agent_set import AgentSet
+from asterisk_ai.agents.engines import Engines
 from asterisk_ai.cli import running
 from asterisk_ai.cli.findings import Finding, print_findings
 from asterisk_ai.cli.provider_trial import quiet, rehearse, trial
@@ -191,21 +192,21 @@ def _one_agent(config: Config) -> dict[str, AgentConfig]:
 
 async def _try(config: Config, name: str, sample: str) -> AsyncIterator[Finding]:
     """Start the engines of one pipeline with one agent, let each do a little, and then all of them take a turn."""
-    lineup = Lineup(replace(config, pipeline=name, agents=_one_agent(config)), Engines())
+    agent_set = AgentSet(replace(config, pipeline=name, agents=_one_agent(config)), Engines())
     began = time.monotonic()
     try:
-        await lineup.start()
-        for label, state in lineup.readiness().items():
+        await agent_set.start()
+        for label, state in agent_set.readiness().items():
             if not state.ready:
                 yield Finding(False, f"{label}: {state.reason}")
         yield Finding(True, f"{name}: started in {time.monotonic() - began:.1f} s")
-        for agent in lineup.agents.values():
+        for agent in agent_set.agents.values():
             for stage, chain in _chains(agent):
                 for member in getattr(chain, "members", ()):
                     if member.readiness().ready:
                         yield await _tried(stage, member, agent.config)
-            stages = agent.otherwise if isinstance(agent, SpokenAgent) else agent
-            if stages is None or lineup.problems():
+            stages = agent.fallback if isinstance(agent, RealtimeAgentSetup) else agent
+            if stages is None or agent_set.problems():
                 continue
             try:
                 async for finding in rehearse(stages, sample):
@@ -213,13 +214,13 @@ async def _try(config: Config, name: str, sample: str) -> AsyncIterator[Finding]
             except ProviderError as error:
                 yield Finding(False, str(error))
     finally:
-        await lineup.close()
+        await agent_set.close()
 
 
-def _chains(agent: Agent | SpokenAgent) -> list[tuple[str, Any]]:
+def _chains(agent: Agent | RealtimeAgentSetup) -> list[tuple[str, Any]]:
     """The engines of an agent, by what they do."""
-    if isinstance(agent, SpokenAgent):
-        return [("realtime", agent.chain), *(_chains(agent.otherwise) if agent.otherwise else [])]
+    if isinstance(agent, RealtimeAgentSetup):
+        return [("realtime", agent.chain), *(_chains(agent.fallback) if agent.fallback else [])]
     turn = [("turn", agent.turn_end)] if agent.turn_end else []
     return [("stt", agent.stt), ("llm", agent.llm), ("tts", agent.tts), *turn]
 
@@ -303,15 +304,17 @@ def _refusals(wanted: Config, state: Mapping[str, Any] | None, arguments: argpar
         return []
 
     async def problems() -> list[str]:
-        lineup = Lineup(wanted, Engines())
-        await lineup.start()
+        agent_set = AgentSet(wanted, Engines())
+        await agent_set.start()
         try:
-            found = lineup.problems()
+            found = agent_set.problems()
             if not found:
-                _say_not_ready({label: state.reason for label, state in lineup.readiness().items() if not state.ready})
+                _say_not_ready(
+                    {label: state.reason for label, state in agent_set.readiness().items() if not state.ready}
+                )
             return found
         finally:
-            await lineup.close()
+            await agent_set.close()
 
     return [f"{problem} (--force switches all the same)" for problem in asyncio.run(problems())]
 

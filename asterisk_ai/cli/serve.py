@@ -19,7 +19,7 @@ from asterisk_ai.config.paths import SYSTEM_STATE
 from asterisk_ai.pbx.access import share_state
 from asterisk_ai.server.server import Server
 from asterisk_ai.server.supervisor import Supervisor
-from asterisk_ai.server.worker import ALONE, Place
+from asterisk_ai.server.worker import ALONE, WorkerPlace
 from asterisk_ai.telemetry import logs
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     handler = logs.configure_service(level=log.level, style=log.format, transcripts=log.transcripts)
 
     prepare_process()
-    place: Place = arguments.worker
+    place: WorkerPlace = arguments.worker
     spool = config.spool_path()
     if place is ALONE and spool.parent == SYSTEM_STATE and (note := share_state((SYSTEM_STATE, spool))):
         logger.warning("%s", note)
@@ -79,9 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _place(text: str) -> Place:
+def _place(text: str) -> WorkerPlace:
     index, _, workers = text.partition("/")
-    return Place(int(index), int(workers))
+    return WorkerPlace(int(index), int(workers))
 
 
 END_SECONDS = 10.0

@@ -14,7 +14,7 @@ from asterisk_ai.errors import ModelError
 from asterisk_ai.models.registry import File, Model, urls
 from asterisk_ai.models.sources import Source
 from asterisk_ai.models.store import Store
-from asterisk_ai.models.transfer import PART, Listener, Policy, Stopped, Transfer
+from asterisk_ai.models.transfer import PART, FetchStopped, Policy, ProgressListener, Transfer
 from asterisk_ai.models.unpack import unpack
 
 _MADE = "model"
@@ -31,7 +31,7 @@ class Settings:
 
 
 @dataclass(slots=True)
-class Outcome:
+class FetchResult:
     """Ids by what became of them; ``failed`` with the reason."""
 
     present: list[str] = field(default_factory=list)
@@ -51,20 +51,22 @@ class _Work:
 class Fetcher:
     """Fetches models into ``store`` and tells ``listener`` about it."""
 
-    def __init__(self, store: Store, source: Source, listener: Listener, settings: Settings | None = None) -> None:
+    def __init__(
+        self, store: Store, source: Source, listener: ProgressListener, settings: Settings | None = None
+    ) -> None:
         self._store, self._source, self._listener = store, source, listener
         self._settings = settings or Settings()
         self._stop = threading.Event()
         self._guard = threading.Lock()
 
-    def fetch(self, models: Sequence[Model], waiting: Callable[[str], None] | None = None) -> Outcome:
+    def fetch(self, models: Sequence[Model], waiting: Callable[[str], None] | None = None) -> FetchResult:
         """Fetch those that are not there and well. What fails leaves the others alone.
 
         :param waiting: called where another fetch is under way, with its process id; we wait for it.
         :raises ModelError: nothing could be begun: the disk is too small, or the directory not writable.
         """
         with self._store.lock(waiting):
-            outcome = Outcome()
+            outcome = FetchResult()
             lacking = []
             for model in models:
                 if self._store.problem(model.id, model):
@@ -88,7 +90,7 @@ class Fetcher:
                 needed += max(0, file.size - done) + (file.size if model.archive else 0)
         return needed
 
-    def _fetch(self, models: Sequence[Model], outcome: Outcome) -> None:
+    def _fetch(self, models: Sequence[Model], outcome: FetchResult) -> None:
         executor = ThreadPoolExecutor(self._settings.parallel, thread_name_prefix="fetch")
         try:
             futures: list[Future[None]] = []
@@ -104,7 +106,7 @@ class Fetcher:
             raise
         executor.shutdown()
 
-    def _job(self, work: _Work, file: File, outcome: Outcome) -> None:
+    def _job(self, work: _Work, file: File, outcome: FetchResult) -> None:
         """One file; the last one of a model finishes it."""
         model = work.model
         try:
@@ -153,13 +155,13 @@ class Fetcher:
                 shutil.rmtree(made, ignore_errors=True)  # a full disk is to be given back what was taken
                 raise
         if self._stop.is_set():
-            raise Stopped
+            raise FetchStopped
         self._store.install(model.id, made, model.main, model.digests, hashes)
         self._listener.finished(model.id, "there")
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
-            raise Stopped
+            raise FetchStopped
 
     def _check_room(self, size: int) -> None:
         free = shutil.disk_usage(self._store.directory).free

@@ -1,7 +1,7 @@
 """Where bytes come from: HTTP servers, and files (``file://``) of hosts without internet.
 
 A source opens a URL at an offset. What goes wrong is a :class:`Setback`
-(worth another try) or a :class:`Refusal` (not worth one); both say in plain
+(worth another try) or a :class:`SourceRefusal` (not worth one); both say in plain
 words why.
 """
 
@@ -44,7 +44,7 @@ class Setback(Exception):
         self.after, self.unreachable, self.anew = after, unreachable, anew
 
 
-class Refusal(Exception):
+class SourceRefusal(Exception):
     """Not worth another try at this URL."""
 
 
@@ -77,7 +77,7 @@ class Source(Protocol):
     """What :class:`~asterisk_ai.models.transfer.Transfer` needs of the world."""
 
     def open(self, url: str, offset: int) -> Opened:
-        """Begin to read at ``offset``, or at 0 where the server cannot do that. Raises Setback and Refusal."""
+        """Begin to read at ``offset``, or at 0 where the server cannot do that. Raises Setback and SourceRefusal."""
 
 
 class Web:
@@ -110,9 +110,9 @@ class Web:
             target = response.headers.get("Location", "")
             response.close()
             if not target:
-                raise Refusal(f"{_host(url)} sends us on, but not where to")
+                raise SourceRefusal(f"{_host(url)} sends us on, but not where to")
             url = _redirected(url, target)
-        raise Refusal(f"{_host(url)} sends us on more than {_MAX_REDIRECTS} times")
+        raise SourceRefusal(f"{_host(url)} sends us on more than {_MAX_REDIRECTS} times")
 
     def _request(self, url: str, offset: int) -> urllib3.BaseHTTPResponse:
         headers = {"Accept-Encoding": "identity", "User-Agent": f"asterisk-ai/{__version__}"}
@@ -137,7 +137,9 @@ class Web:
     def _proxy_pool(self, proxy: str) -> urllib3.PoolManager:
         parts = urllib.parse.urlsplit(proxy)
         if parts.scheme not in ("http", "https"):
-            raise Refusal(f"the proxy {_without_password(proxy)} is not http:// or https://; others are not supported")
+            raise SourceRefusal(
+                f"the proxy {_without_password(proxy)} is not http:// or https://; others are not supported"
+            )
         headers = None
         if parts.username:
             secret = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
@@ -147,7 +149,7 @@ class Web:
                 proxy, proxy_headers=headers, ssl_context=self._tls, proxy_ssl_context=self._tls, maxsize=16
             )
         except problems.HTTPError as error:
-            raise Refusal(f"the proxy {_without_password(proxy)} is not http://host:port") from error
+            raise SourceRefusal(f"the proxy {_without_password(proxy)} is not http://host:port") from error
 
 
 class _Response:
@@ -172,7 +174,7 @@ class _Response:
 
 
 def _opened(response: urllib3.BaseHTTPResponse, url: str, offset: int) -> Opened:
-    """Make sense of the final response. Raises Setback and Refusal."""
+    """Make sense of the final response. Raises Setback and SourceRefusal."""
     status, headers = response.status, response.headers
     if status == 206 or (status == 200 and headers.get("Content-Encoding", "identity") == "identity"):
         start, total = _extent(response, url, offset)
@@ -180,17 +182,17 @@ def _opened(response: urllib3.BaseHTTPResponse, url: str, offset: int) -> Opened
     response.close()
     host = _host(url)
     if status == 200:
-        raise Refusal(f"{host} sends {url} compressed although we asked it not to")
+        raise SourceRefusal(f"{host} sends {url} compressed although we asked it not to")
     if status == 416:
         raise Setback(f"{host} does not know the part of the file that we lack", after=0.0, anew=True)
     what = f"{host} answers {status} {response.reason or ''}".rstrip()
     if status in _TRANSIENT:
         raise Setback(what, after=_retry_after(headers.get("Retry-After", "")))
     if status in (404, 410):
-        raise Refusal(f"{what}: {url} is not there (any more)")
+        raise SourceRefusal(f"{what}: {url} is not there (any more)")
     if status == 407:
-        raise Refusal(f"{what}: the proxy wants a name and password (https_proxy=http://NAME:PASSWORD@HOST:PORT)")
-    raise Refusal(f"{what} for {url}")
+        raise SourceRefusal(f"{what}: the proxy wants a name and password (https_proxy=http://NAME:PASSWORD@HOST:PORT)")
+    raise SourceRefusal(f"{what} for {url}")
 
 
 def _extent(response: urllib3.BaseHTTPResponse, url: str, offset: int) -> tuple[int, int | None]:
@@ -202,20 +204,20 @@ def _extent(response: urllib3.BaseHTTPResponse, url: str, offset: int) -> tuple[
     found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
     if found is None or int(found[1]) != offset:
         response.close()
-        raise Refusal(f"{_host(url)} answers with another part of the file than we asked for")
+        raise SourceRefusal(f"{_host(url)} answers with another part of the file than we asked for")
     return offset, None if found[3] == "*" else int(found[3])
 
 
 def _check(url: str) -> None:
-    """Raises Refusal for what is no URL at all."""
+    """Raises SourceRefusal for what is no URL at all."""
     try:
         _ = urllib.parse.urlsplit(url).port
     except ValueError as error:
-        raise Refusal(f"{url[:200]!r} is no address: {error}") from error
+        raise SourceRefusal(f"{url[:200]!r} is no address: {error}") from error
 
 
 def _redirected(url: str, target: str) -> str:
-    """Raises Refusal where the way leads away from what may be trusted."""
+    """Raises SourceRefusal where the way leads away from what may be trusted."""
     try:
         absolute = urllib.parse.urljoin(url, target)
     except ValueError:
@@ -223,9 +225,9 @@ def _redirected(url: str, target: str) -> str:
     _check(absolute)
     scheme = urllib.parse.urlsplit(absolute).scheme
     if scheme not in ("http", "https"):
-        raise Refusal(f"{_host(url)} sends us on to {absolute[:200]!r}, which is no web address")
+        raise SourceRefusal(f"{_host(url)} sends us on to {absolute[:200]!r}, which is no web address")
     if url.startswith("https:") and scheme != "https":
-        raise Refusal(f"{_host(url)} sends us on to {_host(absolute)} without encryption")
+        raise SourceRefusal(f"{_host(url)} sends us on to {_host(absolute)} without encryption")
     return absolute
 
 
@@ -239,7 +241,7 @@ def _retry_after(text: str) -> float | None:
         return None
 
 
-def _explained(error: Exception, url: str, proxy: str) -> Setback | Refusal:
+def _explained(error: Exception, url: str, proxy: str) -> Setback | SourceRefusal:
     """What an administrator can do something with."""
     host = _host(url)
     via = f" through the proxy {_without_password(proxy)}" if proxy else ""
@@ -247,7 +249,7 @@ def _explained(error: Exception, url: str, proxy: str) -> Setback | Refusal:
     if isinstance(error, problems.ProxyError) and error.original_error is not None:
         cause = error.original_error
         host, via = f"the proxy {_host(proxy)}", ""
-    matches: tuple[tuple[tuple[type[BaseException], ...], Callable[[], Setback | Refusal]], ...] = (
+    matches: tuple[tuple[tuple[type[BaseException], ...], Callable[[], Setback | SourceRefusal]], ...] = (
         (
             (problems.NameResolutionError,),
             lambda: Setback(f"the name {host} cannot be resolved: no network, or no DNS{via}", unreachable=host),
@@ -259,7 +261,10 @@ def _explained(error: Exception, url: str, proxy: str) -> Setback | Refusal:
         ((problems.ConnectTimeoutError,), lambda: Setback(f"{host} does not answer{via}", unreachable=host)),
         ((problems.SSLError, ssl.SSLError), lambda: _tls_problem(cause, host)),
         ((problems.ReadTimeoutError,), lambda: Setback(f"{host} takes the request but does not answer{via}")),
-        ((problems.LocationValueError, problems.ProxySchemeUnknown), lambda: Refusal(f"cannot use {url}: {cause}")),
+        (
+            (problems.LocationValueError, problems.ProxySchemeUnknown),
+            lambda: SourceRefusal(f"cannot use {url}: {cause}"),
+        ),
         ((problems.ProtocolError, OSError), lambda: Setback(f"{host} broke the connection off{via}: {_reason(cause)}")),
     )
     for kinds, explain in matches:
@@ -268,13 +273,13 @@ def _explained(error: Exception, url: str, proxy: str) -> Setback | Refusal:
     return Setback(f"{host}{via}: {_reason(cause)}")
 
 
-def _tls_problem(cause: BaseException, host: str) -> Setback | Refusal:
+def _tls_problem(cause: BaseException, host: str) -> Setback | SourceRefusal:
     text = str(cause)
     if "CERTIFICATE_VERIFY_FAILED" in text or "certificate" in text.lower():
         found = re.search(r"certificate verify failed: ([^(\]]+)", text)
         why = f": {found[1].strip()}" if found else ""
-        return Refusal(f"the certificate of {host} is not to be trusted{why} (a certificate authority of your own is "
-                       "named with SSL_CERT_FILE)")  # fmt: skip
+        cure = "a certificate authority of your own is named with SSL_CERT_FILE"
+        return SourceRefusal(f"the certificate of {host} is not to be trusted{why} ({cure})")
     return Setback(f"no encrypted connection to {host}: {_reason(cause)}")
 
 
@@ -313,14 +318,14 @@ class _FileBody:
 def _open_file(url: str, offset: int) -> Opened:
     parts = urllib.parse.urlsplit(url)
     if parts.netloc not in ("", "localhost"):
-        raise Refusal(f"{url}: a file URL has three slashes, file:///folder")
+        raise SourceRefusal(f"{url}: a file URL has three slashes, file:///folder")
     path = Path(urllib.request.url2pathname(parts.path))
     try:
         stream = path.open("rb", buffering=0)
         size = path.stat().st_size
         stream.seek(min(offset, size))
     except FileNotFoundError:
-        raise Refusal(f"there is no file {path}") from None
+        raise SourceRefusal(f"there is no file {path}") from None
     except OSError as error:
-        raise Refusal(f"{path} cannot be read: {error.strerror}") from error
+        raise SourceRefusal(f"{path} cannot be read: {error.strerror}") from error
     return Opened(_FileBody(stream, path), min(offset, size), size)

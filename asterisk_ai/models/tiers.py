@@ -20,7 +20,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Preferences:
     """For whom a tier is judged: the callers' languages, and the ids of models that are on the disk already."""
 
     languages: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class Wanted:
 
 
 def judge(
-    registry: Registry, machine: Machine, measured: Measured | None = None, wanted: Wanted = Wanted()
+    registry: Registry, machine: Machine, measured: Measured | None = None, wanted: Preferences = Preferences()
 ) -> list[Verdict]:  # fmt: skip
     """Every tier, from the least to the largest."""
     return [
@@ -87,7 +87,7 @@ def _lacks(registry: Registry, tier: Tier, machine: Machine, measured: Measured 
     return lacks
 
 
-def _no_room(registry: Registry, tier: Tier, machine: Machine, wanted: Wanted) -> list[str]:
+def _no_room(registry: Registry, tier: Tier, machine: Machine, wanted: Preferences) -> list[str]:
     """Room for what is to be fetched, once more for what is unpacked, and what must stay free for the PBX."""
     lacking = [one for one in models_of(registry, tier, wanted.languages)[0] if one.id not in wanted.here]
     needed = sum(one.size * (2 if one.archive else 1) for one in lacking) + registry.thresholds.disk_reserve_bytes

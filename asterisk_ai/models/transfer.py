@@ -15,7 +15,7 @@ from typing import Protocol
 
 from asterisk_ai.errors import ModelError
 from asterisk_ai.models.registry import File
-from asterisk_ai.models.sources import Opened, Refusal, Setback, Source
+from asterisk_ai.models.sources import Opened, Setback, Source, SourceRefusal
 
 CHUNK = 1 << 18
 PART = ".part"
@@ -50,7 +50,7 @@ class Policy:
         return most * random.uniform(0.5, 1.0)  # noqa: S311  # so that many hosts do not come back at once
 
 
-class Listener(Protocol):
+class ProgressListener(Protocol):
     """Is told how a transfer goes, from its thread."""
 
     def started(self, label: str, size: int, done: int) -> None: ...
@@ -62,7 +62,7 @@ class Listener(Protocol):
     def finished(self, label: str, what: str) -> None: ...
 
 
-class Stopped(Exception):
+class FetchStopped(Exception):
     """The fetch was ended from outside. What has come stays for the next one."""
 
 
@@ -103,7 +103,7 @@ class Transfer:
 
     def __init__(
         self, source: Source, file: File, urls: Sequence[str], target: Path, *,
-        label: str, listener: Listener, policy: Policy, stop: threading.Event,
+        label: str, listener: ProgressListener, policy: Policy, stop: threading.Event,
     ) -> None:  # fmt: skip
         self._source, self._file, self._urls = source, file, urls
         self._target, self._part = target, target.with_name(target.name + PART)
@@ -113,7 +113,7 @@ class Transfer:
         """Fetch; returns the SHA-256.
 
         :raises ModelError: it cannot be had; each URL with its reason.
-        :raises Stopped: ``stop`` was set.
+        :raises FetchStopped: ``stop`` was set.
         :raises OSError: the disk. A full one has the part deleted: what is left of a PBX's disk is needed by its calls.
         """
         if self._target.exists():  # from a run that ended before the model was whole
@@ -123,7 +123,7 @@ class Transfer:
             for url in self._urls:
                 try:
                     return self._from(url)
-                except Refusal as refusal:
+                except SourceRefusal as refusal:
                     reasons.append(str(refusal))
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -145,13 +145,13 @@ class Transfer:
                 most = self._policy.attempts_unreachable if setback.unreachable else self._policy.attempts
                 if attempt >= most:
                     times = f" (tried {attempt} times)" if attempt > 1 else ""
-                    raise Refusal(f"{setback}{times}") from setback
+                    raise SourceRefusal(f"{setback}{times}") from setback
                 if setback.after is not None and setback.after > self._policy.retry_after_most_seconds:
-                    raise Refusal(f"{setback}, and asks us to come back in {setback.after:.0f} s") from setback
+                    raise SourceRefusal(f"{setback}, and asks us to come back in {setback.after:.0f} s") from setback
                 delay = self._policy.delay(attempt, setback.after)
                 self._listener.setback(self._label, str(setback), delay)
                 if self._stop.wait(delay):
-                    raise Stopped from setback
+                    raise FetchStopped from setback
 
     def _is_progress(self, gained: int) -> bool:
         return gained >= min(self._policy.progress_bytes, max(1, self._file.size * self._policy.progress_share))
@@ -163,7 +163,7 @@ class Transfer:
             return 0
 
     def _attempt(self, url: str) -> str:
-        """One connection. Raises Setback and Refusal."""
+        """One connection. Raises Setback and SourceRefusal."""
         digests = Digests(self._file)
         handle = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
@@ -179,7 +179,7 @@ class Transfer:
                 os.ftruncate(handle, 0)
                 if resumed:
                     raise Setback(f"what was there of it does not fit to the rest ({problem})", after=0.0)
-                raise Refusal(f"{url} is not what the registry describes: {problem}")
+                raise SourceRefusal(f"{url} is not what the registry describes: {problem}")
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -203,7 +203,7 @@ class Transfer:
             raise
         try:
             if opened.total is not None and opened.total != self._file.size:
-                raise Refusal(
+                raise SourceRefusal(
                     f"{url} is not what the registry describes: it has {opened.total} bytes, "
                     f"the registry says {self._file.size}"
                 )
@@ -233,7 +233,7 @@ class Transfer:
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
-            raise Stopped
+            raise FetchStopped
 
 
 class _Pace:

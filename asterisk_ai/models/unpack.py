@@ -31,7 +31,7 @@ _CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class UnpackLimits:
     """Bounds against bombs: the largest published model unpacks to less than twice its archive's size."""
 
     entries: int = 20_000
@@ -46,7 +46,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ArchiveMember:
     """A file of an archive: its checked path, its declared size, and how to read it."""
 
     parts: tuple[str, ...]
@@ -61,7 +61,7 @@ class Room(Protocol):
 
 
 def unpack(
-    archive: Path, how: Archive, target: Path, room: Room, limits: Limits | None = None, *,
+    archive: Path, how: Archive, target: Path, room: Room, limits: UnpackLimits | None = None, *,
     stop: Callable[[], None] = lambda: None,
 ) -> dict[str, str]:  # fmt: skip
     """Unpack into the new folder ``target`` and check its layout; returns the SHA-256 of each file by path.
@@ -71,13 +71,13 @@ def unpack(
     :raises ModelError: the archive is damaged, hostile, or holds something else than the registry says.
     :raises OSError: the disk.
     """
-    limits = limits or Limits()
+    limits = limits or UnpackLimits()
     budget = limits.total(archive.stat().st_size)
     hashes: dict[str, str] = {}
     with _complaints(archive):
         reader = _zip if how.format == "zip" else _tar
         with reader(archive, how, limits) as members:
-            checked: Iterable[Member] = members
+            checked: Iterable[ArchiveMember] = members
             if isinstance(members, list):  # a zip's table of contents is known before
                 _survey(members, budget, archive)
                 room(sum(member.size for member in members))
@@ -97,7 +97,7 @@ def unpack(
 
 
 def _extract(
-    member: Member, target: Path, budget: int, archive: Path, stop: Callable[[], None]
+    member: ArchiveMember, target: Path, budget: int, archive: Path, stop: Callable[[], None]
 ) -> tuple[str, int]:  # fmt: skip
     place = target.joinpath(*member.parts)
     try:
@@ -122,7 +122,7 @@ def _extract(
     return digest.hexdigest(), written
 
 
-def _survey(members: list[Member], budget: int, archive: Path) -> None:
+def _survey(members: list[ArchiveMember], budget: int, archive: Path) -> None:
     total = sum(member.size for member in members)
     if total > budget:
         raise _refused(archive, f"it says that it unpacks to {total} bytes, {budget} are allowed")
@@ -138,7 +138,7 @@ def _check_layout(archive: Path, how: Archive, hashes: dict[str, str]) -> None:
         raise _refused(archive, f"it is no {how.layout} model: {wanted} not found in it")
 
 
-def _inside(name: str, how: Archive, limits: Limits, archive: Path) -> tuple[str, ...]:
+def _inside(name: str, how: Archive, limits: UnpackLimits, archive: Path) -> tuple[str, ...]:
     """The path below the target. Empty for the top folder itself. Raises ModelError for what would leave it."""
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     bad = (
@@ -182,7 +182,7 @@ def _complaints(archive: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _zip(archive: Path, how: Archive, limits: Limits) -> Iterator[list[Member]]:
+def _zip(archive: Path, how: Archive, limits: UnpackLimits) -> Iterator[list[ArchiveMember]]:
     with zipfile.ZipFile(archive) as opened:
         infos = opened.infolist()
         if len(infos) > limits.entries:
@@ -196,7 +196,7 @@ def _zip(archive: Path, how: Archive, limits: Limits) -> Iterator[list[Member]]:
             if not parts or parts in seen:
                 raise _refused(archive, f"it holds {info.filename[:80]!r} twice, or as a file where a folder must be")
             seen.add(parts)
-            members.append(Member(parts, info.file_size, _opener(opened, info)))
+            members.append(ArchiveMember(parts, info.file_size, _opener(opened, info)))
         yield members
 
 
@@ -216,7 +216,7 @@ def _check_kind(info: zipfile.ZipInfo, archive: Path) -> None:
 
 
 @contextmanager
-def _tar(archive: Path, how: Archive, limits: Limits) -> Iterator[Iterator[Member]]:
+def _tar(archive: Path, how: Archive, limits: UnpackLimits) -> Iterator[Iterator[ArchiveMember]]:
     with archive.open("rb") as raw, _decompressed(raw, how.format) as stream:
         bounded = _Bounded(stream, limits.total(archive.stat().st_size) + limits.header_bytes, limits, archive)
         with tarfile.open(fileobj=bounded, mode="r:") as opened:
@@ -224,8 +224,8 @@ def _tar(archive: Path, how: Archive, limits: Limits) -> Iterator[Iterator[Membe
 
 
 def _tar_members(
-    opened: tarfile.TarFile, bounded: _Bounded, how: Archive, limits: Limits, archive: Path
-) -> Iterator[Member]:
+    opened: tarfile.TarFile, bounded: _Bounded, how: Archive, limits: UnpackLimits, archive: Path
+) -> Iterator[ArchiveMember]:
     count = 0
     while (info := opened.next()) is not None:
         opened.members.clear()  # type: ignore[attr-defined]  # it would keep every header
@@ -239,7 +239,7 @@ def _tar_members(
             raise _refused(archive, f"{info.name[:80]!r} in it is a link or a device")
         if not parts:
             raise _refused(archive, f"{info.name[:80]!r} in it is a file where a folder must be")
-        yield Member(parts, info.size, _tar_opener(opened, info))
+        yield ArchiveMember(parts, info.size, _tar_opener(opened, info))
     if not bounded.ends_well():  # tarfile takes a cut between two files for the end
         raise _refused(archive, "it is cut short")
 
@@ -271,7 +271,7 @@ class _Bounded(io.RawIOBase):
     steps back a byte or so between members, which a buffer of the last bytes answers.
     """
 
-    def __init__(self, stream: IO[bytes], bound: int, limits: Limits, archive: Path) -> None:
+    def __init__(self, stream: IO[bytes], bound: int, limits: UnpackLimits, archive: Path) -> None:
         super().__init__()
         self._stream, self._bound, self._limits, self._archive = stream, bound, limits, archive
         self._at = 0  # of the stream beneath

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from weakref import WeakValueDictionary
 
-from asterisk_ai.agents.agent import Agent, SpokenAgent
-from asterisk_ai.agents.lineup import Lineup
+from asterisk_ai.agents.agent import Agent, RealtimeAgentSetup
+from asterisk_ai.agents.agent_set import AgentSet
 from asterisk_ai.call import diagnostic
 from asterisk_ai.call.call import Call
 from asterisk_ai.call.diagnostic import DiagnosticCall
@@ -53,7 +53,7 @@ class Calls:
             claim.callback(self._registry.release, session)
             player = self._file_players.get(call_id)
             call = self._call(session, connect, player)
-            self._group.create_task(self._run(call, player, self._in_use.lineup))
+            self._group.create_task(self._run(call, player, self._in_use.agent_set))
             claim.pop_all()  # the call's from here on
         return call
 
@@ -71,7 +71,7 @@ class Calls:
                 call = diagnostic.OVER_ANY[agent](session, connection)
             else:
                 call = self._conversation(session, agent, connection)
-            self._group.create_task(self._run(call, None, self._in_use.lineup))
+            self._group.create_task(self._run(call, None, self._in_use.agent_set))
             claim.pop_all()
         return call
 
@@ -81,10 +81,10 @@ class Calls:
         self._file_players[session.call_id] = player
         return player
 
-    def _agent(self, session: CallSession) -> Agent | SpokenAgent | str:
+    def _agent(self, session: CallSession) -> Agent | RealtimeAgentSetup | str:
         """Whose call it is; a word for the diagnostic ones."""
         # A call of an earlier server may have an agent that the configuration does not have any more.
-        agents = self._in_use.lineup.agents
+        agents = self._in_use.agent_set.agents
         for name in (session.agent, self._in_use.config.default_agent):
             if name in agents:
                 return agents[name]
@@ -102,16 +102,18 @@ class Calls:
             player.serve(call, connection)
         return call
 
-    def _conversation(self, session: CallSession, agent: Agent | SpokenAgent, connection: MediaConnection) -> Call:
+    def _conversation(
+        self, session: CallSession, agent: Agent | RealtimeAgentSetup, connection: MediaConnection
+    ) -> Call:
         kinds = conversations(agent)
         return Call(session, connection, self._registry.store, self._metrics, kinds, detector=self._vad.detector)
 
-    async def _run(self, call: AnyCall, player: FilePlayer | None, lineup: Lineup) -> None:
-        lineup.enter()
+    async def _run(self, call: AnyCall, player: FilePlayer | None, agent_set: AgentSet) -> None:
+        agent_set.enter()
         try:
             await call.run()
         finally:
             if player is not None:
                 player.close()
-            lineup.leave()
+            agent_set.leave()
             self._registry.release(call.session)

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.05
 
 
-async def drained(store: SessionStore, seconds: float, at_once: asyncio.Event) -> None:
+async def drain(store: SessionStore, seconds: float, at_once: asyncio.Event) -> None:
     """Wait until the calls that there are have finished, for ``seconds`` or until ``at_once``."""
     until = time.monotonic() + seconds
     if store.talking:

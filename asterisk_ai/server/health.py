@@ -101,7 +101,7 @@ class ServerHealth:
             self._advance("websocket/connections", media.connections, self._metrics.connections.labels("websocket"))
             self._advance("websocket/dropped", media.frames_dropped, self._metrics.frames_dropped.labels("out"))
             self._advance("websocket/unknown", media.unknown_messages, self._metrics.websocket_unknown)
-        for engine, losses in self._in_use.lineup.counters().items():
+        for engine, losses in self._in_use.agent_set.counters().items():
             for kind, count in losses.items():
                 self._advance(f"engine/{engine}/{kind}", count, self._metrics.provider_losses.labels(engine, kind))
         if self._log is not None:
@@ -120,7 +120,7 @@ class ServerHealth:
     def _health(self) -> Health:
         in_use, store = self._in_use, self._registry.store
         stuck = time.monotonic() - self._beat > STUCK_SECONDS
-        problems = in_use.lineup.problems()  # an engine that has another behind it is no reason to take us for ill
+        problems = in_use.agent_set.problems()  # an engine that has another behind it is no reason to take us for ill
         found = store.problem(), self.descriptors.problem(), "the event loop stands still" * stuck
         problems += [problem for problem in found if problem]
         gated = sum(bool(session.gating) for session in store.live)
@@ -133,7 +133,7 @@ class ServerHealth:
             max_calls=in_use.config.server.max_calls,
             providers={
                 name: {"ready": state.ready, "reason": state.reason}
-                for name, state in in_use.lineup.readiness().items()
+                for name, state in in_use.agent_set.readiness().items()
             },
             active_pipeline=in_use.config.pipeline,
             vad=self._vad(),

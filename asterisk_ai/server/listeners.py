@@ -8,14 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asterisk_ai.config import Config, host_port, reachable
-from asterisk_ai.server.worker import WORKER_PORTS, Place, taken
+from asterisk_ai.server.worker import WORKER_PORTS, WorkerPlace, port_in_use_error
 from asterisk_ai.telemetry.http import HttpServer
 from asterisk_ai.transport.audiosocket.server import AudioSocketServer
 from asterisk_ai.transport.fastagi.server import FastAgiServer
 
 if TYPE_CHECKING:  # it needs a library that is not always there
     from asterisk_ai.transport.websocket.server import WebSocketServer
-
 
 
 class Listeners:
@@ -27,7 +26,7 @@ class Listeners:
     def __init__(
         self,
         config: Config,
-        place: Place,
+        place: WorkerPlace,
         *,
         audiosocket: AudioSocketServer,
         fastagi: FastAgiServer,
@@ -49,17 +48,17 @@ class Listeners:
     async def open(self) -> None:
         """Listen. Raises OSError, with the key that changes a port which is taken."""
         config, alone = self._config, self._place.workers == 1
-        port = await _bound("audiosocket" if alone else WORKER_PORTS, config.audiosocket, self._audiosocket.start)
+        port = await _bind("audiosocket" if alone else WORKER_PORTS, config.audiosocket, self._audiosocket.start)
         self.audio_address = config.audiosocket.advertise or host_port(reachable(config.audiosocket.host), port)
         shared = partial(self._fastagi.start, shared=not alone)
-        self.fastagi_port = await _bound("fastagi", config.fastagi, shared)
+        self.fastagi_port = await _bind("fastagi", config.fastagi, shared)
         if not alone:
             own = dataclasses.replace(config.fastagi, port=self._place.fastagi_port(config))
-            self._own_fastagi_port = await _bound(WORKER_PORTS, own, self._fastagi.start)
+            self._own_fastagi_port = await _bind(WORKER_PORTS, own, self._fastagi.start)
         if config.websocket is not None and self._websocket is not None and alone:
-            self.websocket_port = await _bound("websocket", config.websocket, self._websocket.start)
+            self.websocket_port = await _bind("websocket", config.websocket, self._websocket.start)
         if config.http is not None:
-            await _bound("http" if alone else WORKER_PORTS, config.http, self._start_http)
+            await _bind("http" if alone else WORKER_PORTS, config.http, self._start_http)
 
     async def _start_http(self, host: str, port: int) -> int:
         self._http = self._make_http(host, port)
@@ -96,9 +95,9 @@ class Listeners:
         return f"AudioSocket {self.audio_address}{websocket}, FastAGI {agi}{http}"
 
 
-async def _bound(key: str, listener: Any, start: Callable[[str, int], Any]) -> int:
+async def _bind(key: str, listener: Any, start: Callable[[str, int], Any]) -> int:
     """Start a listener; a port that is taken is told with the key that changes it."""
     try:
         return int(await start(listener.host, listener.port))
     except OSError as error:
-        raise taken(key, (listener.host, listener.port), error) from error
+        raise port_in_use_error(key, (listener.host, listener.port), error) from error

@@ -9,20 +9,21 @@ from collections.abc import Callable
 from functools import partial
 
 from asterisk_ai import __version__
-from asterisk_ai.agents.lineup import Engines, Lineup
+from asterisk_ai.agents.agent_set import AgentSet
+from asterisk_ai.agents.engines import Engines
 from asterisk_ai.config import Config, ServiceManager
 from asterisk_ai.pbx.agi_routes import CallRoutes
 from asterisk_ai.pbx.registry import Admission, CallRegistry
 from asterisk_ai.protocol.agi.commands import set_variable_line
 from asterisk_ai.server.calls import Calls
 from asterisk_ai.server.descriptors import shortage
-from asterisk_ai.server.drain import drained
+from asterisk_ai.server.drain import drain
 from asterisk_ai.server.external_media import external_media
 from asterisk_ai.server.health import ServerHealth
 from asterisk_ai.server.listeners import Listeners
 from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.server.websocket import websocket_media
-from asterisk_ai.server.worker import ALONE, Place
+from asterisk_ai.server.worker import ALONE, WorkerPlace
 from asterisk_ai.session.backends import open_backend
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.http import HttpServer
@@ -50,7 +51,7 @@ class Server:
         config: Config,
         manager: ServiceManager | None = None,
         *,
-        place: Place = ALONE,
+        place: WorkerPlace = ALONE,
         log: LogQueue | None = None,
         end_within: Callable[[float], None] = lambda seconds: None,
     ) -> None:
@@ -76,7 +77,7 @@ class Server:
         engines = Engines()
         self.in_use = ConfigInUse(
             place.config(config),
-            lineup=lambda config: Lineup(config, engines, self.metrics),
+            agent_set=lambda config: AgentSet(config, engines, self.metrics),
             place=place.config,
             changed=self._config_changed,
             group=self._group,
@@ -159,7 +160,7 @@ class Server:
         self.registry.take_back()
         try:
             async with self._group as group:
-                if not await self._started(group):
+                if not await self._start_unless_stopped(group):
                     return
                 parts = [self._keep_house, self.in_use.keep_mending, self._reload_when_asked]
                 if self.external_media is not None:
@@ -173,7 +174,7 @@ class Server:
                 await self._stopping.wait()
                 self.registry.draining = True
                 self._notifier.stopping("draining")
-                await drained(self.store, self.config.server.drain_seconds, self._at_once)
+                await drain(self.store, self.config.server.drain_seconds, self._at_once)
                 for task in work:
                     task.cancel()
                 await self.listeners.close()
@@ -183,12 +184,12 @@ class Server:
             raise errors.exceptions[0] from None  # a port that is taken, most of all
         finally:
             await self.listeners.close()
-            await self.in_use.lineup.close()
+            await self.in_use.agent_set.close()
             self.vad.close()
             self.store.stop()
             logger.info("asterisk-ai has stopped")
 
-    async def _started(self, group: asyncio.TaskGroup) -> bool:
+    async def _start_unless_stopped(self, group: asyncio.TaskGroup) -> bool:
         """Start engines and listeners; False where we were stopped meanwhile: models may take minutes to load."""
         starting, stopped = group.create_task(self._start()), group.create_task(self._stopping.wait())
         await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -198,7 +199,7 @@ class Server:
         return not self._stopping.is_set()
 
     async def _start(self) -> None:
-        await self.in_use.lineup.start()
+        await self.in_use.agent_set.start()
         await self.listeners.open()
 
     # ---- signals, drain, reload ---------------------------------------------------
@@ -248,7 +249,7 @@ class Server:
 
     def _admission(self) -> Admission:
         config = self.config
-        return Admission(self.in_use.lineup.agents, config.default_agent, config.server.max_calls)
+        return Admission(self.in_use.agent_set.agents, config.default_agent, config.server.max_calls)
 
     async def _keep_house(self) -> None:
         while True:

@@ -26,7 +26,7 @@ from typing import Any
 from asterisk_ai import __version__
 from asterisk_ai.config import Config, ServiceManager
 from asterisk_ai.errors import AsteriskAIError
-from asterisk_ai.server.worker import Place, taken
+from asterisk_ai.server.worker import WorkerPlace, port_in_use_error
 from asterisk_ai.session.backends import open_backend
 from asterisk_ai.telemetry.health import Health
 from asterisk_ai.telemetry.http import HttpServer
@@ -66,7 +66,7 @@ class Supervisor:
         self.config = config
         self._log = log
         self._end_within = end_within
-        self._places = [Place(index, config.server.workers) for index in range(config.server.workers)]
+        self._places = [WorkerPlace(index, config.server.workers) for index in range(config.server.workers)]
         self._manager = manager or ServiceManager()
         self._notifier = Notifier(self._manager.notify_socket)
         self._processes: dict[int, asyncio.subprocess.Process] = {}
@@ -121,7 +121,7 @@ class Supervisor:
             try:
                 self._http.start()
             except OSError as error:
-                raise taken("http", (self.config.http.host, self.config.http.port), error) from error
+                raise port_in_use_error("http", (self.config.http.host, self.config.http.port), error) from error
 
     def _check_fastagi(self) -> None:
         """The workers share this port with each other, and would with a stranger's: its calls, and ours, at random."""
@@ -131,13 +131,13 @@ class Supervisor:
             found = both_families(address[1]) if address[0] == "::" else socket.create_server(address, family=family)
             found.close()
         except OSError as error:
-            raise taken("fastagi", address, error) from error
+            raise port_in_use_error("fastagi", address, error) from error
 
     def _listening(self) -> str:
         http = f", HTTP {self.config.http.host}:{self._http.port}" if self.config.http and self._http else ""
         return f"{len(self._places)} workers, FastAGI {self.config.fastagi.host}:{self.config.fastagi.port}{http}"
 
-    async def _start(self, place: Place) -> None:
+    async def _start(self, place: WorkerPlace) -> None:
         # systemd's business is ours. A worker whose standard input ends has lost its parent and ends as well.
         theirs = {name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
         lock = self._backend.lock
@@ -168,7 +168,7 @@ class Supervisor:
                     break
                 await asyncio.sleep(0.05)
 
-    async def _keep(self, place: Place) -> None:
+    async def _keep(self, place: WorkerPlace) -> None:
         """Start the worker again whenever it ends, until we stop."""
         failures = 0
         while True:
@@ -237,7 +237,7 @@ class Supervisor:
 
     # ---- how they are, asked from other threads ------------------------------------------
 
-    def _ask(self, place: Place, path: str) -> str | None:
+    def _ask(self, place: WorkerPlace, path: str) -> str | None:
         """A worker's answer, well or not; None where there is none."""
         try:
             url = f"http://127.0.0.1:{place.http_port(self.config)}{path}"
@@ -249,7 +249,7 @@ class Supervisor:
         except (OSError, ValueError):
             return None
 
-    def _ask_json(self, place: Place, path: str) -> dict[str, Any]:
+    def _ask_json(self, place: WorkerPlace, path: str) -> dict[str, Any]:
         try:
             answer = json.loads(self._ask(place, path) or "{}")
         except ValueError:

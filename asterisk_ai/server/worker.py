@@ -10,7 +10,7 @@ from asterisk_ai.config.schema import WORKER_PORTS_EACH
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WorkerPlace:
     """Worker ``index`` of ``workers``. Its ports follow from the configuration: restarted, it has them again.
 
     All share the public FastAGI port, where ``call/start`` is asked for; each has an AudioSocket port, a
@@ -43,7 +43,7 @@ class Place:
         return config.server.worker_ports + WORKER_PORTS_EACH * self.index
 
 
-def taken(key: str, address: tuple[str, int], error: OSError) -> OSError:
+def port_in_use_error(key: str, address: tuple[str, int], error: OSError) -> OSError:
     """The error of a listener that could not be started, with the key that changes its port."""
     return OSError(
         error.errno,
@@ -53,5 +53,5 @@ def taken(key: str, address: tuple[str, int], error: OSError) -> OSError:
 
 
 WORKER_PORTS = "server.worker_ports"
-ALONE = Place()
+ALONE = WorkerPlace()
 """A server that is one process."""

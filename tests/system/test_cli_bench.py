@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from asterisk_ai.bench.figures import Spread, figures
-from asterisk_ai.bench.load import PERIOD_NS, Heard
+from asterisk_ai.bench.load import PERIOD_NS, Arrived
 from asterisk_ai.bench.process_use import ProcessUse
 from asterisk_ai.cli.main import main
 
@@ -23,9 +23,9 @@ MS = 1_000_000
 START = 1_700_000_000_000_000_000
 
 
-def played(times: dict[int, list[int]], seconds: float = 1.0) -> Heard:
+def played(times: dict[int, list[int]], seconds: float = 1.0) -> Arrived:
     """What a generator hears of calls whose frames arrive at these ns after the window's beginning."""
-    heard = Heard(len(times), connected=len(times), window=(START, START + int(seconds * 1e9)))
+    heard = Arrived(len(times), connected=len(times), window=(START, START + int(seconds * 1e9)))
     pairs = [(call, START + at) for call, arrivals in times.items() for at in arrivals]
     heard.call = np.array([call for call, _ in pairs], np.uint32)
     heard.at = np.array([at for _, at in pairs], np.int64)
@@ -60,7 +60,7 @@ def test_frames_that_never_came_are_lost() -> None:
 
 
 def test_an_echo_is_counted_by_what_was_sent_in_the_window() -> None:
-    heard = Heard(1, connected=1, sent=4, window=(START, START + 10 * MS))
+    heard = Arrived(1, connected=1, sent=4, window=(START, START + 10 * MS))
     heard.stamped = np.array([START + MS, START + 2 * MS, START + 3 * MS, START + 11 * MS], np.int64)
     heard.at = heard.stamped + 2 * MS
     heard.call = np.zeros(4, np.uint32)

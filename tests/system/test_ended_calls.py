@@ -19,8 +19,8 @@ from whole_calls import serving
 
 from asterisk_ai.call.call import Call
 from asterisk_ai.call.staged.conversation import StagedConversation
-from asterisk_ai.call.staged.recognition import Utterance
-from asterisk_ai.call.staged.speaker import Speaker, _Reply
+from asterisk_ai.call.staged.recognition import CallerUtterance
+from asterisk_ai.call.staged.speaker import ReplySpeaker, _Reply
 from asterisk_ai.server.server import Server
 from asterisk_ai.simulator.asterisk import Caller, Line, simulate
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
@@ -51,7 +51,7 @@ TONE = (8000 * np.sin(2 * np.pi * 300 * np.arange(4000) / 8000)).astype("<i2").t
 # Ends in the middle of a word, as the whistle does: who hangs up then has a recognition under way.
 SPEECH = soundfile.read(DATA / "speech" / "i_would_like_to_speak_to_an_operator.wav", dtype="int16")[0]
 WORDS = SPEECH[: 3 * 8000 // 2].tobytes()
-KINDS = (Call, StagedConversation, Speaker, _Reply, Utterance, AudioSocketConnection, EnergyVad)
+KINDS = (Call, StagedConversation, ReplySpeaker, _Reply, CallerUtterance, AudioSocketConnection, EnergyVad)
 
 
 async def several(port: int, pcm: bytes) -> None:

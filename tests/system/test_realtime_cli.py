@@ -14,7 +14,8 @@ import pytest
 from aside import aside
 from realtime_server import KEY, FakeRealtime
 
-from asterisk_ai.agents.lineup import Engines, Lineup
+from asterisk_ai.agents.agent_set import AgentSet
+from asterisk_ai.agents.engines import Engines
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError
 
@@ -97,13 +98,13 @@ def test_a_service_that_refuses_the_key(fake: FakeRealtime, tmp_path: Path) -> N
 def test_health_knows_what_is_behind_a_service(fake: FakeRealtime, tmp_path: Path) -> None:
     async def problems(pipeline: str, url: str) -> list[str]:
         text = CONFIG.format(url=url, key=KEY).replace("pipeline: offline", f"pipeline: {pipeline}")
-        lineup = Lineup(parse(text), Engines())
-        await lineup.start()
+        agent_set = AgentSet(parse(text), Engines())
+        await agent_set.start()
         try:
-            assert "realtime/openai_realtime/reception" in lineup.readiness()
-            return lineup.problems()
+            assert "realtime/openai_realtime/reception" in agent_set.readiness()
+            return agent_set.problems()
         finally:
-            await lineup.close()
+            await agent_set.close()
 
     assert asyncio.run(problems("openai-realtime", fake.base_url)) == []
     (problem,) = asyncio.run(problems("openai-realtime", "http://127.0.0.1:9"))
@@ -119,4 +120,4 @@ def test_mistakes() -> None:
         (good.replace("realtime_seconds: 2.5", "realtime_seconds: 0"), "pipelines.careful.realtime_seconds"),
     ):
         with pytest.raises(ConfigError, match=path):
-            Lineup(parse(text.replace("pipeline: offline", "pipeline: openai-realtime")), Engines())
+            AgentSet(parse(text.replace("pipeline: offline", "pipeline: openai-realtime")), Engines())

@@ -24,7 +24,7 @@ from ports import free_ports
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.protocol import audiosocket
-from asterisk_ai.server.worker import ALONE, Place
+from asterisk_ai.server.worker import ALONE, WorkerPlace
 from asterisk_ai.session.backends.memory import MemoryBackend
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore
@@ -338,7 +338,7 @@ def test_each_place_has_ports_of_its_own_and_the_same_again() -> None:
         'server: {workers: 3}\naudiosocket: {advertise: "pbx:1", host: 0.0.0.0}\nagents: {a: {}}', environ={}
     )
     assert ALONE.config(config) is config
-    places = [Place(index, 3) for index in range(3)]
+    places = [WorkerPlace(index, 3) for index in range(3)]
     configs = [place.config(config) for place in places]
     assert [c.audiosocket.port for c in configs] == [9100, 9103, 9106]
     assert [c.audiosocket.advertise for c in configs] == ["pbx:9100", "pbx:9103", "pbx:9106"]

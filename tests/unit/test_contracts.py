@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {
-    "agents.lineup": "server.server",
+    "agents.agent_set": "server.server",
     "telemetry.logs": "server.worker",
     "call.diagnostic": "pbx.agi_routes",
     "agents.agent": "pbx.registry",

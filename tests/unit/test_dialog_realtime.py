@@ -24,14 +24,14 @@ from asterisk_ai.dialog.events import (
 from asterisk_ai.dialog.phase import Phase
 from asterisk_ai.dialog.speech_to_speech.events import (
     ActionAsked,
+    CallerStarted,
+    CallerStopped,
     GiveUpService,
-    ResponseDone,
+    ResponseComplete,
     ResponseGrew,
     ResponsePlayed,
     ServiceLost,
     ServiceOpened,
-    SpeechStarted,
-    SpeechStopped,
 )
 from asterisk_ai.dialog.speech_to_speech.machine import step
 from asterisk_ai.dialog.speech_to_speech.state import RealtimeParams, deadline, gates, initial
@@ -92,12 +92,14 @@ def last_words(text: str) -> Speak:
 
 
 def greeted() -> Conversation:
-    return Conversation(ServiceOpened(True), ResponseGrew(), ResponseGrew(True, 2.0), ResponseDone(), ResponsePlayed())
+    return Conversation(
+        ServiceOpened(True), ResponseGrew(), ResponseGrew(True, 2.0), ResponseComplete(), ResponsePlayed()
+    )
 
 
 def speaking() -> Conversation:
     talk = greeted()
-    for event in (SpeechStarted(), SpeechStopped(), ResponseGrew(), ResponseGrew(True, 3.0)):
+    for event in (CallerStarted(), CallerStopped(), ResponseGrew(), ResponseGrew(True, 3.0)):
         talk(event)
     return talk
 
@@ -105,12 +107,12 @@ def speaking() -> Conversation:
 def test_a_turn() -> None:
     talk = greeted()
     assert talk.phase is Phase.LISTENING
-    assert (talk(SpeechStarted()), talk.phase) == ([], Phase.LISTENING)
-    assert (talk(SpeechStopped()), talk.phase) == ([], Phase.THINKING)
+    assert (talk(CallerStarted()), talk.phase) == ([], Phase.LISTENING)
+    assert (talk(CallerStopped()), talk.phase) == ([], Phase.THINKING)
     talk(ResponseGrew())
     talk(ResponseGrew(True, 1.0))
     assert talk.phase is Phase.SPEAKING
-    talk(ResponseDone())
+    talk(ResponseComplete())
     assert talk.wait(20) == [], "however long it takes to be played"
     talk(ResponsePlayed())
     assert (talk.phase, talk.actions) == (Phase.LISTENING, [])
@@ -118,7 +120,7 @@ def test_a_turn() -> None:
 
 def test_the_caller_interrupts() -> None:
     talk = speaking()
-    assert talk(SpeechStarted()) == [StopReply(0, "barge_in")]
+    assert talk(CallerStarted()) == [StopReply(0, "barge_in")]
     assert talk.phase is Phase.LISTENING
     assert talk(ResponsePlayed()) == []
 
@@ -128,7 +130,7 @@ def test_a_sound_holds_the_agent_until_the_service_says_what_it_was() -> None:
     talk(VoiceOnset(talk.now))
     assert talk.wait(0.2) == [PauseReply(0)]
     assert talk.phase is Phase.INTERRUPTED
-    assert talk(SpeechStarted()) == [StopReply(0, "barge_in")]
+    assert talk(CallerStarted()) == [StopReply(0, "barge_in")]
     talk = speaking()
     talk(VoiceOnset(talk.now))
     assert talk.wait(0.2) == [PauseReply(0)]
@@ -148,9 +150,9 @@ def test_a_sound_holds_the_agent_until_the_service_says_what_it_was() -> None:
 
 def test_who_goes_on_speaking_is_not_answered_yet() -> None:
     talk = greeted()
-    talk(SpeechStarted())
-    talk(SpeechStopped())
-    assert talk(SpeechStarted()) == [StopReply(0, "turn")]
+    talk(CallerStarted())
+    talk(CallerStopped())
+    assert talk(CallerStarted()) == [StopReply(0, "turn")]
     assert talk.state.hearing
 
 
@@ -159,9 +161,9 @@ def test_what_may_not_be_interrupted_is_not() -> None:
     assert gates(talk.state, PARAMS)
     talk(VoiceOnset(0.0))
     assert talk.wait(1.0) == []
-    assert talk(SpeechStarted()) == []
+    assert talk(CallerStarted()) == []
     assert talk(DigitDialled("1", 1)) == []
-    talk(ResponseDone())
+    talk(ResponseComplete())
     assert talk(ResponsePlayed()) == [Answer(0, "1", dialled=True)], "typed ahead"
     assert not gates(talk.state, PARAMS)
 
@@ -170,7 +172,7 @@ def test_half_duplex() -> None:
     params = RealtimeParams(TurnParams(barge_in=False))
     talk = Conversation(ServiceOpened(True), ResponseGrew(True, 2.0), params=params)
     assert gates(talk.state, params)
-    talk(ResponseDone())
+    talk(ResponseComplete())
     talk(ResponsePlayed())
     assert not gates(talk.state, params)
 
@@ -178,8 +180,8 @@ def test_half_duplex() -> None:
 def test_a_service_that_keeps_the_caller_waiting() -> None:
     assert Conversation(ServiceOpened(True)).wait(4.0) == [GiveUpService()]
     talk = greeted()
-    talk(SpeechStarted())
-    talk(SpeechStopped())
+    talk(CallerStarted())
+    talk(CallerStopped())
     assert talk.wait(3.9) == []
     talk(ResponseGrew())
     assert talk.wait(3.9) == []
@@ -188,21 +190,21 @@ def test_a_service_that_keeps_the_caller_waiting() -> None:
     assert talk.wait(0.2) == [GiveUpService()]
     talk = greeted()
     talk(VoiceOnset(talk.now))
-    talk(SpeechStarted())
+    talk(CallerStarted())
     assert talk.wait(8.0) == [], "the caller speaks for long"
     talk(VoiceOffset(talk.now))
     assert talk.wait(4.0) == [GiveUpService()], "the service has not noticed that it is over"
     talk = greeted()
-    talk(SpeechStarted())
+    talk(CallerStarted())
     talk(VoiceOnset(talk.now))
     assert talk.wait(8.0) == []
     talk = greeted()
-    talk(SpeechStarted())
+    talk(CallerStarted())
     assert talk.wait(3.9) == [], "a short word: we were quicker"
     assert talk.wait(0.2) == [GiveUpService()]
     talk = greeted()
     talk(VoiceOnset(talk.now))
-    talk(SpeechStarted())
+    talk(CallerStarted())
     talk(VoiceOffset(talk.now))
     talk(ResponseGrew(), talk.now + 1)
     assert talk.phase is Phase.THINKING
@@ -229,25 +231,25 @@ def test_an_action_comes_after_what_is_said() -> None:
     leave = DialplanAction("transfer", {"exten": "200"})
     talk = speaking()
     assert talk(ActionAsked(leave)) == []
-    talk(ResponseDone())
+    talk(ResponseComplete())
     assert talk.wait(5.0) == []
     assert talk(ResponsePlayed()) == [leave]
     assert talk.phase is Phase.ENDED
-    assert talk(SpeechStarted()) == []
+    assert talk(CallerStarted()) == []
 
 
 def test_an_action_without_a_word() -> None:
     leave = DialplanAction("transfer", {"exten": "200"})
     talk = greeted()
-    for event in (SpeechStarted(), SpeechStopped(), ResponseGrew(), ActionAsked(leave)):
+    for event in (CallerStarted(), CallerStopped(), ResponseGrew(), ActionAsked(leave)):
         assert talk(event) == []
-    assert talk(ResponseDone()) == [leave]
+    assert talk(ResponseComplete()) == [leave]
     talk = greeted()
-    for event in (SpeechStarted(), SpeechStopped(), ResponseGrew(), ActionAsked(DialplanAction("hangup"))):
+    for event in (CallerStarted(), CallerStopped(), ResponseGrew(), ActionAsked(DialplanAction("hangup"))):
         assert talk(event) == []
-    assert talk(ResponseDone()) == [StopReply(0, "timeout"), last_words("Bye.")]
+    assert talk(ResponseComplete()) == [StopReply(0, "timeout"), last_words("Bye.")]
     talk(ResponseGrew(True, 1.0))
-    talk(ResponseDone())
+    talk(ResponseComplete())
     assert talk(ResponsePlayed()) == [DialplanAction("hangup")]
     talk = greeted()
     talk(ActionAsked(leave))
@@ -257,9 +259,9 @@ def test_an_action_without_a_word() -> None:
 def test_who_interrupts_is_not_transferred() -> None:
     talk = speaking()
     talk(ActionAsked(DialplanAction("transfer")))
-    assert talk(SpeechStarted()) == [StopReply(0, "barge_in")]
+    assert talk(CallerStarted()) == [StopReply(0, "barge_in")]
     talk(ActionAsked(DialplanAction("queue")))
-    for event in (SpeechStopped(), ResponseGrew(True, 1.0), ResponseDone()):
+    for event in (CallerStopped(), ResponseGrew(True, 1.0), ResponseComplete()):
         talk(event)
     assert talk(ResponsePlayed()) == []
     talk(ActionAsked(DialplanAction("queue")))
@@ -288,19 +290,19 @@ def test_nobody_speaks() -> None:
     assert talk.wait(4.9) == []
     assert talk.wait(0.2) == [Speak(0, "Still there?")]
     talk(ResponseGrew(True, 1.0))
-    talk(ResponseDone())
+    talk(ResponseComplete())
     talk(ResponsePlayed())
     assert talk.wait(5.0) == [last_words("Over.")]
     assert talk.phase is Phase.CLOSING
-    assert talk(SpeechStarted()) == talk(DigitDialled("1", 0)) == []
-    assert talk(ResponseDone()) == [DialplanAction("hangup")], "where nothing comes of it"
+    assert talk(CallerStarted()) == talk(DigitDialled("1", 0)) == []
+    assert talk(ResponseComplete()) == [DialplanAction("hangup")], "where nothing comes of it"
 
 
 def test_last_words_that_do_not_come() -> None:
     talk = greeted()
     talk.wait(5.0)
     talk(ResponseGrew(True, 1.0))
-    talk(ResponseDone())
+    talk(ResponseComplete())
     talk(ResponsePlayed())
     assert talk.wait(9.0) == [last_words("Over."), DialplanAction("hangup")]
 
@@ -326,9 +328,9 @@ EVENTS = st.one_of(
     st.sampled_from(
         [
             ServiceLost(),
-            SpeechStarted(),
-            SpeechStopped(),
-            ResponseDone(),
+            CallerStarted(),
+            CallerStopped(),
+            ResponseComplete(),
             ResponsePlayed(),
             ActionAsked(DialplanAction("queue")),
             ActionAsked(DialplanAction("hangup")),

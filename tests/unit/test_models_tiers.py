@@ -278,7 +278,7 @@ def test_models_for_languages() -> None:
 def test_free_disk(tmp_path: Path) -> None:
     """Models count for the callers' languages, packed ones twice, those that are here not at all."""
     machine = Imitation(tmp_path, 8, 16 * GB)
-    english = tiers.Wanted(("en-US",))
+    english = tiers.Preferences(("en-US",))
     for megabytes, tier in ((2900, "large"), (2800, "medium"), (1400, "medium"), (500, "small"), (300, "embedded")):
         disk = megabytes * 1_000_000
         assert tiers.best(tiers.judge(REGISTRY, machine.detect(disk), None, english)).tier.name == tier
@@ -286,7 +286,8 @@ def test_free_disk(tmp_path: Path) -> None:
     assert lacks == ("2.8 GB of free disk (1.0 here)",)
     here = frozenset(REGISTRY.models)
     assert (
-        tiers.best(tiers.judge(REGISTRY, machine.detect(GB), None, tiers.Wanted(("en-US",), here))).tier.name == "large"
+        tiers.best(tiers.judge(REGISTRY, machine.detect(GB), None, tiers.Preferences(("en-US",), here))).tier.name
+        == "large"
     )
 
 

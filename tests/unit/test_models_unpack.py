@@ -19,10 +19,10 @@ from models_server import V1, V2, content, zipped
 
 from asterisk_ai.errors import ModelError
 from asterisk_ai.models.registry import Archive
-from asterisk_ai.models.unpack import Limits, unpack
+from asterisk_ai.models.unpack import UnpackLimits, unpack
 
 LAYOUTS = (tuple(V2), ("final.mdl", "mfcc.conf"))
-SMALL = Limits(entries=20, ratio=4, least_bytes=100_000)
+SMALL = UnpackLimits(entries=20, ratio=4, least_bytes=100_000)
 
 
 def how(form: str = "zip", top: str = "m") -> Archive:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from asterisk_ai import config
-from asterisk_ai.agents.lineup import Engines, Lineup
+from asterisk_ai.agents.agent_set import AgentSet
+from asterisk_ai.agents.engines import Engines
 from asterisk_ai.config.schema import Range, Secret
 from asterisk_ai.config.settings import merged, read_settings
 from asterisk_ai.errors import ConfigError
@@ -63,7 +64,7 @@ providers:
     sped: 1.2
 """
     with pytest.raises(ConfigError) as caught:
-        Lineup(config.parse(text, "own.yaml", {}), Engines())
+        AgentSet(config.parse(text, "own.yaml", {}), Engines())
     assert str(caught.value) == "own.yaml:8: providers.voice.sped: unknown key; did you mean 'speed'?"
 
 
@@ -72,9 +73,9 @@ def test_what_engines_lose_is_counted_by_their_names() -> None:
 agents: {desk: {rules: {intents: {hi: {say: hello, answer: Hi.}}}}}
 pipelines: {offline: {stt: pocketsphinx, llm: rules, tts: espeak}}
 """
-    lineup = Lineup(config.parse(text, "own.yaml", {}), Engines())
+    agent_set = AgentSet(config.parse(text, "own.yaml", {}), Engines())
     nothing = {"refused_requests": 0, "dropped_bytes": 0, "worker_deaths": 0}
-    assert lineup.counters() == {"stt/pocketsphinx": nothing}
+    assert agent_set.counters() == {"stt/pocketsphinx": nothing}
 
 
 def test_mappings_are_merged_and_all_else_is_replaced() -> None:

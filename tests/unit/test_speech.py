@@ -59,7 +59,7 @@ def sound(level: float, seconds: float, *, hertz: float = 0.0) -> bytes:
     return bytes((samples / np.std(samples) * 32768 * 10 ** (level / 20)).clip(-32768, 32767).astype("<i2").tobytes())
 
 
-class Ear:
+class Detection:
     """One line into a detector, frame by frame."""
 
     def __init__(self, model: Any, rate: int = 8000) -> None:
@@ -71,7 +71,7 @@ class Ear:
     def told(self, voice: Onset | Offset) -> None:
         self.events.append((voice, self.now))
 
-    def hear(self, pcm: bytes, *, flush: bool = True) -> Ear:
+    def hear(self, pcm: bytes, *, flush: bool = True) -> Detection:
         size = self.rate // 50 * 2
         for at in range(0, len(pcm) - size + 1, size):
             self.now += FRAME
@@ -89,7 +89,7 @@ class Ear:
 
 @pytest.mark.parametrize("path", SPEECH, ids=lambda path: path.stem)
 def test_speech_begins_and_ends_where_its_level_says_so(model: silero.SileroModel, path: Path) -> None:
-    by_level, by_model = Ear(None).hear(recording(path)), Ear(model).hear(recording(path))
+    by_level, by_model = Detection(None).hear(recording(path)), Detection(model).hear(recording(path))
     (at, told), (expected, first) = by_model.all(Onset)[0], by_level.all(Onset)[0]
     assert at == pytest.approx(expected, abs=FRAME + 1e-6)
     assert first <= told + 1e-6 <= first + 0.16, "known before the agent would be held"
@@ -100,15 +100,15 @@ def test_speech_begins_and_ends_where_its_level_says_so(model: silero.SileroMode
 def test_speech_is_found_in_noise_that_hides_it_from_the_level(model: silero.SileroModel, path: Path) -> None:
     samples, _ = soundfile.read(path, dtype="int16")
     noise = float(np.sqrt(np.mean(samples.astype(float) ** 2) / 10))  # 10 dB below the speech
-    (expected, _), *_ = Ear(None).hear(recording(path, before=6)).all(Onset)
-    noisy = Ear(model).hear(recording(path, before=6, noise=noise)).all(Onset)
+    (expected, _), *_ = Detection(None).hear(recording(path, before=6)).all(Onset)
+    noisy = Detection(model).hear(recording(path, before=6, noise=noise)).all(Onset)
     assert noisy[0][0] == pytest.approx(expected, abs=0.2), "within the pre-roll"
 
 
 @pytest.mark.parametrize("level", [-45, -30, -15])
 @pytest.mark.parametrize("hertz", [0.0, 220.0, 440.0])
 def test_noise_and_chords_are_no_speech(model: silero.SileroModel, level: float, hertz: float) -> None:
-    ear = Ear(model).hear(bytes(16000)).hear(sound(level, 3.0, hertz=hertz)).hear(bytes(16000))
+    ear = Detection(model).hear(bytes(16000)).hear(sound(level, 3.0, hertz=hertz)).hear(bytes(16000))
     if not hertz:
         assert ear.events == []
     for (began, _), (ended, _) in zip(ear.all(Onset), ear.all(Offset), strict=True):
@@ -119,7 +119,7 @@ def test_silence_never_reaches_the_model() -> None:
     def never(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
         raise AssertionError
 
-    ear = Ear(BatchedModel(never, lambda error: pytest.fail(str(error))))
+    ear = Detection(BatchedModel(never, lambda error: pytest.fail(str(error))))
     ear.hear(bytes(160000)).hear(sound(-60, 5))
     assert ear.events == []
 
@@ -137,7 +137,7 @@ def test_where_many_speak_on_quiet_lines_the_model_is_asked_about_the_beginning_
         return model(samples, state)
 
     meter = BatchedModel(ImmediateRun(counting))
-    ears = [Ear(meter) for _ in range(calls)]
+    ears = [Detection(meter) for _ in range(calls)]
     line = recording(max(SPEECH, key=lambda path: len(recording(path))), before=3, noise=noise)
     for at in range(0, len(line), 320):
         for ear in ears:
@@ -154,9 +154,9 @@ def test_where_many_speak_on_quiet_lines_the_model_is_asked_about_the_beginning_
 
 
 def test_calls_in_one_run_are_judged_as_they_are_alone(model: silero.SileroModel) -> None:
-    alone = [Ear(model).hear(recording(path)).events for path in SPEECH]
+    alone = [Detection(model).hear(recording(path)).events for path in SPEECH]
     meter = BatchedModel(ImmediateRun(model))
-    ears = [Ear(meter) for _ in SPEECH]
+    ears = [Detection(meter) for _ in SPEECH]
     lines = [recording(path) for path in SPEECH]
     for at in range(0, max(map(len, lines)), 320):
         for ear, line in zip(ears, lines, strict=True):
@@ -170,8 +170,8 @@ def test_calls_in_one_run_are_judged_as_they_are_alone(model: silero.SileroModel
 
 @pytest.mark.parametrize("rate", [16000, 48000])
 def test_other_rates_are_brought_to_the_models(model: silero.SileroModel, rate: int) -> None:
-    ear = Ear(model, rate).hear(recording(SPEECH[0], rate=rate))
-    (expected, _), *_ = Ear(None).hear(recording(SPEECH[0])).all(Onset)
+    ear = Detection(model, rate).hear(recording(SPEECH[0], rate=rate))
+    (expected, _), *_ = Detection(None).hear(recording(SPEECH[0])).all(Onset)
     assert ear.all(Onset)[0][0] == pytest.approx(expected, abs=0.06)
 
 
@@ -181,10 +181,10 @@ def test_a_model_that_fails_is_told_once_and_the_level_decides() -> None:
 
     told: list[Exception] = []
     meter = BatchedModel(ImmediateRun(broken), told.append)
-    ears = [Ear(meter).hear(recording(path)) for path in SPEECH]
+    ears = [Detection(meter).hear(recording(path)) for path in SPEECH]
     assert [str(error) for error in told] == ["out of memory"]
     for ear, path in zip(ears, SPEECH, strict=True):
-        by_level = Ear(None).hear(recording(path))
+        by_level = Detection(None).hear(recording(path))
         assert ear.all(Onset)[0][0] == pytest.approx(by_level.all(Onset)[0][0], abs=0.1)
         assert ear.all(Offset)
 
@@ -200,8 +200,8 @@ class Stuck:
 
 
 def test_a_model_that_is_stuck_is_not_waited_for() -> None:
-    ear = Ear(BatchedModel(lambda samples, state: Stuck())).hear(recording(SPEECH[-1]))
-    (expected, _), *_ = Ear(None).hear(recording(SPEECH[-1])).all(Onset)
+    ear = Detection(BatchedModel(lambda samples, state: Stuck())).hear(recording(SPEECH[-1]))
+    (expected, _), *_ = Detection(None).hear(recording(SPEECH[-1])).all(Onset)
     assert ear.all(Onset)[0][1] < expected + 0.3
     assert ear.all(Offset)
 
@@ -249,12 +249,12 @@ def no_speech(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
 
 
 def test_lines_that_carry_nothing_in_silence_do_not_get_around_the_model() -> None:
-    ear = Ear(no_speech)
+    ear = Detection(no_speech)
     for _ in range(5):
         ear.hear(sound(-20, 0.3))
         ear.now += 1.0  # no frames
     assert ear.all(Onset) == []
-    by_level = Ear(None)
+    by_level = Detection(None)
     for _ in range(5):
         by_level.hear(sound(-20, 0.04))
         by_level.now += 1.0
@@ -263,7 +263,7 @@ def test_lines_that_carry_nothing_in_silence_do_not_get_around_the_model() -> No
 
 def test_callers_whose_line_carries_nothing_do_not_count_as_speaking(model: silero.SileroModel) -> None:
     meter = BatchedModel(ImmediateRun(model))
-    ears = [Ear(meter).hear(sound(-20, 0.3)) for _ in range(MANY)]
+    ears = [Detection(meter).hear(sound(-20, 0.3)) for _ in range(MANY)]
     assert meter.many
     for later in (1.5, 3.0):
         meter.flush(ears[0].now + later)
@@ -275,7 +275,7 @@ def test_without_the_model_a_running_call_hears_as_well_as_by_level(level: float
     def broken(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
         raise RuntimeError
 
-    ears = Ear(None), Ear(broken).hear(sound(-20, 0.3)).hear(bytes(32000))
+    ears = Detection(None), Detection(broken).hear(sound(-20, 0.3)).hear(bytes(32000))
     for ear in ears:
         ear.events.clear()
         ear.hear(sound(level, 1.0)).hear(bytes(16000))
@@ -293,7 +293,7 @@ def test_what_comes_for_a_call_that_has_ended_or_forgotten_is_nothing() -> None:
             return np.ones(1, np.float32), np.zeros((2, 1, 128), np.float32)
 
     run = Later()
-    ear = Ear(BatchedModel(lambda samples, state: run))
+    ear = Detection(BatchedModel(lambda samples, state: run))
     ear.hear(bytes(16000)).hear(sound(-20, 0.1))
     ear.vad.close()
     run.over = True
@@ -316,7 +316,7 @@ def by_loudness(samples: Floats, state: Floats) -> tuple[Floats, Floats]:
     st.integers(1, 7),
 )
 def test_onsets_and_offsets_take_turns(segments: list[tuple[float, int]], every: int) -> None:
-    ear = Ear(BatchedModel(ImmediateRun(by_loudness)))
+    ear = Detection(BatchedModel(ImmediateRun(by_loudness)))
     for number, (level, frames) in enumerate(segments):
         ear.hear(sound(level, frames * FRAME), flush=number % every != 1)
     kinds = [type(voice) for voice, _ in ear.events]

@@ -113,7 +113,7 @@ def called(pcm: bytes, *, ahead: bool) -> tuple[Result, CallSession, list[str]]:
             caller = Caller([Line("tone", pcm=pcm)], linger=0.5)
             result = await simulate(caller, host="127.0.0.1", fastagi_port=server.fastagi_port)
             await watching
-            engine: Any = server.in_use.lineup.agents["a"].llm
+            engine: Any = server.in_use.agent_set.agents["a"].llm
             log = list(engine.members[0].engine.log)
             server.stop()
         return result, sessions[0], log

@@ -21,7 +21,7 @@ from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers.api import RealtimeRequest, ReplyPart, ResponseDone, Say, TurnRequest
 from asterisk_ai.providers.chain import LanguageModelChain, Limits, Member, Trouble
 from asterisk_ai.providers.ledger import Ledger
-from asterisk_ai.providers.tools.http import BadToolCall, declared
+from asterisk_ai.providers.tools.http import BadToolCall, declare
 from asterisk_ai.providers.tools.toolbox import Toolbox
 from asterisk_ai.providers.vendors.openai import OpenAIChat
 from asterisk_ai.providers.vendors.openai.realtime import OpenAIRealtime
@@ -29,7 +29,7 @@ from asterisk_ai.session.model import CallSession
 
 
 def one(**more: Any) -> Any:
-    return declared({"order": tool(**more)}, "agents.a.tools.http")["order"]
+    return declare({"order": tool(**more)}, "agents.a.tools.http")["order"]
 
 
 # ---- templates ------------------------------------------------------------------------

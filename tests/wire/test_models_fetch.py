@@ -26,7 +26,7 @@ from models_server import V1, V2, Fault, Server, content, entry, model_of, proxy
 
 from asterisk_ai.config import Proxies
 from asterisk_ai.errors import ModelError
-from asterisk_ai.models.fetch import Fetcher, Outcome, Settings
+from asterisk_ai.models.fetch import Fetcher, FetchResult, Settings
 from asterisk_ai.models.registry import Model
 from asterisk_ai.models.sources import Opened, Patience, Web
 from asterisk_ai.models.store import Store
@@ -70,7 +70,7 @@ class Rig:
         self.server.files |= {f"/{path}": data for path, data in files.items()}
         return model_of(entry(name, files, self.server.url, **more))
 
-    def fetch(self, *models: Model) -> Outcome:
+    def fetch(self, *models: Model) -> FetchResult:
         outcome = Fetcher(self.store, self.web, self.heard, self.settings).fetch(models)
         for name in outcome.failed:
             assert not self.store.folder(name).exists()

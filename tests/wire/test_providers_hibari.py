@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from asterisk_ai.agents.lineup import Engines, Lineup
+from asterisk_ai.agents.agent_set import AgentSet
+from asterisk_ai.agents.engines import Engines
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError, ProviderRejected
 from asterisk_ai.providers import testing
@@ -95,11 +96,11 @@ def test_settings_are_checked(settings: dict[str, object]) -> None:
 def test_each_agent_is_read_by_a_voice_of_its_language() -> None:
     intents = "rules: {intents: {a: {say: a, answer: b}}}"
     text = f"default_agent: a\nagents: {{a: {{language: en-US, {intents}}}, b: {{language: de-DE, {intents}}}}}\n"
-    lineup = Lineup(parse(text), Engines())
-    assert {label for label in lineup.readiness() if label.startswith("tts/")} == {
+    agent_set = AgentSet(parse(text), Engines())
+    assert {label for label in agent_set.readiness() if label.startswith("tts/")} == {
         "tts/hibari",
         "tts/espeak",
         "tts/espeak/de-DE",
     }
     with pytest.raises(ConfigError, match="none of hibari knows de-DE"):
-        Lineup(parse(text + "pipelines: {offline: {tts: hibari}}\n"), Engines())
+        AgentSet(parse(text + "pipelines: {offline: {tts: hibari}}\n"), Engines())

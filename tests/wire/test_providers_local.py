@@ -12,7 +12,8 @@ import pytest
 import tiny_models
 from whole_calls import calls, records
 
-from asterisk_ai.agents.lineup import Engines, Lineup
+from asterisk_ai.agents.agent_set import AgentSet
+from asterisk_ai.agents.engines import Engines
 from asterisk_ai.config import load, parse, share_path
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected
 from asterisk_ai.providers import testing
@@ -177,11 +178,11 @@ agents: {{a: {{prompt: One.}}, b: {{prompt: Two.}}}}
     )
 
     async def main() -> None:
-        lineup = Lineup(config, Engines())
-        await lineup.start()
-        pids = {lineup.agents[name].llm.first().engine.worker_pids for name in ("a", "b")}  # type: ignore[attr-defined]
+        agent_set = AgentSet(config, Engines())
+        await agent_set.start()
+        pids = {agent_set.agents[name].llm.first().engine.worker_pids for name in ("a", "b")}  # type: ignore[attr-defined]
         assert len(pids) == 1
-        await lineup.close()
+        await agent_set.close()
         (pid,) = pids.pop()
         assert not Path(f"/proc/{pid}").exists()
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import turn_model
 
-from asterisk_ai.agents.lineup import Engines, Lineup
+from asterisk_ai.agents.agent_set import AgentSet
+from asterisk_ai.agents.engines import Engines
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected
 from asterisk_ai.providers import testing
@@ -132,16 +133,16 @@ agents: {{a: {{rules: {{intents: {{hours: {{say: opening hours, answer: "Nine."}
 """
 
     async def run() -> tuple[str, list[str]]:
-        lineup = Lineup(parse(text, environ={}), Engines())
-        await lineup.start()
+        agent_set = AgentSet(parse(text, environ={}), Engines())
+        await agent_set.start()
         try:
-            ends = lineup.agents["a"].turn_end
+            ends = agent_set.agents["a"].turn_end
             assert ends is not None
             with pytest.raises(ProviderError):
                 await ends.likelihood(bytes(320), 8000)
-            return lineup.readiness()["turn/smart-turn"].reason, lineup.problems()
+            return agent_set.readiness()["turn/smart-turn"].reason, agent_set.problems()
         finally:
-            await lineup.close()
+            await agent_set.close()
 
     reason, problems = asyncio.run(run())
     assert "asterisk-ai models fetch" in reason

@@ -62,7 +62,7 @@ def test_no_file_harms_a_call(tmp_path: Path) -> None:
                 file.write_text(text, "utf-8")
                 assert not await server.reload()
                 assert told in server.in_use.problem
-                assert list(server.in_use.lineup.agents) == ["a"]
+                assert list(server.in_use.agent_set.agents) == ["a"]
                 assert server.status.health()[1]["reload_problem"] == server.in_use.problem
                 await reader.readexactly(323)
                 assert server.store.talking == 1

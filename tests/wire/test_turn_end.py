@@ -142,7 +142,7 @@ def served(folder: Path, body: Callable[[Server, Any], Awaitable[None]]) -> None
         async with asyncio.TaskGroup() as group:
             group.create_task(server.run(lambda _: ready.set()))
             await ready.wait()
-            agent = server.in_use.lineup.agents["sound"]
+            agent = server.in_use.agent_set.agents["sound"]
             assert isinstance(agent, Agent)
             assert isinstance(agent.turn_end, TurnEndChain)
             engine = agent.turn_end.first().engine

@@ -7,7 +7,7 @@ import logging
 import time
 from dataclasses import replace
 
-from asterisk_ai.agents.agent import SpokenAgent
+from asterisk_ai.agents.agent import RealtimeAgentSetup
 from asterisk_ai.call.call import Call
 from asterisk_ai.call.speech_to_speech.service import Services
 from asterisk_ai.call.speech_to_speech.speech import RealtimeSpeech
@@ -56,7 +56,7 @@ class RealtimeConversation:
     A :class:`~asterisk_ai.call.conversation.Conversation`, which fails when all services of its agent have failed.
     """
 
-    def __init__(self, call: Call, agent: SpokenAgent) -> None:
+    def __init__(self, call: Call, agent: RealtimeAgentSetup) -> None:
         self.agent = agent = replace(agent, config=agent.config.for_caller(call.session.caller))
         self._call = call
         self._session = call.session
@@ -139,7 +139,7 @@ class RealtimeConversation:
         self._step(events.ResponseGrew(audible=True, seconds=self._speech.seconds()))
 
     def _caller_began(self, item: str) -> None:
-        self._step(events.SpeechStarted())
+        self._step(events.CallerStarted())
         self._utterances += 1
         self._speaking = item or f"#{self._utterances}"
         self._wordless[self._speaking] = TurnRecord("caller", "", time.time(), understood=False)
@@ -149,7 +149,7 @@ class RealtimeConversation:
         if record is not None:
             self._account.keep(record)
         self._account.turn_ended(self._call.vad.voiced_until or self._call.clock())
-        self._step(events.SpeechStopped())
+        self._step(events.CallerStopped())
 
     def _caller_text(self, event: CallerText) -> None:
         oldest = next(iter(self._wordless), "")
@@ -165,7 +165,7 @@ class RealtimeConversation:
             return
         if event.problem:
             self._problem(event.problem)
-        self._step(events.ResponseDone())
+        self._step(events.ResponseComplete())
 
     def _problem(self, text: str) -> None:
         name = self._services.name
@@ -223,7 +223,7 @@ class RealtimeConversation:
             self._state, actions = step(self._state, event, self._call.clock(), self._params)
             for action in actions:
                 self._carry_out(action)
-            self._call.stepped(gates(self._state, self._params), deadline(self._state, self._params))
+            self._call.after_step(gates(self._state, self._params), deadline(self._state, self._params))
 
     def time_passed(self) -> None:
         if (offset := self._call.silence(self._call.clock())) is not None:

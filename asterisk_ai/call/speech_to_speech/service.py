@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import Protocol
 
-from asterisk_ai.agents.agent import SpokenAgent
+from asterisk_ai.agents.agent import RealtimeAgentSetup
 from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.audio.window import Window
@@ -28,7 +28,7 @@ FILL_SECONDS = 0.2
 """Without a frame for so long the service gets silence: longer than frames are late on a bad line."""
 
 
-class Listener(Protocol):
+class ServiceListener(Protocol):
     """Whom the services tell; called within the call's edge."""
 
     def opened(self, rate: int, *, speaks: bool) -> None:
@@ -43,10 +43,10 @@ class Listener(Protocol):
 class Services:
     """Has them serve the call one after the other, for as long as each of them works."""
 
-    def __init__(self, call: Call, agent: SpokenAgent, listener: Listener) -> None:
+    def __init__(self, call: Call, agent: RealtimeAgentSetup, listener: ServiceListener) -> None:
         self._call = call
         self._agent = agent
-        self._listener: Listener | None = listener
+        self._listener: ServiceListener | None = listener
         self._attempt: Attempt[RealtimeAgent] | None = None
         self._patience: asyncio.Timeout | None = None
         self._input: Resampler | None = None  # to the service's rate; None while none has the call

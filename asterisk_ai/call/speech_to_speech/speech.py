@@ -32,7 +32,7 @@ class _Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class CutOff:
     """Where the agent was cut off: ``item`` is empty where none of its audio had come."""
 
     item: str = ""
@@ -142,7 +142,7 @@ class RealtimeSpeech:
         samples = sum(piece.samples for piece in self._pieces) - (self._connection.played - self._base)
         return max(0.0, samples / self._connection.rate)
 
-    def stop(self) -> Stopped:
+    def stop(self) -> CutOff:
         """Silence, now. Says where the agent was cut off."""
         stopped = self._position()
         self._waiting.clear()
@@ -152,16 +152,16 @@ class RealtimeSpeech:
         self._made = True
         return stopped
 
-    def _position(self) -> Stopped:
+    def _position(self) -> CutOff:
         played = self._connection.played - self._base
         for piece in self._pieces:
             if piece.samples and played < piece.samples:
-                return Stopped(piece.item, max(0, played) * 1000 // self._connection.rate)
+                return CutOff(piece.item, max(0, played) * 1000 // self._connection.rate)
             played -= piece.samples
         if self._pieces and not self._made:  # all that came was played, and more of it was to come
             last = self._pieces[-1]
-            return Stopped(last.item, last.samples * 1000 // self._connection.rate)
-        return Stopped()
+            return CutOff(last.item, last.samples * 1000 // self._connection.rate)
+        return CutOff()
 
     def _heard(self) -> str:
         played = self._connection.played - self._base

@@ -10,8 +10,8 @@ from functools import partial
 from asterisk_ai.agents.agent import Agent
 from asterisk_ai.audio.window import Window
 from asterisk_ai.call.call import Call
-from asterisk_ai.call.staged.recognition import RECENT_SECONDS, Utterance
-from asterisk_ai.call.staged.speaker import Speaker
+from asterisk_ai.call.staged.recognition import RECENT_SECONDS, CallerUtterance
+from asterisk_ai.call.staged.speaker import ReplySpeaker
 from asterisk_ai.call.staged.synthesis import PlaybackManager
 from asterisk_ai.dialog.backchannel import phrases
 from asterisk_ai.dialog.dialplan import DialplanAction
@@ -67,10 +67,10 @@ class StagedConversation:
         )
         self._voiced_until = 0.0
         self._preroll = Window(PREROLL_SECONDS, call.rate)
-        self._utterances: dict[int, Utterance] = {}  # of this call alone; at most two
-        self._open: Utterance | None = None
+        self._utterances: dict[int, CallerUtterance] = {}  # of this call alone; at most two
+        self._open: CallerUtterance | None = None
         self._judging: set[asyncio.Task[None]] = set()  # pauses whose sound is looked at
-        self._speaker = Speaker(
+        self._speaker = ReplySpeaker(
             call,
             agent,
             PlaybackManager(call.connection, agent.tts, voice=agent.config.voice, pace=agent.pace),
@@ -150,7 +150,7 @@ class StagedConversation:
             self._judging.add(judging)
             judging.add_done_callback(self._judging.discard)
         gates = turn.gates(self._state, self._params, self._call.clock())
-        self._call.stepped(gates, deadline(self._state, self._params))
+        self._call.after_step(gates, deadline(self._state, self._params))
 
     def time_passed(self) -> None:
         now = self._call.clock()
@@ -179,7 +179,7 @@ class StagedConversation:
 
     def _open_utterance(self, number: int) -> None:
         recent = RECENT_SECONDS if self.agent.turn_end is not None else 0.0
-        utterance = Utterance(number, self._call.rate, tuple(self.agent.stt.sample_rates), recent=recent)
+        utterance = CallerUtterance(number, self._call.rate, tuple(self.agent.stt.sample_rates), recent=recent)
         for pcm in self._preroll.take():
             utterance.feed(pcm)
         self._open = self._utterances[number] = utterance
@@ -201,7 +201,7 @@ class StagedConversation:
         if utterance.task is not None:
             utterance.task.cancel()
 
-    async def _recognise(self, utterance: Utterance) -> None:
+    async def _recognise(self, utterance: CallerUtterance) -> None:
         hints = self.agent.llm.hints(self._session.memory)
         if self._state.reply_live:  # what interrupts, or only seems to, must be heard as what it is
             hints = hints.widened(phrases(hints.language))
@@ -223,7 +223,7 @@ class StagedConversation:
         self._call.account.note("words")
         self._step(event)
 
-    async def _listen_for_end(self, ends: TurnEnd, utterance: Utterance, paused_at: float) -> None:
+    async def _listen_for_end(self, ends: TurnEnd, utterance: CallerUtterance, paused_at: float) -> None:
         """The caller pauses: is that the end of the turn? Without an answer the words tell.
 
         Not given up when the answer is too late to matter: only by waiting is a worker that hangs found out.
@@ -235,7 +235,7 @@ class StagedConversation:
         else:
             self._call.guard(self._step, TurnLikelihood(utterance.number, probability, paused_at))
 
-    def _partial_words(self, utterance: Utterance, words: Transcript) -> None:
+    def _partial_words(self, utterance: CallerUtterance, words: Transcript) -> None:
         """The recogniser has a view of what was said so far."""
 
         def heard() -> None:

@@ -15,7 +15,7 @@ MAX_WAITING_SECONDS = 60.0
 """What an utterance may hold while the recogniser is opened; the oldest is dropped beyond."""
 
 
-class Utterance:
+class CallerUtterance:
     """The caller's speech on its way to the recogniser, which may still be opening."""
 
     def __init__(self, number: int, rate: int, stt_rates: tuple[int, ...], *, recent: float) -> None:

@@ -67,7 +67,7 @@ class _Remembered(NamedTuple):
     digits_wanted: int
 
 
-class Speaker:
+class ReplySpeaker:
     """Carries out what the turn machine wants said. All but its tasks is synchronous."""
 
     def __init__(

@@ -35,12 +35,12 @@ class ServiceLost:
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechStarted:
+class CallerStarted:
     """The service hears the caller speak."""
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechStopped:
+class CallerStopped:
     """The service takes the caller to be done."""
 
 
@@ -53,7 +53,7 @@ class ResponseGrew:
 
 
 @dataclass(frozen=True, slots=True)
-class ResponseDone:
+class ResponseComplete:
     """All of the answer has come."""
 
 
@@ -77,10 +77,10 @@ class GiveUpService:
 Event = (
     ServiceOpened
     | ServiceLost
-    | SpeechStarted
-    | SpeechStopped
+    | CallerStarted
+    | CallerStopped
     | ResponseGrew
-    | ResponseDone
+    | ResponseComplete
     | ResponsePlayed
     | ActionAsked
     | VoiceOnset

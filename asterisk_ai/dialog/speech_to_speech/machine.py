@@ -28,15 +28,15 @@ from asterisk_ai.dialog.phase import AUDIBLE, Phase, may_follow
 from asterisk_ai.dialog.speech_to_speech.events import (
     Action,
     ActionAsked,
+    CallerStarted,
+    CallerStopped,
     Event,
     GiveUpService,
-    ResponseDone,
+    ResponseComplete,
     ResponseGrew,
     ResponsePlayed,
     ServiceLost,
     ServiceOpened,
-    SpeechStarted,
-    SpeechStopped,
 )
 from asterisk_ai.dialog.speech_to_speech.state import RealtimeParams, RealtimeState, Step, deadline, gates
 
@@ -63,14 +63,14 @@ def _stepped(  # noqa: C901 - a case an event
             return _service_opened(state, event, now, params)
         case ServiceLost():
             return _service_lost(state, now)
-        case SpeechStarted():
-            return _speech_started(state, now, params)
-        case SpeechStopped():
+        case CallerStarted():
+            return _caller_started(state, now, params)
+        case CallerStopped():
             return replace(_awaiting(state, now, params), hearing=False, no_inputs=0), ()
         case ResponseGrew():
             return _response_grew(state, event, now, params)
-        case ResponseDone():
-            return _response_done(state, now, params)
+        case ResponseComplete():
+            return _response_complete(state, now, params)
         case ResponsePlayed():
             return _response_played(state, now, params)
         case ActionAsked():
@@ -117,7 +117,7 @@ def _listen(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
 # ---- the caller -----------------------------------------------------------------
 
 
-def _speech_started(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
+def _caller_started(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
     if state.phase is Phase.CLOSING or gates(state, params):
         return state, ()
     silent = state.phase in (Phase.LISTENING, Phase.THINKING)
@@ -185,7 +185,7 @@ def _response_grew(state: RealtimeState, event: ResponseGrew, now: float, params
     return state, ()
 
 
-def _response_done(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
+def _response_complete(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
     if state.sounding or state.phase in (Phase.LISTENING, Phase.INTERRUPTED):
         # The last words may take as long as they were to; then the call ends whether or not they were played.
         waits = state.phase is Phase.CLOSING or not state.sounding

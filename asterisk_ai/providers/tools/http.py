@@ -138,9 +138,9 @@ class HttpTool:
             raise BadToolCall(f"{self.name}: a value may not be '.' or '..'")
 
     def _taken(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Those that are declared, of their types where it is clear what is meant; models make up others."""
+        """Those that are declare, of their types where it is clear what is meant; models make up others."""
         return {
-            name: coerced(value, str(self.parameters[name]["type"]))
+            name: coerce(value, str(self.parameters[name]["type"]))
             for name, value in arguments.items()
             if name in self.parameters
         }
@@ -155,7 +155,7 @@ class HttpTool:
                 raise BadToolCall(f"{self.name}: {name} {problem}")
 
 
-def coerced(value: Any, kind: str) -> Any:
+def coerce(value: Any, kind: str) -> Any:
     """A value of the JSON type ``kind`` where another one clearly means it: "4" is a number, 42 a text, "true" true."""
     match kind, value:
         case "integer" | "number", str():
@@ -163,7 +163,7 @@ def coerced(value: Any, kind: str) -> Any:
                 number = json.loads(value.strip())
             except ValueError:
                 return value
-            return coerced(number, kind) if type(number) in (int, float) else value
+            return coerce(number, kind) if type(number) in (int, float) else value
         case "integer", float() if value.is_integer():
             return int(value)
         case "string", int() | float() if not isinstance(value, bool):
@@ -219,7 +219,7 @@ def _filled(template: Any, values: Mapping[str, Any]) -> Any:
 # ---- reading the declaration ------------------------------------------------------
 
 
-def declared(tools: object, path: str) -> dict[str, HttpTool]:
+def declare(tools: object, path: str) -> dict[str, HttpTool]:
     """The tools of ``agents.NAME.tools.http``. Raises ConfigError with the key's path."""
     if not isinstance(tools, Mapping):
         raise ConfigError("expected functions by their names", path=path)

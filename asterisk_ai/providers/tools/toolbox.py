@@ -28,7 +28,7 @@ from asterisk_ai.dialog.dialplan import HANG_UP, ActionKind, DialplanAction
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers.api import AskDigits
 from asterisk_ai.providers.ledger import Ledger
-from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool, coerced, declared
+from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool, coerce, declare
 
 __all__ = ["BadToolCall", "Request", "Requests", "Tool", "Toolbox"]
 
@@ -119,7 +119,7 @@ class Toolbox:
             self._tools[name] = Tool(name, choices)
 
     def _declare(self, tools: object, path: str) -> None:
-        self._http = declared(tools, path)
+        self._http = declare(tools, path)
         for name in self._http:
             if name in _WORDS:
                 raise ConfigError("is the name of another tool", path=f"{path}.{name}")
@@ -156,7 +156,7 @@ class Toolbox:
     def request(self, name: str, arguments: str, caller: Mapping[str, str]) -> Request:
         """A request, ready to be sent. Raises BadToolCall."""
         tool = self._http[name]
-        return Request(tool, tool.request(_parsed(name, arguments), caller), self._calls)
+        return Request(tool, tool.request(_parse_arguments(name, arguments), caller), self._calls)
 
     def carry_out(self, name: str, arguments: str, actions: Collection[str]) -> DialplanAction | AskDigits:
         """The action of one call. ``arguments`` is the JSON text that the model made.
@@ -169,19 +169,19 @@ class Toolbox:
         if name in _HANDOVERS and name not in actions:
             raise BadToolCall("nobody can be reached from this call: tell the caller")
         if name == "digits":
-            count = coerced(_parsed(name, arguments).get("count"), "integer")
+            count = coerce(_parse_arguments(name, arguments).get("count"), "integer")
             if type(count) is not int or not 1 <= count <= MAX_DIGITS:
                 raise BadToolCall(f"digits: count is a whole number from 1 to {MAX_DIGITS}")
             return AskDigits(count)
         if not tool.choices:
             return HANG_UP  # whatever was said beside it, such as a reason
-        chosen = _chosen(_parsed(name, arguments), tool.choices)
+        chosen = _choose(_parse_arguments(name, arguments), tool.choices)
         if not chosen:
             raise BadToolCall(f"{name}: to is one of {', '.join(sorted(tool.choices))}")
         return tool.choices[chosen]
 
 
-def _chosen(given: Mapping[str, Any], choices: Mapping[str, object]) -> str:
+def _choose(given: Mapping[str, Any], choices: Mapping[str, object]) -> str:
     """The choice that is clearly meant, whatever its key, its capitals and its brackets; empty where none is."""
     values = [given["to"]] if "to" in given else list(given.values())
     values = [item for value in values for item in (value if isinstance(value, list) else [value])]
@@ -252,7 +252,7 @@ class Requests:
 async def _at_once() -> None: ...
 
 
-def _parsed(name: str, arguments: str) -> dict[str, Any]:
+def _parse_arguments(name: str, arguments: str) -> dict[str, Any]:
     """The arguments as the model wrote them. Raises BadToolCall."""
     try:
         given = json.loads(arguments.strip() or "{}")
