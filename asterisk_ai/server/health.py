@@ -7,7 +7,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prometheus_client import Counter
 
@@ -15,17 +15,12 @@ from asterisk_ai import __version__
 from asterisk_ai.pbx.registry import CallRegistry
 from asterisk_ai.server.descriptors import Descriptors
 from asterisk_ai.server.reload import ConfigInUse
+from asterisk_ai.server.transports import Transports
 from asterisk_ai.telemetry.health import LAG, Health
 from asterisk_ai.telemetry.lateness import Lateness
 from asterisk_ai.telemetry.log_queue import LogQueue
 from asterisk_ai.telemetry.metrics import Metrics
-from asterisk_ai.transport.audiosocket.server import AudioSocketServer
 from asterisk_ai.transport.clock import PlayoutClock
-from asterisk_ai.transport.fastagi.server import FastAgiServer
-
-if TYPE_CHECKING:  # it needs libraries that are not always there
-    from asterisk_ai.pbx.ari.application import AriApplication
-    from asterisk_ai.transport.websocket.server import WebSocketServer
 
 STUCK_SECONDS = 5.0
 """An event loop that stood still for this long is not healthy."""
@@ -42,11 +37,8 @@ class ServerHealth:
         *,
         lateness: Lateness,
         clock: PlayoutClock,
-        audiosocket: AudioSocketServer,
-        fastagi: FastAgiServer,
+        transports: Transports,
         vad: Callable[[], Any],
-        external_media: AriApplication | None = None,
-        websocket: WebSocketServer | None = None,
         log: LogQueue | None = None,
     ) -> None:
         self.serving = False
@@ -56,13 +48,10 @@ class ServerHealth:
         self._metrics = metrics
         self._lateness = lateness
         self._clock = clock
-        self._audiosocket = audiosocket
-        self._fastagi = fastagi
+        self._transports = transports
         self._vad = vad
         self._log = log
         self.descriptors = Descriptors()
-        self._external_media = external_media
-        self._websocket = websocket
         self._exported: dict[str, int] = {}
         self._loop = asyncio.get_running_loop()
         self._started = self._beat = time.monotonic()
@@ -77,7 +66,7 @@ class ServerHealth:
         self.descriptors.look()
         self._metrics.open_files.set(self.descriptors.open)
         self._advance("files", self.descriptors.exhausted, self._metrics.files_exhausted)
-        audio = self._audiosocket.counters
+        audio = self._transports.audiosocket.counters
         for refusal, count in audio.refused.items():
             self._advance(f"refused/{refusal}", count, self._metrics.refused.labels(refusal))
         self._advance("late", self._clock.late_frames, self._metrics.frames_late)
@@ -85,17 +74,17 @@ class ServerHealth:
         self._advance("dropped", audio.frames_dropped, self._metrics.frames_dropped.labels("out"))
         self._advance("empty", audio.empty_audio, self._metrics.frames_dropped.labels("empty"))
 
-        agi = self._fastagi.counters
+        agi = self._transports.fastagi.counters
         self._advance("audio/connections", audio.connections, self._metrics.connections.labels("audiosocket"))
         self._advance("audio/unknown", audio.unknown_messages, self._metrics.unknown_messages)
         self._advance("agi/connections", agi.connections, self._metrics.connections.labels("fastagi"))
         for reason in ("refused", "displaced", "protocol_errors", "unknown_routes", "failed_handlers"):
             self._advance(f"agi/{reason}", getattr(agi, reason), self._metrics.fastagi_failures.labels(reason))
-        if self._external_media is not None:
-            for kind, count in dataclasses.asdict(self._external_media.ports.counters).items():
+        if self._transports.external_media is not None:
+            for kind, count in dataclasses.asdict(self._transports.external_media.ports.counters).items():
                 self._advance(f"rtp/{kind}", count, self._metrics.rtp.labels(kind))
-        if self._websocket is not None:
-            media = self._websocket.counters
+        if self._transports.websocket is not None:
+            media = self._transports.websocket.counters
             for reason, count in media.refused.items():
                 self._advance(f"websocket/{reason}", count, self._metrics.websocket_refused.labels(reason))
             self._advance("websocket/connections", media.connections, self._metrics.connections.labels("websocket"))
@@ -137,7 +126,9 @@ class ServerHealth:
             },
             active_pipeline=in_use.config.pipeline,
             vad=self._vad(),
-            ari="" if self._external_media is None else self._external_media.client.problem or "connected",
+            ari=""
+            if self._transports.external_media is None
+            else self._transports.external_media.client.problem or "connected",
             config=in_use.config.source,
             reloads=in_use.reloads,
             reload_problem=in_use.problem,
@@ -149,10 +140,12 @@ class ServerHealth:
             frames={
                 "late": self._clock.late_frames,
                 "skipped": self._clock.skipped_frames,
-                "dropped": self._audiosocket.counters.frames_dropped,
+                "dropped": self._transports.audiosocket.counters.frames_dropped,
                 LAG: self._lateness.p99_ms,
             },
-            refused_connections={str(reason): count for reason, count in self._audiosocket.counters.refused.items()},
+            refused_connections={
+                str(reason): count for reason, count in self._transports.audiosocket.counters.refused.items()
+            },
             tasks=len(asyncio.all_tasks(self._loop)),
             uptime_seconds=round(time.monotonic() - self._started, 1),
             pid=os.getpid(),

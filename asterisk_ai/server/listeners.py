@@ -5,16 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asterisk_ai.config import Config, host_port, reachable
+from asterisk_ai.server.transports import Transports
 from asterisk_ai.server.worker import WORKER_PORTS, WorkerPlace, port_in_use_error
 from asterisk_ai.telemetry.http import HttpServer
-from asterisk_ai.transport.audiosocket.server import AudioSocketServer
-from asterisk_ai.transport.fastagi.server import FastAgiServer
-
-if TYPE_CHECKING:  # it needs a library that is not always there
-    from asterisk_ai.transport.websocket.server import WebSocketServer
 
 
 class Listeners:
@@ -27,10 +23,8 @@ class Listeners:
         self,
         config: Config,
         place: WorkerPlace,
+        transports: Transports,
         *,
-        audiosocket: AudioSocketServer,
-        fastagi: FastAgiServer,
-        websocket: WebSocketServer | None,
         http: Callable[[str, int], HttpServer],
     ) -> None:
         self.audio_address = ""
@@ -38,9 +32,7 @@ class Listeners:
         self.fastagi_port = 0
         self._config = config
         self._place = place
-        self._audiosocket = audiosocket
-        self._fastagi = fastagi
-        self._websocket = websocket
+        self._transports = transports
         self._make_http = http
         self._http: HttpServer | None = None
         self._own_fastagi_port = self.websocket_port = 0
@@ -48,15 +40,17 @@ class Listeners:
     async def open(self) -> None:
         """Listen. Raises OSError, with the key that changes a port which is taken."""
         config, alone = self._config, self._place.workers == 1
-        port = await _bind("audiosocket" if alone else WORKER_PORTS, config.audiosocket, self._audiosocket.start)
+        port = await _bind(
+            "audiosocket" if alone else WORKER_PORTS, config.audiosocket, self._transports.audiosocket.start
+        )
         self.audio_address = config.audiosocket.advertise or host_port(reachable(config.audiosocket.host), port)
-        shared = partial(self._fastagi.start, shared=not alone)
+        shared = partial(self._transports.fastagi.start, shared=not alone)
         self.fastagi_port = await _bind("fastagi", config.fastagi, shared)
         if not alone:
             own = dataclasses.replace(config.fastagi, port=self._place.fastagi_port(config))
-            self._own_fastagi_port = await _bind(WORKER_PORTS, own, self._fastagi.start)
-        if config.websocket is not None and self._websocket is not None and alone:
-            self.websocket_port = await _bind("websocket", config.websocket, self._websocket.start)
+            self._own_fastagi_port = await _bind(WORKER_PORTS, own, self._transports.fastagi.start)
+        if config.websocket is not None and self._transports.websocket is not None and alone:
+            self.websocket_port = await _bind("websocket", config.websocket, self._transports.websocket.start)
         if config.http is not None:
             await _bind("http" if alone else WORKER_PORTS, config.http, self._start_http)
 
@@ -67,10 +61,10 @@ class Listeners:
 
     async def close(self) -> None:
         """Close all, connections as well. May be called twice."""
-        await self._audiosocket.stop()
-        if self._websocket is not None:
-            await self._websocket.stop()
-        await self._fastagi.stop()
+        await self._transports.audiosocket.stop()
+        if self._transports.websocket is not None:
+            await self._transports.websocket.stop()
+        await self._transports.fastagi.stop()
         if self._http is not None:
             self._http.stop()
             self._http = None

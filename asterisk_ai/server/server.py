@@ -14,15 +14,13 @@ from asterisk_ai.agents.engines import Engines
 from asterisk_ai.config import Config, ServiceManager
 from asterisk_ai.pbx.agi_routes import CallRoutes
 from asterisk_ai.pbx.registry import Admission, CallRegistry
-from asterisk_ai.protocol.agi.commands import set_variable_line
 from asterisk_ai.server.calls import Calls
 from asterisk_ai.server.descriptors import shortage
 from asterisk_ai.server.drain import drain
-from asterisk_ai.server.external_media import external_media
 from asterisk_ai.server.health import ServerHealth
 from asterisk_ai.server.listeners import Listeners
 from asterisk_ai.server.reload import ConfigInUse
-from asterisk_ai.server.websocket import websocket_media
+from asterisk_ai.server.transports import Fetch, transports
 from asterisk_ai.server.worker import ALONE, WorkerPlace
 from asterisk_ai.session.backends import open_backend
 from asterisk_ai.session.store import SessionStore
@@ -31,9 +29,7 @@ from asterisk_ai.telemetry.lateness import Lateness
 from asterisk_ai.telemetry.log_queue import LogQueue
 from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.telemetry.sd_notify import Notifier
-from asterisk_ai.transport.audiosocket.server import AudioSocketServer
 from asterisk_ai.transport.clock import PlayoutClock
-from asterisk_ai.transport.fastagi.server import FastAgiServer
 from asterisk_ai.vad.service import VadService
 
 logger = logging.getLogger(__name__)
@@ -85,59 +81,37 @@ class Server:
         self._lateness = Lateness()
         self.registry = CallRegistry(self.store, self.metrics, self._admission(), overload=self._overload)
         self.calls = Calls(self.registry, self.in_use, self.vad, self.metrics, self._group)
-        media = self.in_use.config.websocket
-        self.websocket = None if media is None else websocket_media(media, self.clock, self.calls.accept_media)
-        self.routes = CallRoutes(
-            self.registry,
-            self.metrics,
-            address=lambda: self.listeners.audio_address,
-            player=self.calls.file_player,
-            server=lambda host: self.listeners.worker_address(host),  # noqa: PLW0108 - made below, as it needs these
-            fetch=None if self.websocket is None else self.websocket.connect,
-        )
-        config = self.config
-        self.audiosocket = AudioSocketServer(
-            self.calls.accept,
-            self.clock,
-            handshake_seconds=config.audiosocket.handshake_seconds,
-            idle_seconds=config.audiosocket.idle_seconds,
-            max_connections=config.audiosocket.max_connections,
-        )
-        self.fastagi = FastAgiServer(
-            self.routes.table(),
-            header_seconds=config.fastagi.header_seconds,
-            command_seconds=10.0,
-            max_connections=config.fastagi.max_connections,
-            refusal=set_variable_line("AI_STATUS", "FULL"),
-            expects=self.routes.expects,
-        )
-        ari = config.ari
-        self.external_media = None if ari is None else external_media(ari, self.clock, self.calls.accept_media)
+        self.transports = transports(self.config, self.clock, self.calls, self._routes)
         self.status = ServerHealth(
             self.in_use,
             self.registry,
             self.metrics,
             lateness=self._lateness,
             clock=self.clock,
-            audiosocket=self.audiosocket,
-            fastagi=self.fastagi,
+            transports=self.transports,
             vad=self.vad.status,
             log=log,
-            external_media=self.external_media,
-            websocket=self.websocket,
         )
         self.listeners = Listeners(
-            config,
+            self.config,
             place,
-            audiosocket=self.audiosocket,
-            fastagi=self.fastagi,
-            websocket=self.websocket,
+            self.transports,
             http=partial(HttpServer, health=self.status.health, ready=self.status.ready, metrics=self.metrics),
         )
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
         self._reload = asyncio.Event()
         self._reload_forced = False
+
+    def _routes(self, fetch: Fetch | None) -> CallRoutes:
+        return CallRoutes(
+            self.registry,
+            self.metrics,
+            address=lambda: self.listeners.audio_address,
+            player=self.calls.file_player,
+            server=lambda host: self.listeners.worker_address(host),  # noqa: PLW0108 - made after these
+            fetch=fetch,
+        )
 
     @property
     def config(self) -> Config:
@@ -163,8 +137,8 @@ class Server:
                 if not await self._start_unless_stopped(group):
                     return
                 parts = [self._keep_house, self.in_use.keep_mending, self._reload_when_asked]
-                if self.external_media is not None:
-                    parts.append(self.external_media.run)
+                if self.transports.external_media is not None:
+                    parts.append(self.transports.external_media.run)
                 work = [group.create_task(part()) for part in parts]
                 self.status.serving = True
                 logger.info("asterisk-ai %s is ready: %s", __version__, str(self.listeners))

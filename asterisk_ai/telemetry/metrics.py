@@ -29,110 +29,113 @@ class Metrics:
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry = registry or CollectorRegistry()
-        self.active_calls = Gauge("ai_agent_active_calls", "Calls in progress", registry=registry)
-        self.calls = Counter("ai_agent_calls_total", "Calls ended, by outcome", ["outcome"], registry=registry)
-        self.barge_in = Counter(
-            "ai_agent_barge_in_events_total", "Callers who spoke while the agent did", ["outcome"], registry=registry
+        self.registry = registry or CollectorRegistry()
+        self._of_calls()
+        self._of_transports()
+        self._of_process()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _of_calls(self) -> None:
+        self.active_calls = self._gauge("ai_agent_active_calls", "Calls in progress")
+        self.calls = self._counter("ai_agent_calls_total", "Calls ended, by outcome", "outcome")
+        self.barge_in = self._counter(
+            "ai_agent_barge_in_events_total", "Callers who spoke while the agent did", "outcome"
         )
         self.turn_response = Histogram(
             "ai_agent_turn_response_seconds",
             "From the end of the caller's speech to the first audio of the answer",
             buckets=RESPONSE_BUCKETS,
-            registry=registry,
+            registry=self.registry,
         )
         self.turn_part = Histogram(
             "ai_agent_turn_part_seconds",
             "Parts of a turn's response, each from the end of the one before",
             ["part"],
             buckets=(0.002, 0.005, 0.01, 0.02, 0.05, *RESPONSE_BUCKETS),
-            registry=registry,
+            registry=self.registry,
         )
-        self.underruns = Counter(
+        self.underruns = self._counter(
             "ai_agent_playback_underruns_total",
             "Gaps in the agent's speech, as its voice was made more slowly than it is played",
-            registry=registry,
         )
-        self.gating_active = Gauge(
-            "ai_agent_tts_gating_active", "Calls whose audio is gated by the agent's own voice", registry=registry
+        self.gating_active = self._gauge(
+            "ai_agent_tts_gating_active", "Calls whose audio is gated by the agent's own voice"
         )
-        self.capture_enabled = Gauge(
-            "ai_agent_audio_capture_enabled", "Calls whose audio goes to a recogniser", registry=registry
-        )
-        self.conversation_state = Gauge(
-            "ai_agent_conversation_state", "Calls in each state of the conversation", ["state"], registry=registry
+        self.capture_enabled = self._gauge("ai_agent_audio_capture_enabled", "Calls whose audio goes to a recogniser")
+        self.conversation_state = self._gauge(
+            "ai_agent_conversation_state", "Calls in each state of the conversation", "state"
         )
         for state in STATES:
             self.conversation_state.labels(state)
-        self.refused = Counter(
-            "ai_agent_audiosocket_refused_total", "AudioSocket connections refused", ["reason"], registry=registry
-        )
-        self.rtp = Counter(
+
+    def _of_transports(self) -> None:
+        self.refused = self._counter("ai_agent_audiosocket_refused_total", "AudioSocket connections refused", "reason")
+        self.rtp = self._counter(
             "ai_agent_rtp_total",
             "RTP of ExternalMedia by kind: calls, and packets damaged, of strangers, lost, late, reordered, not sent",
-            ["kind"],
-            registry=registry,
+            "kind",
         )
-        self.websocket_refused = Counter(
-            "ai_agent_websocket_refused_total", "chan_websocket connections refused", ["reason"], registry=registry
+        self.websocket_refused = self._counter(
+            "ai_agent_websocket_refused_total", "chan_websocket connections refused", "reason"
         )
-        self.websocket_unknown = Counter(
-            "ai_agent_websocket_unknown_messages_total", "chan_websocket messages of no known kind", registry=registry
+        self.websocket_unknown = self._counter(
+            "ai_agent_websocket_unknown_messages_total", "chan_websocket messages of no known kind"
         )
-        self.frames_late = Counter(
-            "ai_agent_frames_late_total", "Audio frames sent later than the clock allows", registry=registry
+        self.frames_late = self._counter("ai_agent_frames_late_total", "Audio frames sent later than the clock allows")
+        self.frames_dropped = self._counter("ai_agent_frames_dropped_total", "Audio frames thrown away", "direction")
+        self.clock_lag = self._gauge(
+            "ai_agent_clock_lag_p99_seconds", "Lag of the audio clock, 99th percentile of the last 3 s"
         )
-        self.frames_dropped = Counter(
-            "ai_agent_frames_dropped_total", "Audio frames thrown away", ["direction"], registry=registry
+        self.connections = self._counter(
+            "ai_agent_connections_total", "Connections taken, refused ones as well", "listener"
         )
-        self.clock_lag = Gauge(
-            "ai_agent_clock_lag_p99_seconds",
-            "Lag of the audio clock, 99th percentile of the last 3 s",
-            registry=registry,
+        self.unknown_messages = self._counter(
+            "ai_agent_audiosocket_unknown_messages_total", "AudioSocket messages of no known kind"
         )
-        self.open_files = Gauge("ai_agent_open_files", "Open files of the process", registry=registry)
-        self.files_exhausted = Counter(
-            "ai_agent_open_files_exhausted_total", "Looks at which no more files could be opened", registry=registry
-        )
-        self.connections = Counter(
-            "ai_agent_connections_total", "Connections taken, refused ones as well", ["listener"], registry=registry
-        )
-        self.unknown_messages = Counter(
-            "ai_agent_audiosocket_unknown_messages_total", "AudioSocket messages of no known kind", registry=registry
-        )
-        self.fastagi_failures = Counter(
+        self.fastagi_failures = self._counter(
             "ai_agent_fastagi_failures_total",
             "FastAGI connections that were not served: refused (full), displaced (no request, and others came), "
             "protocol_errors, unknown_routes, failed_handlers",
-            ["reason"],
-            registry=registry,
+            "reason",
         )
-        self.fastagi_requests = Counter(
-            "ai_agent_fastagi_requests_total", "FastAGI requests served", ["route", "status"], registry=registry
+        self.fastagi_requests = self._counter(
+            "ai_agent_fastagi_requests_total", "FastAGI requests served", "route", "status"
         )
-        self.log_lines_dropped = Counter(
-            "ai_agent_log_lines_dropped_total",
-            "Log lines that were not written: summed up as a flood, or nobody took them (slow)",
-            ["reason"],
-            registry=registry,
-        )
-        self.provider_failures = Counter(
+
+    def _of_process(self) -> None:
+        self.provider_failures = self._counter(
             "ai_agent_provider_failures_total",
             "Engines that failed a call, by how (unavailable, rejected, timeout, error)",
-            ["stage", "provider", "kind"],
-            registry=registry,
+            "stage",
+            "provider",
+            "kind",
         )
-        self.provider_losses = Counter(
+        self.provider_losses = self._counter(
             "ai_agent_provider_losses_total",
             "What engines count as lost: refused_requests, dropped_bytes and dropped_frames of audio, worker_deaths",
-            ["provider", "kind"],
-            registry=registry,
+            "provider",
+            "kind",
         )
-        self.provider_switches = Counter(
+        self.provider_switches = self._counter(
             "ai_agent_provider_switches_total",
             "Engines that took over from one that failed",
-            ["stage", "provider", "next"],
-            registry=registry,
+            "stage",
+            "provider",
+            "next",
+        )
+        self.log_lines_dropped = self._counter(
+            "ai_agent_log_lines_dropped_total",
+            "Log lines that were not written: summed up as a flood, or nobody took them (slow)",
+            "reason",
+        )
+        self.open_files = self._gauge("ai_agent_open_files", "Open files of the process")
+        self.files_exhausted = self._counter(
+            "ai_agent_open_files_exhausted_total", "Looks at which no more files could be opened"
         )
 
     def observe_turn(self, timings: Mapping[str, float]) -> None:

@@ -38,6 +38,6 @@ def unconnected(server: Server) -> Connect:
     """Makes connections of ``server`` that nobody is at the other end of."""
 
     def connect(kind: Any) -> Any:
-        return kind(server.audiosocket, _NoTransport(), Reader(), "")
+        return kind(server.transports.audiosocket, _NoTransport(), Reader(), "")
 
     return connect

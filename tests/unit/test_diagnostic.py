@@ -151,7 +151,7 @@ def test_they_hang_up_with_the_caller_and_leave_nothing() -> None:
         )
         assert outcome.status == "SUCCESS"
         assert server.store.count == 0
-        assert len(server.audiosocket) == 0
+        assert len(server.transports.audiosocket) == 0
 
     served(test)
 
