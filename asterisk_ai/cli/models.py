@@ -171,7 +171,7 @@ def _row(context: Context, model: Model) -> dict[str, Any]:
 
 
 def run_tier(arguments: argparse.Namespace) -> int:
-    context = context_of(arguments)
+    context = context_of(arguments, for_agents=True)
     machine = hardware.detect(context.store.directory)
     measured = measured_of(arguments, machine)
     languages = languages_of(arguments, context.config)
@@ -211,7 +211,7 @@ def run_tier(arguments: argparse.Namespace) -> int:
 
 def run_fetch(arguments: argparse.Namespace) -> int:
     """Exit status 1 where a model could not be had."""
-    context = context_of(arguments)
+    context = context_of(arguments, for_agents=True)
     choice = choose(arguments, context)
     lacking = [model for model in choice.models if context.store.problem(model.id, model)]
     out = sys.stderr if arguments.json else sys.stdout

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asterisk_ai.cli.models_progress import size_text
-from asterisk_ai.config import Config, load
+from asterisk_ai.config import Config, load_part
 from asterisk_ai.models import hardware, tiers
 from asterisk_ai.models.choice import load_registry
 from asterisk_ai.models.hardware import Machine
@@ -32,9 +32,13 @@ class Context:
     store: Store
 
 
-def context_of(arguments: argparse.Namespace) -> Context:
-    """Raises ConfigError."""
-    config = load(arguments.config)
+def context_of(arguments: argparse.Namespace, *, for_agents: bool = False) -> Context:
+    """Raises ConfigError where the part of the configuration that is needed is wrong, and no other.
+
+    :param for_agents: the models are chosen by the agents' languages, where the arguments name none.
+    """
+    named = getattr(arguments, "names", ()) or getattr(arguments, "language", ())
+    config = load_part(arguments.config, "models", *(["agents.*.language"] if for_agents and not named else ()))
     return Context(config, load_registry(config), store_of(config))
 
 

@@ -19,7 +19,18 @@ from asterisk_ai.agents.engines import Engines
 from asterisk_ai.cli import running
 from asterisk_ai.cli.findings import Finding, print_findings
 from asterisk_ai.cli.provider_trial import quiet, rehearse, trial
-from asterisk_ai.config import STAGES, AgentConfig, Config, Names, PipelineConfig, edit, find, parse, share_path
+from asterisk_ai.config import (
+    STAGES,
+    AgentConfig,
+    Config,
+    Names,
+    PipelineConfig,
+    edit,
+    find,
+    load_part,
+    parse,
+    share_path,
+)
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ProviderError
 from asterisk_ai.providers import catalog
 
@@ -83,15 +94,26 @@ def _load(arguments: argparse.Namespace, *, strict: bool = False) -> tuple[Path,
     return file, text, parse(text, str(file), None if strict else _Environment())
 
 
+def _pipelines(arguments: argparse.Namespace, *more: str) -> Config:
+    """What pipelines there are and who uses them, whatever else is wrong with the file."""
+    return load_part(
+        arguments.config, "pipeline", "pipelines", "agents.*.pipeline", *more, environ=_Environment()
+    )
+
+
 # ---- list, show, test -----------------------------------------------------------------
 
 
 def run_list(arguments: argparse.Namespace) -> int:
-    file, _, config = _load(arguments)
-    state = running.health(config)
-    print(f"{file}")
+    config = _pipelines(arguments)
+    print(config.source)
     for name, pipeline in config.pipelines.items():
         print(f"{'*' if name == config.pipeline else ' '} {name:12} {_stages(pipeline)}{_agents(config, name)}")
+    try:
+        state = running.health(load_part(arguments.config, "http"))
+    except ConfigError as error:
+        print(f"the running server cannot be asked: {error}")
+        return 0
     if state is None:
         print("no server is running with it; `asterisk-ai provider test` tries the engines")
         return 0
@@ -103,7 +125,7 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 
 def run_show(arguments: argparse.Namespace) -> int:
-    _, _, config = _load(arguments)
+    config = _pipelines(arguments, "providers")
     name = arguments.name or config.pipeline
     pipeline = _pipeline(config, name)
     print(f"{name}{' (active)' if name == config.pipeline else ''}{_agents(config, name)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +71,7 @@ def parse(text: str, file: str = "asterisk_ai.yaml", environ: Mapping[str, str] 
         raise ConfigError("the file must be a mapping: lines of 'key: value'", line=root.line, file=file)
     reader = Reader(file, document.problems)
     read: Config = reader.read_class(Config, root, "")
-    folder = Path(file).parent
-    agents = {
-        name: dataclasses.replace(
-            agent, name=name, knowledge=Names(str(folder / Path(each).expanduser()) for each in agent.knowledge)
-        )
-        for name, agent in read.agents.items()
-    }
-    default = read.default_agent or (next(iter(agents)) if len(agents) == 1 else "")
-    pipelines = {**read.pipelines, **{name: one for name, one in READY_MADE.items() if name not in read.pipelines}}
-    config = dataclasses.replace(
-        read, agents=agents, pipelines=pipelines, default_agent=default, source=file, lines=reader.lines
-    )
+    config = _completed(read, reader, file)
     if not reader.problems:  # names that point to parts that are themselves wrong would only confuse
         _check_names(config, reader)
         _check_texts(config, reader)
@@ -96,43 +85,74 @@ def parse(text: str, file: str = "asterisk_ai.yaml", environ: Mapping[str, str] 
     return config
 
 
-def load_part(path: str | None, *sections: str) -> Config:
-    """As :func:`load`, for who needs some sections only: mistakes in the others do not matter, and they are not read.
+def load_part(path: str | None, *keys: str, environ: Mapping[str, str] | None = None) -> Config:
+    """As :func:`load`, for who needs some keys only: mistakes in others do not matter, and they are not read.
 
-    :raises ConfigError: where one of ``sections`` is wrong or cannot be found among the mistakes of the others.
+    :param keys: their paths, such as ``store`` or ``agents.*.language``.
+    :param environ: as in :func:`parse`.
+    :raises ConfigError: where one of ``keys`` is wrong or cannot be found among the mistakes of the others.
     """
     file = paths.find(path)
     text = _read(file)
-    document = Document(text, str(file), os.environ)
+    environ = os.environ if environ is None else environ
+    document = Document(text, str(file), environ)
+    wanted = [key.split(".") for key in keys]
     try:
         root = document.root()
     except ConfigError as error:
-        document, root = _blocks(text, str(file), sections, error)
-    data = root.data if root is not None and isinstance(root.data, dict) else {}
+        document = Document(_blocks(text, {key[0] for key in wanted}), str(file), environ)
+        try:
+            root = document.root()
+        except ConfigError:
+            raise error from None
     reader = Reader(str(file), document.problems)
-    wanted = Value({name: value for name, value in data.items() if name in sections}, 1)
-    read: Config = reader.read_class(Config, wanted, "")
-    problems = [problem for problem in reader.problems if problem.path.partition(".")[0] in sections]
+    whole = root if root is not None and isinstance(root.data, dict) else Value({}, 1)
+    read: Config = reader.read_class(Config, _only(whole, wanted), "")
+    problems = [one for one in reader.problems if any(_concerns(one.path.split("."), key) for key in wanted)]
     if problems:
         raise problems[0] if len(problems) == 1 else ConfigErrors(problems)
-    return dataclasses.replace(read, source=str(file), lines=reader.lines)
+    return _completed(read, reader, str(file))
 
 
-def _blocks(text: str, file: str, sections: Sequence[str], error: ConfigError) -> tuple[Document, Value | None]:
-    """The lines of the sections alone, out of a file that is not YAML as a whole.
+def _completed(read: Config, reader: Reader, file: str) -> Config:
+    """With what follows from what was read."""
+    folder = Path(file).parent
+    agents = {
+        name: dataclasses.replace(
+            agent, name=name, knowledge=Names(str(folder / Path(each).expanduser()) for each in agent.knowledge)
+        )
+        for name, agent in read.agents.items()
+    }
+    default = read.default_agent or (next(iter(agents)) if len(agents) == 1 else "")
+    pipelines = {**read.pipelines, **{name: one for name, one in READY_MADE.items() if name not in read.pipelines}}
+    return dataclasses.replace(
+        read, agents=agents, pipelines=pipelines, default_agent=default, source=file, lines=reader.lines
+    )
 
-    :raises ConfigError: ``error``, where these are not YAML either.
-    """
+
+def _only(value: Value, keys: Sequence[Sequence[str]]) -> Value:
+    """What stands at these paths, and the mappings around it."""
+    if not isinstance(value.data, dict) or not all(keys):
+        return value
+    below = {name: [key[1:] for key in keys if key[0] in (name, "*")] for name in value.data}
+    return dataclasses.replace(
+        value, data={name: _only(item, below[name]) for name, item in value.data.items() if below[name]}
+    )
+
+
+def _concerns(path: Sequence[str], key: Sequence[str]) -> bool:
+    """Whether a mistake at ``path`` is at the key, or above or below of it."""
+    return all(wanted in (found, "*") for found, wanted in zip(path, key, strict=False))
+
+
+def _blocks(text: str, sections: Collection[str]) -> str:
+    """The lines of the sections alone, out of a file that is not YAML as a whole."""
     lines, wanted = [], False
     for line in text.splitlines():
         if line[:1] not in (" ", "\t", "#", ""):
             wanted = line.partition(":")[0] in sections
         lines.append(line if wanted else "")  # each keeps its number
-    document = Document("\n".join(lines), file, os.environ)
-    try:
-        return document, document.root()
-    except ConfigError:
-        raise error from None
+    return "\n".join(lines)
 
 
 def rewritten(config: Config, changes: Mapping[str, Mapping[str, Any]]) -> str:
