@@ -8,6 +8,7 @@
 # make provider-reload                        the running server reads its configuration again
 # make provider=NAME provider-switch-remote HOST=pbx    the same over ssh
 # make logs, server-clear-logs, test-health   the server's log, emptying it (LOGFILE=...), how it is
+# make regression  real calls through a real Asterisk over every transport, with a report (ARGS="--transport rtp")
 # make docs    the documentation into build/docs (a warning is an error)
 # make dist    wheel and sdist into dist/
 
@@ -25,7 +26,7 @@ SSH ?= ssh
 UNIT ?= asterisk-ai
 HEALTH ?= http://127.0.0.1:9093/health
 
-.PHONY: run test test-unit serve lint dist docs check-dist asterisk clean model-setup \
+.PHONY: run test test-unit regression serve lint dist docs check-dist asterisk clean model-setup \
 	provider-switch provider-reload provider-switch-remote logs server-clear-logs test-health
 .DEFAULT_GOAL := run
 
@@ -84,6 +85,9 @@ test: $(TEST_STAMP)
 
 test-unit: $(TEST_STAMP)
 	$(BIN)/python -m pytest tests/unit -n $(WORKERS) --dist worksteal $(TESTARGS)
+
+regression: $(TEST_STAMP)
+	$(BIN)/asterisk-ai regress $(ARGS)
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check .

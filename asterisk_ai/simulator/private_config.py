@@ -16,7 +16,8 @@ MODULES = """
 """Besides those that etc-asterisk/modules.conf names: what the caller's half and recordings need."""
 
 ARI_MODULES = """
-    res_http_websocket res_websocket_client res_stasis res_stasis_answer res_stasis_playback res_stasis_recording
+    res_sorcery_config res_pjproject res_http_websocket res_websocket_client
+    res_stasis res_stasis_answer res_stasis_playback res_stasis_recording
     res_stasis_snoop res_ari res_ari_model res_ari_events res_ari_channels res_ari_bridges res_ari_applications
     app_stasis res_rtp_multicast res_rtp_asterisk chan_rtp codec_g722
 """.split()

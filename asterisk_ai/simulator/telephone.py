@@ -15,6 +15,9 @@ import soundfile
 from asterisk_ai.simulator import dialplan_log
 from asterisk_ai.simulator.waiting import until
 
+NOISE_MS = 120
+"""So much sound is somebody who speaks."""
+
 Track = npt.NDArray[np.int16]
 
 
@@ -87,11 +90,18 @@ class Telephone:
 
         :raises AssertionError: it has not.
         """
-        self.exec("WaitForNoise", f"120,1,{start:g}")
+        self.noise(start)
+        self.listen(quiet_ms, end)
+
+    def noise(self, start: float = 25) -> None:
+        """Wait until the agent has spoken for :data:`NOISE_MS`.
+
+        :raises AssertionError: it has not within ``start`` seconds.
+        """
+        self.exec("WaitForNoise", f"{NOISE_MS},1,{start:g}")
         status = self.agi("GET VARIABLE WAITSTATUS")
         if "NOISE" not in status:
             raise AssertionError(f"the agent said nothing within {start:g} s ({status})")
-        self.listen(quiet_ms, end)
 
     def listen(self, quiet_ms: int = 900, end: float = 30) -> None:
         """Wait until the agent is quiet for ``quiet_ms``."""
@@ -101,7 +111,7 @@ class Telephone:
         """Both sides from here on, in step: see :meth:`heard` and :meth:`spoken`."""
         base = self.asterisk.folder / "rec" / self.token
         ending = self._ending
-        self.exec("MixMonitor", f"{base}.{ending},r({base}-agent.{ending})t({base}-caller.{ending})")
+        self.exec("MixMonitor", f"{base}.{ending},Sr({base}-agent.{ending})t({base}-caller.{ending})")
 
     def stop_recording(self) -> None:
         self.exec("StopMixMonitor")
@@ -126,12 +136,17 @@ class Telephone:
         return self._track("caller")
 
     def _track(self, which: str) -> Track:
-        file = self.asterisk.folder / "rec" / f"{self.token}-{which}.{self._ending}"
-        until(file.exists, 5, f"the recording {file.name}")
+        file = self.recording(which)
         samples, rate = soundfile.read(file, dtype="int16")
         if rate != self._rate:
             raise AssertionError(f"{file} has {rate} Hz")
         return np.asarray(samples, dtype=np.int16)
+
+    def recording(self, which: str) -> Path:
+        """The file of the ``agent`` or the ``caller``. Raises TimeoutError where there is none."""
+        file = self.asterisk.folder / "rec" / f"{self.token}-{which}.{self._ending}"
+        until(file.exists, 5, f"the recording {file.name}")
+        return file
 
     def steps(self) -> list[dialplan_log.Executed]:
         """What the dialplan under test did with this call."""

@@ -1,0 +1,1 @@
+"""The same conversation through a real Asterisk over every transport: ``asterisk-ai regress``."""

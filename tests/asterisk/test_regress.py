@@ -1,0 +1,42 @@
+"""``asterisk-ai regress``: the same conversation over every transport of the real Asterisk."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+from rig import TREE, speech
+
+from asterisk_ai.simulator.installation import unpacked
+from asterisk_ai.simulator.regression.transports import TRANSPORTS
+
+
+@pytest.mark.timeout(600)
+def test_the_same_conversation_over_every_transport(tmp_path: Path) -> None:
+    installation = unpacked(TREE)
+    assert installation is not None
+    wanted = [transport for transport in TRANSPORTS if not transport.lacks(installation)]
+    assert len(wanted) >= 3
+    done = subprocess.run(
+        [sys.executable, "-m", "asterisk_ai", "regress", "--light", "--asterisk", str(TREE), "--output", "found"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False, env={**os.environ, "NO_COLOR": "1"},
+    )  # fmt: skip
+    report = (tmp_path / "found/report.md").read_text()
+    assert done.returncode == 0, done.stdout + done.stderr + report
+    assert report.count(": passed\n") == len(wanted)
+    for transport in wanted:
+        # Voice to voice of each spoken turn is told; how long it takes here says how busy the machine is.
+        assert re.search(
+            rf"\| {re.escape(transport.title)} \| passed \| (\d+) of \1 \| \d+\.\d\d s, \d+\.\d\d s \|", report
+        )
+        for side in ("caller", "agent"):
+            samples, rate = soundfile.read(tmp_path / f"found/{transport.name}-{side}.wav", dtype="int16")
+            assert rate == 8000
+            assert len(speech(samples)) >= 2, (transport.name, side)
+    for name in ("server.log", "asterisk.log"):
+        assert (tmp_path / "found" / name).stat().st_size
