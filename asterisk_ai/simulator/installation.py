@@ -51,6 +51,11 @@ class Installation:
             raise AsteriskAIError(f"{self.program[-1]} does not run: {(done.stderr or done.stdout).strip()}")
         return done.stdout.strip()
 
+    def release(self) -> tuple[int, int]:
+        """Major and minor, such as (22, 10); zeros where it does not tell (a build from source control). As version."""
+        found = re.match(r"Asterisk (?:certified/)?(\d+)\.(\d+)", self.version())
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
 
 def installed(program: str = "") -> Installation | None:
     """The machine's own Asterisk, or the one whose program is named; None where there is none.

@@ -14,4 +14,11 @@ from asterisk_ai.providers.workers.pooled import PooledEngine, PooledRecogniser,
 from asterisk_ai.providers.workers.produce import ProducerStream, producing
 
 __all__ = [
-    "PooledEngine", "PooledRecogniser", "PooledUtterance", "ProducerStream", "WorkerPool", "WorkerStream", "producing"]
+    "PooledEngine",
+    "PooledRecogniser",
+    "PooledUtterance",
+    "ProducerStream",
+    "WorkerPool",
+    "WorkerStream",
+    "producing",
+]

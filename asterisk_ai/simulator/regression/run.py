@@ -15,6 +15,7 @@ import yaml
 from asterisk_ai.config import load
 from asterisk_ai.simulator.installation import Installation
 from asterisk_ai.simulator.local_server import local_server
+from asterisk_ai.simulator.ports import free_port
 from asterisk_ai.simulator.private_asterisk import PrivateAsterisk
 from asterisk_ai.simulator.regression import script
 from asterisk_ai.simulator.regression.transports import DIALPLAN, Transport
@@ -60,11 +61,16 @@ def _started(
     light: bool,
     tell: Callable[[str], None],
 ) -> Trial:
-    over_ari = any("AI_STASIS" in transport.variables for transport in wanted)
-    password = secrets.token_hex(8) if over_ari else ""
-    asterisk = PrivateAsterisk(installation, "127.0.0.1:1", dialplan=DIALPLAN, ari_password=password)
+    used = {name for transport in wanted for name in transport.variables}
+    password = secrets.token_hex(8) if "AI_STASIS" in used else ""
+    port = free_port() if "AI_WEBSOCKET" in used else 0
+    asterisk = PrivateAsterisk(
+        installation, "127.0.0.1:1", dialplan=DIALPLAN, ari_password=password, websocket_port=port
+    )
     changes: dict[str, dict[str, Any]] = {}
-    if over_ari:
+    if port:
+        changes["websocket"] = {"port": port, "asterisk": f"ws://127.0.0.1:{asterisk.http_port}/media"}
+    if password:
         first, last = RTP_PORTS
         changes["ari"] = {
             "url": asterisk.ari_url, "password": password, "rtp_first_port": first, "rtp_last_port": last,

@@ -44,8 +44,12 @@ class Transport:
     """Of Python's."""
     extra: str = ""
     """The extra of asterisk-ai that installs those."""
+    since: Mapping[int, int] = field(default_factory=dict)
+    """Major releases, and the first minor one of each; the next major ones have it from the beginning."""
     entry: str = "asterisk-ai,s,1"
     variables: Mapping[str, str] = field(default_factory=dict)
+    step: str = ""
+    """How the dialplan's step begins that goes this way."""
     log: Mapping[str, str] = field(default_factory=dict)
     """What a line of the server's log has to tell, and the regular expression that finds it."""
 
@@ -58,8 +62,15 @@ class Transport:
         missing = [name for name in self.modules if not installation.has(name)]
         if missing:
             return f"this Asterisk has no {', '.join(missing)} (Asterisk {self.releases})"
+        if not self._there(installation.release()):
+            return f"{installation.version()} is too old for it (Asterisk {self.releases})"
         absent = [name for name in self.libraries if importlib.util.find_spec(name) is None]
         return f"{', '.join(absent)} is missing: pip install 'asterisk-ai[{self.extra}]'" if absent else ""
+
+    def _there(self, release: tuple[int, int]) -> bool:
+        """Where no release can be told, the calls will."""
+        major, minor = release
+        return not self.since or not major or major > max(self.since) or minor >= self.since.get(major, minor + 1)
 
 
 TRANSPORTS = (
@@ -68,6 +79,16 @@ TRANSPORTS = (
         "AudioSocket",
         "18 and newer",
         ("res_audiosocket", "app_audiosocket", "res_agi"),
+        step="TryExec(AudioSocket(",
+    ),
+    Transport(
+        "audiosocket-wideband",
+        "AudioSocket at 16 kHz",
+        "20.17, 21.12, 22.7, 23.1 and newer",
+        ("res_audiosocket", "chan_audiosocket", "res_agi"),
+        since={20: 17, 21: 12, 22: 7, 23: 1},
+        variables={"AI_WIDEBAND": "yes"},
+        step="TryExec(Dial(AudioSocket/",
     ),
     Transport(
         "rtp",
@@ -77,6 +98,7 @@ TRANSPORTS = (
         libraries=("httpx", "websockets"),
         extra="ari",
         variables={"AI_STASIS": "asterisk-ai"},
+        step="TryExec(Stasis(asterisk-ai,",
         log={
             "the ExternalMedia channel is created": r"ExternalMedia channel created: ",
             "it is connected": r"ExternalMedia connected: RTP at ",
@@ -84,7 +106,34 @@ TRANSPORTS = (
             "channel and bridge are cleaned up": r"ExternalMedia cleaned up",
         },
     ),
-    Transport("eagi", "EAGI, replies as files", "18 and newer", ("res_agi",), entry="regression-eagi,s,1"),
+    Transport(
+        "websocket",
+        "chan_websocket, Asterisk connects",
+        "20.16, 21.11, 22.6, 23.0 and newer",
+        ("chan_websocket", "res_websocket_client", "res_agi"),
+        libraries=("websockets",),
+        extra="websocket",
+        variables={"AI_WEBSOCKET": "asterisk-ai"},
+        step="TryExec(Dial(WebSocket/asterisk-ai/",
+    ),
+    Transport(
+        "websocket-incoming",
+        "chan_websocket, the server connects",
+        "20.16, 21.11, 22.6, 23.0 and newer",
+        ("chan_websocket", "res_http_websocket", "res_agi"),
+        libraries=("websockets",),
+        extra="websocket",
+        variables={"AI_WEBSOCKET": "INCOMING"},
+        step="TryExec(Dial(WebSocket/INCOMING/",
+    ),
+    Transport(
+        "eagi",
+        "EAGI, replies as files",
+        "18 and newer",
+        ("res_agi",),
+        entry="regression-eagi,s,1",
+        step="EAGI(asterisk-ai-eagi,",
+    ),
 )
 """In the order in which they are gone."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from asterisk_ai.session.backends.sqlite import SqliteReader
 from asterisk_ai.session.model import CallSession
+from asterisk_ai.simulator.dialplan_log import Executed
 from asterisk_ai.simulator.local_server import LocalServer
 from asterisk_ai.simulator.private_asterisk import PrivateAsterisk
 from asterisk_ai.simulator.regression import script
@@ -105,6 +106,7 @@ class Trial:
         checks += [
             Check(landed == [script.EXTENSION], f"the caller is transferred to {script.EXTENSION}", ", ".join(landed)),
             _same_words(session),
+            _step_check(transport, caller.steps()),
             *_log_checks(transport, self._log()[log_at:], session.call_id if session is not None else ""),
             *self._nothing_left(log_at),
         ]
@@ -199,6 +201,12 @@ def _same_words(session: CallSession | None) -> Check:
         return Check(False, text, "the store has no record of the call")
     turns = [(turn.role, script.plain(turn.text)) for turn in session.history]
     return Check(turns == script.expected(), text, " | ".join(f"{role}: {words}" for role, words in turns))
+
+
+def _step_check(transport: Transport, steps: list[Executed]) -> Check:
+    taken = [f"{step.application}({step.data})" for step in steps]
+    found = [step for step in taken if step.startswith(transport.step)]
+    return Check(bool(found), "the dialplan goes this way", found[0] if found else f"no step {transport.step}...")
 
 
 def _log_checks(transport: Transport, log: str, call_id: str) -> Iterator[Check]:

@@ -204,6 +204,5 @@ def _speech(text: str) -> Json:
     return {"type": "InjectAgentMessage", "message": text}
 
 
-
 def _told(message: Json) -> str:
     return " ".join(f"{message.get('description', '')} ({message.get('code', '')})".split())[:300]
