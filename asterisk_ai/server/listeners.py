@@ -12,6 +12,7 @@ from asterisk_ai.server.transports import Transports
 from asterisk_ai.server.worker import WORKER_PORTS, WorkerPlace, port_in_use_error
 from asterisk_ai.telemetry.http import HttpServer
 
+
 class Listeners:
     """Opens and closes them together.
 
