@@ -102,6 +102,7 @@ setup(
         "remote": ["httpx>=0.27", "websockets>=15", "wyoming>=1.5"],
         "test": [
             "build>=1.2",
+            "deepgram-sdk>=7.17,<8",  # what is sent is held against the vendors' own types
             "furo>=2024.8",
             "g722>=1.2",
             "gguf>=0.10",
@@ -112,6 +113,7 @@ setup(
             "jsonschema>=4.20",
             "mypy>=1.11",
             "onnx>=1.16",
+            "openai>=3.57,<4",
             "piper-tts>=1.3",
             "pytest>=8.2",
             "pytest-cov>=5.0",

@@ -136,7 +136,7 @@ class OpenAIRealtimeSession(SocketSession):
         yield ServiceProblem(f"no transcript of the caller: {_told(event['error'])}")
 
     def _created(self, event: Json) -> Iterator[RealtimeEvent]:
-        self._answer = str(event["response"]["id"])
+        self._answer = str(event["response"].get("id") or "response")  # the vendor's types let it be left out
         self._asked = None
         if self._discard:  # it was interrupted before it had begun, when there was nothing to cancel yet
             self._discard -= 1
@@ -157,7 +157,8 @@ class OpenAIRealtimeSession(SocketSession):
             # Not with response.function_call_arguments.done, which also comes for what was cancelled half-way.
             for item in response.get("output") or ():
                 if item["type"] == "function_call":
-                    yield from self._called(str(item["call_id"]), str(item["name"]), str(item["arguments"]))
+                    call = str(item.get("call_id") or item.get("id") or "")
+                    yield from self._called(call, str(item["name"]), str(item["arguments"]))
         self._unwanted.discard(name)
         yield ResponseDone(problem)
         self._ask_next()
