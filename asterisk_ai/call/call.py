@@ -8,15 +8,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
-from dataclasses import asdict
 from typing import Any
 
 from asterisk_ai.audio.levels import dbov
 from asterisk_ai.call.account import Account
+from asterisk_ai.call.alarm import Alarm
 from asterisk_ai.call.conversation import Conversation
+from asterisk_ai.call.troubles import Troubles
 from asterisk_ai.dialog.dialplan import FALL_BACK, HANG_UP, ActionKind, DialplanAction
+from asterisk_ai.dialog.events import DigitDialled, Timer, VoiceOffset, VoiceOnset
 from asterisk_ai.dialog.phase import Phase
-from asterisk_ai.providers.chain import Listener, Trouble, listening
+from asterisk_ai.providers.chain import listening
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.logs import call_scope
@@ -29,9 +31,6 @@ logger = logging.getLogger(__name__)
 GAP_SECONDS = 0.1
 """Without a frame for this long the caller is silent (comfort noise is not forwarded)."""
 _GAP_RECHECK = 0.02
-MAX_TROUBLES = 100
-"""Failures of engines that are kept in the record of a call; the oldest go."""
-
 
 Detector = Callable[[int, Callable[[Onset], None]], EnergyVad]
 """Makes what finds the caller's speech in audio of a rate; it may tell of an onset between frames."""
@@ -40,19 +39,6 @@ Detector = Callable[[int, Callable[[Onset], None]], EnergyVad]
 def by_level(rate: int, onset: Callable[[Onset], None]) -> EnergyVad:
     """A :data:`Detector` that knows no more than how loud it is."""
     return EnergyVad(rate)
-
-
-class _TroubleListener:
-    """Listens for the call's troubles while it lasts: libraries keep the contexts that they were called in longer."""
-
-    __slots__ = ("hears",)
-
-    def __init__(self, hears: Listener) -> None:
-        self.hears: Listener | None = hears
-
-    def __call__(self, trouble: Trouble) -> None:
-        if self.hears is not None:
-            self.hears(trouble)
 
 
 class Call:
@@ -89,6 +75,7 @@ class Call:
         self.closed = asyncio.Event()
         """The connection is gone."""
         self.account = Account(session, store, metrics, connection, clock)
+        self.troubles = Troubles(session)
         self.gates: frozenset[str] = frozenset()
         self.audio_at = 0.0
         """When the caller's last frame came."""
@@ -100,9 +87,7 @@ class Call:
         self._group = asyncio.TaskGroup()
         self._context = copy_context()
         self._begun = asyncio.Event()
-        self._passed_over: set[tuple[str, str]] = set()  # engines whose not being ready is in the record
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._alarm = Alarm(clock, self._time_has_come)
         self._detector = detector
         self._vad: EnergyVad | None = None
 
@@ -110,8 +95,7 @@ class Call:
 
     async def run(self) -> None:
         """From the first audio to the end; returns when the connection is gone. Never raises but CancelledError."""
-        listener = _TroubleListener(self._trouble)
-        with call_scope(self.session.call_id), listening(listener):
+        with call_scope(self.session.call_id), listening(self.troubles):
             self._context = copy_context()
             try:
                 async with self._calling():
@@ -121,7 +105,6 @@ class Call:
                 logger.exception("the call failed")
                 self.fall_back()
             finally:
-                listener.hears = None
                 self.close()
 
     async def _converse(self) -> None:
@@ -136,7 +119,7 @@ class Call:
     def _begin_conversation(self) -> None:
         """The next kind has the call; nothing of what the one before was about to do is left."""
         self.gate(frozenset())
-        self._cancel_timer()
+        self._alarm.cancel()
         if self.conversation is not None:
             self.conversation.release()
         if self._vad is not None:
@@ -154,7 +137,7 @@ class Call:
         finally:
             self.gate(frozenset())
             self._metrics.capture_enabled.dec()
-            self._cancel_timer()
+            self._alarm.cancel()
             if self._vad is not None:
                 self._vad.close()
             self._metrics.conversation_state.labels(self._phase.value).dec()
@@ -176,6 +159,8 @@ class Call:
         if conversation is not None:
             conversation.release()
         self._makers.clear()
+        self.troubles.close()
+        self._alarm.close()
         self._context = Context()
         self._vad = None
 
@@ -208,6 +193,11 @@ class Call:
         # Begun from the transport's callbacks too, which know nothing of the call's log lines and listeners.
         return self._group.create_task(work, context=self._context)
 
+    def voice(self, voice: Onset | Offset) -> None:
+        """The caller begins or ends to speak."""
+        if self.conversation is not None:
+            self.conversation.step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
+
     def guard(self, work: Callable[..., None], *arguments: Any) -> None:
         """The call's edge for what is called from outside of its tasks, such as audio and timers."""
         try:
@@ -215,22 +205,6 @@ class Call:
         except Exception:
             logger.exception("the call failed", extra={"call_id": self.session.call_id})
             self.fall_back()
-
-    def note_trouble(self, trouble: dict[str, Any]) -> None:
-        """Something that failed, for the record."""
-        self.session.troubles.append({"at": round(time.time(), 3), **trouble})
-        del self.session.troubles[:-MAX_TROUBLES]
-
-    def _trouble(self, trouble: Trouble) -> None:
-        """An engine failed this call: it belongs to the record, one that is not ready once."""
-        engine = (trouble.stage, trouble.engine)
-        if trouble.kind == "unready":
-            if engine in self._passed_over:
-                return
-            self._passed_over.add(engine)
-        elif trouble.stage == "realtime":
-            self.session.service_failed = True
-        self.note_trouble({"text": str(trouble), **asdict(trouble)})
 
     # ---- MediaHandler -------------------------------------------------------
 
@@ -247,11 +221,14 @@ class Call:
     def _onset(self, voice: Onset) -> None:
         """The detector has made up its mind between two frames."""
         if self.conversation is not None and not self.closed.is_set():
-            self.guard(self.conversation.voice, voice)
+            self.guard(self.voice, voice)
 
     def on_digit(self, digit: str) -> None:
         if self.conversation is not None:
-            self.guard(self.conversation.digit, digit)
+            self.guard(self._digit, self.conversation, digit)
+
+    def _digit(self, conversation: Conversation, digit: str) -> None:
+        conversation.step(DigitDialled(digit, self.session.digits_wanted or conversation.digits_wanted))
 
     def on_closed(self, reason: str) -> None:
         self.close_reason = reason
@@ -266,7 +243,7 @@ class Call:
             self._count_phase(self.conversation.phase)
         if gates != self.gates:
             self.gate(gates)
-        self.arm(due)
+        self._arm(due)
 
     def _count_phase(self, phase: Phase) -> None:
         if phase is not self._phase:
@@ -285,33 +262,28 @@ class Call:
             self._metrics.capture_enabled.dec()
             if self.conversation is not None:
                 self.conversation.capture_closed()
+                if self.vad.reset():
+                    self.conversation.step(VoiceOffset(self.vad.voiced_until))
         else:
             self._metrics.gating_active.dec()
             self._metrics.capture_enabled.inc()
 
-    def arm(self, due: float | None) -> None:
+    def _arm(self, due: float | None) -> None:
         """Have the conversation told at ``due``, or somewhat sooner; a caller who speaks is looked after, too."""
         if self.vad.speaking and due is not None:
             due = min(due, max(self.audio_at + GAP_SECONDS, self.clock() + _GAP_RECHECK))
-        if self._timer is not None:
-            if due is not None and self._timer_at <= due:
-                return  # it fires early and is armed anew then: cheaper than one timer a step
-            self._cancel_timer()
-        if due is not None:
-            self._timer_at = due
-            delay = max(0.0, due - self.clock())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
+        self._alarm.set(due)
 
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def silence(self, now: float) -> Offset | None:
-        """The end of the caller's speech, where frames have ceased to come in the middle of it."""
-        return self.vad.expire(now) if now - self.audio_at >= GAP_SECONDS else None
-
-    def _timer_fired(self) -> None:
-        self._timer = None
+    def _time_has_come(self) -> None:
         if self.conversation is not None:
-            self.guard(self.conversation.time_passed)
+            self.guard(self._time_passed, self.conversation)
+
+    def _time_passed(self, conversation: Conversation) -> None:
+        now = self.clock()
+        if now - self.audio_at >= GAP_SECONDS and (offset := self.vad.expire(now)) is not None:
+            self.voice(offset)  # frames have ceased to come in the middle of the caller's speech
+        due = conversation.due
+        if due is not None and now < due - 1e-6:
+            self._arm(due)  # what most of them are: to look for a gap in the audio, or for an earlier deadline
+        else:
+            conversation.step(Timer(self.vad.voiced_until))

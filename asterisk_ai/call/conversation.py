@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from asterisk_ai.dialog.events import CallerEvent
 from asterisk_ai.dialog.phase import Phase
-from asterisk_ai.vad.energy import Offset, Onset
 
 
 class Conversation(Protocol):
@@ -24,16 +24,18 @@ class Conversation(Protocol):
         """Where it is, for the metrics."""
 
     def heard(self, pcm: bytes, level: float, now: float) -> None:
-        """The caller's audio, and its level in dBov."""
+        """The caller's audio, and its level in dBov; :meth:`asterisk_ai.call.call.Call.voice` takes what is in it."""
 
-    def voice(self, voice: Onset | Offset) -> None:
-        """The caller begins or ends to speak."""
+    def step(self, event: CallerEvent) -> None:
+        """Have the dialog core decide, and carry out what it wants."""
 
-    def digit(self, digit: str) -> None:
-        """A dialled key: 0-9, A-D, * or #."""
+    @property
+    def due(self) -> float | None:
+        """When the dialog core wants to be told the time; None where it need not."""
 
-    def time_passed(self) -> None:
-        """What was to be done at the time that the call's timer was armed for is to be done now."""
+    @property
+    def digits_wanted(self) -> int:
+        """How many digits make an answer now, where nobody has asked for some; 0 where it is open."""
 
     def capture_closed(self) -> None:
         """What was captured before a gap in the capture must not be joined to what comes after it."""

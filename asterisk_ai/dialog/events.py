@@ -134,6 +134,9 @@ class HungUp:
     """The caller's audio connection is gone."""
 
 
+CallerEvent = VoiceOnset | VoiceOffset | DigitDialled | Timer
+"""What is the same to every kind of conversation."""
+
 Event = (
     Started
     | VoiceOnset

@@ -14,20 +14,15 @@ from asterisk_ai.call.speech_to_speech.speech import RealtimeSpeech
 from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.dialog.events import (
     Answer,
-    DigitDialled,
     HungUp,
     PauseReply,
     ResumeReply,
     Speak,
     StopReason,
     StopReply,
-    Timer,
-    VoiceOffset,
-    VoiceOnset,
 )
 from asterisk_ai.dialog.phase import Phase
-from asterisk_ai.dialog.speech_to_speech import events
-from asterisk_ai.dialog.speech_to_speech.machine import step
+from asterisk_ai.dialog.speech_to_speech import events, machine
 from asterisk_ai.dialog.speech_to_speech.state import RealtimeParams, deadline, gates, initial
 from asterisk_ai.providers.api import (
     AgentAudio,
@@ -45,7 +40,6 @@ from asterisk_ai.providers.api import (
 )
 from asterisk_ai.session.model import TurnRecord
 from asterisk_ai.telemetry.logs import call_scope
-from asterisk_ai.vad.energy import Offset, Onset
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +49,8 @@ class RealtimeConversation:
 
     A :class:`~asterisk_ai.call.conversation.Conversation`, which fails when all services of its agent have failed.
     """
+
+    digits_wanted = 0
 
     def __init__(self, call: Call, agent: RealtimeAgentSetup) -> None:
         self.agent = agent = replace(agent, config=agent.config.for_caller(call.session.caller))
@@ -83,7 +79,7 @@ class RealtimeConversation:
         finally:
             closed.cancel()
             if call.closed.is_set():
-                self._step(HungUp())
+                self.step(HungUp())
             for task in beside:
                 task.cancel()
         return not call.closed.is_set()
@@ -100,14 +96,14 @@ class RealtimeConversation:
 
     def opened(self, rate: int, *, speaks: bool) -> None:
         self._speech.begin(rate)
-        self._step(events.ServiceOpened(speaks))
+        self.step(events.ServiceOpened(speaks))
 
     def lost(self) -> None:
         """What the service was saying is cut off, and the next one goes on."""
         self._speech.stop()
         self._wordless.clear()
         self._action = ""
-        self._step(events.ServiceLost())
+        self.step(events.ServiceLost())
 
     def happened(self, event: RealtimeEvent) -> None:
         with call_scope(self._session.call_id):
@@ -124,7 +120,7 @@ class RealtimeConversation:
                     self._caller_done(event.item)
                 case ResponseStarted():
                     self._speech.making()
-                    self._step(events.ResponseGrew(seconds=self._speech.seconds()))
+                    self.step(events.ResponseGrew(seconds=self._speech.seconds()))
                 case ResponseDone():
                     self._response_done(event)
                 case ToolCall():
@@ -136,10 +132,10 @@ class RealtimeConversation:
         self._speech.making()
         self._services.served()
         self._speech.audio(event.item, event.pcm)
-        self._step(events.ResponseGrew(audible=True, seconds=self._speech.seconds()))
+        self.step(events.ResponseGrew(audible=True, seconds=self._speech.seconds()))
 
     def _caller_began(self, item: str) -> None:
-        self._step(events.CallerStarted())
+        self.step(events.CallerStarted())
         self._utterances += 1
         self._speaking = item or f"#{self._utterances}"
         self._wordless[self._speaking] = TurnRecord("caller", "", time.time(), understood=False)
@@ -149,7 +145,7 @@ class RealtimeConversation:
         if record is not None:
             self._account.keep(record)
         self._account.turn_ended(self._call.vad.voiced_until or self._call.clock())
-        self._step(events.CallerStopped())
+        self.step(events.CallerStopped())
 
     def _caller_text(self, event: CallerText) -> None:
         oldest = next(iter(self._wordless), "")
@@ -165,12 +161,12 @@ class RealtimeConversation:
             return
         if event.problem:
             self._problem(event.problem)
-        self._step(events.ResponseComplete())
+        self.step(events.ResponseComplete())
 
     def _problem(self, text: str) -> None:
         name = self._services.name
         logger.warning("%s: %s", name, text)
-        self._call.note_trouble({"text": f"{name}: {text}", "stage": "service", "engine": name})
+        self._call.troubles.note({"text": f"{name}: {text}", "stage": "service", "engine": name})
 
     def _tool_call(self, event: ToolCall) -> None:
         self._services.served()
@@ -182,7 +178,7 @@ class RealtimeConversation:
                 self._session.memory = dict(memory)
                 self._tool_done(event.call, "done", answer=not self._account.speaking)
             case DialplanAction():
-                self._step(events.ActionAsked(event.part))
+                self.step(events.ActionAsked(event.part))
                 if self._state.leave is not None and not self._action:
                     self._action = event.call
                 else:
@@ -201,34 +197,26 @@ class RealtimeConversation:
         self._services.feed(pcm, now)
         voice = self._call.vad.hear(pcm, level, now)
         if voice is not None:
-            self.voice(voice)
-
-    def voice(self, voice: Onset | Offset) -> None:
-        self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
-
-    def digit(self, digit: str) -> None:
-        self._step(DigitDialled(digit, self._session.digits_wanted))
+            self._call.voice(voice)
 
     def capture_closed(self) -> None:
-        if self._call.vad.reset():
-            self._step(VoiceOffset(self._call.vad.voiced_until))
+        """Nothing of it is kept here: the service gets silence."""
 
     # ---- the dialog core ------------------------------------------------------------------
 
     def _played(self) -> None:
-        self._call.guard(self._step, events.ResponsePlayed())
+        self._call.guard(self.step, events.ResponsePlayed())
 
-    def _step(self, event: events.Event) -> None:
+    @property
+    def due(self) -> float | None:
+        return deadline(self._state, self._params)
+
+    def step(self, event: events.Event) -> None:
         with call_scope(self._session.call_id):
-            self._state, actions = step(self._state, event, self._call.clock(), self._params)
+            self._state, actions = machine.step(self._state, event, self._call.clock(), self._params)
             for action in actions:
                 self._carry_out(action)
-            self._call.after_step(gates(self._state, self._params), deadline(self._state, self._params))
-
-    def time_passed(self) -> None:
-        if (offset := self._call.silence(self._call.clock())) is not None:
-            self._step(VoiceOffset(offset.at))
-        self._step(Timer(self._call.vad.voiced_until))
+            self._call.after_step(gates(self._state, self._params), self.due)
 
     def _carry_out(self, action: events.Action) -> None:
         match action:

@@ -18,17 +18,14 @@ from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.dialog.events import (
     Action,
     CloseUtterance,
-    DigitDialled,
     DropUtterance,
     Event,
     HungUp,
     OpenUtterance,
     RecognitionFailed,
     Started,
-    Timer,
     TurnLikelihood,
     VoiceOffset,
-    VoiceOnset,
     WordsFinal,
     WordsPartial,
 )
@@ -38,7 +35,6 @@ from asterisk_ai.dialog.staged.deadlines import deadline
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.providers.api import Transcript, TurnEnd
 from asterisk_ai.telemetry.logs import call_scope
-from asterisk_ai.vad.energy import Offset, Onset
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +61,6 @@ class StagedConversation:
             interruptible=agent.config.greeting_interruptible,
             language=agent.config.language,
         )
-        self._voiced_until = 0.0
         self._preroll = Window(PREROLL_SECONDS, call.rate)
         self._utterances: dict[int, CallerUtterance] = {}  # of this call alone; at most two
         self._open: CallerUtterance | None = None
@@ -74,16 +69,16 @@ class StagedConversation:
             call,
             agent,
             PlaybackManager(call.connection, agent.tts, voice=agent.config.voice, pace=agent.pace),
-            step=self._step,
+            step=self.step,
             interruptible=lambda: self._state.interruptible,
         )
 
     # ---- life -------------------------------------------------------------
 
     async def run(self) -> bool:
-        self._step(Started(self._session.resumed, self._session.was_played_to))
+        self.step(Started(self._session.resumed, self._session.was_played_to))
         await self._call.closed.wait()
-        self._step(HungUp())
+        self.step(HungUp())
         for task in self._tasks():
             task.cancel()
         return False
@@ -108,34 +103,28 @@ class StagedConversation:
             call.gate(turn.gates(self._state, self._params, now))  # a guard time ends by the clock alone
             if call.gates:
                 return
-        vad = call.vad
-        voice = vad.hear(pcm, level, now)
-        if vad.speaking:
-            self._voiced_until = vad.voiced_until
+        voice = call.vad.hear(pcm, level, now)
         if self._open is not None:
             self._open.feed(pcm)
         else:
             self._preroll.push(pcm)
         if voice is not None:
-            self.voice(voice)
-
-    def voice(self, voice: Onset | Offset) -> None:
-        self._voiced_until = self._call.vad.voiced_until
-        self._step(VoiceOnset(voice.at) if isinstance(voice, Onset) else VoiceOffset(voice.at))
+            call.voice(voice)
 
     def capture_closed(self) -> None:
         self._preroll.clear()
-        if self._call.vad.reset():
-            self._step(VoiceOffset(self._call.vad.voiced_until))
 
-    def digit(self, digit: str) -> None:
-        self._step(
-            DigitDialled(digit, self._session.digits_wanted or self.agent.llm.digits_wanted(self._session.memory))
-        )
+    @property
+    def digits_wanted(self) -> int:
+        return self.agent.llm.digits_wanted(self._session.memory)
 
     # ---- the dialog core ------------------------------------------------------
 
-    def _step(self, event: Event) -> None:
+    @property
+    def due(self) -> float | None:
+        return deadline(self._state, self._params)
+
+    def step(self, event: Event) -> None:
         # Timers and tasks that begin here inherit the scope; audio and digits come from outside of it.
         with call_scope(self._session.call_id):
             self._step_in_scope(event)
@@ -150,17 +139,7 @@ class StagedConversation:
             self._judging.add(judging)
             judging.add_done_callback(self._judging.discard)
         gates = turn.gates(self._state, self._params, self._call.clock())
-        self._call.after_step(gates, deadline(self._state, self._params))
-
-    def time_passed(self) -> None:
-        now = self._call.clock()
-        if (offset := self._call.silence(now)) is not None:
-            self._step(VoiceOffset(offset.at))
-        due = deadline(self._state, self._params)
-        if due is not None and now < due - 1e-6:
-            self._call.arm(due)  # what most of them are: to look for a gap in the audio, or for an earlier deadline
-        else:
-            self._step(Timer(self._voiced_until))
+        self._call.after_step(gates, self.due)
 
     def _carry_out(self, action: Action) -> None:
         match action:
@@ -221,7 +200,7 @@ class StagedConversation:
             utterance.release()
         self._utterances.pop(utterance.number, None)
         self._call.account.note("words")
-        self._step(event)
+        self.step(event)
 
     async def _listen_for_end(self, ends: TurnEnd, utterance: CallerUtterance, paused_at: float) -> None:
         """The caller pauses: is that the end of the turn? Without an answer the words tell.
@@ -233,7 +212,7 @@ class StagedConversation:
         except ProviderError as error:
             logger.warning("the end of the turn is told by its words: %s", error)
         else:
-            self._call.guard(self._step, TurnLikelihood(utterance.number, probability, paused_at))
+            self._call.guard(self.step, TurnLikelihood(utterance.number, probability, paused_at))
 
     def _partial_words(self, utterance: CallerUtterance, words: Transcript) -> None:
         """The recogniser has a view of what was said so far."""
@@ -244,6 +223,6 @@ class StagedConversation:
             if turn.goes_on:
                 text = turn.with_words(text, 1.0).text
             complete = words.accepted and self.agent.llm.complete(text, self._speaker.memory(continues))
-            self._step(WordsPartial(utterance.number, words.text, words.accepted, complete, words.confidence))
+            self.step(WordsPartial(utterance.number, words.text, words.accepted, complete, words.confidence))
 
         self._call.guard(heard)
