@@ -3,29 +3,67 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
+import re
+import sys
 import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from asterisk_ai.config import load_part
 from asterisk_ai.errors import ConfigError
-from asterisk_ai.session.backends.sqlite import SqliteReader
-from asterisk_ai.session.model import CallSession, TurnRecord
+from asterisk_ai.session.backends.call_index import CallFilter
+from asterisk_ai.session.backends.sqlite import SqliteReader, remove_calls
+from asterisk_ai.session.model import CallSession, Outcome, TurnRecord
 from asterisk_ai.telemetry.printable import printable, printable_json
+
+_EPILOG = """\
+what to do:
+  list                      one line a call, the newest first (also without any word)
+  show ID...                what was heard, said and done in a call, and how long each step of an answer took
+  purge                     remove calls for good: name them by --caller, --before or ids
+
+A TIME is a date (2026-11-28), a date with a time of day ("2026-11-28 14:30"), a time of today (14:30), today,
+yesterday, or how long ago (90m, 12h, 7d). The beginning of an ID is enough.
+
+  asterisk-ai calls --since today --outcome fallback
+  asterisk-ai calls --caller 5551234 --text "opening hours"
+  asterisk-ai calls show 6ba7b810
+  asterisk-ai calls --since 7d --csv > calls.csv
+  asterisk-ai calls purge --caller +15551234567
+"""
+_DO = ("list", "show", "purge")
+_AGO = re.compile(r"(\d+)([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def add_parser(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser(
         "calls",
-        help="list call records, or show one",
-        description="List the newest call records (who, when, agent, outcome), or show one with what "
-        "was said and heard.",
+        help="find call records, show one, remove some",
+        description="Find call records (who, when, agent, outcome, what was said), show one, or remove some.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("call_id", nargs="?", help="show this call")
+    parser.add_argument("words", nargs="*", metavar="list | show | purge | ID", help="what to do, and with which calls")
     parser.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml of the server")
-    parser.add_argument("--limit", type=int, default=20, metavar="N", help="how many to list (default: 20)")
-    parser.add_argument("--json", action="store_true", help="whole records as JSON, one a line")
+    which = parser.add_argument_group("which calls")
+    which.add_argument("--since", type=moment, default=0.0, metavar="TIME", help="those that began then or later")
+    which.add_argument("--until", type=moment, default=0.0, metavar="TIME", help="those that began earlier")
+    which.add_argument("--before", dest="until", type=moment, metavar="TIME", help="the same")
+    which.add_argument("--agent", default="", metavar="NAME")
+    which.add_argument("--outcome", default="", choices=[word for word in Outcome if word], metavar="WORD",
+                       help=", ".join(word for word in Outcome if word))  # fmt: skip
+    which.add_argument("--caller", default="", metavar="NUMBER", help="part of the number or name; to purge: all of it")
+    which.add_argument("--text", default="", metavar="WORDS", help="words that were all said, or their beginnings")
+    which.add_argument("--limit", type=int, default=None, metavar="N", help="the newest so many (list: 20; 0: all)")
+    how = parser.add_argument_group("how they are told").add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="whole records as JSON, one a line")
+    how.add_argument("--csv", action="store_true", help="a table with what was said")
+    parser.add_argument("--yes", action="store_true", help="purge: do not ask")
     parser.set_defaults(run=run)
 
 
@@ -33,35 +71,92 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_part(arguments.config, "store")  # records are read also while the agents are being edited
     if config.store.backend != "sqlite":
         raise ConfigError(f"store.backend is {config.store.backend}: records end with the server", path="store.backend")
+    words: list[str] = list(arguments.words)
+    do = words.pop(0) if words and words[0] in _DO else "show" if words else "list"
+    purging = do == "purge"
+    wanted = CallFilter(
+        arguments.since, arguments.until, arguments.agent, arguments.outcome, arguments.caller,
+        whole_number=purging, text=arguments.text, ids=tuple(words), limit=_limit(arguments, do),
+    )  # fmt: skip
+    if (do == "show" and not words) or (purging and wanted == CallFilter(whole_number=True)):
+        print(f"asterisk-ai: calls {do}: say which (see asterisk-ai calls --help)", file=sys.stderr)
+        return 2
     reader = SqliteReader(config.store_path())
     try:
-        if arguments.call_id:
-            found = reader.find(arguments.call_id)
-            sessions = [found] if found else []
-        else:
-            sessions = reader.recent(arguments.limit)
+        sessions = reader.search(wanted)
     finally:
         reader.close()
-    if arguments.call_id and not sessions:
-        print(f"no call {arguments.call_id} in {config.store_path()}")
+    if words and not sessions:
+        print(f"no call {printable(' '.join(words))} in {config.store_path()}")
         return 1
+    if purging:
+        return _purge(config.store_path(), sessions, ask=not arguments.yes)
+    _tell(sessions, arguments, whole=do == "show")
+    return 0
+
+
+def _limit(arguments: argparse.Namespace, do: str) -> int:
+    if arguments.limit is not None:
+        return max(0, int(arguments.limit))
+    return 20 if do == "list" and not arguments.csv else 0
+
+
+def _tell(sessions: Sequence[CallSession], arguments: argparse.Namespace, *, whole: bool) -> None:
+    if arguments.csv:
+        write_csv(sessions)
+        return
     for session in sessions:
         if arguments.json:
             print(printable_json(json.loads(session.to_json())))
-        elif arguments.call_id:
+        elif whole:
             print_call(session)
         else:
             print(summary(session))
+
+
+def _purge(path: Any, sessions: Sequence[CallSession], *, ask: bool) -> int:
+    ended = [one for one in sessions if one.ended]
+    for session in sessions:
+        print(summary(session) + ("" if session.ended else "   still runs: stays"))
+    if not ended:
+        print("no call is to be removed")
+        return 0
+    if ask and input(f"Remove these {len(ended)} calls, and all that was said in them? [y/N] ").lower() not in (
+        "y",
+        "yes",
+    ):
+        print("nothing was removed")
+        return 1
+    remove_calls(path, [one.call_id for one in ended])
+    print(f"{len(ended)} calls and all that was said in them are removed from {path}")
     return 0
+
+
+def moment(text: str) -> float:
+    """A time as administrators write it, as Unix time. Raises ValueError."""
+    now = datetime.now()
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if text in ("today", "yesterday"):
+        return (midnight - timedelta(days=text == "yesterday")).timestamp()
+    if ago := _AGO.fullmatch(text):
+        return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).timestamp()
+    if re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", text):
+        text = f"{midnight:%Y-%m-%d} {text.zfill(5)}"
+    return datetime.fromisoformat(text).timestamp()
 
 
 def summary(session: CallSession) -> str:
     """One line: when, how long, who, agent, outcome, id."""
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(session.started_at))
     length = f"{session.lasted:6.1f} s" if session.ended else " (now)  "
     number = session.caller.get("number", "unknown")
     outcome = session.outcome or "in progress"
-    return printable(f"{when} {length}  {number:16} {session.agent:16} {outcome:12} {session.call_id}")
+    return printable(
+        f"{_date(session.started_at)} {length}  {number:16} {session.agent:16} {outcome:12} {session.call_id}"
+    )
+
+
+def _date(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def print_call(session: CallSession) -> None:
@@ -74,8 +169,18 @@ def print_call(session: CallSession) -> None:
         print(printable(f"    {when} {trouble.get('text', trouble)}"))
 
 
+_STEPS = {
+    "endpoint": "end of turn",
+    "words": "words known",
+    "first_token": "first word",
+    "first_audio": "first sound made",
+    "first_frame": "first sound sent",
+}
+"""What an answer's time is made of, in this order; each is counted from the caller's last sound."""
+
+
 def turn_line(record: TurnRecord) -> str:
-    """One turn: who, what was heard, and how long the answer took."""
+    """One turn: who, what was heard, and how long each step of the answer took."""
     marks = []
     if record.interrupted:
         marks.append("interrupted")
@@ -83,6 +188,31 @@ def turn_line(record: TurnRecord) -> str:
         marks.append("dialled")
     if not record.understood:
         marks.append("not understood")
-    marks += [f"{name} {seconds * 1000:.0f} ms" for name, seconds in record.timings.items()]
+    if record.timings:
+        marks.append(_steps(record.timings))
     note = f"   ({', '.join(marks)})" if marks else ""
     return printable(f"{record.role:>7}: {record.text}{note}")
+
+
+def _steps(timings: dict[str, float]) -> str:
+    """``caller stopped -> end of turn 300 ms -> words known 2 ms``: what each step added."""
+    steps, before = ["caller stopped"], 0.0
+    for name, at in sorted(timings.items(), key=lambda item: item[1]):
+        steps.append(f"{_STEPS.get(name, name)} {max(0.0, at - before) * 1000:.0f} ms")
+        before = max(at, before)
+    return " -> ".join(steps) + f" (together {before * 1000:.0f} ms)"
+
+
+def write_csv(sessions: Sequence[CallSession]) -> None:
+    """A table for a spreadsheet, in which no cell is a formula."""
+    table = csv.writer(sys.stdout)
+    table.writerow(("started", "seconds", "number", "name", "agent", "outcome", "id", "said"))
+    for one in sessions:
+        caller = one.caller.get("number", ""), one.caller.get("name", "")
+        said = " | ".join(f"{record.role}: {record.text}" for record in one.history)
+        row = (_date(one.started_at), f"{one.lasted:.1f}", *caller, one.agent, one.outcome, one.call_id, said)
+        table.writerow([_cell(printable(value)) for value in row])
+
+
+def _cell(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

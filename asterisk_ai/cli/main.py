@@ -46,7 +46,12 @@ def parser(only: str = "") -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 well, 1 failed, 2 wrong usage."""
     words = sys.argv[1:] if argv is None else argv
-    arguments = parser(words[0] if words else "").parse_args(words)
+    top = parser(words[0] if words else "")
+    arguments, rest = top.parse_known_args(words)
+    if rest:  # argparse takes no words of one list from both sides of an option
+        if any(word.startswith("-") for word in rest) or not hasattr(arguments, "words"):
+            top.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.words += rest
     try:
         return int(arguments.run(arguments) or 0)
     except (AsteriskAIError, OSError) as error:

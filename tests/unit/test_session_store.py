@@ -22,6 +22,7 @@ import pytest
 from asterisk_ai.dialog.dialplan import FALL_BACK, ActionKind, DialplanAction
 from asterisk_ai.errors import CallRefused, StoreError
 from asterisk_ai.session import lock
+from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.memory import MemoryBackend
 from asterisk_ai.session.backends.sqlite import SqliteBackend, SqliteReader
 from asterisk_ai.session.model import Away, CallSession, Outcome, TurnRecord, new_call_id
@@ -338,11 +339,11 @@ def test_another_process_reads_along(tmp_path: Path) -> None:
     for number in range(50):
         call.history.append(TurnRecord("caller", f"turn {number}", float(number)))
         store.save(call)
-        assert len(reader.recent(5)) == 1
-    until(lambda: len(reader.recent(5)[0].history) == 50)
+        assert len(reader.search(CallFilter(limit=5))) == 1
+    until(lambda: len(reader.search(CallFilter(limit=5))[0].history) == 50)
     assert reader.find("nobody") is None
     store.stop()
-    assert len(reader.recent(5)) == 1, "also after the server has gone"
+    assert len(reader.search(CallFilter(limit=5))) == 1, "also after the server has gone"
     reader.close()
 
 
@@ -350,6 +351,7 @@ _WRITER = """
 import sys, time
 from pathlib import Path
 from asterisk_ai.session.model import CallSession, TurnRecord
+from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.sqlite import SqliteBackend
 from asterisk_ai.session.store import SessionStore
 
@@ -389,6 +391,7 @@ _FULL_DISK = """
 import resource, sys, time
 from pathlib import Path
 from asterisk_ai.session.model import CallSession
+from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.sqlite import SqliteBackend
 from asterisk_ai.session.store import SessionStore
 
@@ -448,6 +451,7 @@ _FULL_FROM_THE_START = """
 import resource, sys, time
 from pathlib import Path
 from asterisk_ai.session.model import CallSession
+from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.sqlite import SqliteBackend
 from asterisk_ai.session.store import SessionStore
 
@@ -528,7 +532,7 @@ def test_a_store_that_is_taken_away_is_made_anew(tmp_path: Path, how: str, caplo
     store.save(before)
     store.stop()
     reader = SqliteReader(path)
-    assert {one.call_id for one in reader.recent(5)} == {before.call_id, after.call_id}
+    assert {one.call_id for one in reader.search(CallFilter(limit=5))} == {before.call_id, after.call_id}
     reader.close()
     assert caplog.text.count("was moved or removed") == 1
     assert store.problem() == ""
@@ -604,7 +608,7 @@ def test_a_damaged_file_is_told_with_its_name_and_a_remedy(tmp_path: Path) -> No
         reopened(path)
     assert str(path) in str(damaged.value)
     with contextlib.closing(SqliteReader(path)) as reader, pytest.raises(StoreError):
-        reader.recent(1)
+        reader.search(CallFilter(limit=1))
 
 
 def test_a_file_damaged_in_the_middle_is_told(tmp_path: Path) -> None:

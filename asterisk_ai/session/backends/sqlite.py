@@ -7,9 +7,12 @@ import logging
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from asterisk_ai.errors import StoreError
+from asterisk_ai.session.backends import call_index
+from asterisk_ai.session.backends.call_index import CallFilter, readable
 from asterisk_ai.session.lock import StoreInUse, StoreLock
 from asterisk_ai.session.model import CallSession
 
@@ -24,6 +27,8 @@ CREATE INDEX IF NOT EXISTS calls_live ON calls (ended_at) WHERE ended_at = 0;
 """
 _RETRY_SECONDS = 1.0
 _PURGE_SECONDS = 3600.0
+_ENTER_SECONDS, _ENTER_CALLS = 0.02, 20
+"""An earlier version's records are entered into the index in small steps, for the media loop's sake."""
 
 
 def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
@@ -32,6 +37,7 @@ def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
             path if writable else f"{path.resolve().as_uri()}?mode=ro", uri=not writable, check_same_thread=False
         )
         database.execute("PRAGMA busy_timeout=2000")
+        database.execute("PRAGMA secure_delete=ON")  # what is removed is written over
         return database
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {error}") from error
@@ -63,6 +69,7 @@ class SqliteBackend:
         self._reader: sqlite3.Connection | None = None
         self._reading = threading.Lock()  # of the reader, while it is used, opened or closed
         self._file: tuple[int, int] | None = None
+        self._entering = False  # whether calls of an earlier version may be missing in the index
 
     def start(self) -> list[CallSession]:
         """See :class:`Backend`. A disk that is full or fails keeps nobody from being served: it is tried again."""
@@ -97,9 +104,10 @@ class SqliteBackend:
             database.execute("PRAGMA journal_mode=WAL")
             # NORMAL: a power cut may lose the last turns, a killed process never does.
             database.execute("PRAGMA synchronous=NORMAL")
-            database.executescript(_SCHEMA)
+            database.executescript(_SCHEMA + call_index.SCHEMA)
             with database:
                 self._purge(database)
+            entering = call_index.look(database)
             reader = _connect(self.path, writable=False)
             live = _sessions(reader, "WHERE ended_at = 0", ())
         except (sqlite3.Error, StoreError):
@@ -108,6 +116,7 @@ class SqliteBackend:
                     opened.close()
             raise
         self._database, self._reader, self._file = database, reader, _identity(self.path)
+        self._entering = entering
         return live
 
     def _close(self) -> None:
@@ -168,11 +177,13 @@ class SqliteBackend:
         while True:
             with self._condition:
                 while not self._waiting and not self._stopping and self._database is not None:
-                    self._condition.wait()
+                    if not self._condition.wait(_ENTER_SECONDS if self._entering else None):
+                        break
                 rows = self._writing = self._waiting
                 self._waiting = {}
                 last = self._stopping
-            written = (not rows and self._database is not None) or self._write_rows(rows)
+            idle = not rows and self._database is not None and not self._entering
+            written = idle or self._write_rows(rows)
             with self._condition:
                 self._writing = {}
                 if not written and not last:
@@ -193,6 +204,9 @@ class SqliteBackend:
             assert self._database is not None  # noqa: S101 - open() has done it
             with self._database as database:
                 database.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", rows.values())
+                for session in readable((record,) for _, _, ended_at, record in rows.values() if ended_at):
+                    call_index.enter(database, session)
+                self._entering = self._entering and call_index.enter_some(database, _ENTER_CALLS)
                 if time.monotonic() >= self._purge_at:
                     self._purge(database)
         except (sqlite3.Error, OSError, StoreError) as error:
@@ -212,7 +226,9 @@ class SqliteBackend:
         """Remove what is older than it may be kept; now and then, as a server may run for months."""
         self._purge_at = time.monotonic() + _PURGE_SECONDS
         if self._keep:
-            database.execute("DELETE FROM calls WHERE started_at < ?", (time.time() - self._keep,))
+            oldest = time.time() - self._keep
+            database.execute("DELETE FROM calls WHERE started_at < ?", (oldest,))
+            call_index.forget_before(database, oldest)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -242,17 +258,25 @@ def _remedy(error: BaseException) -> str:
 
 
 def _sessions(database: sqlite3.Connection, where: str, arguments: tuple[object, ...]) -> list[CallSession]:
-    sessions = []
     try:
         rows = database.execute(f"SELECT record FROM calls {where}", arguments).fetchall()  # noqa: S608 - ours
     except sqlite3.Error as error:
         raise StoreError(f"call records cannot be read: {error}") from error
-    for (record,) in rows:
-        try:
-            sessions.append(CallSession.from_json(record))
-        except StoreError as error:  # one damaged record must not keep the server from starting
-            logger.error("%s", error)
-    return sessions
+    return readable(rows)
+
+
+def remove_calls(path: Path, call_ids: Sequence[str]) -> None:
+    """Remove calls so that none of their words is left in the store's files, also while a server uses it.
+
+    :raises StoreError: it could not be done; the store is as it was, or still holds bytes of what was removed.
+    """
+    database = _connect(path, writable=True)
+    try:
+        call_index.remove(database, call_ids)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: the calls could not be removed: {error}; try again") from error
+    finally:
+        database.close()
 
 
 class SqliteReader:
@@ -267,8 +291,12 @@ class SqliteReader:
         found = _sessions(self._database, "WHERE call_id = ?", (call_id,))
         return found[0] if found else None
 
-    def recent(self, limit: int) -> list[CallSession]:
-        return _sessions(self._database, "ORDER BY started_at DESC LIMIT ?", (limit,))
+    def search(self, wanted: CallFilter) -> list[CallSession]:
+        """The calls that are meant, newest first; those of a damaged record are left out, and told of in the log."""
+        try:
+            return call_index.search(self._database, wanted)
+        except sqlite3.Error as error:
+            raise StoreError(f"call records cannot be read: {error}") from error
 
     def close(self) -> None:
         self._database.close()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.sqlite import SqliteReader
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.simulator.dialplan_log import Executed
@@ -183,7 +184,7 @@ class Trial:
     def _last(self) -> CallSession | None:
         reader = SqliteReader(self._server.config.store_path())
         try:
-            return next(iter(reader.recent(1)), None)
+            return next(iter(reader.search(CallFilter(limit=1))), None)
         finally:
             reader.close()
 
