@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from asterisk_ai.providers.chain import Trouble
+from asterisk_ai.providers.chain import Trouble, TroubleKind
 from asterisk_ai.session.model import CallSession
 
 MAX_TROUBLES = 100
@@ -34,7 +34,7 @@ class Troubles:
         """An engine failed this call: it belongs to the record, one that is not ready once."""
         if self._session is None:
             return
-        if trouble.kind == "unready":
+        if trouble.kind is TroubleKind.UNREADY:
             engine = (trouble.stage, trouble.engine)
             if engine in self._passed_over:
                 return

@@ -16,6 +16,7 @@ import soundfile
 
 from asterisk_ai.cli.calls import turn_line
 from asterisk_ai.config import Config, load, load_part
+from asterisk_ai.dialog.dialplan import ACTIONS
 from asterisk_ai.errors import StoreError
 from asterisk_ai.session.backends.sqlite import SqliteReader
 from asterisk_ai.session.model import CallSession
@@ -270,4 +271,4 @@ def _report(result: Result, session: CallSession | None, config: Config, recordi
         print(f"recording: {recording} ({len(result.caller) / 2 / RATE:.1f} s, left: caller, right: agent)")
 
 
-_ACTION_VARIABLES = ("AI_CONTEXT", "AI_EXTEN", "AI_QUEUE", "AI_MAILBOX")
+_ACTION_VARIABLES = {argument.variable for arguments in ACTIONS.values() for argument in arguments.values()}

@@ -96,9 +96,7 @@ def _load(arguments: argparse.Namespace, *, strict: bool = False) -> tuple[Path,
 
 def _pipelines(arguments: argparse.Namespace, *more: str) -> Config:
     """What pipelines there are and who uses them, whatever else is wrong with the file."""
-    return load_part(
-        arguments.config, "pipeline", "pipelines", "agents.*.pipeline", *more, environ=_Environment()
-    )
+    return load_part(arguments.config, "pipeline", "pipelines", "agents.*.pipeline", *more, environ=_Environment())
 
 
 # ---- list, show, test -----------------------------------------------------------------

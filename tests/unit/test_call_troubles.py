@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from asterisk_ai.call.troubles import MAX_TROUBLES, Troubles
-from asterisk_ai.providers.chain import Trouble
+from asterisk_ai.providers.chain import Trouble, TroubleKind
 from asterisk_ai.session.model import CallSession
 
 
 def trouble(stage: str, kind: str) -> Trouble:
-    return Trouble(stage, "a", "b", kind, "why", 0.0)
+    return Trouble(stage, "a", "b", TroubleKind(kind), "why", 0.0)
 
 
 def test_an_engine_that_is_not_ready_is_told_once() -> None:

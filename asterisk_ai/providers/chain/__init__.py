@@ -8,7 +8,7 @@ happened is told to whoever listens (:func:`listening`) and to the metrics.
 
 from __future__ import annotations
 
-from asterisk_ai.providers.chain.chain import Limits, Listener, Member, Trouble, listening
+from asterisk_ai.providers.chain.chain import Limits, Listener, Member, Trouble, TroubleKind, listening
 from asterisk_ai.providers.chain.circuit import Breaker
 from asterisk_ai.providers.chain.engines import (
     LanguageModelChain,
@@ -28,6 +28,7 @@ __all__ = [
     "SpeechToTextChain",
     "TextToSpeechChain",
     "Trouble",
+    "TroubleKind",
     "TurnEndChain",
     "listening",
 ]

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
@@ -30,25 +31,33 @@ class Limits:
     seconds: float = 4.0
 
 
+class TroubleKind(StrEnum):
+    """How an engine failed."""
+
+    UNAVAILABLE = "unavailable"
+    REJECTED = "rejected"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+    """It raised what it should not."""
+    UNREADY = "unready"
+    """It was not even tried, as it had said before that it cannot work, or is left alone for its failures."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """An engine failed a call. ``next`` is the engine that takes over, empty where there is none.
-
-    ``kind`` is unavailable, rejected, timeout, error (it raised what it should not), or unready: it was not even
-    tried, as it had said before that it cannot work, or is left alone for its failures.
-    """
+    """An engine failed a call. ``next`` is the engine that takes over, empty where there is none."""
 
     stage: str
     engine: str
     next: str
-    kind: str
+    kind: TroubleKind
     reason: str
     seconds: float
     """How long the caller has been kept waiting by it."""
 
     def __str__(self) -> str:
         then = f"{self.next} takes over" if self.next else "no engine is left"
-        if self.kind == "unready":
+        if self.kind is TroubleKind.UNREADY:
             return f"{self.stage}/{self.engine} was passed over ({self.reason}); {then}"
         return f"{self.stage}/{self.engine} failed after {self.seconds:.2f} s ({self.reason}); {then}"
 
@@ -102,14 +111,13 @@ class Attempt(Generic[E]):
     of it.
     """
 
-    def __init__(self, stage: str, member: Member[E], seconds: float) -> None:
+    def __init__(self, member: Member[E], seconds: float) -> None:
         self.member = member
         self.failure: ProviderError | None = None
-        self.kind = "unavailable"
-        """The failure in one word, for the metrics."""
+        self.kind = TroubleKind.UNAVAILABLE
         self.served = False
         """Something of use came; the caller may leave any time from then on."""
-        self._stage, self._seconds = stage, seconds
+        self._seconds = seconds
         self._began = time.monotonic()
         self._limit: asyncio.Timeout | None = None
 
@@ -137,7 +145,10 @@ class Attempt(Generic[E]):
             logger.debug("%s failed", name, exc_info=True)
             self.failed(error)
         except TimeoutError:
-            self.failure, self.kind = ProviderUnavailable(name, f"no answer within {self._seconds:g} s"), "timeout"
+            self.failure, self.kind = (
+                ProviderUnavailable(name, f"no answer within {self._seconds:g} s"),
+                TroubleKind.TIMEOUT,
+            )
         finally:
             self._limit = None  # it knows the task, which knows us, too
 
@@ -152,8 +163,8 @@ class Attempt(Generic[E]):
         # Its frames, and those of what it came from, know us: together they would outlive the call.
         error.__cause__ = error.__context__ = None
         self.failure = error.with_traceback(None)
-        rejected = isinstance(error, ProviderRejected)
-        self.kind = "error" if isinstance(error, EngineFault) else "rejected" if rejected else "unavailable"
+        rejected = TroubleKind.REJECTED if isinstance(error, ProviderRejected) else TroubleKind.UNAVAILABLE
+        self.kind = TroubleKind.ERROR if isinstance(error, EngineFault) else rejected
 
     async def close(self, stack: contextlib.AsyncExitStack) -> None:
         """Let go of the engine's stream; what goes wrong with that is logged, the work itself is done or has failed."""
@@ -206,7 +217,7 @@ class Chain(Generic[E]):
         if not line:
             reason = self.readiness().reason or "all its engines are being tried by other calls"
             names = "+".join(member.name for member in self.members)
-            self._report(Trouble(self.stage, names, "", "unavailable", reason, 0.0), failed=False)
+            self._report(Trouble(self.stage, names, "", TroubleKind.UNAVAILABLE, reason, 0.0), failed=False)
             raise ProviderUnavailable(self.stage, reason)
         self._pass_over(line[0])
         last: Attempt[E] | None = None
@@ -214,7 +225,7 @@ class Chain(Generic[E]):
             if number and not last_resort and not member.usable():
                 continue
             member.breaker.begin()
-            attempt = Attempt(self.stage, member, self.limits.seconds)
+            attempt = Attempt(member, self.limits.seconds)
             try:
                 yield attempt
             finally:
@@ -226,7 +237,9 @@ class Chain(Generic[E]):
                 self._tell(attempt, later[0] if later else "")
         if last is not None:
             # Not the failure itself: its attempt keeps it, and maybe the engine, whom the frames that it passes know.
-            raise (ProviderRejected if last.kind == "rejected" else ProviderUnavailable)(last.member.name, last.reason)
+            raise (ProviderRejected if last.kind is TroubleKind.REJECTED else ProviderUnavailable)(
+                last.member.name, last.reason
+            )
 
     def _pass_over(self, first: Member[E]) -> None:
         """Tell the call, and nobody else, which better engines were not tried: they have failed before."""
@@ -235,7 +248,7 @@ class Chain(Generic[E]):
             if member is first or listener is None:
                 return
             reason = member.readiness().reason or "another call is trying it"
-            listener(Trouble(self.stage, member.name, first.name, "unready", reason, 0.0))
+            listener(Trouble(self.stage, member.name, first.name, TroubleKind.UNREADY, reason, 0.0))
 
     def _tell(self, attempt: Attempt[E], following: str) -> None:
         name, reason = attempt.member.name, attempt.reason
