@@ -131,7 +131,7 @@ class AgentSet:
         """Start again what could not be started for a reason that may have passed."""
         await self._engines.mend(self._keys.values())
 
-    async def unused(self) -> None:
+    async def wait_unused(self) -> None:
         """Wait for the last call of this set of agents."""
         await self._idle.wait()
 

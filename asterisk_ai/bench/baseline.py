@@ -74,7 +74,7 @@ class Run:
     failed: int
 
 
-def measured(load: Path, part: Part, port: int, pid: int, *, seconds: float, cpu: int, seed: int) -> Run:
+def measure(load: Path, part: Part, port: int, pid: int, *, seconds: float, cpu: int, seed: int) -> Run:
     """One load on one server."""
     command = ["taskset", "-c", str(cpu), str(load), "--port", str(port), "--calls", str(part.calls)]
     command += ["--dur", str(seconds), "--mode", part.mode, "--pid", str(pid), "--seed", str(seed)]
@@ -134,7 +134,7 @@ def in_c(program: Path, arguments: Sequence[str], prefix: Sequence[str]) -> Iter
         process.wait()
 
 
-def compared(part: Part, run: Callable[[int, int], Run], c: tuple[int, int], own: tuple[int, int], rounds: int) -> bool:
+def compare(part: Part, run: Callable[[int, int], Run], c: tuple[int, int], own: tuple[int, int], rounds: int) -> bool:
     """Measure both in turn and tell; whether all limits hold."""
     runs: dict[tuple[int, int], list[Run]] = {c: [], own: []}
     for number in range(rounds):
@@ -207,10 +207,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 nonlocal seed
                 seed += 1  # the same one would make the UUIDs of calls that may just be ending
                 load_cpu, seconds = arguments.load_cpu, arguments.seconds
-                return measured(generator, part, port, pid, seconds=seconds, cpu=load_cpu, seed=seed)
+                return measure(generator, part, port, pid, seconds=seconds, cpu=load_cpu, seed=seed)
 
             with ours(part.agent, prefix) as own, in_c(server, part.program, prefix) as c:
-                well = compared(part, run, c, own, arguments.rounds) and well
+                well = compare(part, run, c, own, arguments.rounds) and well
     return 0 if well else 1
 
 

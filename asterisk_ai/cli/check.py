@@ -81,15 +81,15 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         return
     yield Finding(True, f"configuration {config.source}: agents {', '.join(config.agents)}")
     running = health(config)
-    yield from _told(_access(config, int((running or {}).get("pid", 0))))
-    yield from _told(_models(config))
+    yield from _guard(_access(config, int((running or {}).get("pid", 0))))
+    yield from _guard(_models(config))
     yield _vad(config)
-    yield from _told(_server(config, running) if running is not None else _ports(config))
+    yield from _guard(_server(config, running) if running is not None else _ports(config))
     yield from asyncio.run(_collect(_engines(config)))
-    yield from _told(inspect(arguments.etc, Console(shlex.split(arguments.asterisk)), config))
+    yield from _guard(inspect(arguments.etc, Console(shlex.split(arguments.asterisk)), config))
 
 
-def _told(findings: Iterator[Finding]) -> Iterator[Finding]:
+def _guard(findings: Iterator[Finding]) -> Iterator[Finding]:
     """What this user may not look at is told, and ends nothing but its own checks."""
     try:
         yield from findings

@@ -263,7 +263,7 @@ def run_switch(arguments: argparse.Namespace) -> int:
     file, text, config = _load(arguments)
     quiet()
     path, value = _change(config, arguments.name, arguments.agent)
-    new = edit.edited(text, path, value, file=str(file))
+    new = edit.set_value(text, path, value, file=str(file))
     wanted = parse(new, str(file), _Environment())
     difference = list(
         difflib.unified_diff(text.splitlines(True), new.splitlines(True), str(file), f"{file} (new)", n=2)

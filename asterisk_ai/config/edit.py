@@ -26,7 +26,7 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _WORDS = frozenset("true false yes no on off null y n".split())
 
 
-def edited(text: str, path: Sequence[str], value: str | Sequence[str], *, file: str = "") -> str:
+def set_value(text: str, path: Sequence[str], value: str | Sequence[str], *, file: str = "") -> str:
     """``text`` with the key at ``path`` set to one name or a list of them; the key is put in where it is missing.
 
     Raises ConfigError where that cannot be done without touching anything else.

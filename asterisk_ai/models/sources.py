@@ -111,7 +111,7 @@ class Web:
             response.close()
             if not target:
                 raise SourceRefusal(f"{_host(url)} sends us on, but not where to")
-            url = _redirected(url, target)
+            url = _redirect(url, target)
         raise SourceRefusal(f"{_host(url)} sends us on more than {_MAX_REDIRECTS} times")
 
     def _request(self, url: str, offset: int) -> urllib3.BaseHTTPResponse:
@@ -216,7 +216,7 @@ def _check(url: str) -> None:
         raise SourceRefusal(f"{url[:200]!r} is no address: {error}") from error
 
 
-def _redirected(url: str, target: str) -> str:
+def _redirect(url: str, target: str) -> str:
     """Raises SourceRefusal where the way leads away from what may be trusted."""
     try:
         absolute = urllib.parse.urljoin(url, target)

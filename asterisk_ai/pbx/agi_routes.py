@@ -191,7 +191,7 @@ class CallRoutes:
             self._count("call/next", "UNKNOWN")
             await agi.set_variable("AI_NEXT", "fallback")
             return
-        await self._registry.released(session)
+        await self._registry.wait_released(session)
         action = self._registry.next_action(session)
         logger.info("next: %s", action.kind, extra={"call_id": session.call_id})
         try:
@@ -212,7 +212,7 @@ class CallRoutes:
         session = self._session(agi.request)
         self._count("call/end", "OK" if session else "UNKNOWN")
         if session is not None:
-            await self._registry.released(session)
+            await self._registry.wait_released(session)
             told = agi.request.arguments[1] if len(agi.request.arguments) > 1 else ""
             self._registry.end(session, Outcome(told) if told and told in tuple(Outcome) else Outcome.HANGUP)
 

@@ -121,11 +121,11 @@ class CallRegistry:
 
     # ---- what comes next -------------------------------------------------------------
 
-    async def released(self, session: CallSession) -> None:
+    async def wait_released(self, session: CallSession) -> None:
         """Wait until no connection has the call; not for long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_RELEASE_SECONDS):
-                await self.store.released(session)
+                await self.store.wait_released(session)
 
     def next_action(self, session: CallSession) -> DialplanAction:
         """What the dialplan has to do with the call now."""

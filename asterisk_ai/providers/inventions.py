@@ -66,7 +66,7 @@ LOOP = 8
 """So many of the same words one after the other are a loop of the decoder's."""
 
 
-def said(text: str) -> str:
+def without_inventions(text: str) -> str:
     """``text`` without what nobody said; empty where nothing is left."""
     plain = " ".join(_SOUND.sub(" ", text).split())
     words = _NOT_WORDS.sub(" ", plain.lower()).split()

@@ -26,7 +26,7 @@ async def secure_context(url: str) -> ssl.SSLContext | None:
     return await asyncio.to_thread(_context)
 
 
-def told(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """A network failure in words."""
     if isinstance(error, httpx.TimeoutException):
         return "no connection in time" if isinstance(error, httpx.ConnectTimeout) else "no answer in time"

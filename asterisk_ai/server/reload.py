@@ -81,7 +81,7 @@ class ConfigInUse:
 
     async def _retire(self, old: AgentSet) -> None:
         """Give its engines back once its last call has ended; not while the next ones are being made of them."""
-        await old.unused()
+        await old.wait_unused()
         async with self._one_at_a_time:
             await old.close()
 

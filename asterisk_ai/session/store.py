@@ -170,7 +170,7 @@ class SessionStore:
         """How long the call has been without audio, from its registration or from the end of its last connection."""
         return self._clock() - self._live[session.call_id].idle_since
 
-    async def released(self, session: CallSession) -> None:
+    async def wait_released(self, session: CallSession) -> None:
         """Wait until no connection has the call."""
         claim = self._claimed.get(session.call_id)
         if claim is not None:

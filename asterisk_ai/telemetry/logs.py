@@ -35,7 +35,7 @@ def call_scope(call_id: str) -> Iterator[None]:
         _call_id.reset(token)
 
 
-class CallFilter(logging.Filter):
+class CallIdFilter(logging.Filter):
     """Puts the call's id on each record, and takes the caller's words off it unless they are wanted."""
 
     def __init__(self, *, transcripts: bool) -> None:
@@ -120,7 +120,7 @@ H = TypeVar("H", bound=logging.Handler)
 
 
 def _installed(handler: H, level: str, *, transcripts: bool) -> H:
-    handler.addFilter(CallFilter(transcripts=transcripts))
+    handler.addFilter(CallIdFilter(transcripts=transcripts))
     handler.set_name(ROOT)
     root, ours = logging.getLogger(), logging.getLogger(ROOT)
     for old in [item for item in root.handlers if item.get_name() == ROOT]:

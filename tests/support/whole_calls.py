@@ -12,6 +12,7 @@ from sound import tone
 
 from asterisk_ai.config import parse
 from asterisk_ai.server.server import Server
+from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.sqlite import SqliteReader
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
@@ -71,7 +72,7 @@ async def calls(config: str, agents: list[str]) -> tuple[dict[str, Result], Mapp
 def records(folder: Path) -> dict[str, CallSession]:
     reader = SqliteReader(folder / "sessions.db")
     try:
-        return {session.agent: session for session in reversed(reader.recent(100))}
+        return {session.agent: session for session in reversed(reader.search(CallFilter(limit=100)))}
     finally:
         reader.close()
 

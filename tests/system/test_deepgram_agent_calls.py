@@ -104,11 +104,12 @@ def test_conversations(tmp_path: Path) -> None:
 
 
 def records_of(folder: Path) -> list[CallSession]:
+    from asterisk_ai.session.backends.call_index import CallFilter
     from asterisk_ai.session.backends.sqlite import SqliteReader
 
     reader = SqliteReader(folder / "sessions.db")
     try:
-        return reader.recent(100)
+        return reader.search(CallFilter(limit=100))
     finally:
         reader.close()
 

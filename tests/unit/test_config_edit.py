@@ -30,14 +30,14 @@ SAMPLE = (share_path("etc-asterisk") / "asterisk_ai.yaml").read_text("utf-8")
     ],
 )
 def test_one_value_changes(old: str, new: str) -> None:
-    assert edit.edited(old, ["pipeline"], "local") == new
+    assert edit.set_value(old, ["pipeline"], "local") == new
 
 
 def test_the_sample_keeps_every_other_line() -> None:
     for path, value in ((["pipeline"], "new"), (["agents", "reception", "pipeline"], "new")):
-        new = edit.edited(SAMPLE, path, value).splitlines()
+        new = edit.set_value(SAMPLE, path, value).splitlines()
         assert len(set(new) ^ set(SAMPLE.splitlines())) <= 2
-    new_text = edit.edited(SAMPLE, ["pipelines", "offline", "tts"], ["m:C", "espeak"])
+    new_text = edit.set_value(SAMPLE, ["pipelines", "offline", "tts"], ["m:C", "espeak"])
     assert '  offline: {stt: [moonshine, pocketsphinx], llm: rules, tts: ["m:C", espeak]}' in new_text
     assert parse(new_text).pipelines["offline"].tts == ("m:C", "espeak")
 
@@ -54,12 +54,12 @@ def test_the_sample_keeps_every_other_line() -> None:
 )
 def test_what_cannot_be_changed_alone_is_refused(text: str, path: list[str]) -> None:
     with pytest.raises(ConfigError):
-        edit.edited(text, path, "local")
+        edit.set_value(text, path, "local")
 
 
 @pytest.mark.parametrize("value", ["yes", "7", "a: b", "a#b", "x y", "null", "a,b", "m:C", "ä"])
 def test_what_is_no_plain_word_is_quoted(value: str) -> None:
-    assert value in edit.edited("pipeline: offline\nb: 1\n", ["pipeline"], value)
+    assert value in edit.set_value("pipeline: offline\nb: 1\n", ["pipeline"], value)
 
 
 def test_the_write_is_whole_keeps_the_mode_and_a_backup(tmp_path: Path) -> None:

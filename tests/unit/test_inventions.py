@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asterisk_ai.providers.inventions import said
+from asterisk_ai.providers.inventions import without_inventions
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from asterisk_ai.providers.inventions import said
     ],
 )
 def test_inventions(text: str) -> None:
-    assert said(text) == ""
+    assert without_inventions(text) == ""
 
 
 @pytest.mark.parametrize(
@@ -50,4 +50,4 @@ def test_inventions(text: str) -> None:
     ],
 )
 def test_words_of_callers(text: str, words: str) -> None:
-    assert said(text) == words
+    assert without_inventions(text) == words

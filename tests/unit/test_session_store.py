@@ -109,9 +109,9 @@ def test_waiting_for_the_audio_to_end(store: SessionStore) -> None:
     store.add(call)
 
     async def run() -> None:
-        await store.released(call)
+        await store.wait_released(call)
         store.claim(call.call_id)
-        waiting = asyncio.create_task(store.released(call))
+        waiting = asyncio.create_task(store.wait_released(call))
         await asyncio.sleep(0)
         assert not waiting.done()
         store.release(call)

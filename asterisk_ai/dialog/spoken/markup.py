@@ -56,12 +56,12 @@ class Plain:
             if letter != "\r":
                 self._held += letter
                 self._advance(last=False)
-        return self._taken()
+        return self._take()
 
     def flush(self) -> str:
         """The text is over."""
         self._advance(last=True)
-        out = self._taken()
+        out = self._take()
         self.forget()
         return out
 
@@ -69,7 +69,7 @@ class Plain:
         """What is held was not meant to be heard."""
         self._held, self._start, self._block, self._letters, self._last, self._open = "", True, False, 0, "\n", ""
 
-    def _taken(self) -> str:
+    def _take(self) -> str:
         out = "".join(self._out)
         self._out.clear()
         return out

@@ -49,7 +49,7 @@ class Segmenter:
                 continue
             self._rest += letter
             if cut := self._cut(letter):
-                pieces += self._taken(cut)
+                pieces += self._take(cut)
         return pieces
 
     def flush(self, *, last: bool = True) -> list[str]:
@@ -59,8 +59,8 @@ class Segmenter:
         if self._rest:
             end = _SENTENCE_END.search(self._rest + " ")
             if end is not None and self._is_end(end.start(1), self._rest):
-                pieces += self._taken(end.start(1))
-            pieces += self._taken(len(self._rest))
+                pieces += self._take(end.start(1))
+            pieces += self._take(len(self._rest))
         if last:
             self._first = True
         return pieces
@@ -69,7 +69,7 @@ class Segmenter:
         """What is left was not meant to be heard."""
         self._rest = ""
 
-    def _taken(self, cut: int) -> list[str]:
+    def _take(self, cut: int) -> list[str]:
         piece, self._rest = self._rest[:cut].strip(), self._rest[cut:].lstrip()
         self._first = self._first and not piece
         return [piece] if piece else []

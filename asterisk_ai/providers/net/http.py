@@ -25,7 +25,7 @@ from asterisk_ai.errors import (
 )
 from asterisk_ai.providers.api import Readiness
 from asterisk_ai.providers.net.keeper import Keeper
-from asterisk_ai.providers.web import MAX_ERROR, secure_context, told
+from asterisk_ai.providers.web import MAX_ERROR, describe, secure_context
 
 KEEP_SECONDS = 25.0
 """How often an idle connection is used, so that the next caller need not wait for TCP and TLS."""
@@ -164,7 +164,7 @@ class HttpService:
         try:
             response = await self._http.get(self._path, timeout=self._connect_seconds)
         except (httpx.HTTPError, OSError) as error:
-            self._reason = told(error)
+            self._reason = describe(error)
         else:
             self._reason = f"refused the key ({response.status_code})" if response.status_code in (401, 403) else ""
             if response.status_code >= 500:
@@ -186,7 +186,7 @@ class HttpService:
                     raise self.limit.refused(response.status_code, response.headers.get("retry-after", ""), answer)
                 yield response
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            raise ProviderUnavailable(self._name, told(error)) from error
+            raise ProviderUnavailable(self._name, describe(error)) from error
         except (AudioFormatError, RemoteProtocolError) as error:
             raise ProviderUnavailable(self._name, f"sent {error}") from error
         except RuntimeError as error:

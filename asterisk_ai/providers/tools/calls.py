@@ -14,7 +14,7 @@ import httpx
 
 from asterisk_ai.providers.ledger import UNKNOWN, Ledger
 from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool
-from asterisk_ai.providers.web import secure_context, told
+from asterisk_ai.providers.web import describe, secure_context
 
 logger = logging.getLogger(__name__)
 
@@ -63,14 +63,14 @@ class HttpCalls:
         cancelled, and is not sent again for the same call.
         """
         if tool.safe:
-            return (await self._sent(tool, request))[0]
+            return (await self._send(tool, request))[0]
         await certain()
         key = f"{tool.name}:{hashlib.sha256(request.key.encode()).hexdigest()[:16]}"
         before = ledger.result(key)
         if before is None:
             ledger.begin(key)
             own = f"{id(ledger)}:{key}"
-            task = asyncio.create_task(self._recorded(tool, request, ledger, key), name=f"tool {tool.name}")
+            task = asyncio.create_task(self._send_and_record(tool, request, ledger, key), name=f"tool {tool.name}")
             self._running[own] = task
             task.add_done_callback(lambda _: self._running.pop(own, None))
             return await asyncio.shield(task)
@@ -80,26 +80,26 @@ class HttpCalls:
         logger.info("tool %s was not sent again", tool.name)
         return before if before == UNKNOWN else f"(done before in this call, not done again) {before}"
 
-    async def _recorded(self, tool: HttpTool, request: HttpRequest, ledger: Ledger, key: str) -> str:
-        result, sent = await self._sent(tool, request)
+    async def _send_and_record(self, tool: HttpTool, request: HttpRequest, ledger: Ledger, key: str) -> str:
+        result, sent = await self._send(tool, request)
         if sent:
             ledger.end(key, result)
         else:
             ledger.drop(key)
         return result
 
-    async def _sent(self, tool: HttpTool, request: HttpRequest) -> tuple[str, bool]:
+    async def _send(self, tool: HttpTool, request: HttpRequest) -> tuple[str, bool]:
         """What came of it, and whether anything can have reached the service."""
         began, sent = time.monotonic(), True
         try:
             async with asyncio.timeout(tool.seconds):
                 status, result = await self._exchange(tool, request)
         except TimeoutError:
-            status, result = 0, _failed(tool, f"no answer within {tool.seconds:g} s")
+            status, result = 0, _failure(tool, f"no answer within {tool.seconds:g} s")
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            status, result, sent = 0, f"error: the service cannot be reached: {told(error)}", False
+            status, result, sent = 0, f"error: the service cannot be reached: {describe(error)}", False
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
-            status, result = 0, _failed(tool, told(error))
+            status, result = 0, _failure(tool, describe(error))
         except BadToolCall as error:
             status, result = 0, f"error: {error}"
         level = logging.INFO if 200 <= status < 300 else logging.WARNING
@@ -118,25 +118,25 @@ class HttpCalls:
             ) as response:
                 place = response.headers.get("location", "") if response.is_redirect else ""
                 if not place:
-                    return response.status_code, await _result(response)
+                    return response.status_code, await _read_result(response)
                 if not (tool.safe or response.status_code == 303):
                     return response.status_code, "error: the service answers elsewhere, and it is not sent twice"
-            url, headers = _redirected(tool, url, place, headers)
+            url, headers = _redirect(tool, url, place, headers)
             method, content = "GET", b""  # 303: what was done is looked at. Source: RFC 9110, 15.4.4
         return 310, "error: the service sends us from one place to the next"
 
 
-def _redirected(tool: HttpTool, url: str, place: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+def _redirect(tool: HttpTool, url: str, place: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
     """Where to go on, and with what: keys are for the server that they were written down for."""
     to = urljoin(url, place)
-    tool.allowed(to)
+    tool.check_allowed(to)
     before, after = urlsplit(url), urlsplit(to)
     if (before.scheme, after.scheme) == ("https", "http"):
         raise BadToolCall(f"{tool.name}: the service redirects to an address that is not secure")
     return to, headers if (before.scheme, before.netloc) == (after.scheme, after.netloc) else {}
 
 
-async def _result(response: httpx.Response) -> str:
+async def _read_result(response: httpx.Response) -> str:
     body = bytearray()
     async for piece in response.aiter_bytes():
         body += piece
@@ -151,7 +151,7 @@ async def _result(response: httpx.Response) -> str:
     return text or "done"
 
 
-def _failed(tool: HttpTool, reason: str) -> str:
+def _failure(tool: HttpTool, reason: str) -> str:
     if tool.safe:
         return f"error: {reason}"
     return f"error: {reason}. It is not known whether it was done. Do not send it again; tell the caller."

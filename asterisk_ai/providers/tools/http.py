@@ -114,7 +114,7 @@ class HttpTool:
         values: dict[str, Any] = {name: arguments.get(name) for name in self.parameters}
         values |= {name: str(caller.get(name.partition(".")[2]) or "") for name in CALLER}
         url = _PLACEHOLDER.sub(lambda found: quote(_text(values[found[1]]), safe=""), self.url)
-        self.allowed(url)
+        self.check_allowed(url)
         content = b"" if self.body is None else json.dumps(_filled(self.body, values)).encode()
         headers = dict(self.headers)
         if content and "content-type" not in {key.lower() for key in headers}:
@@ -122,7 +122,7 @@ class HttpTool:
         key = json.dumps([self.name, arguments], sort_keys=True)
         return HttpRequest(self.method, url, headers, content, key)
 
-    def allowed(self, url: str) -> None:
+    def check_allowed(self, url: str) -> None:
         """Raises BadToolCall for a URL whose host is not on the list, or whose path climbs out of the template's."""
         parts = urlsplit(url)
         try:

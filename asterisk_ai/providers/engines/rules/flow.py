@@ -131,7 +131,7 @@ class Flow:
         self.say(self._rules.slots[slot].confirm)
         self.ask(intent, slot, confirm=True)
 
-    def decided(self, yes: bool) -> None:
+    def decide(self, yes: bool) -> None:
         name, slot = self.pending["intent"], self.pending["slot"]
         options = self.options(self.pending)
         self.pending = {}
@@ -235,7 +235,7 @@ class Flow:
             return self._rules.slots[slot].confirm if confirm else self._rules.slots[slot].ask
         return self._rules.intents[name].confirm if confirm else ""
 
-    def answered(self, text: str, source: str = "") -> None:
+    def answer(self, text: str, source: str = "") -> None:
         """A question was answered beside what is being done: what was asked before is asked again."""
         self.unknown = 0
         self.say(text, filled=True, source=source)

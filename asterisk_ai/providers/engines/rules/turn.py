@@ -94,7 +94,7 @@ class Turn:
         if self.flow.pending.get("confirm"):
             for phrases, yes in ((self._rules.yes, True), (self._rules.no, False)):
                 if any(self._grammar.pattern(phrase).fullmatch(spoken) for phrase in phrases):
-                    self.flow.decided(yes)
+                    self.flow.decide(yes)
                     return True
         return False
 
@@ -118,7 +118,7 @@ class Turn:
         if self.flow.pending.get("confirm"):
             yes = self._understanding.yes_or_no(text)
             if yes is not None:
-                self.flow.decided(yes)
+                self.flow.decide(yes)
                 return True
         if self.flow.pending.get("intent") == EITHER:
             chosen = self._understanding.one_of(text, self.flow.options(self.flow.pending))
@@ -131,7 +131,7 @@ class Turn:
         if understood is not None and self._hours and self._understanding.asks_for_hours(understood):
             answer = self._hours.on_a_day(text) or (self._hours.now() if understood.talk else "")
             if answer:
-                self.flow.answered(answer)
+                self.flow.answer(answer)
                 return True
         if self._known(text, understood):
             return True
@@ -152,7 +152,7 @@ class Turn:
         wanted = understood is not None and understood.sure and understood.talk != "foreign"
         found = self._knowledge.search(text, least=max(ENOUGH, understood.certainty if understood and wanted else 0.0))
         if found:
-            self.flow.answered(found[0].text, found[0].passage.source)
+            self.flow.answer(found[0].text, found[0].passage.source)
         return bool(found)
 
     def _filled_freely(self, text: str) -> bool:
@@ -213,7 +213,7 @@ class Turn:
         keys = self._request.text.strip().rstrip("#")
         slot_name = self.flow.pending.get("slot", "")
         if self.flow.pending.get("confirm") and keys in ("1", "2"):
-            self.flow.decided(keys == "1")
+            self.flow.decide(keys == "1")
         elif self.flow.pending.get("intent") == EITHER and keys in ("1", "2"):
             self.flow.wish(self.flow.options(self.flow.pending)[int(keys) - 1], sure=True)
         elif slot_name:

@@ -173,10 +173,10 @@ class DeepgramAgentSession(SocketSession):
         yield ServiceProblem("did not say what it was told to, as somebody was speaking")
 
     def _warning(self, message: Json) -> Iterator[RealtimeEvent]:
-        yield ServiceProblem(_told(message))
+        yield ServiceProblem(_describe(message))
 
     def _error(self, message: Json) -> Iterator[RealtimeEvent]:
-        text = _told(message)
+        text = _describe(message)
         if self._answer or self._awaited:
             self._answer, self._asked = "", None
             self._awaited = False
@@ -204,5 +204,5 @@ def _speech(text: str) -> Json:
     return {"type": "InjectAgentMessage", "message": text}
 
 
-def _told(message: Json) -> str:
+def _describe(message: Json) -> str:
     return " ".join(f"{message.get('description', '')} ({message.get('code', '')})".split())[:300]

@@ -133,7 +133,7 @@ class OpenAIRealtimeSession(SocketSession):
         yield CallerText(" ".join(str(event["transcript"]).split()), str(event["item_id"]))
 
     def _caller_text_failed(self, event: Json) -> Iterator[RealtimeEvent]:
-        yield ServiceProblem(f"no transcript of the caller: {_told(event['error'])}")
+        yield ServiceProblem(f"no transcript of the caller: {_describe(event['error'])}")
 
     def _created(self, event: Json) -> Iterator[RealtimeEvent]:
         self._answer = str(event["response"].get("id") or "response")  # the vendor's types let it be left out
@@ -152,7 +152,7 @@ class OpenAIRealtimeSession(SocketSession):
         problem = ""
         if status in ("failed", "incomplete"):
             details = response.get("status_details") or {}
-            problem = f"answer {status}: {_told(details.get('error') or {'message': details.get('reason')})}"
+            problem = f"answer {status}: {_describe(details.get('error') or {'message': details.get('reason')})}"
         if name not in self._unwanted and status == "completed":
             # Not with response.function_call_arguments.done, which also comes for what was cancelled half-way.
             for item in response.get("output") or ():
@@ -175,8 +175,8 @@ class OpenAIRealtimeSession(SocketSession):
             logger.debug("%s", code)
             return
         if code == "session_expired":
-            raise ProviderUnavailable(NAME, _told(error))
-        yield ServiceProblem(_told(error))
+            raise ProviderUnavailable(NAME, _describe(error))
+        yield ServiceProblem(_describe(error))
 
     handlers = MappingProxyType(
         {
@@ -193,5 +193,5 @@ class OpenAIRealtimeSession(SocketSession):
     )
 
 
-def _told(error: Mapping[str, Any]) -> str:
+def _describe(error: Mapping[str, Any]) -> str:
     return " ".join(str(error.get("message") or error.get("code") or "no reason given").split())[:300]

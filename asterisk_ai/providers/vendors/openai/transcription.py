@@ -11,7 +11,7 @@ from asterisk_ai.audio.wav import wav
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.api import Hints, ServedEngine, Transcript, check_rate, ignore
-from asterisk_ai.providers.inventions import said
+from asterisk_ai.providers.inventions import without_inventions
 from asterisk_ai.providers.net.http import HttpService
 from asterisk_ai.providers.vendors.openai.client import NAME, OpenAISettings, TranscriptionSettings, client
 
@@ -72,5 +72,5 @@ class _Utterance:
             raise ProviderUnavailable(NAME, "sent a transcription that is none") from None
         if not isinstance(text, str):
             raise ProviderUnavailable(NAME, "sent a transcription that is none")
-        words = said(text)
+        words = without_inventions(text)
         return Transcript(words, accepted=bool(words))

@@ -13,7 +13,7 @@ from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
 
 from asterisk_ai.providers.api import Hints, ServedEngine, Transcript, check_rate, ignore
-from asterisk_ai.providers.inventions import said
+from asterisk_ai.providers.inventions import without_inventions
 from asterisk_ai.providers.vendors.wyoming.service import FAILURES, NAME, Service, models
 
 RATES = (16_000, 8_000)
@@ -99,5 +99,5 @@ class _Utterance:
         while True:
             event = await self._service.event(self._client)
             if WyomingTranscript.is_type(event.type):
-                words = said(str(WyomingTranscript.from_event(event).text))
+                words = without_inventions(str(WyomingTranscript.from_event(event).text))
                 return Transcript(words, accepted=bool(words))
