@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from asterisk_ai.config.document import Value, plain_scalar
-from asterisk_ai.config.schema import Names, Range, Secret
+from asterisk_ai.config.schema import Names, Pattern, Range, Secret
 from asterisk_ai.errors import ConfigError
 
 _WORDS = {"yes": True, "on": True, "no": False, "off": False, "true": True, "false": False}
@@ -51,6 +51,7 @@ class Reader:
         self.problems = problems
         self.lines: dict[str, int] = {}
         self._file = file
+        self._shapes: dict[type[Any], tuple[dict[str, Any], dict[str, dataclasses.Field[Any]]]] = {}
 
     def problem(self, message: str, path: str, line: int) -> None:
         self.problems.append(ConfigError(message, path=path, line=line, file=self._file))
@@ -62,8 +63,7 @@ class Reader:
         if not isinstance(value.data, dict):
             self.problem(f"expected a mapping of keys, found {_describe(value)}", path, value.line)
             return kind()
-        hints = typing.get_type_hints(kind, include_extras=True)
-        fields = {item.name: item for item in dataclasses.fields(kind) if item.metadata.get("key", True)}
+        hints, fields = self._shape(kind)
         found: dict[str, Any] = {}
         for key, item in value.data.items():
             below = _join(path, key)
@@ -86,6 +86,13 @@ class Reader:
             self.problem(rest if at else str(error), _join(path, key) if at else path, (at or value).line)
             return kind()
 
+    def _shape(self, kind: type[Any]) -> tuple[dict[str, Any], dict[str, dataclasses.Field[Any]]]:
+        """The annotations of a dataclass, which are costly to have, and its fields that are keys."""
+        if kind not in self._shapes:
+            fields = {item.name: item for item in dataclasses.fields(kind) if item.metadata.get("key", True)}
+            self._shapes[kind] = typing.get_type_hints(kind, include_extras=True), fields
+        return self._shapes[kind]
+
     def _told(self, path: str) -> bool:
         return any(problem.path == path for problem in self.problems)
 
@@ -98,7 +105,11 @@ class Reader:
             return self.names(value, path)
         if origin is Annotated:
             limits = next((item for item in arguments[1:] if isinstance(item, Range)), None)
-            return self.scalar(arguments[0], value, path, limits or unit_range(name))
+            data = self.scalar(arguments[0], value, path, limits or unit_range(name))
+            like = next((item for item in arguments[1:] if isinstance(item, Pattern)), None)
+            if like is not None and isinstance(data, str) and not re.fullmatch(like.text, data):
+                self.problem(f"{data!r} is not allowed here"[:300], path, value.line)
+            return data
         if origin in (Union, types.UnionType):
             return self.optional(arguments, value, path, name)
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from asterisk_ai.config.document import Value
+from asterisk_ai.config.document import Document, Value
 from asterisk_ai.config.reader import Reader
 from asterisk_ai.config.schema.types import Secret
 from asterisk_ai.errors import ConfigError
@@ -29,6 +30,29 @@ def read_settings(kind: type[S], settings: Mapping[str, Any], path: str) -> S:
     return found
 
 
+def read_json(kind: type[S], data: Any, file: str, text: str = "") -> S:
+    """As :func:`read_settings`, of a whole file of JSON, in which null is as good as nothing.
+
+    :param data: what the file holds.
+    :param text: of the file, for the line of a mistake; without it there is none.
+    :raises ConfigError: the first thing that is wrong.
+    """
+    problems: list[ConfigError] = []
+    found: S = Reader(file, problems).read_class(kind, _value(_told(data)), "")
+    if problems:
+        raise in_file(problems[0].message, problems[0].path, file, text)
+    return found
+
+
+def in_file(message: str, path: str, file: str, text: str = "") -> ConfigError:
+    """A mistake at a key of a file of JSON, with its line where ``text`` is given."""
+    reader = Reader(file, [])
+    with contextlib.suppress(ConfigError):  # tabs are JSON and not YAML: no line is told
+        if root := Document(text, file, environ=None).root():
+            reader.free(root, "", secret=False)
+    return ConfigError(message, path=path, line=reader.lines.get(path, 0), file=file)
+
+
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """``under`` with what ``over`` says: mappings in both are merged, all else is replaced."""
     found = dict(under)
@@ -36,6 +60,13 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         below = found.get(key)
         found[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return found
+
+
+def _told(data: Any) -> Any:
+    """Without what is null."""
+    if isinstance(data, dict):
+        return {key: _told(item) for key, item in data.items() if item is not None}
+    return [_told(item) for item in data] if isinstance(data, list) else data
 
 
 def _value(data: Any) -> Value:

@@ -1,8 +1,8 @@
 """Which models there are: the packaged ``models/registry.json`` and files of the administrator's own.
 
-The shape is in ``models/registry.schema.json``. It is checked here once more,
-by hand: an administrator's file must be told what is wrong with it, and a
-JSON schema library is no part of the installation.
+The shape is in ``models/registry.schema.json``. It is checked here once more, by the classes below and as the
+configuration is: an administrator's file must be told what is wrong with it, and a JSON schema library is no part of
+the installation.
 """
 
 from __future__ import annotations
@@ -12,33 +12,40 @@ import json
 import re
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal
 
+from asterisk_ai.config.reader import did_you_mean
+from asterisk_ai.config.schema import Pattern, Range
+from asterisk_ai.config.settings import in_file, read_json
 from asterisk_ai.errors import ConfigError
 
 SCHEMA = 1
 KINDS = ("stt", "llm", "tts", "vad", "turn")
-COMMERCIAL = ("yes", "conditions", "unclear", "no")
-FORMATS = ("zip", "tar", "tar.gz", "tar.bz2", "tar.xz")
 MANIFEST = "asterisk-ai-manifest.json"
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
-_URL = re.compile(r"(https?|file)://.+")
-_T = TypeVar("_T")
+_PATH = r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*"
+_BYTES = Range(0, 1 << 50)
+_NEEDED = {"needed": "is missing"}
+
+Id = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")]
+Place = Annotated[str, Pattern(rf"(?!{re.escape(MANIFEST)}$)(?=.{{1,200}}$){_PATH}")]
+"""A path inside of a model's folder: no way out of it, and not the manifest."""
+Url = Annotated[str, Pattern(r"(https?|file)://.+")]
 
 
 @dataclass(frozen=True, slots=True)
 class File:
     """One file to be fetched. ``sha256`` is empty where only ``md5`` was ever published (``weak`` then)."""
 
-    path: str
-    urls: tuple[str, ...]
-    size: int
-    sha256: str = ""
-    md5: str = ""
+    path: Place = field(default="", metadata=_NEEDED)
+    urls: tuple[Url, ...] = field(default=(), metadata=_NEEDED)
+    size: Annotated[int, Range(1, 1 << 50)] = field(default=0, metadata=_NEEDED)
+    sha256: Annotated[str, Pattern(r"[0-9a-f]{64}")] = ""
+    md5: Annotated[str, Pattern(r"[0-9a-f]{32}")] = ""
+    weak_digest: bool = False
 
     @property
     def weak(self) -> bool:
@@ -54,39 +61,58 @@ class File:
 class Archive:
     """How a model is packed. ``layouts`` are alternatives: of one of them all files must be there."""
 
-    format: str
-    top_level: str
-    layout: str
-    layouts: tuple[tuple[str, ...], ...]
+    format: Literal["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"] = field(default="zip", metadata=_NEEDED)
+    top_level: Place = ""
+    layout: str = ""
+    layouts: tuple[tuple[str, ...], ...] = field(default=(), metadata={"key": False})
 
 
 @dataclass(frozen=True, slots=True)
 class Licence:
-    """``commercial`` is yes, conditions, unclear or no; ``flags`` say what makes it unclear."""
+    """``flags`` say what makes it unclear whether it may be used commercially."""
 
-    name: str
-    commercial: str
+    name: str = field(default="", metadata=_NEEDED)
+    commercial: Literal["yes", "conditions", "unclear", "no"] = field(default="unclear", metadata=_NEEDED)
     url: str = ""
     flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a model needs, as somebody has published it."""
+
+    bytes: Annotated[int, _BYTES] = field(default=0, metadata=_NEEDED)
+    source: str = field(default="", metadata=_NEEDED)
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """One model. ``memory_bytes`` is 0 where nobody has published a figure, ``language`` empty likewise."""
 
-    id: str
-    name: str
-    kind: str
-    engine: str
-    language: str
-    sample_rates: tuple[int, ...]
-    files: tuple[File, ...]
-    licence: Licence
+    id: Id = field(default="", metadata=_NEEDED)
+    kind: Literal["stt", "llm", "tts", "vad", "turn"] = field(default="stt", metadata=_NEEDED)
+    engine: str = field(default="", metadata=_NEEDED)
+    files: tuple[File, ...] = field(default=(), metadata=_NEEDED)
+    licence: Licence = field(default_factory=Licence, metadata=_NEEDED)
+    name: str = ""
+    """Its publisher's; where nothing is said the ``id``."""
+    language: str = ""
+    sample_rates: tuple[Annotated[int, Range(8000, 192_000)], ...] = ()
     archive: Archive | None = None
-    memory_bytes: int = 0
-    memory_source: str = ""
-    parameters: int = 0
+    memory: Memory = field(default_factory=Memory)
+    parameters: Annotated[int, Range(0, 1e13)] = 0
     note: str = ""
+    speakers: Any = None
+    quality: Any = None
+    requires: Any = None
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.memory.bytes
+
+    @property
+    def memory_source(self) -> str:
+        return self.memory.source
 
     @property
     def size(self) -> int:
@@ -105,27 +131,64 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Tier:
-    """A class of machines and the models for it. ``instructions`` maps machine to instruction sets."""
+class Needs:
+    """Of a machine. ``instructions`` maps machine to instruction sets."""
 
-    name: str
-    about: str
-    cores: float
-    cores_with_gpu: float
-    memory_bytes: int
-    instructions: Mapping[str, tuple[str, ...]]
-    every: tuple[str, ...]
-    languages: Mapping[str, tuple[str, ...]]
+    cores: Annotated[float, Range(0, 10_000)] = 0.0
+    cores_with_gpu: Annotated[float, Range(0, 10_000)] | None = None
+    memory_bytes: Annotated[int, _BYTES] = 0
+    instructions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A class of machines and the models for it."""
+
+    name: Id = field(default="", metadata=_NEEDED)
+    about: str = field(default="", metadata=_NEEDED)
+    needs: Needs = field(default_factory=Needs, metadata=_NEEDED)
+    every: tuple[Id, ...] = ()
+    languages: Mapping[str, tuple[Id, ...]] = field(default_factory=dict)
+    speech: bool = True
+    """False: it has none of the models by language."""
+
+    @property
+    def cores(self) -> float:
+        return self.needs.cores
+
+    @property
+    def cores_with_gpu(self) -> float:
+        return self.needs.cores if self.needs.cores_with_gpu is None else self.needs.cores_with_gpu
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.needs.memory_bytes
+
+    @property
+    def instructions(self) -> Mapping[str, tuple[str, ...]]:
+        return self.needs.instructions
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """See ``thresholds`` in the schema."""
 
-    tokens_per_second: float = 6.0
-    prompt_tokens: int = 48
-    prompt_seconds: float = 2.0
-    disk_reserve_bytes: int = 268_435_456
+    tokens_per_second: Annotated[float, Range(0.001, 1e6)] = 6.0
+    prompt_tokens: Annotated[int, Range(1, 1_000_000)] = 48
+    prompt_seconds: Annotated[float, Range(0.001, 86_400)] = 2.0
+    disk_reserve_bytes: Annotated[int, _BYTES] = 268_435_456
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One registry's own file."""
+
+    schema: int = 0
+    models: tuple[Model, ...] = ()
+    layouts: Mapping[str, tuple[tuple[Place, ...], ...]] = field(default_factory=dict)
+    thresholds: Thresholds | None = None
+    languages: Mapping[str, tuple[Id, ...]] = field(default_factory=dict)
+    tiers: tuple[Tier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,41 +219,73 @@ class Registry:
 def load(packaged: Path, own: Sequence[Path] = ()) -> Registry:
     """Read the packaged registry and then ``own`` ones; a model or tier of the same name replaces the earlier.
 
-    :raises ConfigError: with file and key path.
+    :raises ConfigError: with file, line and key path.
     """
-    documents = [(str(path), _read(path)) for path in (packaged, *own)]
-    return merge(documents)
+    return merge((str(path), *_read(path)) for path in (packaged, *own))
 
 
-def merge(documents: Iterable[tuple[str, Any]]) -> Registry:
-    """As :func:`load`, from (file name, parsed JSON) pairs."""
-    layouts: dict[str, Any] = {}
+def merge(documents: Iterable[tuple[str, Any, str]]) -> Registry:
+    """As :func:`load`, from (file name, parsed JSON, its text: empty where no lines are to be told)."""
+    layouts: dict[str, tuple[tuple[str, ...], ...]] = {}
     languages: dict[str, tuple[str, ...]] = {}
     models: dict[str, Model] = {}
-    tiers: dict[str, tuple[_Reader, Mapping[str, Any]]] = {}
+    tiers: dict[str, Tier] = {}
     thresholds = Thresholds()
-    for file, document in documents:
-        reader = _Reader(file)
-        known = ("$schema", "layouts", "thresholds", "languages", "tiers")
-        top = reader.mapping(document, "", ("schema", "models"), known)
-        if top["schema"] != SCHEMA:
-            raise reader.error(f"is {top['schema']!r}, this version reads {SCHEMA}", "schema")
-        layouts |= {name: reader.layout(one, f"layouts.{name}") for name, one in reader.entries(top, "layouts")}
-        languages |= {tag: reader.ids(one, f"languages.{tag}") for tag, one in reader.entries(top, "languages")}
-        if "thresholds" in top:
-            thresholds = reader.thresholds(top["thresholds"])
-        for number, one in enumerate(reader.sequence(top["models"], "models")):
-            model = reader.model(one, f"models[{number}]", layouts)
-            models[model.id] = model
-        for number, one in enumerate(reader.sequence(top.get("tiers", []), "tiers")):
-            tier = reader.tier(one, f"tiers[{number}]", {})
-            tiers[tier.name] = (reader, one)
-    made = tuple(reader.tier(one, f"tiers.{name}", languages) for name, (reader, one) in tiers.items())
-    for tier, (reader, _) in zip(made, tiers.values(), strict=True):
-        for name in [*tier.every, *(name for names in tier.languages.values() for name in names)]:
-            if name not in models:
-                raise reader.error(f"there is no model {name!r}", f"tiers.{tier.name}")
-    return Registry(models, made, thresholds)
+    problems: list[Callable[[], ConfigError | None]] = []
+    for file, document, text in documents:
+        found = _of(document, file, text)
+        layouts |= found.layouts
+        languages |= found.languages
+        thresholds = found.thresholds or thresholds
+        for number, model in enumerate(found.models):
+            if problem := _problem(model, layouts):
+                raise in_file(problem[1], f"models[{number}].{problem[0]}".rstrip("."), file, text)
+            archive = model.archive and replace(model.archive, layouts=layouts.get(model.archive.layout, ()))
+            models[model.id] = replace(model, name=model.name or model.id, archive=archive)
+        tiers |= {tier.name: tier for tier in found.tiers}
+        problems += [partial(_unknown, tier, number, models, file, text) for number, tier in enumerate(found.tiers)]
+    for one in problems:  # once all models are known
+        if error := one():
+            raise error
+    made = (replace(one, languages={**languages, **one.languages} if one.speech else {}) for one in tiers.values())
+    return Registry(models, tuple(made), thresholds)
+
+
+def _of(document: Any, file: str, text: str) -> _File:
+    """One file as it stands there. Raises ConfigError."""
+    if isinstance(document, dict):
+        document = {key: item for key, item in document.items() if key != "$schema"}
+        if "models" not in document:
+            raise ConfigError("lacks 'models'", file=file)
+    found = read_json(_File, document, file, text)
+    if found.schema != SCHEMA:
+        raise in_file(f"is {found.schema!r}, this version reads {SCHEMA}", "schema", file, text)
+    return found
+
+
+def _problem(model: Model, layouts: Mapping[str, object]) -> tuple[str, str] | None:
+    """The key and what is wrong with it, of what one key's type cannot tell; None where all is well."""
+    if len({file.path for file in model.files}) != len(model.files):
+        return "files", "each file once"
+    for number, file in enumerate(model.files):
+        if file.weak and not (file.md5 and file.weak_digest):
+            return f"files[{number}]", "needs a sha256, or an md5 and weak_digest: true"
+        if file.weak_digest and not file.weak:
+            return f"files[{number}].weak_digest", "has a sha256, so its digest is not weak"
+    if model.archive is None:
+        return None
+    if model.archive.layout and model.archive.layout not in layouts:
+        known = ", ".join(layouts)
+        return "archive.layout", f"there is no layout {model.archive.layout!r}; known: {known}"
+    return ("files", "an archive is one file") if len(model.files) != 1 else None
+
+
+def _unknown(tier: Tier, number: int, models: Mapping[str, Model], file: str, text: str) -> ConfigError | None:
+    """A tier names models that there are."""
+    for name in [*tier.every, *(name for names in tier.languages.values() for name in names)]:
+        if name not in models:
+            return in_file(f"there is no model {name!r}{did_you_mean(name, models)}", f"tiers[{number}]", file, text)
+    return None
 
 
 def urls(model: Model, file: File, mirror: str = "") -> tuple[str, ...]:
@@ -201,9 +296,11 @@ def urls(model: Model, file: File, mirror: str = "") -> tuple[str, ...]:
     return (f"{base.rstrip('/')}/{urllib.parse.quote(model.id)}/{urllib.parse.quote(file.path)}",)
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> tuple[Any, str]:
+    """What a file holds, and its text."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text), text
     except FileNotFoundError:
         raise ConfigError("there is no such registry file", file=str(path)) from None
     except OSError as error:
@@ -215,185 +312,3 @@ def _read(path: Path) -> Any:
     except ValueError as error:
         line = getattr(error, "lineno", 0)
         raise ConfigError(f"is not JSON: {error}", file=str(path), line=line) from None
-
-
-class _Reader:
-    """Takes one document apart; every complaint names file and key."""
-
-    def __init__(self, file: str) -> None:
-        self._file = file
-
-    def error(self, message: str, path: str) -> ConfigError:
-        return ConfigError(message, path=path, file=self._file)
-
-    # -- shapes
-
-    def mapping(self, value: Any, path: str, needed: Sequence[str], known: Sequence[str] = ()) -> Mapping[str, Any]:
-        if not isinstance(value, dict):
-            raise self.error("must be an object", path)
-        for key in needed:
-            if key not in value:
-                raise self.error(f"lacks {key!r}", path)
-        for key in value:
-            if key not in needed and key not in known:
-                raise self.error("unknown key", f"{path}.{key}" if path else key)
-        return value
-
-    def entries(self, top: Mapping[str, Any], key: str) -> Iterable[tuple[str, Any]]:
-        value = top.get(key, {})
-        if not isinstance(value, dict):
-            raise self.error("must be an object", key)
-        return value.items()
-
-    def sequence(self, value: Any, path: str) -> list[Any]:
-        if not isinstance(value, list):
-            raise self.error("must be a list", path)
-        return value
-
-    def text(self, value: Any, path: str, pattern: re.Pattern[str] | None = None, *, empty: bool = False) -> str:
-        if not isinstance(value, str) or not (value or empty):
-            raise self.error("must be a text", path)
-        if pattern is not None and not pattern.fullmatch(value):
-            raise self.error(f"{value!r} is not allowed here", path)
-        return value
-
-    def number(self, value: Any, path: str, low: float = 0) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= low:
-            raise self.error(f"must be a number of at least {low:g}", path)
-        return value
-
-    def whole(self, value: Any, path: str, low: int = 0) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise self.error(f"must be a whole number of at least {low}", path)
-        return value
-
-    def rate(self, value: Any, path: str) -> int:
-        return self.whole(value, path, 8000)
-
-    def choice(self, value: Any, path: str, known: Sequence[str]) -> str:
-        if not isinstance(value, str) or value not in known:
-            raise self.error(f"must be one of {', '.join(known)}", path)
-        return value
-
-    def many(self, value: Any, path: str, read: Callable[[Any, str], _T]) -> tuple[_T, ...]:
-        return tuple(read(one, f"{path}[{number}]") for number, one in enumerate(self.sequence(value, path)))
-
-    def ids(self, value: Any, path: str) -> tuple[str, ...]:
-        return self.many(value, path, lambda one, where: self.text(one, where, _ID))
-
-    def layout(self, value: Any, path: str) -> tuple[tuple[str, ...], ...]:
-        def files(one: Any, where: str) -> tuple[str, ...]:
-            return self.many(one, where, self.path)
-
-        return self.many(value, path, files)
-
-    def path(self, value: Any, path: str) -> str:
-        """A path inside of a model's folder: no way out of it, and not the manifest."""
-        text = self.text(value, path, _PATH)
-        if text == MANIFEST or len(text) > 200:
-            raise self.error(f"{text!r} is not allowed here", path)
-        return text
-
-    # -- parts
-
-    def thresholds(self, value: Any) -> Thresholds:
-        names = ("tokens_per_second", "prompt_tokens", "prompt_seconds", "disk_reserve_bytes")
-        found = self.mapping(value, "thresholds", names)
-        return Thresholds(
-            tokens_per_second=self.number(found[names[0]], f"thresholds.{names[0]}", 0.001),
-            prompt_tokens=self.whole(found[names[1]], f"thresholds.{names[1]}", 1),
-            prompt_seconds=self.number(found[names[2]], f"thresholds.{names[2]}", 0.001),
-            disk_reserve_bytes=self.whole(found[names[3]], f"thresholds.{names[3]}"),
-        )
-
-    def tier(self, value: Any, path: str, common: Mapping[str, tuple[str, ...]]) -> Tier:
-        found = self.mapping(value, path, ("name", "about", "needs"), ("speech", "every", "languages"))
-        at = f"{path}.needs"
-        needs = self.mapping(found["needs"], at, ("cores", "memory_bytes"), ("cores_with_gpu", "instructions"))
-        cores = self.number(needs["cores"], f"{at}.cores")
-        own = {tag: self.ids(one, f"{path}.languages.{tag}") for tag, one in self.entries(found, "languages")}
-        instructions = {
-            machine: self.many(one, f"{at}.instructions.{machine}", self.text)
-            for machine, one in self.entries(needs, "instructions")
-        }
-        return Tier(
-            name=self.text(found["name"], f"{path}.name", _ID),
-            about=self.text(found["about"], f"{path}.about"),
-            cores=cores,
-            cores_with_gpu=self.number(needs.get("cores_with_gpu", cores), f"{at}.cores_with_gpu"),
-            memory_bytes=self.whole(needs["memory_bytes"], f"{at}.memory_bytes"),
-            instructions=instructions,
-            every=self.ids(found.get("every", []), f"{path}.every"),
-            languages={**common, **own} if found.get("speech", True) is True else {},
-        )
-
-    def model(self, value: Any, path: str, layouts: Mapping[str, Any]) -> Model:
-        needed = ("id", "kind", "engine", "language", "sample_rates", "files", "licence", "memory")
-        known = ("name", "speakers", "quality", "parameters", "requires", "archive", "note")
-        found = self.mapping(value, path, needed, known)
-        name = self.text(found["id"], f"{path}.id", _ID)
-        path = f"models.{name}"
-        files = self.many(found["files"], f"{path}.files", self.file)
-        if not files or len({file.path for file in files}) != len(files):
-            raise self.error("at least one file, and each once", f"{path}.files")
-        memory: Mapping[str, Any] = {"bytes": 0, "source": ""}
-        if found["memory"] is not None:
-            memory = self.mapping(found["memory"], f"{path}.memory", ("bytes", "source"))
-        archive = None
-        if "archive" in found:
-            archive = self.archive(found["archive"], f"{path}.archive", layouts)
-            if len(files) != 1:
-                raise self.error("an archive is one file", f"{path}.files")
-        return Model(
-            id=name,
-            name=self.text(found.get("name", name), f"{path}.name"),
-            kind=self.choice(found["kind"], f"{path}.kind", KINDS),
-            engine=self.text(found["engine"], f"{path}.engine"),
-            language=self.text(found["language"] or "", f"{path}.language", empty=True),
-            sample_rates=self.many(found["sample_rates"], f"{path}.sample_rates", self.rate),
-            files=files,
-            licence=self.licence(found["licence"], f"{path}.licence"),
-            archive=archive,
-            memory_bytes=self.whole(memory["bytes"], f"{path}.memory.bytes"),
-            memory_source=self.text(memory["source"], f"{path}.memory.source", empty=True),
-            parameters=self.whole(found.get("parameters") or 0, f"{path}.parameters"),
-            note=self.text(found.get("note", ""), f"{path}.note", empty=True),
-        )
-
-    def file(self, value: Any, path: str) -> File:
-        found = self.mapping(value, path, ("path", "urls", "size"), ("sha256", "md5", "weak_digest"))
-        digests = {
-            name: self.text(found[name], f"{path}.{name}", re.compile(f"[0-9a-f]{{{length}}}")) if name in found else ""
-            for name, length in (("sha256", 64), ("md5", 32))
-        }
-        weak = found.get("weak_digest", False)
-        if not digests["sha256"] and not (digests["md5"] and weak is True):
-            raise self.error("needs a sha256, or an md5 and weak_digest: true", path)
-        if digests["sha256"] and weak:
-            raise self.error("has a sha256, so its digest is not weak", f"{path}.weak_digest")
-        addresses = self.many(found["urls"], f"{path}.urls", lambda one, where: self.text(one, where, _URL))
-        if not addresses:
-            raise self.error("at least one URL", f"{path}.urls")
-        name, size = self.path(found["path"], f"{path}.path"), self.whole(found["size"], f"{path}.size", 1)
-        return File(path=name, urls=addresses, size=size, **digests)
-
-    def archive(self, value: Any, path: str, layouts: Mapping[str, Any]) -> Archive:
-        found = self.mapping(value, path, ("format", "top_level", "layout"))
-        layout = found["layout"]
-        if layout is not None and layout not in layouts:
-            raise self.error(f"there is no layout {layout!r}; known: {', '.join(layouts)}", f"{path}.layout")
-        return Archive(
-            format=self.choice(found["format"], f"{path}.format", FORMATS),
-            top_level="" if found["top_level"] is None else self.path(found["top_level"], f"{path}.top_level"),
-            layout=layout or "",
-            layouts=layouts[layout] if layout else (),
-        )
-
-    def licence(self, value: Any, path: str) -> Licence:
-        found = self.mapping(value, path, ("name", "commercial"), ("url", "flags"))
-        return Licence(
-            name=self.text(found["name"], f"{path}.name"),
-            commercial=self.choice(found["commercial"], f"{path}.commercial", COMMERCIAL),
-            url=self.text(found.get("url", ""), f"{path}.url", empty=True),
-            flags=self.many(found.get("flags", []), f"{path}.flags", self.text),
-        )

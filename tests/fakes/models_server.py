@@ -208,7 +208,7 @@ def document(*models: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def model_of(described: dict[str, Any]) -> Model:
-    found = registry.merge([("test", document(described))])
+    found = registry.merge([("test", document(described), "")])
     return found.models[described["id"]]
 
 

@@ -102,46 +102,53 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     ("path", "value", "message"),
     [
         ("schema", 2, "schema: is 2, this version reads 1"),
-        ("models", {}, "models: must be a list"),
+        ("models", {}, "models: expected a list, found a mapping"),
         ("models", ..., "lacks 'models'"),
-        ("extra", 1, "extra: unknown key"),
-        ("layouts", [], "layouts: must be an object"),
+        ("layuots", {}, "layuots: unknown key; did you mean 'layouts'?"),
+        ("layouts", [], "layouts: expected a mapping of keys, found a list"),
         ("models.0.id", "../etc", "models[0].id: '../etc' is not allowed here"),
-        ("models.0.kind", "video", "models.m.kind: must be one of stt, llm, tts, vad, turn"),
-        ("models.0.files", [], "models.m.files: at least one file"),
-        ("models.0.files.0.path", "../x", "models.m.files[0].path: '../x' is not allowed here"),
+        ("models.0.kind", "video", "models[0].kind: must be one of stt, llm, tts, vad, turn"),
+        ("models.0.files", [], "models[0].files: is missing"),
+        ("models.0.files.0.path", "../x", "models[0].files[0].path: '../x' is not allowed here"),
         ("models.0.files.0.path", "/x", "not allowed here"),
-        ("models.0.files.0.urls", ["ftp://h/x"], "models.m.files[0].urls[0]: 'ftp://h/x' is not allowed here"),
-        ("models.0.files.0.urls", [], "at least one URL"),
-        ("models.0.files.0.size", 0, "models.m.files[0].size: must be a whole number of at least 1"),
-        ("models.0.files.0.size", True, "must be a whole number"),
-        ("models.0.files.0.sha256", "F" * 64, "models.m.files[0].sha256"),
+        ("models.0.files.0.urls", ["ftp://h/x"], "models[0].files[0].urls[0]: 'ftp://h/x' is not allowed here"),
+        ("models.0.files.0.urls", [], "models[0].files[0].urls: is missing"),
+        ("models.0.files.0.size", 0, "models[0].files[0].size: must be between 1 and"),
+        ("models.0.files.0.size", True, "expected a whole number, found true"),
+        ("models.0.files.0.sha256", "F" * 64, "models[0].files[0].sha256"),
         ("models.0.files.0.sha256", ..., "needs a sha256, or an md5 and weak_digest: true"),
         ("models.0.files.0.weak_digest", True, "its digest is not weak"),
-        ("models.0.archive.format", "rar", "models.m.archive.format: must be one of zip, tar"),
-        ("models.0.archive.top_level", "..", "models.m.archive.top_level"),
-        ("models.0.licence.commercial", "maybe", "models.m.licence.commercial: must be one of"),
-        ("models.0.licence", "MIT", "models.m.licence: must be an object"),
-        ("models.0.memory", {"bytes": 1}, "models.m.memory: lacks 'source'"),
+        ("models.0.archive.format", "rar", "models[0].archive.format: must be one of zip, tar"),
+        ("models.0.archive.top_level", "..", "models[0].archive.top_level"),
+        ("models.0.licence.commercial", "maybe", "models[0].licence.commercial: must be one of"),
+        ("models.0.licence", "MIT", "models[0].licence: expected a mapping of keys, found the text 'MIT'"),
+        ("models.0.memory", {"bytes": 1}, "models[0].memory.source: is missing"),
         ("models.0.colour", "red", "models[0].colour: unknown key"),
-        ("thresholds.prompt_tokens", 0, "thresholds.prompt_tokens: must be a whole number of at least 1"),
-        ("tiers.0.needs.cores", "many", "tiers[0].needs.cores: must be a number"),
-        ("tiers.0.needs", ..., "tiers[0]: lacks 'needs'"),
+        ("thresholds.prompt_tokens", 0, "thresholds.prompt_tokens: must be between 1 and"),
+        ("tiers.0.needs.cores", "many", "tiers[0].needs.cores: expected a number"),
+        ("tiers.0.needs", ..., "tiers[0].needs: is missing"),
     ],
 )
 def test_mistakes_are_told_by_us_and_by_the_schema(path: str, value: Any, message: str) -> None:
     wrong = changed(path, value)
     with pytest.raises(ConfigError, match=re.escape(message)) as caught:
-        registry.merge([("own.json", wrong)])
-    assert str(caught.value).startswith("own.json: ")
+        registry.merge([("own.json", wrong, json.dumps(wrong, indent=1))])
+    assert str(caught.value).startswith("own.json:")
     assert list(VALIDATOR.iter_errors(wrong))
 
 
+def test_a_mistake_is_told_with_its_line() -> None:
+    text = json.dumps(changed("models.0.files.0.size", 0), indent=1)
+    line = next(number for number, one in enumerate(text.splitlines(), 1) if '"size": 0' in one)
+    with pytest.raises(ConfigError, match=rf"own.json:{line}: models\[0\]\.files\[0\]\.size"):
+        registry.merge([("own.json", json.loads(text), text)])
+
+
 def test_names_that_lead_nowhere() -> None:
-    with pytest.raises(ConfigError, match=r"tiers\.t: there is no model 'nix'"):
-        registry.merge([("x", changed("tiers.0.every", ["nix"]))])
+    with pytest.raises(ConfigError, match=r"tiers\[0\]: there is no model 'nix'"):
+        registry.merge([("x", changed("tiers.0.every", ["nix"]), "")])
     with pytest.raises(ConfigError, match="there is no layout 'nix'"):
-        registry.merge([("x", changed("models.0.archive.layout", "nix"))])
+        registry.merge([("x", changed("models.0.archive.layout", "nix"), "")])
     with pytest.raises(ConfigError, match="did you mean en_US-lessac-low"):
         LOADED.model("en_US-lesac-low")
     with pytest.raises(ConfigError, match="there is no tier 'huge'; known: embedded, small"):
@@ -189,7 +196,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, content: bytes | None, messag
     ],
 )
 def test_mirrors(mirror: str, url: str) -> None:
-    model = registry.merge([("x", document(entry("m", {"a/x.onnx": b"x"}, "https://h")))]).models["m"]
+    model = registry.merge([("x", document(entry("m", {"a/x.onnx": b"x"}, "https://h")), "")]).models["m"]
     assert registry.urls(model, model.files[0], mirror) == (url,)
 
 

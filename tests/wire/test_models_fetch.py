@@ -645,7 +645,7 @@ KILL_EVERYWHERE = """
     root = Path(sys.argv[1])
     os.fsync = lambda handle: None  # whether the disk itself keeps its word is not asked here
     described, good = json.loads((root / "what.json").read_text())
-    model = registry.merge([("x", document(described))]).models["voice"]
+    model = registry.merge([("x", document(described), "")]).models["voice"]
     EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "shutil.rmtree"}
 
     class Deaf:

@@ -25,7 +25,7 @@ from asterisk_ai.config.schema.server import (
     VadConfig,
     WebSocketConfig,
 )
-from asterisk_ai.config.schema.types import Names, Port, Range, Secret, Workers
+from asterisk_ai.config.schema.types import Names, Pattern, Port, Range, Secret, Workers
 
 __all__ = [
     "DIAGNOSTIC_AGENTS",
@@ -41,6 +41,7 @@ __all__ = [
     "LogConfig",
     "ModelsConfig",
     "Names",
+    "Pattern",
     "PipelineConfig",
     "PlaybackConfig",
     "Port",

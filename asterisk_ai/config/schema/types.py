@@ -14,6 +14,13 @@ class Range:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What a text must be like, from its beginning to its end."""
+
+    text: str
+
+
 class Secret(str):
     """A string that :func:`repr` does not show: a configuration can be logged, its keys not.
 
