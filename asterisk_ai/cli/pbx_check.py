@@ -129,7 +129,14 @@ def _modules(console: Console) -> Iterator[Finding]:
 
 
 _FOR_VARIABLE: Mapping[str, tuple[str, ...]] = {
-    "AI_WEBSOCKET": ("chan_websocket", "res_http_websocket", "res_websocket_client", "app_dial", "bridge_simple"),
+    "AI_WEBSOCKET": (
+        "chan_websocket",
+        "res_http_websocket",
+        "res_websocket_client",
+        "res_sorcery_config",
+        "app_dial",
+        "bridge_simple",
+    ),
     "AI_STASIS": ("app_stasis", "res_ari_channels", "res_ari_bridges", "chan_rtp", "res_rtp_asterisk"),
     "AI_WIDEBAND": ("chan_audiosocket", "app_dial", "bridge_simple"),
 }
@@ -143,7 +150,7 @@ def _chosen(console: Console, variables: Mapping[str, str], config: Config | Non
     other_way = variables.get("AI_WEBSOCKET") or variables.get("AI_STASIS")
     for variable, needed in _FOR_VARIABLE.items():
         value = variables.get(variable, "")
-        if not value or value == "no" or (variable == "AI_WIDEBAND" and other_way):
+        if not value or (variable == "AI_WIDEBAND" and (value != "yes" or other_way)):
             continue
         missing = [name for name in (*needed, *["app_stack"] * (value == "INCOMING")) if name not in running]
         section = {"AI_WEBSOCKET": "websocket", "AI_STASIS": "ari"}.get(variable, "")

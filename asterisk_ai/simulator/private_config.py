@@ -22,7 +22,7 @@ ARI_MODULES = """
     app_stasis res_rtp_multicast res_rtp_asterisk chan_rtp codec_g722
 """.split()
 
-WEBSOCKET_MODULES = "res_http_websocket res_websocket_client chan_websocket".split()
+WEBSOCKET_MODULES = "res_sorcery_config res_http_websocket res_websocket_client chan_websocket".split()
 
 FOLDERS = "etc run log lib/keys cache moh rec spool/monitor spool/outgoing spool/tmp data".split()
 

@@ -94,6 +94,21 @@ def test_a_fallback_that_is_not_there() -> None:
         assert "AI_FALLBACK=queue:none-such: there is no such queue" in problems(asterisk)
 
 
+def test_audio_another_way_needs_modules_and_a_section() -> None:
+    agents = "agents: {a: {rules: {intents: {x: {say: [x], answer: Hello.}}}}}"
+    ours = parse(f"fastagi: {{port: {PORT}}}\n{agents}")
+    with Asterisk(server=f"127.0.0.1:{PORT}", globals_={"AI_WEBSOCKET": "INCOMING"}) as asterisk:
+        found = problems(asterisk, ours)
+        (text,) = found
+        assert text.startswith("AI_WEBSOCKET=INCOMING: modules missing: chan_websocket")
+        assert "Asterisk 20.16, 21.11, 22.6, 23.0 or newer" in found[text]
+        for name in ("res_http_websocket", "res_websocket_client", "chan_websocket"):
+            asterisk.rx(f"module load {name}.so")
+        assert problems(asterisk, ours) == {
+            "AI_WEBSOCKET=INCOMING: the server has no such audio": "add websocket: to the configuration"
+        }
+
+
 def test_a_dialplan_that_was_not_reloaded(asterisk: Asterisk) -> None:
     file = asterisk.folder / "etc/asterisk_ai.conf"
     text = file.read_text()
