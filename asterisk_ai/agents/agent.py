@@ -22,6 +22,8 @@ class Agent:
     """None: the words alone tell whether a turn is over."""
     pace: Pace = field(default_factory=Pace)
     """Of its voice."""
+    voice_key: str = ""
+    """Tells its synthesisers and their settings from others."""
 
 
 @dataclass(frozen=True, slots=True)

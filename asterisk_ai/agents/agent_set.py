@@ -84,6 +84,7 @@ class AgentSet:
             LanguageModelChain(llm, Limits(pipeline.llm_seconds), listener, switching=pipeline.switching),
             TextToSpeechChain(tts, Limits(pipeline.tts_seconds), listener),
             TurnEndChain(turn, Limits(TURN_SECONDS), listener) if turn else None,
+            voice_key=repr((agent.language, [(name, self.config.settings(name)) for name in pipeline.tts])),
         )
 
     def _members(

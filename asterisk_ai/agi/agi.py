@@ -3,7 +3,7 @@
 In the dialplan::
 
     AGI(asterisk-ai-agi,start,reception)
-    AGI(asterisk-ai-agi,next,${AI_CALL_ID})
+    AGI(asterisk-ai-agi,next,${AI_CALL_ID},${AI_PLAYED})
     AGI(asterisk-ai-agi,end,${AI_CALL_ID})
 
 sets what the FastAGI routes of the same names set. Where the server is not
@@ -63,7 +63,8 @@ def start(arguments: Sequence[str]) -> Job:
 
 
 def next_(arguments: Sequence[str]) -> Job:
-    return Job("call/next", one_call(arguments), _UNAVAILABLE | {"AI_NEXT": "fallback"})
+    # After a reply was played, what became of it: the sample dialplan's AI_PLAYED
+    return Job("call/next", one_call(arguments[:1]) + tuple(arguments[1:2]), _UNAVAILABLE | {"AI_NEXT": "fallback"})
 
 
 def end(arguments: Sequence[str]) -> Job:
@@ -86,7 +87,7 @@ _ACTIONS: dict[str, Callable[[Sequence[str]], Job]] = {"start": start, "next": n
 def main(argv: Sequence[str] | None = None) -> int:
     """The program. Returns its exit status."""
     parser = Parser("asterisk-ai-agi", "To be run by Asterisk: AGI(asterisk-ai-agi,start|next|end,...)")
-    parser.add_argument("action", nargs="?", default="", help="start [AGENT], next CALL or end CALL")
+    parser.add_argument("action", nargs="?", default="", help="start [AGENT], next CALL [PLAYED] or end CALL")
     parser.add_argument("arguments", nargs="*", help="the agent's name, or ${AI_CALL_ID}")
 
     def job(options: argparse.Namespace) -> Job:

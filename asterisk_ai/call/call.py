@@ -53,6 +53,7 @@ class Call:
     stops everybody's audio to look for it.
 
     :param conversations: makers of the kinds of conversation that may hold it, best first.
+    :param beside: what the connection has to have run while the call lasts.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Call:
         *,
         clock: Callable[[], float] = time.monotonic,
         detector: Detector = by_level,
+        beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self.session = session
         self.store = store
@@ -81,6 +83,7 @@ class Call:
         """When the caller's last frame came."""
         self.conversation: Conversation | None = None
         """None before audio begins, and when the call is over."""
+        self._beside = beside
         self._makers = list(conversations)
         self._metrics = metrics
         self._phase = Phase.NEW
@@ -99,6 +102,8 @@ class Call:
             self._context = copy_context()
             try:
                 async with self._calling():
+                    if self._beside is not None:
+                        self.spawn(self._beside())
                     await self._begun.wait()  # the rate may have to be learned from the caller's first audio
                     await self._converse()
             except Exception:
@@ -161,6 +166,7 @@ class Call:
         self._makers.clear()
         self.troubles.close()
         self._alarm.close()
+        self._beside = None
         self._context = Context()
         self._vad = None
 

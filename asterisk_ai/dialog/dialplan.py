@@ -17,6 +17,8 @@ from asterisk_ai.errors import LocalProtocolError
 
 #: AST_MAX_EXTENSION, which holds for contexts as well, less the NUL; files and queues are kept within it, too.
 MAX_LENGTH = 79
+#: What stops a reply of the agent's that the dialplan plays; ControlPlayback() knows no others.
+REPLY_KEYS = "0123456789*#"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +109,22 @@ class DialplanAction:
                 raise LocalProtocolError(why_not)
             if value or argument.variable not in found:
                 found[argument.variable] = "@".join(filter(None, (found.get(argument.variable), value)))
-        return found
+        return {**found, "AI_KEYS": ""} if self.kind is ActionKind.PLAY else found
 
 
 HANG_UP = DialplanAction(ActionKind.HANGUP)
 FALL_BACK = DialplanAction(ActionKind.FALLBACK)
+
+
+def reply_variables(file: str, offset_ms: int) -> dict[str, str]:
+    """What the dialplan reads beside AI_NEXT=play where it plays a reply of the agent's, which keys can stop.
+
+    :param file: without its extension.
+    :raises LocalProtocolError: the file's name is none that the dialplan takes.
+    """
+    if not re.fullmatch(f"[{ACTIONS[ActionKind.PLAY]['file'].characters}]{{1,255}}", file):
+        raise LocalProtocolError(f"{file!r} cannot be played: the dialplan takes letters, digits and _./- in a path")
+    return {"AI_FILE": file, "AI_KEYS": REPLY_KEYS, "AI_OFFSET": str(offset_ms)}
 
 
 def problem(kind: ActionKind, name: str, value: str) -> str:

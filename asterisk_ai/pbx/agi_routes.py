@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
-from asterisk_ai.dialog.dialplan import FALL_BACK
+from asterisk_ai.config.schema import DOWNSTREAM_MODES
+from asterisk_ai.dialog.dialplan import FALL_BACK, ActionKind, reply_variables
 from asterisk_ai.errors import CallRefused, ControlError, LocalProtocolError, Refusal
 from asterisk_ai.pbx.caller import caller_of
 from asterisk_ai.pbx.registry import CallRegistry
@@ -23,6 +24,10 @@ P = TypeVar("P")
 _ALL_DIGITS = "0123456789*#ABCD"
 _IDLE_MS = "100"
 """How long an EAGI channel listens for a digit before it looks for something to play again."""
+
+
+Play = Callable[[str, int, Callable[[], None]], Awaitable[tuple[int, str] | None]]
+"""Plays a file, from a sample on; calls the third argument as it begins. Returns where which key stopped it, if any."""
 
 
 class Channel(Protocol):
@@ -44,9 +49,23 @@ class FilePlayer(Protocol):
 
     def dialled(self, digit: str) -> None: ...
 
-    async def play(self, play: Callable[[str, int], Awaitable[None]], idle: Callable[[], Awaitable[None]]) -> None: ...
+    async def play(self, play: Play, idle: Callable[[], Awaitable[None]]) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Away(Protocol):
+    """A call that goes on while the dialplan plays its replies."""
+
+    @property
+    def waits(self) -> bool:
+        """For its next line."""
+
+    async def asked(self, stopped_ms: int = 0, digit: str = "") -> tuple[str, int] | None:
+        """The dialplan asks what to do. A file, and from which millisecond on, where it has one played."""
+
+    def gone(self, reason: str = "hangup") -> None:
+        """The dialplan does not come back."""
 
 
 class CallRoutes:
@@ -55,7 +74,8 @@ class CallRoutes:
     :param address: host:port of the AudioSocket listener as Asterisk reaches it.
     :param server: where the dialplan has to ask about this call from now on (AI_SERVER), given the host that it
         reached us at; empty: where it asked first.
-    :param player: makes the player of a call whose replies are played as files.
+    :param player: makes the player of an EAGI call, whose replies are played as files.
+    :param away: the call of an id, where the dialplan may be playing its replies.
     :param fetch: connects to the channel of Asterisk that waits with a call's audio, given the call's id and the
         channel's; None where that is not configured. Raises ControlError.
     """
@@ -67,6 +87,7 @@ class CallRoutes:
         *,
         address: Callable[[], str],
         player: Callable[[CallSession], FilePlayer],
+        away: Callable[[str], Away | None] = lambda call_id: None,
         server: Callable[[str], str] = lambda host: "",
         fetch: Callable[[str, str], Awaitable[None]] | None = None,
     ) -> None:
@@ -74,6 +95,7 @@ class CallRoutes:
         self._metrics = metrics
         self._address = address
         self._player = player
+        self._away = away
         self._server = server
         self._fetch = fetch
 
@@ -95,7 +117,8 @@ class CallRoutes:
     async def start(self, agi: Channel) -> None:
         """Register the call: sets AI_CALL_ID, AI_AUDIOSOCKET and AI_STATUS.
 
-        Query: ``agent``, ``rate`` (8000; 16000 and others for the AudioSocket channel driver).
+        Query: ``agent``, ``rate`` (8000; 16000 and others for the AudioSocket channel driver), ``downstream`` (the
+        way of the replies, where it is not to be the agent's).
         """
         await self._start(agi, lambda session: None)
 
@@ -153,36 +176,43 @@ class CallRoutes:
             return
         session, player = started
 
-        def digit(code: str) -> None:
-            if code.isdecimal() and 0 < int(code) < 128:
-                player.dialled(chr(int(code)))
-
-        async def play(path: str, offset: int) -> None:
-            result = (await agi.command("STREAM FILE", path, _ALL_DIGITS, str(offset), seconds=None)).result
-            digit(result)
-            if result == "-1":
+        async def play(path: str, offset: int, begun: Callable[[], None]) -> tuple[int, str] | None:
+            begun()
+            reply = await agi.command("STREAM FILE", path, _ALL_DIGITS, str(offset), seconds=None)
+            if reply.result == "-1":
                 await agi.command("CHANNEL STATUS")  # a hang-up ends it here; else it was the file
-                logger.error(
-                    "Asterisk cannot play %s.wav: its user must be able to read that folder (asterisk-ai check tells "
-                    "more; playback.spool names another). The caller goes to the fallback",
-                    path,
-                    extra={"call_id": session.call_id},
-                )
-                session.pending = FALL_BACK
+                self._unplayable(session, path)
                 player.close()
+            elif key := _digit(reply.result):
+                return reply.endpos or offset, key
+            return None
 
         async def idle() -> None:
-            digit((await agi.command("WAIT FOR DIGIT", _IDLE_MS)).result)
+            if key := _digit((await agi.command("WAIT FOR DIGIT", _IDLE_MS)).result):
+                player.dialled(key)
 
         await player.play(play, idle)
+
+    def _unplayable(self, session: CallSession, path: str) -> None:
+        logger.error(
+            "Asterisk cannot play %s.wav: its user must be able to read that folder (asterisk-ai check tells more; "
+            "playback.spool names another). The caller goes to the fallback",
+            path,
+            extra={"call_id": session.call_id},
+        )
+        session.pending = FALL_BACK
 
     def register(self, request: AgiRequest) -> CallSession:
         """A new session for the channel that asks. Raises CallRefused."""
         query = request.query
-        rate = query.get("rate", "8000")
+        rate, mode = query.get("rate", "8000"), query.get("downstream", "")
         if rate not in map(str, KIND_BY_RATE):
             raise CallRefused(Refusal.ERROR, f"rate={rate[:20]!r} is none of {', '.join(map(str, KIND_BY_RATE))}")
-        return self._registry.register(query.get("agent", ""), rate=int(rate), caller=caller_of(request.environment))
+        if mode not in ("", *DOWNSTREAM_MODES):
+            logger.warning("downstream=%s is none of %s: the agent's own is used", mode[:20], DOWNSTREAM_MODES)
+            mode = ""
+        caller = caller_of(request.environment)
+        return self._registry.register(query.get("agent", ""), rate=int(rate), caller=caller, downstream=mode)
 
     async def next(self, agi: Channel) -> None:
         """What the dialplan has to do now: sets AI_NEXT and the action's variables. Argument: AI_CALL_ID."""
@@ -191,27 +221,42 @@ class CallRoutes:
             self._count("call/next", "UNKNOWN")
             await agi.set_variable("AI_NEXT", "fallback")
             return
-        await self._registry.wait_released(session)
-        action = self._registry.next_action(session)
-        logger.info("next: %s", action.kind, extra={"call_id": session.call_id})
         try:
-            variables = action.variables()
+            kind, variables = await self._next(session, agi.request)
         except LocalProtocolError as error:
-            what = "%s cannot be handed to the dialplan: %s"
-            logger.error(what, action.kind, error, extra={"call_id": session.call_id})
-            action, variables = FALL_BACK, {}
-            session.pending = action
+            logger.error("it cannot be handed to the dialplan: %s", error, extra={"call_id": session.call_id})
+            kind, variables = ActionKind.FALLBACK, {}
+            session.pending = FALL_BACK
+        logger.info("next: %s", kind, extra={"call_id": session.call_id})
         for name, value in variables.items():
             await agi.set_variable(name, value)
-        await agi.set_variable("AI_NEXT", action.kind)
-        self._count("call/next", action.kind)
-        self._registry.handed_over(session, action.kind)
+        await agi.set_variable("AI_NEXT", kind)
+        self._count("call/next", kind)
+        self._registry.handed_over(session, kind)
+
+    async def _next(self, session: CallSession, request: AgiRequest) -> tuple[ActionKind, Mapping[str, str]]:
+        """AI_NEXT and the variables beside it."""
+        away = self._away(session.call_id)
+        if away is not None:
+            status, stopped_ms, key = _played(request)
+            if status == "ERROR":
+                self._unplayable(session, "the reply")
+                away.gone("the reply could not be played")
+            if found := await away.asked(stopped_ms, key):
+                return ActionKind.PLAY, reply_variables(*found)
+            if away.waits:
+                return ActionKind.TALK, {}
+        await self._registry.wait_released(session)
+        action = self._registry.next_action(session)
+        return action.kind, action.variables()
 
     async def end(self, agi: Channel) -> None:
         """The channel is gone, or the dialplan has given up. Arguments: AI_CALL_ID, and an outcome if it knows one."""
         session = self._session(agi.request)
         self._count("call/end", "OK" if session else "UNKNOWN")
         if session is not None:
+            if away := self._away(session.call_id):
+                away.gone()
             await self._registry.wait_released(session)
             told = agi.request.arguments[1] if len(agi.request.arguments) > 1 else ""
             self._registry.end(session, Outcome(told) if told and told in tuple(Outcome) else Outcome.HANGUP)
@@ -224,6 +269,18 @@ class CallRoutes:
 
     def _count(self, route: str, status: str) -> None:
         self._metrics.fastagi_requests.labels(route, status).inc()
+
+
+def _digit(code: str) -> str:
+    """The key of a code as AGI tells it; empty where there was none."""
+    return chr(int(code)) if code.isdecimal() and 0 < int(code) < 128 else ""
+
+
+def _played(request: AgiRequest) -> tuple[str, int, str]:
+    """What AI_PLAYED says: CPLAYBACKSTATUS, CPLAYBACKOFFSET, and CPLAYBACKSTOPKEY where a key has stopped it."""
+    status, _, rest = (request.arguments[1] if len(request.arguments) > 1 else "").partition("-")
+    milliseconds, _, key = rest.partition("-")
+    return status, int(milliseconds) if milliseconds.isdecimal() else 0, key if status == "USERSTOPPED" else ""
 
 
 def _call_id(request: AgiRequest) -> str:

@@ -82,12 +82,12 @@ class CallRegistry:
         """Whether there are as many calls as ``server.max_calls`` allows."""
         return self.store.count >= self.admission.max_calls
 
-    def register(self, agent: str, *, rate: int, caller: Mapping[str, str]) -> CallSession:
+    def register(self, agent: str, *, rate: int, caller: Mapping[str, str], downstream: str = "") -> CallSession:
         """A new call, announced by the dialplan.
 
         :raises CallRefused: as :meth:`admit`.
         """
-        session = CallSession(new_call_id(), self.admit(agent), rate=rate, caller=dict(caller))
+        session = CallSession(new_call_id(), self.admit(agent), rate=rate, caller=dict(caller), downstream=downstream)
         self.store.add(session)
         channel = caller.get("channel", "?")
         logger.info("call registered: channel %s, agent %s", channel, session.agent, extra={"call_id": session.call_id})
@@ -143,7 +143,8 @@ class CallRegistry:
         if kind in END_BY:
             self.end(session, END_BY[kind])
         else:
-            session.pending = None
+            if kind is ActionKind.PLAY:  # else what is pending has come meanwhile, and is still to be done
+                session.pending = None
             if self.store.get(session.call_id) is None:  # given up as lost, or not to be read at our start
                 self.store.reopen(session)
             # After a file was played the dialplan asks again, and what it gets is the way back.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
 from weakref import WeakValueDictionary
 
 from asterisk_ai.agents.agent import Agent, RealtimeAgentSetup
@@ -12,7 +15,7 @@ from asterisk_ai.call import diagnostic
 from asterisk_ai.call.call import Call
 from asterisk_ai.call.diagnostic import DiagnosticCall
 from asterisk_ai.call.kinds import conversations
-from asterisk_ai.errors import CallRefused, Refusal
+from asterisk_ai.errors import CallRefused, ProviderUnavailable, Refusal
 from asterisk_ai.pbx.registry import CallRegistry
 from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.session.model import CallSession
@@ -20,8 +23,12 @@ from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.transport.audiosocket.handshake import Connect
 from asterisk_ai.transport.file_player import FilePlayer
-from asterisk_ai.transport.media import MediaConnection
+from asterisk_ai.transport.media import Line, MediaConnection, MediaHandler
+from asterisk_ai.transport.spool import SUFFIXES, Spool
+from asterisk_ai.transport.switched import SwitchedConnection
 from asterisk_ai.vad.service import VadService
+
+logger = logging.getLogger(__name__)
 
 AnyCall = Call | DiagnosticCall
 
@@ -40,44 +47,77 @@ class Calls:
         self._group = group
         # Those of the EAGI requests that are being served, which own them.
         self._file_players: WeakValueDictionary[str, FilePlayer] = WeakValueDictionary()
+        # Those whose replies are, or may come to be, played by the dialplan. Their calls own them.
+        self._switched: WeakValueDictionary[str, SwitchedConnection] = WeakValueDictionary()
 
-    def accept(self, call_id: str, connect: Connect) -> AnyCall:
+    def accept(self, call_id: str, connect: Connect) -> MediaHandler:
         """The call of an AudioSocket connection.
 
         :raises CallRefused: there is none, it has a connection, or there is no agent for it.
         """
+        if (switched := self.away(call_id)) is not None and switched.waits:
+            switched.attach(connect(AudioSocketConnection))
+            return switched
         if not self._in_use.config.audiosocket.require_registration:
             self._registry.register_bare(call_id)
         session = self._registry.claim(call_id)
         with contextlib.ExitStack() as claim:
             claim.callback(self._registry.release, session)
-            player = self._file_players.get(call_id)
-            call = self._call(session, connect, player)
-            self._group.create_task(self._run(call, player, self._in_use.agent_set))
+            handler = self._begin(session, connect)
             claim.pop_all()  # the call's from here on
-        return call
+        return handler
 
-    def accept_media(self, call_id: str, connection: MediaConnection) -> AnyCall:
+    def accept_media(self, call_id: str, connection: Line) -> MediaHandler:
         """The call of a connection that is there already, such as RTP.
 
         :raises CallRefused: as :meth:`accept`.
         """
+        if (switched := self.away(call_id)) is not None and switched.waits:
+            switched.attach(connection)
+            return switched
         session = self._registry.claim(call_id)
         with contextlib.ExitStack() as claim:
             claim.callback(self._registry.release, session)
             agent = self._agent(session)
-            call: AnyCall
+            handler: MediaHandler
             if isinstance(agent, str):
-                call = diagnostic.OVER_ANY[agent](session, connection)
+                handler = diagnostic.OVER_ANY[agent](session, connection)
+                self._start(handler)
             else:
-                call = self._conversation(session, agent, connection)
-            self._group.create_task(self._run(call, None, self._in_use.agent_set))
+                handler = self._converse(session, agent, connection)
             claim.pop_all()
-        return call
+        return handler
+
+    def away(self, call_id: str) -> SwitchedConnection | None:
+        """The connection of a call that the dialplan may be playing replies of."""
+        return self._switched.get(call_id)
+
+    def close(self) -> None:
+        """The server stops: calls that are with the dialplan are not waited for."""
+        for switched in tuple(self._switched.values()):
+            switched.gone("the server stops")
+
+    def tell_ready(self) -> None:
+        """Log which way each agent's replies take from now on, and whether that way is there."""
+        for name, agent in self._in_use.agent_set.agents.items():
+            mode = agent.config.downstream_mode
+            if mode != "file":
+                logger.info("agent %s: streaming is ready (downstream_mode %s)", name, mode)
+            if mode != "stream":
+                try:
+                    self._spool().make_room()
+                    logger.info("agent %s: replies as files are ready, in %s", name, self._spool().folder)
+                except (ProviderUnavailable, OSError) as error:
+                    logger.error("agent %s: replies as files are not ready: %s", name, error)
+
+    def _spool(self) -> Spool:
+        config = self._in_use.config
+        playback = config.playback
+        return Spool(config.spool_path(), max_bytes=playback.spool_mb * 1_000_000, max_age=playback.keep_hours * 3600)
 
     def file_player(self, session: CallSession) -> FilePlayer:
         """Plays the replies of a call that comes by EAGI."""
-        player = FilePlayer(self._in_use.config.spool_path(), session.call_id, session.rate)
+        player = FilePlayer(self._spool(), session.call_id, session.rate)
         self._file_players[session.call_id] = player
         return player
 
@@ -92,28 +132,81 @@ class Calls:
                 return name
         raise CallRefused(Refusal.UNKNOWN_AGENT, f"no agent {session.agent!r}")
 
-    def _call(self, session: CallSession, connect: Connect, player: FilePlayer | None = None) -> AnyCall:
+    def _begin(self, session: CallSession, connect: Connect) -> MediaHandler:
         agent = self._agent(session)
         if isinstance(agent, str):
-            return diagnostic.AGENTS[agent](session, connect)
-        connection = connect(AudioSocketConnection)
-        call = self._conversation(session, agent, player or connection)
+            call = diagnostic.AGENTS[agent](session, connect)
+            self._start(call)
+            return call
+        return self._converse(session, agent, connect(AudioSocketConnection))
+
+    def _converse(self, session: CallSession, agent: Agent | RealtimeAgentSetup, line: Line) -> MediaHandler:
+        """Begin the conversation, with the replies on the way that they are to take."""
+        player = self._file_players.get(session.call_id)
+        mode = "file" if player is not None else self._mode(session, agent)
+        self._metrics.downstream.labels(mode).inc()
+        logger.info("replies: %s", mode, extra={"call_id": session.call_id})
         if player is not None:
-            player.serve(call, connection)
-        return call
+            call = self._call(session, agent, player)
+            player.serve(call, line)
+            self._start(call, player.close)
+            return call
+        if mode == "stream":
+            call = self._call(session, agent, line)
+            self._start(call)
+            return call
+        return self._switch(session, agent, line, streaming=mode == "auto")
 
-    def _conversation(
-        self, session: CallSession, agent: Agent | RealtimeAgentSetup, connection: MediaConnection
+    def _mode(self, session: CallSession, agent: Agent | RealtimeAgentSetup) -> str:
+        mode = session.downstream or agent.config.downstream_mode
+        if mode != "stream" and not session.registered:
+            logger.warning("replies can only be streamed: no dialplan would play them", extra=_of(session))
+            return "stream"
+        if mode != "stream" and session.rate not in SUFFIXES:
+            logger.warning("replies can only be streamed: Asterisk plays no files of %d Hz", session.rate)
+            return "stream"
+        return mode
+
+    def _switch(
+        self, session: CallSession, agent: Agent | RealtimeAgentSetup, line: Line, *, streaming: bool
+    ) -> SwitchedConnection:
+        def fallen_back(reason: str) -> None:
+            session.downstream = "file"
+            self._metrics.streaming_fallbacks.labels(reason).inc()
+            text = f"streaming failed ({reason}): the rest of the call's replies are played as files"
+            logger.warning("%s", text, extra=_of(session))
+            call.troubles.note({"kind": "fallback", "stage": "playback", "engine": reason, "text": text})
+
+        files = FilePlayer(self._spool(), session.call_id, session.rate, whole=True)
+        switched = SwitchedConnection(files, streaming=streaming, fallen_back=fallen_back)
+        call = self._call(session, agent, switched, beside=switched.run)
+        switched.serve(call, line)
+        self._switched[session.call_id] = switched
+        self._start(call, switched.gone)
+        return switched
+
+    def _call(
+        self,
+        session: CallSession,
+        agent: Agent | RealtimeAgentSetup,
+        connection: MediaConnection,
+        beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> Call:
-        kinds = conversations(agent)
-        return Call(session, connection, self._registry.store, self._metrics, kinds, detector=self._vad.detector)
+        store, kinds = self._registry.store, conversations(agent)
+        return Call(session, connection, store, self._metrics, kinds, detector=self._vad.detector, beside=beside)
 
-    async def _run(self, call: AnyCall, player: FilePlayer | None, agent_set: AgentSet) -> None:
+    def _start(self, call: AnyCall, close: Callable[[], None] = lambda: None) -> None:
+        self._group.create_task(self._run(call, self._in_use.agent_set, close))
+
+    async def _run(self, call: AnyCall, agent_set: AgentSet, close: Callable[[], None]) -> None:
         agent_set.enter()
         try:
             await call.run()
         finally:
-            if player is not None:
-                player.close()
+            close()
             agent_set.leave()
             self._registry.release(call.session)
+
+
+def _of(session: CallSession) -> dict[str, str]:
+    return {"call_id": session.call_id}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asterisk_ai.config import AriConfig
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.transport.clock import PlayoutClock
-from asterisk_ai.transport.media import MediaConnection, MediaHandler
+from asterisk_ai.transport.media import Line, MediaHandler
 from asterisk_ai.transport.rtp.formats import FORMATS
 from asterisk_ai.transport.rtp.ports import RtpPorts
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def external_media(
-    config: AriConfig, clock: PlayoutClock, accept: Callable[[str, MediaConnection], MediaHandler]
+    config: AriConfig, clock: PlayoutClock, accept: Callable[[str, Line], MediaHandler]
 ) -> AriApplication:
     """The application, not running yet.
 

@@ -109,6 +109,7 @@ class Server:
             self.metrics,
             address=lambda: self.listeners.audio_address,
             player=self.calls.file_player,
+            away=self.calls.away,
             server=lambda host: self.listeners.worker_address(host),  # noqa: PLW0108 - made after these
             fetch=fetch,
         )
@@ -140,6 +141,7 @@ class Server:
                 if self.transports.external_media is not None:
                     parts.append(self.transports.external_media.run)
                 work = [group.create_task(part()) for part in parts]
+                self.calls.tell_ready()
                 self.status.serving = True
                 logger.info("asterisk-ai %s is ready: %s", __version__, str(self.listeners))
                 self._notifier.ready(str(self.listeners))
@@ -152,6 +154,7 @@ class Server:
                 for task in work:
                     task.cancel()
                 await self.listeners.close()
+                self.calls.close()
         except ExceptionGroup as errors:
             if len(errors.exceptions) > 1:
                 raise
@@ -217,6 +220,7 @@ class Server:
     async def _config_changed(self, config: Config) -> None:
         self.registry.admission = self._admission()
         await self.vad.change(config.vad)
+        self.calls.tell_ready()
 
     def _overload(self) -> str:
         return self._lateness.problem() or self.status.descriptors.problem()

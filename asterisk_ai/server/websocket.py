@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from asterisk_ai.config import WebSocketConfig
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.transport.clock import PlayoutClock
-from asterisk_ai.transport.media import MediaConnection, MediaHandler
+from asterisk_ai.transport.media import Line, MediaHandler
 
 if TYPE_CHECKING:
     from asterisk_ai.transport.websocket.server import WebSocketServer
 
 
 def websocket_media(
-    config: WebSocketConfig, clock: PlayoutClock, accept: Callable[[str, MediaConnection], MediaHandler]
+    config: WebSocketConfig, clock: PlayoutClock, accept: Callable[[str, Line], MediaHandler]
 ) -> WebSocketServer:
     """The server of such audio, not listening yet.
 

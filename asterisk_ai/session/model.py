@@ -116,6 +116,8 @@ class CallSession:
     away: Away = Away.NONE
     digits_wanted: int = 0
     """How many dialled digits the agent has asked for; 0 where their number is open."""
+    downstream: str = ""
+    """How replies reach the caller: ``stream``, ``file`` or ``auto``; empty: as the agent's configuration says."""
     gating: list[str] = field(default_factory=list)
     """Tokens that keep the caller's audio from being captured."""
     troubles: list[dict[str, Any]] = field(default_factory=list)
@@ -194,6 +196,7 @@ _KINDS: dict[str, type[Any]] = {
     "agent": str,
     "outcome": str,
     "away": str,
+    "downstream": str,
     "rate": int,
     "digits_wanted": int,
     "troubles": list,

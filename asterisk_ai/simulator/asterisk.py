@@ -7,9 +7,11 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import soundfile
 
 from asterisk_ai.audio.formats import PTIME_MS, SAMPLE_BYTES, frame_bytes
 from asterisk_ai.audio.levels import dbov
@@ -107,6 +109,34 @@ class Caller:
                 listening.cancel()
         finally:
             writer.close()
+
+    async def listen_to(self, file: Path, offset_ms: int) -> str:
+        """A reply that the dialplan plays; what the caller has to say meanwhile nobody hears. Returns AI_PLAYED."""
+        samples, rate = await asyncio.to_thread(soundfile.read, file, dtype="int16")
+        if rate != RATE:
+            raise ValueError(f"{file} is not playable: {rate} Hz")
+        pcm = samples.tobytes()
+        due = time.monotonic()
+        for at in range(offset_ms * RATE // 1000 * SAMPLE_BYTES, len(pcm), FRAME):
+            due += PTIME_MS / 1000
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            self._hear(pcm[at : at + FRAME].ljust(FRAME, b"\0"))
+            self._align()
+            if key := self._key(time.monotonic()):
+                return f"USERSTOPPED-{at * 1000 // (RATE * SAMPLE_BYTES)}-{key}"
+        return f"SUCCESS-{len(pcm) * 1000 // (RATE * SAMPLE_BYTES)}-"
+
+    def _key(self, now: float) -> str:
+        """The key that the caller dials now; only one stops what plays."""
+        line = self._lines[0] if self._lines else None
+        if line is None or not line.digits or line.barge_in is None or now - self._agent_began_at < line.barge_in:
+            return ""
+        self._tell(line.label)
+        self._lines.pop(0)
+        self._spoke_at = now
+        self._waiting = Response(line.label)
+        self.result.responses.append(self._waiting)
+        return line.digits[0]
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """The agent's audio, put on the recording where it was heard."""
@@ -230,6 +260,7 @@ async def simulate(
     agent: str = "",
     number: str = "5550100",
     on_registered: Callable[[str], None] = lambda _: None,
+    downstream: str = "",
 ) -> Result:
     """A whole call as the sample dialplan would have it: start, talk, next ..., end."""
     result = caller.result
@@ -250,7 +281,7 @@ async def simulate(
         result.variables.update(outcome.variables)
         return outcome.status == "SUCCESS"
 
-    if not await ask("call/start" + (f"?agent={agent}" if agent else "")):
+    if not await ask(f"call/start?agent={agent}&downstream={downstream}"):
         result.status = "UNREACHABLE"
         return result
     result.status = result.variables.get("AI_STATUS", "")
@@ -261,11 +292,16 @@ async def simulate(
     audio_host, _, audio_port = result.variables["AI_AUDIOSOCKET"].rpartition(":")
     result.next = "talk"
     while result.next in ("talk", "play"):
-        await caller.talk(audio_host.strip("[]"), int(audio_port), result.call_id)
-        if caller.hung_up:
-            result.next = "caller hung up"
-            break
-        if not await ask("call/next", result.call_id):
+        played: tuple[str, ...] = ()
+        if result.next == "talk":
+            await caller.talk(audio_host.strip("[]"), int(audio_port), result.call_id)
+            if caller.hung_up:
+                result.next = "caller hung up"
+                break
+        elif result.variables.get("AI_KEYS"):
+            file, offset = result.variables["AI_FILE"], result.variables["AI_OFFSET"]
+            played = (await caller.listen_to(Path(f"{file}.wav"), int(offset)),)
+        if not await ask("call/next", result.call_id, *played):
             result.next = SERVER_LOST
             break
         result.next = result.variables.get("AI_NEXT", "")

@@ -63,6 +63,14 @@ class Metrics:
             "ai_agent_playback_underruns_total",
             "Gaps in the agent's speech, as its voice was made more slowly than it is played",
         )
+        self.downstream = self._counter(
+            "ai_agent_downstream_total", "Connections of calls by how replies reach the caller", "mode"
+        )
+        self.streaming_fallbacks = self._counter(
+            "ai_agent_streaming_fallbacks_total",
+            "Calls that ceased to stream and had the rest played as files, by reason: transport, engine, underruns",
+            "reason",
+        )
         self.gating_active = self._gauge(
             "ai_agent_tts_gating_active", "Calls whose audio is gated by the agent's own voice"
         )

@@ -1,17 +1,17 @@
-"""Replies played as sound files by the dialplan, for a PBX without AudioSocket (EAGI)."""
+"""Replies played as sound files: by the dialplan, or over EAGI for a PBX without AudioSocket."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-import wave
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.transport.media import MediaConnection, MediaHandler
+from asterisk_ai.transport.spool import Spool
 
 logger = logging.getLogger(__name__)
 
@@ -21,29 +21,41 @@ MAX_FILE_BYTES = 10 * 1024 * 1024
 """A piece longer than this (ten minutes) is cut into several files."""
 
 
+Cut = tuple[int, str]
+"""A file was stopped after so many samples, by this key."""
+Play = Callable[[str, int, Callable[[], None]], Awaitable[Cut | None]]
+"""Plays one file, named without its extension, from a sample on, to its end or to a key; cancelled to stop it.
+
+It calls the third argument when playing begins.
+"""
+
+
 class FilePlayer:
-    """A :class:`~asterisk_ai.transport.media.MediaConnection` that writes each piece to a WAV file and has it played.
+    """A :class:`~asterisk_ai.transport.media.MediaConnection` that has what is said played as WAV files.
 
-    What plays is stopped by cancelling the player, and gone on with from the
-    sample where it was stopped.
+    What plays is stopped by a key or by cancelling the player, and gone on with
+    from the sample where it was stopped.
 
-    :param spool: the folder; Asterisk must be able to read it.
-    :param name: begins the files' names; a call's id.
+    :param name: begins the files' names.
+    :param whole: a file is a whole reply. Else it is a piece of one: where files can follow each other at once, that
+        is sooner.
     """
 
-    def __init__(self, spool: Path, name: str, rate: int = 8000) -> None:
+    def __init__(self, spool: Spool, name: str, rate: int = 8000, *, whole: bool = False) -> None:
         self.rate = rate
         self.underruns = 0  # a file is whole before it is played
+        self.streaming = False
         self._spool = spool
         self._name = name
+        self._whole = whole
         self._piece = bytearray()
-        self._count = self._cleared = 0
+        self._count = self._cleared = self._making = 0
         self._files: asyncio.Queue[tuple[Path, int]] = asyncio.Queue(WAITING_FILES)
         self._played = 0
         self._playing_since = 0.0
         self._playing = self._offset = 0
         self._closed = self._paused = self._dropped = False
-        self._player: asyncio.Task[None] | None = None
+        self._player: asyncio.Task[Cut | None] | None = None
         self._first_frame: Callable[[], None] | None = None
         self._changed = asyncio.Event()
         self._on_digit: Callable[[str], None] | None = None
@@ -66,44 +78,70 @@ class FilePlayer:
     async def send(self, pcm: bytes) -> None:
         self._piece += pcm
         if len(self._piece) > MAX_FILE_BYTES:
-            await self.end_piece()
+            await self._cut()
 
     async def end_piece(self) -> None:
         """Write what came since the last piece to a file and queue it. Raises ProviderUnavailable (disk full)."""
+        if not self._whole:
+            await self._cut()
+
+    async def _cut(self) -> None:
         pcm, self._piece = bytes(self._piece), bytearray()
         if not pcm or self._closed:
             return
+        self._making += 1
+        try:
+            await self._queue(pcm)
+        finally:
+            self._making -= 1
+        self._changed.set()
+
+    async def _queue(self, pcm: bytes) -> None:
         self._count += 1
         wanted = self._cleared
-        path = self._spool / f"{self._name}-{self._count}.wav"
-        writing = asyncio.ensure_future(asyncio.to_thread(self._write, path, pcm))
+        path = self._spool.reply(f"{self._name}-{self._count}", self.rate)
+        writing = asyncio.ensure_future(asyncio.to_thread(self._spool.write, path, pcm, self.rate))
         try:
             await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            writing.add_done_callback(lambda _: path.unlink(missing_ok=True))  # the thread goes on, and writes it
-            raise
-        except OSError as error:
-            raise ProviderUnavailable("playback", f"{path}: {error.strerror}") from error
-        try:
             await self._files.put((path, len(pcm) // SAMPLE_BYTES))
         except asyncio.CancelledError:
-            path.unlink(missing_ok=True)
+            if writing.done():
+                path.unlink(missing_ok=True)
+            else:
+                writing.add_done_callback(lambda _: path.unlink(missing_ok=True))  # the thread goes on, and writes it
             raise
         if self._cleared != wanted:  # while it was written, or had to wait
             self._empty()
+
+    def take_over(self, pcm: bytes) -> None:
+        """``pcm``, which was queued elsewhere, comes before all that has been sent here."""
+        self._piece[:0] = pcm
 
     def fall_back(self, reason: str) -> bool:
         """It has files played already."""
         return False
 
-    def _write(self, path: Path, pcm: bytes) -> None:
-        # World-readable: Asterisk runs as another user, and the file lives for some seconds.
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        with wave.open(str(path), "wb") as file:
-            file.setparams((1, SAMPLE_BYTES, self.rate, 0, "NONE", "not compressed"))
-            file.writeframes(pcm)
+    async def kept(self, key: str) -> bytes | None:
+        return await asyncio.to_thread(self._spool.find, key, self.rate)
+
+    async def keep(self, key: str, pcm: bytes) -> None:
+        try:
+            await asyncio.to_thread(self._spool.keep, key, pcm, self.rate)
+        except ProviderUnavailable as error:
+            logger.warning("a prompt cannot be kept, and will be made anew: %s", error)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being made, waits or plays."""
+        return bool(self._piece or self._making or self._files.qsize() or self._playing)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds of what plays that are still to come."""
+        return (self._playing - self._position()) / self.rate
 
     async def drained(self) -> None:
+        await self._cut()
         while (self._files.qsize() or self._playing or self._paused) and not self._closed:
             self._changed.clear()
             await self._changed.wait()
@@ -150,18 +188,23 @@ class FilePlayer:
         return self._played + self._position()
 
     def _position(self) -> int:
-        """Samples of the present file that were played: AGI tells them at the end only, so by the clock."""
+        """Samples of the present file that were played: Asterisk tells them at the end only, so by the clock."""
         if not self._playing_since:
             return self._offset
         return min(self._playing, self._offset + int((time.monotonic() - self._playing_since) * self.rate))
 
     # ---- the player's side ------------------------------------------------------
 
-    async def play(self, play: Callable[[str, int], Awaitable[None]], idle: Callable[[], Awaitable[None]]) -> None:
+    async def something(self) -> None:
+        """Wait until there is something to play, or nothing more will be."""
+        while (self._paused or self._files.empty()) and not self._closed:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def play(self, play: Play, idle: Callable[[], Awaitable[None]]) -> None:
         """Play the files as they come, until :meth:`close`.
 
-        :param play: plays one file, named without its extension, from a sample on to its end; cancelled to stop it.
-        :param idle: waits a moment while there is nothing to play (and takes digits).
+        :param idle: waits a moment while there is nothing to play (and takes digits), as :meth:`something` does.
         """
         try:
             while not self._closed:
@@ -175,27 +218,37 @@ class FilePlayer:
                 finally:
                     path.unlink(missing_ok=True)
                     self._played += self._position()
+                    self._playing_since = 0.0
                     self._playing = self._offset = 0
                     self._changed.set()
         finally:
             self.close()
 
-    async def _play_whole(self, path: Path, play: Callable[[str, int], Awaitable[None]]) -> None:
-        """To its end, over pauses, or until it is dropped."""
+    async def _play_whole(self, path: Path, play: Play) -> None:
+        """To its end, over pauses and keys that stop nothing, or until it is dropped."""
         while self._offset < self._playing:
-            if self._first_frame is not None:
-                call, self._first_frame = self._first_frame, None
-                call()
             try:
                 async with asyncio.TaskGroup() as group:
-                    self._playing_since = time.monotonic()
-                    self._player = player = group.create_task(_run(play(str(path.with_suffix("")), self._offset)))
+                    work = _run(play(str(path.with_suffix("")), self._offset, self._begun))
+                    self._player = player = group.create_task(work)
             except ExceptionGroup as failed:  # of one task: as if it had been awaited
                 raise failed.exceptions[0] from None
-            self._offset = self._position() if player.cancelled() else self._playing
+            cut = None if player.cancelled() else player.result()
+            if player.cancelled():
+                self._offset = self._position()
+            else:
+                self._offset = self._playing if cut is None else min(cut[0], self._playing)
             self._playing_since, self._player = 0.0, None
+            if cut is not None:
+                self.dialled(cut[1])
             if not await self._goes_on():
                 return
+
+    def _begun(self) -> None:
+        self._playing_since = time.monotonic()
+        if self._first_frame is not None:
+            call, self._first_frame = self._first_frame, None
+            call()
 
     async def _goes_on(self) -> bool:
         """Wait while paused. False: what was playing is not wanted any more."""
@@ -211,5 +264,5 @@ class FilePlayer:
         self.clear()
 
 
-async def _run(work: Awaitable[None]) -> None:
-    await work
+async def _run(work: Awaitable[Cut | None]) -> Cut | None:
+    return await work

@@ -36,8 +36,12 @@ class MediaConnection(Protocol):
 
     rate: int
     """Sample rate of the agent's audio in Hz."""
-    underruns: int
-    """How often playing had to wait for audio in the middle of a piece."""
+    streaming: bool
+    """Whether audio is played as it comes; else when all of a reply, or of a piece of it, is there."""
+
+    @property
+    def underruns(self) -> int:
+        """How often playing had to wait for audio in the middle of a piece."""
 
     async def send(self, pcm: bytes) -> None:
         """Queue ``pcm`` (whole samples at :attr:`rate`) to be played; waits while much is queued.
@@ -58,6 +62,12 @@ class MediaConnection(Protocol):
 
         :param reason: a word for it: ``engine``, ``underruns``, ``transport``.
         """
+
+    async def kept(self, key: str) -> bytes | None:
+        """The audio that :meth:`keep` was given under ``key``; None where there is none, and on a line."""
+
+    async def keep(self, key: str, pcm: bytes) -> None:
+        """Keep a prompt's audio for those who are told the same; nothing on a line."""
 
     async def drained(self) -> None:
         """Wait until everything queued has been played, or the connection is gone."""
@@ -80,3 +90,10 @@ class MediaConnection(Protocol):
 
     def hang_up(self) -> None:
         """Give the call back to the dialplan."""
+
+
+class Line(MediaConnection, Protocol):
+    """What audio is streamed over."""
+
+    def on_end(self, call: Callable[[bytes, bool], None]) -> None:
+        """Call once, when no more can be sent: with what was queued, and whether more of that piece was to come."""

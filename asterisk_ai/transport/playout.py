@@ -47,6 +47,8 @@ class Playout(ABC):
         self._first_frame: Callable[[], None] | None = None
         self._ended = False
         self.underruns = 0
+        self.streaming = True
+        self._on_end: Callable[[bytes, bool], None] | None = None
         self._begin_playout(rate)
 
     def _begin_playout(self, rate: int) -> None:
@@ -152,6 +154,13 @@ class Playout(ABC):
         """A line alone can only stream."""
         return False
 
+    async def kept(self, key: str) -> bytes | None:
+        """Nothing is kept: what is made as it is heard costs the caller no time."""
+        return None
+
+    async def keep(self, key: str, pcm: bytes) -> None:  # noqa: B027 - as above
+        """Nothing."""
+
     async def drained(self) -> None:
         """Wait until everything queued has been sent, or the connection is gone."""
         self._least = 1
@@ -179,6 +188,10 @@ class Playout(ABC):
         self._queued = self._head = 0
         self._least = 1
         self._wake()
+
+    def on_end(self, call: Callable[[bytes, bool], None]) -> None:
+        """Call once, when no more can be sent: with what was queued, and whether more of that piece was to come."""
+        self._on_end = call
 
     @property
     def played(self) -> int:
@@ -212,4 +225,7 @@ class Playout(ABC):
     def _end_playout(self) -> None:
         """The connection is gone: nobody waits any more, and seconds of speech are not kept for as long as it is."""
         self._ended = True
+        if self._on_end is not None:
+            call, self._on_end = self._on_end, None
+            call(b"".join(self._pieces)[self._head :], self._least > 1)
         self.clear()

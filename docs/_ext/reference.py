@@ -172,9 +172,7 @@ class CliReference(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(lines))
 
 
-def _parsers(
-    parser: argparse.ArgumentParser, words: list[str]
-) -> Iterator[tuple[list[str], argparse.ArgumentParser]]:
+def _parsers(parser: argparse.ArgumentParser, words: list[str]) -> Iterator[tuple[list[str], argparse.ArgumentParser]]:
     yield words, parser
     for action in parser._actions:  # argparse has no public way to its subparsers
         if isinstance(action, argparse._SubParsersAction):

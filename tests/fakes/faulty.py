@@ -127,12 +127,17 @@ class FaultyLanguageModel(_Faulty):
 
 
 class FaultyTextToSpeech(_Faulty):
-    """Points: open, first, middle, end, leave; "empty". A tone of 250 ms a word, at ``hertz``."""
+    """Points: open, first, middle, end, leave; "empty". A tone of 250 ms a word, at ``hertz``, each after ``late`` s.
+
+    ``times``: how often it fails; after that it works well.
+    """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         super().__init__(settings)
         self.sample_rate = int(settings.get("rate", 8000))
         self.hertz = float(settings.get("hertz", 500))
+        self.late = float(settings.get("late", 0))
+        self.times = int(settings.get("times", 1_000_000))
         self.texts: list[str] = []
 
     @asynccontextmanager
@@ -153,6 +158,9 @@ class FaultyTextToSpeech(_Faulty):
         word = (np.sin(2 * np.pi * self.hertz * times) * 8000).astype("<i2").tobytes()
         for number, _ in enumerate(text.split()):
             if number == 2:
-                await self.fail("middle")
+                self.times -= 1
+                if self.times >= 0:
+                    await self.fail("middle")
+            await asyncio.sleep(self.late)
             yield word
         await self.fail("end")

@@ -24,6 +24,8 @@ from asterisk_ai.call.staged.speaker import ReplySpeaker, _Reply
 from asterisk_ai.server.server import Server
 from asterisk_ai.simulator.asterisk import Caller, Line, simulate
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
+from asterisk_ai.transport.file_player import FilePlayer
+from asterisk_ai.transport.switched import SwitchedConnection
 from asterisk_ai.vad.energy import EnergyVad
 
 CONFIG = """
@@ -94,6 +96,22 @@ def test_nothing_of_an_ended_call_waits_for_the_collector(vad: str, pcm: bytes) 
                 await several(server.fastagi_port, pcm)
                 await ended(server)
                 assert left(KINDS) == Counter()
+
+    run(work())
+
+
+@pytest.mark.parametrize("mode", ["file", "auto"])
+def test_nothing_of_a_call_whose_replies_can_be_files_waits_for_the_collector(mode: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        config = yaml.safe_load(CONFIG.replace("VAD", "energy"))
+        config["agents"]["desk"]["downstream_mode"] = mode
+        config["playback"] = {"spool": str(tmp_path)}
+        async with serving(str(yaml.safe_dump(config))) as server:
+            with uncollected():
+                await several(server.fastagi_port, TONE)
+                await ended(server)
+                assert left((*KINDS, SwitchedConnection, FilePlayer)) == Counter()
+        assert not list(tmp_path.glob("*.wav"))
 
     run(work())
 

@@ -26,6 +26,7 @@ from asterisk_ai.simulator.asterisk import Caller, Line, Result, simulate
 from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.transport.file_player import FilePlayer
+from asterisk_ai.transport.spool import Spool
 
 HOURS, SALES, BYE, NUMBER, LEAVE = 400, 500, 600, 700, 800
 NINE = "We are open from nine to five."
@@ -231,14 +232,14 @@ def test_a_line_that_carries_no_silence(tmp_path: Path) -> None:
 
 def test_answers_that_are_played_as_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They begin before all is there, and what is dropped while it is written stays dropped."""
-    write = FilePlayer._write
+    write = Spool.write
 
-    def slowly(self: FilePlayer, path: Path, pcm: bytes) -> None:
+    def slowly(self: Spool, path: Path, pcm: bytes, rate: int) -> None:
         time.sleep(0.1)
-        write(self, path, pcm)
+        write(self, path, pcm, rate)
 
     async def main() -> None:
-        sink = FilePlayer(tmp_path, "call")
+        sink = FilePlayer(Spool(tmp_path), "call")
         session = CallSession("call", "desk", rate=8000)
         account = Account(session, SessionStore(MemoryBackend()), Metrics(), sink, time.monotonic)
         speech = RealtimeSpeech(sink, account, played=lambda: None)
@@ -250,7 +251,7 @@ def test_answers_that_are_played_as_files(tmp_path: Path, monkeypatch: pytest.Mo
         seconds = [path.stat().st_size / 16_000 for path in sorted(tmp_path.glob("call-*.wav"))]
         assert seconds == pytest.approx([1.0, 2.0], abs=0.01)
 
-        monkeypatch.setattr(FilePlayer, "_write", slowly)
+        monkeypatch.setattr(Spool, "write", slowly)
         for _ in range(40):
             speech.audio("item", tone(HOURS, 0.1))
         await asyncio.sleep(0.03)

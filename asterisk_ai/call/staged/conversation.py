@@ -68,7 +68,9 @@ class StagedConversation:
         self._speaker = ReplySpeaker(
             call,
             agent,
-            PlaybackManager(call.connection, agent.tts, voice=agent.config.voice, pace=agent.pace),
+            PlaybackManager(
+                call.connection, agent.tts, voice=agent.config.voice, pace=agent.pace, voice_key=agent.voice_key
+            ),
             step=self.step,
             interruptible=lambda: self._state.interruptible,
         )

@@ -228,7 +228,7 @@ class ReplySpeaker:
 
     async def _say_prompt(self, reply: _Reply, action: Speak) -> None:
         try:
-            await self._say(reply, action.text, action.interruptible)
+            await self._say(reply, action.text, action.interruptible, prompt=True)
             await self._finish(reply, action.then)
         except ProviderError as error:
             self._failed(reply, error)
@@ -266,7 +266,9 @@ class ReplySpeaker:
         except ProviderError as error:
             self._failed(reply, error)
 
-    async def _say(self, reply: _Reply, text: str, interruptible: bool, speed: float = 1.0) -> None:
+    async def _say(
+        self, reply: _Reply, text: str, interruptible: bool, speed: float = 1.0, *, prompt: bool = False
+    ) -> None:
         if not interruptible:
             await reply.certain.wait()
         if interruptible != self._interruptible():
@@ -274,7 +276,8 @@ class ReplySpeaker:
             await self._playback.finished()
         for piece in pieces(text, self._agent.config.language):
             async with self._voice:
-                await self._playback.say(piece, partial(self._audible, reply, interruptible), speed=speed)
+                audible = partial(self._audible, reply, interruptible)
+                await self._playback.say(piece, audible, speed=speed, prompt=prompt)
 
     async def _say_filler(self, text: str) -> None:
         """A filler that cannot be made is none: the answer itself is still to come."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -31,10 +32,17 @@ class PlaybackManager:
     """
 
     def __init__(
-        self, connection: MediaConnection, tts: TextToSpeech, *, voice: str = "", pace: Pace | None = None
+        self,
+        connection: MediaConnection,
+        tts: TextToSpeech,
+        *,
+        voice: str = "",
+        pace: Pace | None = None,
+        voice_key: str = "",
     ) -> None:
-        """``pace`` is that of ``tts``, shared by those that speak with it."""
+        """``pace`` is that of ``tts``, and ``voice_key`` tells its settings from others."""
         self._connection = connection
+        self._voice_key = voice_key
         self._tts = tts
         self._voice = voice
         self._pace = pace or Pace()
@@ -46,38 +54,71 @@ class PlaybackManager:
         self._pieces = []
         self._base = self._connection.played
 
-    async def say(self, text: Piece, started: Callable[[], Awaitable[None]] = _at_once, *, speed: float = 1.0) -> None:
+    async def say(
+        self,
+        text: Piece,
+        started: Callable[[], Awaitable[None]] = _at_once,
+        *,
+        speed: float = 1.0,
+        prompt: bool = False,
+    ) -> None:
         """Synthesise ``text`` and queue it; what was heard of it is told in the words it was written with.
 
         Raises ProviderError.
 
         ``started`` is awaited once, when the first audio is there and before it is queued.
         Cancelling aborts the synthesis; what was queued stays until :meth:`stop`.
+
+        :param prompt: others are told the same: where files are played it is made once and kept.
         """
+        key = self._key(text, speed) if prompt and not self._connection.streaming else ""
+        kept = await self._connection.kept(key) if key else None
+        if kept is not None:
+            await self._say_kept(text, kept, started)
+        else:
+            made = await self._say_made(text, started, speed)
+            if key:
+                await self._connection.keep(key, made)
+
+    def _key(self, text: Piece, speed: float) -> str:
+        parts = (self._voice_key, self._voice, speed, self._connection.rate, text.spoken)
+        return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()[:32]
+
+    async def _say_kept(self, text: Piece, pcm: bytes, started: Callable[[], Awaitable[None]]) -> None:
+        await started()
+        self._pieces.append(Spoken(text.written, len(pcm) // SAMPLE_BYTES))
+        await self._connection.send(pcm)
+        await self._connection.end_piece()
+
+    async def _say_made(self, text: Piece, started: Callable[[], Awaitable[None]], speed: float) -> bytes:
+        """Returns its audio, unless that was streamed."""
         index = len(self._pieces)
         self._pieces.append(Spoken(text.written, 0))
         making = _Making(text, self._connection.rate, self._tts.sample_rate, self._pace.start_buffer, started)
         try:
-            await self._make(making, index, speed)
+            return await self._make(making, index, speed)
         except ProviderError as error:
             if not self._connection.fall_back("engine"):
                 raise
             logger.warning("the voice failed in the middle of a reply, the rest is made anew: %s", error)
             making.again()
-            await self._make(making, index, speed)
+            return await self._make(making, index, speed)
 
-    async def _make(self, making: _Making, index: int, speed: float) -> None:
+    async def _make(self, making: _Making, index: int, speed: float) -> bytes:
+        made: list[bytes] = []
         async with self._tts.open(making.text.spoken, voice=self._voice, speed=speed) as audio:
             async for piece in audio:
                 line = await making.came(piece)
                 if line:
                     self._pieces[index] = making.spoken(whole=False)
+                    made += [] if self._connection.streaming else [line]
                     await self._connection.send(line)
         rest = await making.rest()
         self._pieces[index] = making.spoken(whole=True)
         await self._connection.send(rest)
         await self._connection.end_piece()
         self._pace.made(making.needed)
+        return b"".join((*made, rest))
 
     async def finished(self) -> bool:
         """Wait until everything said so far was played; False where the call is gone before that."""

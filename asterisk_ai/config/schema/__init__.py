@@ -8,7 +8,7 @@ name's unit implies (see ``reader.unit_range``).
 
 from __future__ import annotations
 
-from asterisk_ai.config.schema.agent import DIAGNOSTIC_AGENTS, AgentConfig
+from asterisk_ai.config.schema.agent import DIAGNOSTIC_AGENTS, DOWNSTREAM_MODES, AgentConfig
 from asterisk_ai.config.schema.pipeline import READY_MADE, STAGES, PipelineConfig
 from asterisk_ai.config.schema.root import Config
 from asterisk_ai.config.schema.server import (
@@ -29,6 +29,7 @@ from asterisk_ai.config.schema.types import Names, Pattern, Port, Range, Secret,
 
 __all__ = [
     "DIAGNOSTIC_AGENTS",
+    "DOWNSTREAM_MODES",
     "READY_MADE",
     "STAGES",
     "WORKER_PORTS_EACH",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from asterisk_ai.config.schema.types import Names
 from asterisk_ai.dialog.caller import spoken
@@ -13,6 +13,7 @@ from asterisk_ai.dialog.staged.state import TurnParams
 
 DIAGNOSTIC_AGENTS = ("echo", "milliwatt")
 """Agents that are there without being configured, see :mod:`asterisk_ai.call.diagnostic`."""
+DOWNSTREAM_MODES = ("stream", "file", "auto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,10 @@ class AgentConfig:
     """What it says before it hangs up."""
     voice: str = ""
     """The engine's voice; empty for the engine's own choice."""
+    downstream_mode: Literal["stream", "file", "auto"] = "stream"
+    """How replies reach the caller. ``stream``: as they are made. ``file``: each is made whole and played by Asterisk,
+    and can be cut off by a key but not by speech. ``auto``: as stream, and as file for the rest of a call whose stream
+    fails."""
     turn: TurnParams = field(default_factory=TurnParams)
     """Who speaks when."""
     rules: Mapping[str, Any] = field(default_factory=dict)

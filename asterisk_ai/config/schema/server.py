@@ -152,10 +152,14 @@ class VadConfig:
 
 @dataclass(frozen=True, slots=True)
 class PlaybackConfig:
-    """Replies that Asterisk plays as files (EAGI)."""
+    """Replies that Asterisk plays as files (EAGI, and ``downstream_mode``)."""
 
     spool: str = ""
     """The folder of those files; empty for one beside the store."""
+    spool_mb: Annotated[int, Range(1, 1_000_000)] = 200
+    """It may hold so many megabytes; the oldest prompts make room."""
+    keep_hours: Annotated[int, Range(1, 100_000)] = 24
+    """Prompts that were made before, such as greetings, are used again for so long."""
 
 
 @dataclass(frozen=True, slots=True)

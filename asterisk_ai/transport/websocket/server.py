@@ -21,7 +21,7 @@ from asterisk_ai.protocol.strangers import Strangers
 from asterisk_ai.protocol.websocket import SUBPROTOCOL
 from asterisk_ai.transport.clock import PlayoutClock
 from asterisk_ai.transport.listener import bound_port, listen
-from asterisk_ai.transport.media import MediaConnection, MediaHandler
+from asterisk_ai.transport.media import Line, MediaHandler
 from asterisk_ai.transport.websocket.connection import WebSocketConnection
 from asterisk_ai.transport.websocket.opening import Opening
 
@@ -54,7 +54,7 @@ class WebSocketServer:
 
     def __init__(
         self,
-        accept: Callable[[str, MediaConnection], MediaHandler],
+        accept: Callable[[str, Line], MediaHandler],
         clock: PlayoutClock,
         *,
         asterisk: str,
