@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from asterisk_ai.config.document import Document, Value
-from asterisk_ai.config.reader import Reader
-from asterisk_ai.config.schema.types import Secret
+from asterisk_ai.config.reader import Reader, unit_range
+from asterisk_ai.config.schema.types import Range, Secret
 from asterisk_ai.errors import ConfigError
 
 S = TypeVar("S")
@@ -25,6 +25,15 @@ def read_settings(kind: type[S], settings: Mapping[str, Any], path: str) -> S:
     """
     problems: list[ConfigError] = []
     found: S = Reader("", problems).read_class(kind, _value(settings), path)
+    if problems:
+        raise problems[0]
+    return found
+
+
+def read_scalar(kind: type[S], data: Any, path: str, limits: Range | None = None) -> S:
+    """One value. Raises ConfigError as :func:`read_settings` does."""
+    problems: list[ConfigError] = []
+    found: S = Reader("", problems).scalar(kind, _value(data), path, limits or unit_range(""))
     if problems:
         raise problems[0]
     return found

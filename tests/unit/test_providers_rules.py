@@ -484,7 +484,7 @@ GOOD: dict[str, Any] = {
         ("intents.b.do", "play", "intents.b.do", "play needs 'file'"),
         ("slots.caller", {"digits": 1}, "slots.caller", "not 'caller'"),
         ("slots.a b", {"digits": 1}, "slots.a b", "letters"),
-        ("slots.pin.digits", 0, "slots.pin.digits", "from 1 to 20"),
+        ("slots.pin.digits", 0, "slots.pin.digits", "between 1 and 20"),
         ("slots.pin.digits", {"min": 3, "max": 2}, "slots.pin.digits", "more than max"),
         ("slots.pin.digits", {"min": 3}, "slots.pin.digits.max", "missing"),
         ("slots.pin.values", {"a": {}}, "slots.pin", "exactly one of"),

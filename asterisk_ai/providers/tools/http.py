@@ -33,10 +33,12 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
+from asterisk_ai.config.schema import Range
+from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ConfigError
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -48,8 +50,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,),
 }  # fmt: skip
-_LIMITS = ("enum", "pattern", "minLength", "maxLength", "minimum", "maximum")
-_KEYS = ("description", "method", "url", "headers", "body", "parameters", "say", "seconds", "hosts")
+_TYPE = f"expected one of {', '.join(_TYPES)}"
 
 
 class BadToolCall(Exception):
@@ -219,6 +220,50 @@ def _filled(template: Any, values: Mapping[str, Any]) -> Any:
 # ---- reading the declaration ------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One of ``parameters``: a JSON schema of those that models understand."""
+
+    type: Literal["string", "integer", "number", "boolean"] = field(default="string", metadata={"needed": _TYPE})
+    description: str = ""
+    required: bool = True
+    enum: tuple[Any, ...] = ()
+    pattern: str = ""
+    minLength: int = 0
+    maxLength: int = MAX_VALUE
+    minimum: Annotated[float, Range(-1e300, 1e300)] = 0.0
+    maximum: Annotated[float, Range(-1e300, 1e300)] = 0.0
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise ValueError(f"pattern: is no pattern: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpToolSettings:
+    """One tool as the administrator writes it."""
+
+    description: str = field(default="", metadata={"needed": "say what it does: the model decides by it"})
+    method: str = "GET"
+    url: str = ""
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    say: str = ""
+    seconds: Annotated[float, Range(0.1, 60)] = 5.0
+    hosts: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.method.upper() not in METHODS:
+            raise ValueError(f"method: must be one of {', '.join(METHODS)}")
+        if not all(str(value).isprintable() for value in self.headers.values()):
+            raise ValueError("headers: a value has a line break or another character that headers have not")
+        if self.method.upper() == "GET" and self.body is not None:
+            raise ValueError("body: a GET has none: put the values into the URL")
+
+
 def declare(tools: object, path: str) -> dict[str, HttpTool]:
     """The tools of ``agents.NAME.tools.http``. Raises ConfigError with the key's path."""
     if not isinstance(tools, Mapping):
@@ -228,71 +273,32 @@ def declare(tools: object, path: str) -> dict[str, HttpTool]:
         below = f"{path}.{name}"
         if not _NAME.fullmatch(str(name)):
             raise ConfigError("a function's name is made of letters, digits, '_' and '-'", path=below)
-        if not isinstance(tool, Mapping):
-            raise ConfigError(f"expected a mapping of {', '.join(_KEYS)}", path=below)
-        for key in tool:
-            if key not in _KEYS:
-                raise ConfigError(f"unknown key; known: {', '.join(_KEYS)}", path=f"{below}.{key}")
-        found[str(name)] = _tool(str(name), tool, below)
+        found[str(name)] = _tool(str(name), read_settings(HttpToolSettings, tool or {}, below), tool, below)
     return found
 
 
-def _tool(name: str, tool: Mapping[str, Any], path: str) -> HttpTool:
-    method = str(tool.get("method") or "GET").upper()
-    if method not in METHODS:
-        raise ConfigError(f"must be one of {', '.join(METHODS)}", path=f"{path}.method")
-    if not str(tool.get("description") or "").strip():
-        raise ConfigError("say what it does: the model decides by it", path=f"{path}.description")
-    seconds = tool.get("seconds", 5)
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0.1 <= seconds <= 60:
-        raise ConfigError("must be between 0.1 and 60", path=f"{path}.seconds")
-    parameters = _parameters(tool.get("parameters") or {}, f"{path}.parameters")
-    headers = tool.get("headers") or {}
-    if not isinstance(headers, Mapping) or not all(str(value).isprintable() for value in headers.values()):
-        raise ConfigError("expected names with their values", path=f"{path}.headers")
-    body = tool.get("body")
+def _tool(name: str, read: HttpToolSettings, tool: Mapping[str, Any], path: str) -> HttpTool:
+    """:param tool: as it was written; of a parameter, a model is told what was."""
+    body = read.body
     if isinstance(body, str):
         try:
             body = json.loads(body)
         except ValueError:
             raise ConfigError("expected a mapping, or a text that is JSON", path=f"{path}.body") from None
-    if method == "GET" and body is not None:
-        raise ConfigError("a GET has none: put the values into the URL", path=f"{path}.body")
-    url = str(tool.get("url") or "")
-    _placeholders(url, parameters, f"{path}.url")
-    _placeholders(body, parameters, f"{path}.body")
+    _placeholders(read.url, read.parameters, f"{path}.url")
+    _placeholders(body, read.parameters, f"{path}.body")
     return HttpTool(
         name,
-        str(tool["description"]),
-        method,
-        url,
-        {str(key): str(value) for key, value in headers.items()},
+        read.description,
+        read.method.upper(),
+        read.url,
+        {key: str(value) for key, value in read.headers.items()},
         body,
-        parameters,
-        str(tool.get("say") or ""),
-        float(seconds),
-        _hosts(url, tool.get("hosts"), path),
+        {key: dict(tool["parameters"][key]) for key in read.parameters},
+        read.say,
+        read.seconds,
+        _hosts(read.url, read.hosts, path),
     )
-
-
-def _parameters(parameters: object, path: str) -> dict[str, dict[str, Any]]:
-    if not isinstance(parameters, Mapping):
-        raise ConfigError("expected names with their schemas, e.g. {number: {type: string}}", path=path)
-    found = {}
-    for name, parameter in parameters.items():
-        below = f"{path}.{name}"
-        if not isinstance(parameter, Mapping) or parameter.get("type") not in _TYPES:
-            raise ConfigError(f"expected a mapping with type: {', '.join(_TYPES)}", path=below)
-        for key in parameter:
-            if key not in ("type", "description", "required", *_LIMITS):
-                known = ", ".join(("type", "description", "required", *_LIMITS))
-                raise ConfigError(f"unknown key; known: {known}", path=f"{below}.{key}")
-        try:
-            re.compile(str(parameter.get("pattern", "")))
-        except re.error as error:
-            raise ConfigError(f"is no pattern: {error}", path=f"{below}.pattern") from None
-        found[str(name)] = dict(parameter)
-    return found
 
 
 def _placeholders(template: Any, parameters: Mapping[str, object], path: str) -> None:
@@ -310,7 +316,7 @@ def _placeholders(template: Any, parameters: Mapping[str, object], path: str) ->
                 raise ConfigError(f"there is no parameter {{{name}}}; known: {known}", path=path)
 
 
-def _hosts(url: str, hosts: object, path: str) -> frozenset[str]:
+def _hosts(url: str, hosts: tuple[str, ...] | None, path: str) -> frozenset[str]:
     """Who may be asked: the URL's own host where nothing else is said."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
@@ -319,9 +325,7 @@ def _hosts(url: str, hosts: object, path: str) -> frozenset[str]:
         raise ConfigError("the host must stand there as it is: a model may not choose it", path=f"{path}.url")
     if hosts is None:
         return frozenset({parts.hostname.lower()})
-    if not isinstance(hosts, (list, tuple)) or not hosts:
-        raise ConfigError("expected a list of hosts", path=f"{path}.hosts")
-    allowed = frozenset(str(host).lower() for host in hosts)
+    allowed = frozenset(host.lower() for host in hosts)
     if parts.hostname.lower() not in allowed and parts.netloc.lower() not in allowed:
         raise ConfigError(f"does not hold the URL's own host {parts.hostname}", path=f"{path}.hosts")
     return allowed

@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from asterisk_ai.config.reader import did_you_mean
 from asterisk_ai.dialog import dialplan
 from asterisk_ai.dialog.dialplan import HANG_UP, ActionKind, DialplanAction
 from asterisk_ai.errors import ConfigError
@@ -110,7 +111,8 @@ class Toolbox:
                 self._declare(value or {}, f"{path}.http")
                 continue
             if name not in _WORDS:
-                raise ConfigError(f"there is no tool {name!r}; known: {', '.join((*_WORDS, 'http'))}", path=path)
+                hint = did_you_mean(name, (*_WORDS, "http"))
+                raise ConfigError(f"there is no tool {name!r}{hint}", path=f"{path}.{name}")
             if value is False or value is None:
                 continue
             choices = {} if name not in _HANDOVERS else _choices(ActionKind(name), value, f"{path}.{name}")

@@ -5,12 +5,14 @@ Every mistake is a :class:`~asterisk_ai.errors.ConfigError` with the key's path.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from asterisk_ai.config.reader import did_you_mean
+from asterisk_ai.config.schema import Range
+from asterisk_ai.config.settings import read_scalar
 from asterisk_ai.dialog import dialplan
 from asterisk_ai.dialog.dialplan import ActionKind, DialplanAction
 from asterisk_ai.errors import ConfigError
@@ -41,8 +43,7 @@ class _Node:
         nodes = self.entries()
         for key in nodes:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                self.fail("unknown key" + (f"; did you mean {near[0]!r}?" if near else ""), key)
+                self.fail(f"unknown key{did_you_mean(key, known)}", key)
         return nodes
 
     def entries(self) -> dict[str, _Node]:
@@ -81,14 +82,10 @@ class _Node:
         return tuple(found)
 
     def flag(self) -> bool:
-        if self.data not in (True, False, "yes", "no", "on", "off"):
-            self.fail("expected true or false")
-        return self.data in (True, "yes", "on")
+        return read_scalar(bool, self.data, self.path)
 
     def whole(self, low: int, high: int) -> int:
-        if isinstance(self.data, bool) or not isinstance(self.data, int) or not low <= self.data <= high:
-            self.fail(f"expected a whole number from {low} to {high}")
-        return self.data
+        return read_scalar(int, self.data, self.path, Range(low, high))
 
 
 def load(data: Any, path: str) -> RuleSet:
