@@ -13,7 +13,6 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _RUNNING = re.compile(r"^(\w+)\.so .*(?<!Not )Running", re.MULTILINE)
 _APPLICATION = re.compile(r"^\s*(\w+): ", re.MULTILINE)
 _GLOBAL = re.compile(r"^   (\w+)=(.*)$", re.MULTILINE)
-_SETTING = re.compile(r"^  (\S[^:]*?): +(\S.*?) *$", re.MULTILINE)
 _STEP = re.compile(r"^ .*?\b([0-9]+)\. (.*?) +\[[^\]\s]+\]$", re.MULTILINE)
 
 
@@ -54,11 +53,6 @@ class Console:
         """Such as ``Asterisk 22.10.1``."""
         found = re.search(r"^Asterisk \S+", self.ask("core show version"), re.MULTILINE)  # a warning may come first
         return found[0] if found else "Asterisk"
-
-    def setting(self, name: str) -> str:
-        """A line of ``core show settings``, such as ``AGI Scripts directory``; empty where there is none."""
-        settings: dict[str, str] = dict(_SETTING.findall(self.ask("core show settings")))
-        return settings.get(name, "")
 
     def modules(self) -> set[str]:
         """The modules that run, without ``.so``."""

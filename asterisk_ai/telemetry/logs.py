@@ -1,6 +1,6 @@
 """Logging set up for a service: one line an event, the call's id in each, never what callers said unless asked for.
 
-configure(level="info", style="text")
+configure_service(level="info", style="text")
 with call_scope("5e0d..."):           # in the call's task: each line logged below carries the id
     log.info("turn", extra={"transcript": "sales please"})   # shown only with transcripts=True
 """
@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import IO, TypeVar
+from typing import IO
 
 from asterisk_ai.telemetry.log_queue import LogQueue
 from asterisk_ai.telemetry.printable import printable
@@ -93,33 +93,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
-def configure(
-    *, level: str = "info", style: str = "text", transcripts: bool = False, stream: IO[str] | None = None
-) -> logging.Handler:
-    """Send the package's log to ``stream`` (standard error): ``style`` text or json. A second call replaces the first.
-
-    Other packages' warnings go the same way. Returns the handler, for tests.
-    """
-    return _installed(_writer(style, stream), level, transcripts=transcripts)
-
-
 def configure_service(
     *, level: str = "info", style: str = "text", transcripts: bool = False, stream: IO[str] | None = None
 ) -> LogQueue:
-    """As :func:`configure`, for a server: nobody who logs waits for who reads it, and floods are summed up."""
-    return _installed(LogQueue(_writer(style, stream)), level, transcripts=transcripts)
+    """Send the package's log to ``stream`` (standard error): ``style`` text or json. A second call replaces the first.
 
-
-def _writer(style: str, stream: IO[str] | None) -> logging.Handler:
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
-    return handler
-
-
-H = TypeVar("H", bound=logging.Handler)
-
-
-def _installed(handler: H, level: str, *, transcripts: bool) -> H:
+    Other packages' warnings go the same way. Nobody who logs waits for who reads it, and floods are summed up.
+    """
+    handler = LogQueue(_writer(style, stream))
     handler.addFilter(CallIdFilter(transcripts=transcripts))
     handler.set_name(ROOT)
     root, ours = logging.getLogger(), logging.getLogger(ROOT)
@@ -129,4 +110,10 @@ def _installed(handler: H, level: str, *, transcripts: bool) -> H:
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     ours.setLevel(level.upper())
+    return handler
+
+
+def _writer(style: str, stream: IO[str] | None) -> logging.Handler:
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     return handler
