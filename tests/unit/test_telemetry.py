@@ -234,7 +234,7 @@ def stream() -> Iterator[io.StringIO]:
 
 
 def test_lines_carry_the_call_and_not_what_was_said(stream: io.StringIO) -> None:
-    logs.configure(level="info", stream=stream)
+    handler = logs.configure_service(level="info", stream=stream)
     log = logging.getLogger("asterisk_ai.call.staged.conversation")
 
     async def call(call_id: str) -> None:
@@ -250,6 +250,7 @@ def test_lines_carry_the_call_and_not_what_was_said(stream: io.StringIO) -> None
     log.debug("not shown")
     logging.getLogger("other").info("not shown")
     logging.getLogger("other").warning("shown")
+    handler.close()
     lines = stream.getvalue().splitlines()
     assert [line.split(" ", 2)[2] for line in lines] == [
         "INFO asterisk_ai.call.staged.conversation [id-1] turn milliseconds=12",
@@ -260,33 +261,37 @@ def test_lines_carry_the_call_and_not_what_was_said(stream: io.StringIO) -> None
 
 
 def test_transcripts_where_they_are_asked_for(stream: io.StringIO) -> None:
-    logs.configure(level="info", style="json", transcripts=True, stream=stream)
+    handler = logs.configure_service(level="info", style="json", transcripts=True, stream=stream)
     logging.getLogger("asterisk_ai").info("turn", extra={"transcript": "hello", "call_id": "x"})
+    handler.close()
     entry = json.loads(stream.getvalue())
     assert (entry["message"], entry["call_id"], entry["transcript"], entry["level"]) == ("turn", "x", "hello", "info")
 
 
 def test_a_second_configuration_takes_the_place_of_the_first(stream: io.StringIO) -> None:
-    logs.configure(stream=stream)
-    logs.configure(level="debug", stream=stream)
+    logs.configure_service(stream=stream)
+    handler = logs.configure_service(level="debug", stream=stream)
     logging.getLogger("asterisk_ai").debug("once")
+    handler.close()
     assert stream.getvalue().count("once") == 1
 
 
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_a_peer_cannot_begin_a_line_of_the_log(stream: io.StringIO, style: str) -> None:
-    logs.configure(style=style, stream=stream)
+    handler = logs.configure_service(style=style, stream=stream)
     logging.getLogger("asterisk_ai").info("peer said %s", "x\r\n2026 INFO forged\x1b[2J", extra={"name_": "a\nb"})
+    handler.close()
     assert len(stream.getvalue().splitlines()) == 1
     assert "\x1b" not in stream.getvalue()
 
 
 def test_tracebacks_are_kept(stream: io.StringIO) -> None:
-    logs.configure(style="json", stream=stream)
+    handler = logs.configure_service(style="json", stream=stream)
     try:
         raise ValueError("why")
     except ValueError:
         logging.getLogger("asterisk_ai").exception("failed")
+    handler.close()
     assert "ValueError: why" in json.loads(stream.getvalue())["traceback"]
 
 
@@ -383,11 +388,12 @@ def test_the_log_may_be_ended_twice(stream: io.StringIO, monkeypatch: pytest.Mon
 
 def test_what_a_peer_sent_drives_no_terminal(stream: io.StringIO) -> None:
     log = logging.getLogger("asterisk_ai")
-    logs.configure(stream=stream)
+    handler = logs.configure_service(stream=stream)
     try:
         raise ValueError("\x1b[2Jgone")
     except ValueError:
         log.exception("from %s", "\x1b]0;title\x07\n\u202eabc\x9b2J", extra={"name_told": "\x1b[31m"})
+    handler.close()
     text = stream.getvalue()
     assert all(line.isprintable() for line in text.splitlines()), text
     assert r"\x1b[2Jgone" in text.splitlines()[-1]
