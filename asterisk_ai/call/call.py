@@ -19,7 +19,9 @@ from asterisk_ai.dialog.dialplan import FALL_BACK, HANG_UP, ActionKind, Dialplan
 from asterisk_ai.dialog.events import DigitDialled, Timer, VoiceOffset, VoiceOnset
 from asterisk_ai.dialog.phase import Phase
 from asterisk_ai.providers.chain import listening
-from asterisk_ai.session.model import CallSession
+from asterisk_ai.recording.recordings import Recordings
+from asterisk_ai.recording.writer import CallRecording
+from asterisk_ai.session.model import CallSession, Recorded
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.logs import call_scope
 from asterisk_ai.telemetry.metrics import Metrics
@@ -93,6 +95,17 @@ class Call:
         self._alarm = Alarm(clock, self._time_has_come)
         self._detector = detector
         self._vad: EnergyVad | None = None
+        self._recordings: Recordings | None = None
+        self._recording: CallRecording | None = None
+        self._decline_key = ""
+
+    def record(self, recordings: Recordings, decline: str = "") -> None:
+        """Have this connection recorded from its beginning on, unless the caller has declined.
+
+        :param decline: the key by which callers do so; empty where they cannot.
+        """
+        if self.session.recorded is not Recorded.DECLINED:
+            self._recordings, self._decline_key = recordings, decline
 
     # ---- life -------------------------------------------------------------
 
@@ -169,6 +182,7 @@ class Call:
         self._beside = None
         self._context = Context()
         self._vad = None
+        self._end_recording()
 
     def fall_back(self) -> None:
         """This caller goes to the fallback, the others feel nothing."""
@@ -216,12 +230,18 @@ class Call:
 
     def on_begin(self, rate: int) -> None:
         self.rate = rate
+        if self._recordings is not None:
+            self.session.recorded = Recorded.YES
+            self._recording = self._recordings.begin(self.session.call_id, rate, offset=self.session.seconds)
+            self.connection.tap = self._recording.played
         self._begin_conversation()
         self._begun.set()
 
     def on_audio(self, pcm: bytes) -> None:
         if self.conversation is not None and not self.closed.is_set():
             self.audio_at = now = self.clock()
+            if self._recording is not None:
+                self._recording.heard(pcm)
             self.guard(self.conversation.heard, pcm, dbov(pcm), now)
 
     def _onset(self, voice: Onset) -> None:
@@ -230,8 +250,19 @@ class Call:
             self.guard(self.voice, voice)
 
     def on_digit(self, digit: str) -> None:
-        if self.conversation is not None:
+        if self._recording is not None and digit == self._decline_key:
+            self._end_recording()
+            self.session.recorded = Recorded.DECLINED
+            self.store.save(self.session)
+            logger.info("the caller declined to be recorded")
+        elif self.conversation is not None:
             self.guard(self._digit, self.conversation, digit)
+
+    def _end_recording(self) -> None:
+        if self._recording is not None:
+            self.connection.tap = None
+            self._recording.close()
+            self._recording = None
 
     def _digit(self, conversation: Conversation, digit: str) -> None:
         conversation.step(DigitDialled(digit, self.session.digits_wanted or conversation.digits_wanted))

@@ -6,23 +6,29 @@ import argparse
 import csv
 import json
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from asterisk_ai.config import load_part
+from asterisk_ai.config import Config, load_part
 from asterisk_ai.errors import ConfigError
+from asterisk_ai.recording import folder
 from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.sqlite import SqliteReader, remove_calls
-from asterisk_ai.session.model import CallSession, Outcome, TurnRecord
+from asterisk_ai.session.model import CallSession, Outcome, Recorded, TurnRecord
 from asterisk_ai.telemetry.printable import printable, printable_json
 
 _EPILOG = """\
 what to do:
   list                      one line a call, the newest first (also without any word)
   show ID...                what was heard, said and done in a call, and how long each step of an answer took
+  play ID                   hear its recording: caller left, agent right (--output FILE.wav: write it instead)
   purge                     remove calls for good: name them by --caller, --before or ids
 
 A TIME is a date (2026-11-28), a date with a time of day ("2026-11-28 14:30"), a time of today (14:30), today,
@@ -34,7 +40,7 @@ yesterday, or how long ago (90m, 12h, 7d). The beginning of an ID is enough.
   asterisk-ai calls --since 7d --csv > calls.csv
   asterisk-ai calls purge --caller +15551234567
 """
-_DO = ("list", "show", "purge")
+_DO = ("list", "show", "play", "purge")
 _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -48,7 +54,9 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("words", nargs="*", metavar="list | show | purge | ID", help="what to do, and with which calls")
+    parser.add_argument(
+        "words", nargs="*", metavar="list | show | play | purge | ID", help="what to do, and with which calls"
+    )
     parser.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml of the server")
     which = parser.add_argument_group("which calls")
     which.add_argument("--since", type=moment, default=0.0, metavar="TIME", help="those that began then or later")
@@ -63,12 +71,15 @@ def add_parser(commands: Any) -> None:
     how = parser.add_argument_group("how they are told").add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="whole records as JSON, one a line")
     how.add_argument("--csv", action="store_true", help="a table with what was said")
+    parser.add_argument("--output", metavar="FILE", help="play: write a WAV file instead")
     parser.add_argument("--yes", action="store_true", help="purge: do not ask")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    config = load_part(arguments.config, "store")  # records are read also while the agents are being edited
+    config = load_part(
+        arguments.config, "store", "recordings"
+    )  # records are read also while the agents are being edited
     if config.store.backend != "sqlite":
         raise ConfigError(f"store.backend is {config.store.backend}: records end with the server", path="store.backend")
     words: list[str] = list(arguments.words)
@@ -78,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.since, arguments.until, arguments.agent, arguments.outcome, arguments.caller,
         whole_number=purging, text=arguments.text, ids=tuple(words), limit=_limit(arguments, do),
     )  # fmt: skip
-    if (do == "show" and not words) or (purging and wanted == CallFilter(whole_number=True)):
+    if (do in ("show", "play") and not words) or (purging and wanted == CallFilter(whole_number=True)):
         print(f"asterisk-ai: calls {do}: say which (see asterisk-ai calls --help)", file=sys.stderr)
         return 2
     reader = SqliteReader(config.store_path())
@@ -90,8 +101,48 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"no call {printable(' '.join(words))} in {config.store_path()}")
         return 1
     if purging:
-        return _purge(config.store_path(), sessions, ask=not arguments.yes)
+        return _purge(config, sessions, ask=not arguments.yes)
+    if do == "play":
+        return _play(config, sessions[0], arguments.output)
     _tell(sessions, arguments, whole=do == "show")
+    if do == "show" and not (arguments.json or arguments.csv):
+        _tell_recordings(config, sessions)
+    return 0
+
+
+def _tell_recordings(config: Config, sessions: Sequence[CallSession]) -> None:
+    for session in sessions:
+        if session.recorded is Recorded.DECLINED:
+            print("    the caller declined to be recorded")
+        elif file := folder.find(config.recordings_path(), session.call_id):
+            print(f"    recording: {file}   (asterisk-ai calls play {session.call_id[:8]})")
+
+
+def _play(config: Config, session: CallSession, output: str | None) -> int:
+    """By the first player that this machine has, or into a WAV file that every player takes."""
+    file = folder.find(config.recordings_path(), session.call_id)
+    if file is None:
+        why = {
+            Recorded.DECLINED: "its caller declined to be recorded",
+            Recorded.YES: "it is being made, or was removed",
+        }
+        agent = printable(session.agent)
+        print(f"no recording of {session.call_id}: {why.get(session.recorded, f'agents.{agent}.record is not true')}")
+        return 1
+    import soundfile  # with numpy: the other commands do without
+
+    player = next((found for name in ("play", "aplay", "ffplay") if (found := shutil.which(name))), "")
+    with tempfile.TemporaryDirectory() as scratch:
+        target = Path(output or Path(scratch) / "call.wav")
+        samples, rate = soundfile.read(file, dtype="int16")
+        soundfile.write(target, samples, rate)
+        if output:
+            print(f"written: {output}")
+        elif player:
+            return subprocess.run([player, str(target)], check=False).returncode
+        else:
+            print(f"there is no player here (play, aplay, ffplay); --output FILE.wav writes {file} as WAV")
+            return 1
     return 0
 
 
@@ -114,7 +165,7 @@ def _tell(sessions: Sequence[CallSession], arguments: argparse.Namespace, *, who
             print(summary(session))
 
 
-def _purge(path: Any, sessions: Sequence[CallSession], *, ask: bool) -> int:
+def _purge(config: Config, sessions: Sequence[CallSession], *, ask: bool) -> int:
     ended = [one for one in sessions if one.ended]
     for session in sessions:
         print(summary(session) + ("" if session.ended else "   still runs: stays"))
@@ -127,8 +178,12 @@ def _purge(path: Any, sessions: Sequence[CallSession], *, ask: bool) -> int:
     ):
         print("nothing was removed")
         return 1
-    remove_calls(path, [one.call_id for one in ended])
-    print(f"{len(ended)} calls and all that was said in them are removed from {path}")
+    call_ids = [one.call_id for one in ended]
+    recordings = folder.remove(config.recordings_path(), call_ids)
+    remove_calls(config.store_path(), call_ids)
+    print(f"{len(ended)} calls and all that was said in them are removed from {config.store_path()}")
+    if recordings:
+        print(f"{recordings} recordings are removed from {config.recordings_path()}")
     return 0
 
 

@@ -45,16 +45,24 @@ class CallRegistry:
     """All calls of this process, over one session store.
 
     :param overload: why this machine can carry no more calls now; empty where it can.
+    :param ended: told each call that has ended.
     """
 
     def __init__(
-        self, store: SessionStore, metrics: Metrics, admission: Admission, *, overload: Callable[[], str]
+        self,
+        store: SessionStore,
+        metrics: Metrics,
+        admission: Admission,
+        *,
+        overload: Callable[[], str],
+        ended: Callable[[CallSession], None] = lambda session: None,
     ) -> None:
         self.store = store
         self.admission = admission
         self.draining = False
         self._metrics = metrics
         self._overload = overload
+        self._ended = ended
 
     # ---- new calls --------------------------------------------------------------
 
@@ -168,6 +176,7 @@ class CallRegistry:
         if session.pending is not None:
             outcome = END_BY.get(session.pending.kind, outcome)
         self.store.end(session, outcome)
+        self._ended(session)
         self._metrics.calls.labels(outcome).inc()
         logger.info(
             "call ended: %s after %.1f s and %d turns",

@@ -17,6 +17,7 @@ from asterisk_ai.call.diagnostic import DiagnosticCall
 from asterisk_ai.call.kinds import conversations
 from asterisk_ai.errors import CallRefused, ProviderUnavailable, Refusal
 from asterisk_ai.pbx.registry import CallRegistry
+from asterisk_ai.recording.recordings import Recordings
 from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.telemetry.metrics import Metrics
@@ -37,7 +38,14 @@ class Calls:
     """What the transports' listeners ask for the call of a new connection."""
 
     def __init__(
-        self, registry: CallRegistry, in_use: ConfigInUse, vad: VadService, metrics: Metrics, group: asyncio.TaskGroup
+        self,
+        registry: CallRegistry,
+        in_use: ConfigInUse,
+        vad: VadService,
+        metrics: Metrics,
+        group: asyncio.TaskGroup,
+        *,
+        recordings: Recordings,
     ) -> None:
         """Calls run in ``group``."""
         self._registry = registry
@@ -45,6 +53,7 @@ class Calls:
         self._vad = vad
         self._metrics = metrics
         self._group = group
+        self._recordings = recordings
         # Those of the EAGI requests that are being served, which own them.
         self._file_players: WeakValueDictionary[str, FilePlayer] = WeakValueDictionary()
         # Those whose replies are, or may come to be, played by the dialplan. Their calls own them.
@@ -193,7 +202,10 @@ class Calls:
         beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> Call:
         store, kinds = self._registry.store, conversations(agent)
-        return Call(session, connection, store, self._metrics, kinds, detector=self._vad.detector, beside=beside)
+        call = Call(session, connection, store, self._metrics, kinds, detector=self._vad.detector, beside=beside)
+        if agent.config.record:
+            call.record(self._recordings, agent.config.record_decline)
+        return call
 
     def _start(self, call: AnyCall, close: Callable[[], None] = lambda: None) -> None:
         self._group.create_task(self._run(call, self._in_use.agent_set, close))

@@ -13,6 +13,7 @@ from prometheus_client import Counter
 
 from asterisk_ai import __version__
 from asterisk_ai.pbx.registry import CallRegistry
+from asterisk_ai.recording.recordings import Recordings
 from asterisk_ai.server.descriptors import Descriptors
 from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.server.transports import Transports
@@ -39,6 +40,7 @@ class ServerHealth:
         clock: PlayoutClock,
         transports: Transports,
         vad: Callable[[], Any],
+        recordings: Recordings,
         log: LogQueue | None = None,
     ) -> None:
         self.serving = False
@@ -50,6 +52,7 @@ class ServerHealth:
         self._clock = clock
         self._transports = transports
         self._vad = vad
+        self._recordings = recordings
         self._log = log
         self.descriptors = Descriptors()
         self._exported: dict[str, int] = {}
@@ -93,6 +96,7 @@ class ServerHealth:
         for engine, losses in self._in_use.agent_set.counters().items():
             for kind, count in losses.items():
                 self._advance(f"engine/{engine}/{kind}", count, self._metrics.provider_losses.labels(engine, kind))
+        self._advance("recordings", self._recordings.lost_pieces, self._metrics.recording_lost)
         if self._log is not None:
             self._advance("log/flood", self._log.flood.suppressed, self._metrics.log_lines_dropped.labels("flood"))
             self._advance("log/slow", self._log.lost, self._metrics.log_lines_dropped.labels("slow"))
@@ -110,7 +114,12 @@ class ServerHealth:
         in_use, store = self._in_use, self._registry.store
         stuck = time.monotonic() - self._beat > STUCK_SECONDS
         problems = in_use.agent_set.problems()  # an engine that has another behind it is no reason to take us for ill
-        found = store.problem(), self.descriptors.problem(), "the event loop stands still" * stuck
+        found = (
+            store.problem(),
+            self._recordings.problem(),
+            self.descriptors.problem(),
+            "the event loop stands still" * stuck,
+        )
         problems += [problem for problem in found if problem]
         gated = sum(bool(session.gating) for session in store.live)
         return Health(

@@ -14,6 +14,7 @@ from asterisk_ai.agents.engines import Engines
 from asterisk_ai.config import Config, ServiceManager
 from asterisk_ai.pbx.agi_routes import CallRoutes
 from asterisk_ai.pbx.registry import Admission, CallRegistry
+from asterisk_ai.recording.recordings import Recordings
 from asterisk_ai.server.calls import Calls
 from asterisk_ai.server.descriptors import shortage
 from asterisk_ai.server.drain import drain
@@ -23,6 +24,7 @@ from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.server.transports import Fetch, transports
 from asterisk_ai.server.worker import ALONE, WorkerPlace
 from asterisk_ai.session.backends import open_backend
+from asterisk_ai.session.model import CallSession, Recorded
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.http import HttpServer
 from asterisk_ai.telemetry.lateness import Lateness
@@ -79,8 +81,11 @@ class Server:
             group=self._group,
         )
         self._lateness = Lateness()
-        self.registry = CallRegistry(self.store, self.metrics, self._admission(), overload=self._overload)
-        self.calls = Calls(self.registry, self.in_use, self.vad, self.metrics, self._group)
+        self.recordings = Recordings(config)
+        self.registry = CallRegistry(
+            self.store, self.metrics, self._admission(), overload=self._overload, ended=self._call_ended
+        )
+        self.calls = Calls(self.registry, self.in_use, self.vad, self.metrics, self._group, recordings=self.recordings)
         self.transports = transports(self.config, self.clock, self.calls, self._routes)
         self.status = ServerHealth(
             self.in_use,
@@ -90,6 +95,7 @@ class Server:
             clock=self.clock,
             transports=self.transports,
             vad=self.vad.status,
+            recordings=self.recordings,
             log=log,
         )
         self.listeners = Listeners(
@@ -133,11 +139,12 @@ class Server:
             logger.warning("%s", short)
         self.store.start()
         self.registry.take_back()
+        self.recordings.start([session.call_id for session in self.store.live])
         try:
             async with self._group as group:
                 if not await self._start_unless_stopped(group):
                     return
-                parts = [self._keep_house, self.in_use.keep_mending, self._reload_when_asked]
+                parts = [self._keep_house, self.in_use.keep_mending, self._reload_when_asked, self.recordings.keep_tidy]
                 if self.transports.external_media is not None:
                     parts.append(self.transports.external_media.run)
                 work = [group.create_task(part()) for part in parts]
@@ -163,6 +170,7 @@ class Server:
             await self.listeners.close()
             await self.in_use.agent_set.close()
             self.vad.close()
+            self.recordings.stop()
             self.store.stop()
             logger.info("asterisk-ai has stopped")
 
@@ -228,6 +236,10 @@ class Server:
     def _admission(self) -> Admission:
         config = self.config
         return Admission(self.in_use.agent_set.agents, config.default_agent, config.server.max_calls)
+
+    def _call_ended(self, session: CallSession) -> None:
+        if session.recorded:
+            self.recordings.end(session.call_id, keep=session.recorded is Recorded.YES)
 
     async def _keep_house(self) -> None:
         while True:

@@ -62,6 +62,14 @@ class Away(StrEnum):
     """Its server was lost."""
 
 
+class Recorded(StrEnum):
+    """Whether there is a recording of a call."""
+
+    NO = ""
+    YES = "yes"
+    DECLINED = "declined"
+
+
 @dataclass(slots=True)
 class TurnRecord:
     """One turn as it was heard.
@@ -118,6 +126,7 @@ class CallSession:
     """How many dialled digits the agent has asked for; 0 where their number is open."""
     downstream: str = ""
     """How replies reach the caller: ``stream``, ``file`` or ``auto``; empty: as the agent's configuration says."""
+    recorded: Recorded = Recorded.NO
     gating: list[str] = field(default_factory=list)
     """Tokens that keep the caller's audio from being captured."""
     troubles: list[dict[str, Any]] = field(default_factory=list)
@@ -182,6 +191,7 @@ class CallSession:
             record["pending"] = _action(record.get("pending"))
             record["away"] = _word(Away, record.get("away", ""), Away.NONE)
             record["outcome"] = _word(Outcome, record.get("outcome", ""), Outcome.OTHER)
+            record["recorded"] = _word(Recorded, record.get("recorded", ""), Recorded.NO)
             _upgrade(record)
             for name in _TIMES:
                 record[name] = float(record.get(name, 0.0))
@@ -197,6 +207,7 @@ _KINDS: dict[str, type[Any]] = {
     "outcome": str,
     "away": str,
     "downstream": str,
+    "recorded": str,
     "rate": int,
     "digits_wanted": int,
     "troubles": list,

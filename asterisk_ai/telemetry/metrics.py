@@ -141,6 +141,9 @@ class Metrics:
             "Log lines that were not written: summed up as a flood, or nobody took them (slow)",
             "reason",
         )
+        self.recording_lost = self._counter(
+            "ai_agent_recording_lost_total", "Pieces of recordings, of about a second, that the disk did not take"
+        )
         self.open_files = self._gauge("ai_agent_open_files", "Open files of the process")
         self.files_exhausted = self._counter(
             "ai_agent_open_files_exhausted_total", "Looks at which no more files could be opened"

@@ -43,6 +43,7 @@ class FilePlayer:
 
     def __init__(self, spool: Spool, name: str, rate: int = 8000, *, whole: bool = False) -> None:
         self.rate = rate
+        self.tap: Callable[[bytes], None] | None = None  # of files it is told nothing
         self.underruns = 0  # a file is whole before it is played
         self.streaming = False
         self._spool = spool

@@ -36,6 +36,8 @@ class MediaConnection(Protocol):
 
     rate: int
     """Sample rate of the agent's audio in Hz."""
+    tap: Callable[[bytes], None] | None
+    """Told each frame of the agent's speech when it is streamed, for a recording; must be quick and must not raise."""
     streaming: bool
     """Whether audio is played as it comes; else when all of a reply, or of a piece of it, is there."""
 

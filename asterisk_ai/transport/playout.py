@@ -45,6 +45,7 @@ class Playout(ABC):
         self._wakers: list[asyncio.Future[None]] = []
         self._wake_level = 0
         self._first_frame: Callable[[], None] | None = None
+        self.tap: Callable[[bytes], None] | None = None
         self._ended = False
         self.underruns = 0
         self.streaming = True
@@ -100,6 +101,8 @@ class Playout(ABC):
         else:
             pcm = self._take_across()
         self._transmit(pcm)
+        if self.tap is not None:
+            self.tap(pcm)
         if self._first_frame is not None:
             call, self._first_frame = self._first_frame, None
             call()

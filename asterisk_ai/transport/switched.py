@@ -64,6 +64,7 @@ class SwitchedConnection:
         self._call: MediaHandler | None = None
         self.on_audio: Callable[[bytes], None] = _deaf
         self._line: Line | None = None
+        self._tap: Callable[[bytes], None] | None = None
         self._streamed = 0  # samples, over lines that are gone
         self._sent = 0  # samples that the line was given, less those that were dropped again
         self._gaps = 0  # underruns of those
@@ -97,6 +98,7 @@ class SwitchedConnection:
         self._await_nothing()
         self._lineless.clear()
         self._line, self._sent = line, 0
+        line.tap = self._tap
         line.on_end(self._line_ends)
 
     def on_begin(self, rate: int) -> None:
@@ -148,6 +150,17 @@ class SwitchedConnection:
     @property
     def played(self) -> int:
         return self._streamed + self._files.played + (self._line.played if self._line is not None else 0)
+
+    @property
+    def tap(self) -> Callable[[bytes], None] | None:
+        """Told what the lines play; of files it is told nothing."""
+        return self._tap
+
+    @tap.setter
+    def tap(self, tap: Callable[[bytes], None] | None) -> None:
+        self._tap = tap
+        if self._line is not None:
+            self._line.tap = tap
 
     async def send(self, pcm: bytes) -> None:
         if self.streaming and self.underruns >= MAX_UNDERRUNS:

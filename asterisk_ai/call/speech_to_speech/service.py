@@ -101,7 +101,7 @@ class Services:
     def _request(self, rate: int) -> RealtimeRequest:
         session, turn = self._call.session, self._agent.config.turn
         turns = [Message(record.role, record.text) for record in session.history if record.text]
-        greeting = self._agent.config.greeting
+        greeting = self._agent.config.first_words
         if session.service_failed and any(message.role == "agent" for message in turns):
             greeting = turn.trouble_prompt
         elif session.connects > 1:

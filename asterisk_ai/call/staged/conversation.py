@@ -57,7 +57,7 @@ class StagedConversation:
         self._session = call.session
         self._params = agent.config.turn
         self._state = turn.initial(
-            agent.config.greeting,
+            agent.config.first_words,
             interruptible=agent.config.greeting_interruptible,
             language=agent.config.language,
         )

@@ -32,6 +32,12 @@ class AgentConfig:
     """False for what callers have to hear."""
     closing: str = ""
     """What it says before it hangs up."""
+    record: bool = False
+    """True records its calls, see ``recordings``."""
+    record_announcement: str = ""
+    """Said before the greeting where calls are recorded, as in "This call is recorded. Press 9 if you mind."."""
+    record_decline: str = ""
+    """A key by which a caller declines: what was recorded is removed, and nothing more of the call is."""
     voice: str = ""
     """The engine's voice; empty for the engine's own choice."""
     downstream_mode: Literal["stream", "file", "auto"] = "stream"
@@ -52,11 +58,17 @@ class AgentConfig:
     def said(self) -> Iterator[tuple[str, str]]:
         """What it says itself: each text, after the key that it stands under."""
         yield "greeting", self.greeting
+        yield "record_announcement", self.record_announcement
         yield "closing", self.closing
         for item in dataclasses.fields(self.turn):
             value = getattr(self.turn, item.name)
             for text in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ():
                 yield f"turn.{item.name}", text
+
+    @property
+    def first_words(self) -> str:
+        """Its greeting, after the word about recording."""
+        return " ".join(text for text in (self.record_announcement * self.record, self.greeting) if text)
 
     def for_caller(self, caller: Mapping[str, str]) -> AgentConfig:
         """With what is known about the caller filled in where it is to be said; engines fill the prompt in."""
@@ -72,6 +84,7 @@ class AgentConfig:
         return dataclasses.replace(
             self,
             greeting=spoken(self.greeting, caller),
+            record_announcement=spoken(self.record_announcement, caller),
             closing=spoken(self.closing, caller),
             turn=dataclasses.replace(self.turn, **turn),
         )

@@ -18,6 +18,7 @@ from asterisk_ai.config.schema.server import (
     LogConfig,
     ModelsConfig,
     PlaybackConfig,
+    RecordingsConfig,
     ServerConfig,
     StoreConfig,
     VadConfig,
@@ -48,6 +49,7 @@ class Config:
     server: ServerConfig = field(default_factory=ServerConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     playback: PlaybackConfig = field(default_factory=PlaybackConfig)
+    recordings: RecordingsConfig = field(default_factory=RecordingsConfig)
     vad: VadConfig = field(default_factory=VadConfig)
     models: ModelsConfig = field(default_factory=ModelsConfig)
     log: LogConfig = field(default_factory=LogConfig)
@@ -81,6 +83,12 @@ class Config:
         if self.playback.spool:
             return paths.beside(self.source, self.playback.spool)
         return self.store_path().parent / "spool"
+
+    def recordings_path(self) -> Path:
+        """The folder of recordings; it may have to be made."""
+        if self.recordings.directory:
+            return paths.beside(self.source, self.recordings.directory)
+        return self.store_path().parent / "recordings"
 
     def models_path(self) -> Path:
         """The folder of fetched models; it may have to be made."""

@@ -163,6 +163,20 @@ class PlaybackConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingsConfig:
+    """Recordings of the calls of those agents that have ``record: true``: the caller left, the agent right."""
+
+    directory: str = ""
+    """Where they are kept; empty for a folder beside the store."""
+    format: Literal["flac", "ogg", "wav"] = "flac"
+    """``flac`` loses nothing and takes half of ``wav``; ``ogg`` (Opus) takes a twentieth."""
+    keep_days: Annotated[int, Range(0, 36_500)] = 30
+    """They are deleted after so many days; 0 keeps them."""
+    max_gib: Annotated[float, Range(0, 1_000_000)] = 10.0
+    """While there are more gibibytes than this the oldest are deleted; 0 for no such limit."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelsConfig:
     """Models for the local engines, fetched by ``asterisk-ai models fetch``."""
 
