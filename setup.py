@@ -64,7 +64,11 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["asterisk_ai", "asterisk_ai.*"]),
-    package_data={"asterisk_ai": ["py.typed", "bench/c/*.c", "providers/engines/rules/words/*.yaml"]},
+    package_data={
+        "asterisk_ai": [
+            "py.typed", "bench/c/*.c", "dialog/turn_words/*.yaml", "providers/engines/rules/words/*.yaml",
+        ],
+    },
     python_requires=">=3.11",
     install_requires=[
         "numpy>=1.26",

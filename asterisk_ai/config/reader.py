@@ -24,6 +24,13 @@ _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: 
 _RANGES = {
     "endpoint_ms": Range(100, 10_000),
     "barge_in_ms": Range(20, 5_000),
+    "sounds_finished": Range(0, 1),
+    "sounds_over": Range(0, 1),
+    "sounds_unfinished": Range(0, 1),
+    "sure": Range(0, 1),
+    "backchannel_drawn_out": Range(1, 10),
+    "backchannel_whole": Range(1, 10),
+    "part_seconds": Range(1, 600),
     "max_utterance_seconds": Range(1, 600),
     "no_input_seconds": Range(1, 600),
     "digit_timeout_ms": Range(200, 60_000),

@@ -3,99 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from asterisk_ai.dialog.events import WordsFinal, WordsPartial
-
-WORDS: dict[str, tuple[str, ...]] = {
-    "en": (
-        "mm hm",
-        "mm",
-        "hmm",
-        "mhm",
-        "uh huh",
-        "aha",
-        "okay",
-        "ok",
-        "right",
-        "all right",
-        "alright",
-        "i see",
-        "sure",
-        "yeah",
-        "yep",
-    ),
-}
-"""By language. Not in it on purpose: "yes" and "no", which answer, "wait", "stop", "sorry", which interrupt, and
-"got it", which the embedded recogniser takes "stop" for."""
-
-HUMS = ("mm",)
-"""What a hum on the line is heard as."""
-
-TWICE: dict[str, tuple[str, ...]] = {"en": ("okay", "right", "sure", "yeah", "yep")}
-"""Those of them that are said twice in a row."""
-
-ATTENTION: dict[str, tuple[str, ...]] = {
-    "en": (
-        "wait",
-        "wait a minute",
-        "wait a second",
-        "stop",
-        "stop it",
-        "hold on",
-        "hang on",
-        "one moment",
-        "one second",
-        "just a moment",
-        "listen",
-        "excuse me",
-        "pardon me",
-    )
-}
-"""What callers say to get a word in, and that asks for nothing but silence."""
-
-INTERRUPTIONS: dict[str, tuple[str, ...]] = {
-    "en": (
-        *ATTENTION["en"],
-        "no",
-        "no no",
-        "sorry",
-        "i'm sorry",
-        "pardon",
-        "hello",
-        "goodbye",
-        "help",
-        "operator",
-        "cancel",
-        "never mind",
-    ),
-}
-"""The same, and what else is said over any agent's words, whatever it is about. A recogniser with a grammar hears them
-only if they are in it, and takes the nearest backchannel for them where they are not."""
+from asterisk_ai.dialog.turn_words import turn_words
 
 _NOT_LETTERS = re.compile(r"[^\w']+")
 
 
 def phrases(language: str) -> tuple[str, ...]:
     """Backchannels and interruptions of ``language`` (``en-US`` is ``en``), for a recogniser's grammar."""
-    base = language.partition("-")[0].lower()
-    twice = tuple(f"{words} {words}" for words in TWICE.get(base, ()))
-    return WORDS.get(base, ()) + twice + INTERRUPTIONS.get(base, ())
+    words = turn_words(language)
+    twice = tuple(f"{phrase} {phrase}" for phrase in words.twice)
+    return words.backchannels + twice + words.attention + words.interruptions
 
 
 def is_backchannel(text: str, language: str) -> bool:
     """Whether all that was said is backchannels: "okay" is, "okay, right" is, "okay, wait" is not."""
-    return _made_of(text, WORDS, language)
+    return _made_of(text, turn_words(language).backchannels)
 
 
-def is_hum(text: str) -> bool:
+def is_hum(text: str, language: str) -> bool:
     """Whether nothing but a hum was heard, which interrupts nobody however long it is."""
-    return bool(text) and all(word in HUMS for word in text.lower().split())
+    return bool(text) and all(word in turn_words(language).hums for word in _words(text))
 
 
 def may_be_backchannel(text: str, language: str) -> bool:
     """Whether what was said so far is backchannels or on the way to one, as "uh" is to "uh huh"."""
-    words = text.lower().split()
-    known = WORDS.get(language.partition("-")[0].lower(), ())
+    words = _words(text)
+    known = turn_words(language).backchannels
     for at in range(len(words)):
         begun = " ".join(words[at:]) + " "
         whole = at == 0 or is_backchannel(" ".join(words[:at]), language)
@@ -106,7 +42,7 @@ def may_be_backchannel(text: str, language: str) -> bool:
 
 def is_call_for_attention(text: str, language: str) -> bool:
     """Whether all that was said asks for silence: the agent has to stop, and there is nothing to answer yet."""
-    return _made_of(text, ATTENTION, language)
+    return _made_of(text, turn_words(language).attention)
 
 
 def surest(words: WordsFinal, begun: WordsPartial | None) -> float:
@@ -116,9 +52,25 @@ def surest(words: WordsFinal, begun: WordsPartial | None) -> float:
     return max(words.confidence, begun.confidence)
 
 
-def _made_of(text: str, table: dict[str, tuple[str, ...]], language: str) -> bool:
-    known = sorted((tuple(words.split()) for words in table.get(language.partition("-")[0].lower(), ())), key=len)
-    words = tuple(_NOT_LETTERS.sub(" ", text.lower()).split())
+def is_unfinished(text: str, language: str) -> bool:
+    """Whether more has to come after the last word: "my number is", "connect me to"."""
+    said, known = _words(text), turn_words(language).unfinished
+    return bool(said) and (said[-1] in known or " ".join(said[-2:]) in known)
+
+
+def ends_in_number(text: str, language: str) -> bool:
+    """Whether the last word is a digit: more of them may follow."""
+    said = _words(text)[-1:]
+    return bool(said) and (said[0].isdigit() or said[0] in turn_words(language).numbers)
+
+
+def _words(text: str) -> list[str]:
+    return _NOT_LETTERS.sub(" ", text.lower()).split()
+
+
+def _made_of(text: str, phrases: Iterable[str]) -> bool:
+    known = sorted((tuple(_words(phrase)) for phrase in phrases), key=len)
+    words = tuple(_words(text))
     if not words:
         return False
     while words:

@@ -52,15 +52,16 @@ class DigitDialled:
 class WordsPartial:
     """The recogniser's view of an utterance that is still open; a newer one replaces it.
 
-    ``complete``: a whole answer that need not go on, so that a short silence ends it. Not ``accepted``: words that
-    are no answer as they stand, so that the caller may be in the middle of one.
+    ``complete``: a whole answer that need not go on; None where nobody can tell. ``unfinished``: more has to follow.
+    Not ``accepted``: words that are no answer as they stand, so that the caller may be in the middle of one.
     """
 
     utterance: int
     text: str
     accepted: bool = True
-    complete: bool = False
+    complete: bool | None = False
     confidence: float = 1.0
+    unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)

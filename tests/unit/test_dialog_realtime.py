@@ -21,6 +21,7 @@ from asterisk_ai.dialog.events import (
     VoiceOffset,
     VoiceOnset,
 )
+from asterisk_ai.dialog.params import TurnParams
 from asterisk_ai.dialog.phase import Phase
 from asterisk_ai.dialog.speech_to_speech.events import (
     ActionAsked,
@@ -35,7 +36,6 @@ from asterisk_ai.dialog.speech_to_speech.events import (
 )
 from asterisk_ai.dialog.speech_to_speech.machine import step
 from asterisk_ai.dialog.speech_to_speech.state import RealtimeParams, deadline, gates, initial
-from asterisk_ai.dialog.staged.state import TurnParams
 
 PARAMS = RealtimeParams(
     TurnParams(

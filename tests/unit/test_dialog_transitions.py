@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from asterisk_ai.dialog import events
 from asterisk_ai.dialog.dialplan import DialplanAction
+from asterisk_ai.dialog.params import TurnParams
 from asterisk_ai.dialog.phase import TRANSITIONS, Phase
 from asterisk_ai.dialog.speech_to_speech import events as service_events
 from asterisk_ai.dialog.speech_to_speech import machine as realtime
 from asterisk_ai.dialog.speech_to_speech.state import RealtimeParams, deadline, initial
 from asterisk_ai.dialog.staged import machine as staged
-from asterisk_ai.dialog.staged.state import TurnParams
 
 leaves = st.builds(DialplanAction, st.sampled_from(["hangup", "transfer"]), st.just({}))
 numbers = st.integers(0, 4)

@@ -40,12 +40,12 @@ from asterisk_ai.dialog.events import (
     WordsFinal,
     WordsPartial,
 )
+from asterisk_ai.dialog.params import TurnParams
 from asterisk_ai.dialog.phase import TRANSITIONS, Phase
 from asterisk_ai.dialog.staged import machine as turn
 from asterisk_ai.dialog.staged.deadlines import deadline
-from asterisk_ai.dialog.staged.state import TurnParams
 
-PARAMS = TurnParams(no_input_prompts=("One?", "Two?"), no_input_closing="Bye.")
+PARAMS = TurnParams(endpoint_ms=600.0, no_input_prompts=("One?", "Two?"), no_input_closing="Bye.")
 
 
 class Talk:
@@ -255,7 +255,7 @@ def test_half_an_answer_gets_a_longer_silence() -> None:
     talk.at(1.5, VoiceOnset(1.5))
     talk.at(2.16, VoiceOffset(2.0))
     talk.at(2.2, WordsPartial(1, "my number is five", accepted=False))
-    assert talk.due == pytest.approx(3.0)
+    assert talk.due == pytest.approx(3.6)
     talk.at(2.9, VoiceOnset(2.85))
     talk.at(3.2, VoiceOffset(3.0))
     assert talk.due == pytest.approx(3.6), "what was decoded before is not all that was said"
@@ -525,7 +525,40 @@ def test_speech_that_was_not_understood_but_is_too_long_for_a_cough_takes_the_tu
     ]
 
 
-@pytest.mark.parametrize(("probability", "silence"), [(0.95, 0.25), (0.7, 0.25), (0.5, 0.6), (0.1, 1.0)])
+@pytest.mark.parametrize(
+    ("words", "silence"),
+    [
+        (WordsPartial(1, "hours", complete=True), 0.25),
+        (WordsPartial(1, "well then", complete=None), 0.6),
+        (WordsPartial(1, "blue giraffes"), 1.1),
+        (WordsPartial(1, "blue"), 1.1),
+        (WordsPartial(1, "where is", complete=None, unfinished=True), 1.6),
+        (WordsPartial(1, "where is", accepted=False), 1.6),
+    ],
+)
+@pytest.mark.parametrize(
+    ("probability", "silences"),
+    [
+        (None, (0.25, 0.6, 1.1, 1.6)),
+        (0.98, (0.25, 0.25, 1.1, 1.6)),
+        (0.9, (0.25, 0.6, 1.1, 1.6)),
+        (0.5, (0.6, 0.6, 1.1, 1.6)),
+        (0.05, (1.1, 1.1, 1.6, 1.6)),
+    ],
+)
+def test_words_and_sound_decide_together_how_long_a_pause_may_be(
+    words: WordsPartial, silence: float, probability: float | None, silences: tuple[float, ...]
+) -> None:
+    talk = listening()
+    talk.at(2.0, VoiceOnset(2.0))
+    talk.at(3.0, VoiceOffset(3.0))
+    talk.at(3.1, words)
+    if probability is not None:
+        talk.at(3.1, TurnLikelihood(1, probability, 3.0))
+    assert talk.due == pytest.approx(3.0 + silences[(0.25, 0.6, 1.1, 1.6).index(silence)])
+
+
+@pytest.mark.parametrize(("probability", "silence"), [(0.98, 0.25), (0.9, 0.6), (0.5, 0.6), (0.05, 1.1)])
 def test_the_sound_of_a_pause_decides_how_long_it_may_be(probability: float, silence: float) -> None:
     talk = listening()
     talk.at(2.0, VoiceOnset(2.0))
@@ -1251,8 +1284,12 @@ class Conversation(RuleBasedStateMachine):
         number = self.closed.pop()
         self.send(RecognitionFailed(number) if failed else WordsFinal(number, text, accepted))
 
-    @rule(text=st.sampled_from(["", "okay", "wait", "hours"]), accepted=st.booleans(), complete=st.booleans())
-    def partial_words(self, text: str, accepted: bool, complete: bool) -> None:
+    @rule(
+        text=st.sampled_from(["", "okay", "wait", "hours"]),
+        accepted=st.booleans(),
+        complete=st.none() | st.booleans(),
+    )
+    def partial_words(self, text: str, accepted: bool, complete: bool | None) -> None:
         self.send(WordsPartial(next(iter(self.open), 0), text, accepted, complete))
 
     @rule(number=st.integers(0, 5), event=st.sampled_from([WordsFinal, RecognitionFailed]))
@@ -1331,6 +1368,7 @@ _LIMITS = (
     "join_ms",
     "endpoint_ms",
     "endpoint_complete_ms",
+    "endpoint_doubtful_ms",
     "endpoint_incomplete_ms",
     "barge_in_ms",
     "barge_in_confirm_ms",

@@ -29,9 +29,9 @@ from asterisk_ai.dialog.events import (
     WordsFinal,
     WordsPartial,
 )
+from asterisk_ai.dialog.params import TurnParams
 from asterisk_ai.dialog.staged import machine as turn
 from asterisk_ai.dialog.staged.deadlines import deadline
-from asterisk_ai.dialog.staged.state import TurnParams
 from asterisk_ai.providers.engines.pocketsphinx.engine import PocketSphinxEngine
 from asterisk_ai.providers.engines.rules import Rules
 from asterisk_ai.vad.batch import BatchedModel

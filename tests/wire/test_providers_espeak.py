@@ -347,7 +347,7 @@ def test_what_anybodys_engine_leaves_out_is_completed(tmp_path: Path, monkeypatc
     (tmp_path / "left_out.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
     engine = catalog.LLM.load("left_out:Model")({}, {})
-    assert (engine.hints({}), engine.digits_wanted({}), engine.complete("x", {})) == (Hints(), 0, False)
+    assert (engine.hints({}), engine.digits_wanted({}), engine.complete("x", {})) == (Hints(), 0, None)
     assert engine.readiness().ready
     assert not engine.uses_tools
 

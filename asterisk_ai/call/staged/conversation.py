@@ -13,7 +13,7 @@ from asterisk_ai.call.call import Call
 from asterisk_ai.call.staged.recognition import RECENT_SECONDS, CallerUtterance
 from asterisk_ai.call.staged.speaker import ReplySpeaker
 from asterisk_ai.call.staged.synthesis import PlaybackManager
-from asterisk_ai.dialog.backchannel import phrases
+from asterisk_ai.dialog.backchannel import ends_in_number, is_unfinished, phrases
 from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.dialog.events import (
     Action,
@@ -220,11 +220,23 @@ class StagedConversation:
         """The recogniser has a view of what was said so far."""
 
         def heard() -> None:
-            turn = self._state.turn
-            text, continues = words.text, turn.goes_on and turn.spoken
-            if turn.goes_on:
-                text = turn.with_words(text, 1.0).text
-            complete = words.accepted and self.agent.llm.complete(text, self._speaker.memory(continues))
-            self.step(WordsPartial(utterance.number, words.text, words.accepted, complete, words.confidence))
+            complete, unfinished = self._completeness(words)
+            self.step(
+                WordsPartial(utterance.number, words.text, words.accepted, complete, words.confidence, unfinished)
+            )
 
         self._call.guard(heard)
+
+    def _completeness(self, words: Transcript) -> tuple[bool | None, bool]:
+        """Whether the words are all that is said, or None; and whether more has to follow."""
+        turn, language = self._state.turn, self.agent.config.language
+        memory = self._speaker.memory(turn.goes_on and turn.spoken)
+        # A beginning is easily taken for the phrase that it is most like: what was heard freely has to be whole, too.
+        # Not so digits, which are looked for beside it.
+        free = words.free if words.free and not ends_in_number(words.text, language) else words.text
+        complete: bool | None = words.accepted
+        for text in {words.text, free}:
+            if complete is not False:
+                whole = turn.with_words(text, 1.0).text if turn.goes_on else text
+                complete = self.agent.llm.complete(whole, memory)
+        return complete, not complete and (is_unfinished(free, language) or ends_in_number(free, language))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from asterisk_ai.config.schema.types import Names
 from asterisk_ai.dialog.caller import spoken
-from asterisk_ai.dialog.staged.state import TurnParams
+from asterisk_ai.dialog.params import TurnParams
 
 DIAGNOSTIC_AGENTS = ("echo", "milliwatt")
 """Agents that are there without being configured, see :mod:`asterisk_ai.call.diagnostic`."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from asterisk_ai.dialog.caller_input import Keys
 from asterisk_ai.dialog.dialplan import DialplanAction
+from asterisk_ai.dialog.params import TurnParams
 from asterisk_ai.dialog.phase import Phase, gated
 from asterisk_ai.dialog.speech_to_speech.events import Action
-from asterisk_ai.dialog.staged.state import TurnParams
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,10 @@ import math
 
 from asterisk_ai.dialog.backchannel import is_backchannel, is_hum
 from asterisk_ai.dialog.events import WordsPartial
+from asterisk_ai.dialog.params import TurnParams
 from asterisk_ai.dialog.phase import Phase
-from asterisk_ai.dialog.staged.state import TurnParams, TurnState
+from asterisk_ai.dialog.staged.state import TurnState
 
-_DOUBTFUL, _LIKELY = 0.3, 0.7  # probabilities that a turn is over, between which nobody knows
-_KNOWN_MS = 160.0  # silence after a backchannel; what the caller says after it interrupts as well
-_PART_SECONDS = 120.0  # nobody says a sentence for longer: the engine that makes the next one is stuck
-CERTAIN = 0.8  # confidence of a recogniser that leaves little doubt
 AGENT_BUSY = (Phase.GREETING, Phase.SPEAKING, Phase.THINKING)
 
 
@@ -40,7 +37,7 @@ def stuck_at(state: TurnState, params: TurnParams) -> float:
     """When words, an answer or a part of one have taken too long."""
     if state.phase is Phase.THINKING or state.audible_at is None:
         return state.since + params.answer_seconds
-    return state.audible_at + _PART_SECONDS
+    return state.audible_at + params.part_seconds
 
 
 def wants_filler(state: TurnState, params: TurnParams) -> bool:
@@ -61,18 +58,39 @@ def _listening_deadline(state: TurnState, params: TurnParams) -> float:
 
 
 def _endpoint_ms(state: TurnState, params: TurnParams) -> float:
-    if state.likelihood is not None:
-        if _DOUBTFUL <= state.likelihood < _LIKELY:
-            return params.endpoint_ms
-        return params.endpoint_complete_ms if state.likelihood >= _LIKELY else params.endpoint_incomplete_ms
-    if state.partial is None:
-        return params.endpoint_ms
-    return params.endpoint_complete_ms if state.partial.complete else params.endpoint_incomplete_ms
+    """The silence that ends what is said: by its words, and longer, seldom shorter, by how it sounds."""
+    steps = (
+        params.endpoint_complete_ms,
+        params.endpoint_ms,
+        params.endpoint_doubtful_ms,
+        params.endpoint_incomplete_ms,
+    )
+    at, likelihood = _by_words(state.partial), state.likelihood
+    if likelihood is None:
+        return steps[at]
+    if likelihood < params.sounds_unfinished:
+        at = 2 if at == 0 else min(3, at + 1)
+    elif likelihood < params.sounds_finished:
+        at = max(1, at)
+    elif likelihood >= params.sounds_over and at == 1:
+        at = 0
+    return steps[at]
 
 
-def is_certain(words: WordsPartial, language: str) -> bool:
+def _by_words(words: WordsPartial | None) -> int:
+    """Which of the silences it is: for a whole answer, for nobody knows, for a doubtful one, for an unfinished one."""
+    if words is None:
+        return 1
+    if words.complete:
+        return 0
+    if words.unfinished or not words.accepted:
+        return 3
+    return 1 if words.complete is None else 2
+
+
+def is_certain(words: WordsPartial, language: str, params: TurnParams) -> bool:
     """Whether these are backchannels, and the recogniser leaves little doubt."""
-    return words.accepted and words.confidence >= CERTAIN and is_backchannel(words.text, language)
+    return words.accepted and words.confidence >= params.sure and is_backchannel(words.text, language)
 
 
 def _interrupted_deadline(state: TurnState, params: TurnParams) -> float:
@@ -80,6 +98,7 @@ def _interrupted_deadline(state: TurnState, params: TurnParams) -> float:
         return state.barge_check
     if state.utterance_open:  # short: it is only to know whether to go on
         words = state.partial
-        known = words is not None and (is_certain(words, state.language) or is_hum(words.text))
-        return state.voice_end + min(params.endpoint_complete_ms, _KNOWN_MS if known else math.inf) / 1000
+        known = words is not None and (is_certain(words, state.language, params) or is_hum(words.text, state.language))
+        pause_ms = min(params.endpoint_complete_ms, params.backchannel_pause_ms if known else math.inf)
+        return state.voice_end + pause_ms / 1000
     return state.since + params.answer_seconds

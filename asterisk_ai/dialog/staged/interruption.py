@@ -17,17 +17,13 @@ from asterisk_ai.dialog.events import (
     Timer,
     WordsFinal,
 )
+from asterisk_ai.dialog.params import TurnParams
 from asterisk_ai.dialog.phase import Phase
-from asterisk_ai.dialog.staged.deadlines import CERTAIN, is_certain
+from asterisk_ai.dialog.staged.deadlines import is_certain
 from asterisk_ai.dialog.staged.reply import answer_words, undraft
-from asterisk_ai.dialog.staged.state import CallerTurn, Step, TurnParams, TurnState
+from asterisk_ai.dialog.staged.state import CallerTurn, Step, TurnState
 
 _RECHECK = 0.02  # a frame: how often a doubtful interruption is looked at again
-_DRAWN_OUT = 1.4  # by how much a backchannel may be longer than what is an interruption whatever its words: "mm-hm"
-_SYLLABLE_MS = 400.0  # each further ms of a backchannel wants the recogniser to be a little surer of it ...
-_SHORT_MS = 500.0  # ... but a short one may be as doubtful as it likes
-_WHOLE = 1.6  # the same for what is known to be nothing but backchannels: "okay okay"
-_LETTER_MS = 35.0  # who talks fast needs 45 a letter; a chord or a click that sounds like "hello" is shorter
 
 
 def close_utterance(state: TurnState, ended: float) -> Step:
@@ -66,7 +62,7 @@ def _voiced_ms(state: TurnState, event: Timer) -> float:
 
 def interrupted_timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> Step:
     if state.utterance_open and state.voice:
-        if _voiced_ms(state, event) < params.barge_in_confirm_ms * _patience(state):
+        if _voiced_ms(state, event) < params.barge_in_confirm_ms * _patience(state, params):
             return replace(state, barge_check=now + _RECHECK), ()
         # The caller has the floor. Whether there is anything to answer the words will tell: music has none.
         phase = Phase.LISTENING
@@ -76,29 +72,41 @@ def interrupted_timer(state: TurnState, event: Timer, now: float, params: TurnPa
     return resumed(state, now, ResumeReason.NOISE)  # the recogniser is stuck; the answer it held up goes on
 
 
-def _patience(state: TurnState) -> float:
+def _patience(state: TurnState, params: TurnParams) -> float:
     """By how much what may be a backchannel may last longer than other interruptions until it is one, too."""
     words = state.partial
-    if words is not None and (is_certain(words, state.language) or is_hum(words.text)):
-        return _WHOLE
-    return _DRAWN_OUT if words is None or not words.text or may_be_backchannel(words.text, state.language) else 1.0
+    if words is not None and (is_certain(words, state.language, params) or is_hum(words.text, state.language)):
+        return params.backchannel_whole
+    return (
+        params.backchannel_drawn_out
+        if words is None or not words.text or may_be_backchannel(words.text, state.language)
+        else 1.0
+    )
 
 
 def judged(state: TurnState, words: WordsFinal, now: float, params: TurnParams) -> Step:
     """The words of a short interruption are known: was it one?"""
     if is_backchannel(words.text, state.language):
         # A short one that is refused, too: no other words were more like it. Longer speech has to be a surer one.
-        short = state.awaited_ms <= _SHORT_MS or is_hum(words.text)
-        if short or surest(words, state.surest) >= min(CERTAIN, (state.awaited_ms - _SYLLABLE_MS) / 400):
+        short = state.awaited_ms <= params.backchannel_ms or is_hum(words.text, state.language)
+        if short or surest(words, state.surest) >= _wanted(state.awaited_ms, params):
             return resumed(state, now, ResumeReason.BACKCHANNEL)
     elif words.accepted and words.text:
-        if state.awaited_ms < _LETTER_MS * len(words.text.replace(" ", "")):
+        if state.awaited_ms < params.barge_in_letter_ms * len(words.text.replace(" ", "")):
             return resumed(state, now, ResumeReason.NOISE)
         attention = is_call_for_attention(words.text, state.language)
         return taken(state, now, None if attention else words)
     if state.awaited_ms < params.barge_in_noise_ms:
         return resumed(state, now, ResumeReason.NOISE)
     return taken(state, now, words)
+
+
+def _wanted(length_ms: float, params: TurnParams) -> float:
+    """How sure the recogniser has to be that a sound of this length was a backchannel."""
+    # A straight line to the full certainty, which begins at a quarter of it.
+    range_ms = max(1.0, params.backchannel_sure_ms - params.backchannel_ms)
+    share = min(1.0, (length_ms - params.backchannel_ms) / range_ms)
+    return params.sure * (0.3125 + 0.6875 * share)
 
 
 def taken(state: TurnState, now: float, words: WordsFinal | None = None) -> Step:

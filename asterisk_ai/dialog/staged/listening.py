@@ -21,6 +21,7 @@ from asterisk_ai.dialog.events import (
     WordsFinal,
     WordsPartial,
 )
+from asterisk_ai.dialog.params import TurnParams
 from asterisk_ai.dialog.phase import AUDIBLE, Phase
 from asterisk_ai.dialog.staged.deadlines import AGENT_BUSY
 from asterisk_ai.dialog.staged.interruption import close_utterance, given_up, judged, resumed, taken
@@ -36,9 +37,7 @@ from asterisk_ai.dialog.staged.reply import (
     trouble,
     undraft,
 )
-from asterisk_ai.dialog.staged.state import CallerTurn, Step, TurnParams, TurnState
-
-_MAX_DRAFTS = 3  # of one utterance: a caller who pauses at every word is not answered ahead any more
+from asterisk_ai.dialog.staged.state import CallerTurn, Step, TurnState
 
 
 def onset(state: TurnState, event: VoiceOnset, params: TurnParams) -> Step:
@@ -109,7 +108,7 @@ def _drafted(state: TurnState, params: TurnParams) -> Step:
     if state.turn.goes_on and state.turn.awaited:
         return state, ()  # the first words of the turn are still to come
     turn = (state.turn if state.turn.goes_on else CallerTurn()).with_words(words.text, words.confidence)
-    if turn.text == state.draft or state.drafts >= _MAX_DRAFTS:
+    if turn.text == state.draft or state.drafts >= params.answers_ahead:
         return state, ()
     return replace(state, draft=turn.text, drafts=state.drafts + 1), (Draft(turn.text, turn.confidence, turn.spoken),)
 

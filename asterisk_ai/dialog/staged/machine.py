@@ -43,6 +43,7 @@ from asterisk_ai.dialog.events import (
     WordsFinal,
     WordsPartial,
 )
+from asterisk_ai.dialog.params import TurnParams
 from asterisk_ai.dialog.phase import Phase, gated, may_follow
 from asterisk_ai.dialog.staged.deadlines import deadline, filler_at, stuck_at, wants_filler
 from asterisk_ai.dialog.staged.interruption import barge_in, interrupted_timer
@@ -67,7 +68,7 @@ from asterisk_ai.dialog.staged.reply import (
     speaking,
     trouble,
 )
-from asterisk_ai.dialog.staged.state import Step, TurnParams, TurnState
+from asterisk_ai.dialog.staged.state import Step, TurnState
 
 
 def initial(greeting: str = "", *, interruptible: bool = True, language: str = "en-US") -> TurnState:

@@ -19,8 +19,9 @@ from asterisk_ai.dialog.events import (
     StopReply,
     WordsFinal,
 )
+from asterisk_ai.dialog.params import TurnParams
 from asterisk_ai.dialog.phase import Phase
-from asterisk_ai.dialog.staged.state import CallerTurn, Step, TurnParams, TurnState
+from asterisk_ai.dialog.staged.state import CallerTurn, Step, TurnState
 
 
 def drop_all(state: TurnState, reason: StopReason) -> tuple[Action, ...]:

@@ -110,6 +110,9 @@ class LanguageModel(Engine, Protocol):
         """How many dialled digits make an answer now; 0 where it is open (ended by # or a pause)."""
         return 0
 
-    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
-        """Whether ``text`` is a whole answer that need not go on. Pure and cheap: called at each pause."""
-        return False
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool | None:
+        """Whether ``text`` is a whole answer that need not go on; None where that cannot be told before it is asked.
+
+        Pure and cheap: called at each pause.
+        """
+        return None

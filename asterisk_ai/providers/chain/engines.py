@@ -190,7 +190,7 @@ class LanguageModelChain(Chain[LanguageModel]):
     def digits_wanted(self, memory: Mapping[str, Any]) -> int:
         return self.first().engine.digits_wanted(memory)
 
-    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
+    def complete(self, text: str, memory: Mapping[str, Any]) -> bool | None:
         return self.first().engine.complete(text, memory)
 
     @asynccontextmanager

@@ -123,8 +123,8 @@ class Gpt4All(PooledEngine):
     def digits_wanted(self, memory: Mapping[str, Any]) -> int:
         return 0
 
-    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
-        return False
+    def complete(self, text: str, memory: Mapping[str, Any]) -> None:
+        return None
 
     @asynccontextmanager
     async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:

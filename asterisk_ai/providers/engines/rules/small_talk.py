@@ -28,8 +28,6 @@ class Language:
     answers: Mapping[str, str]
     fillers: Sequence[str]
     negations: frozenset[str]
-    unfinished: frozenset[str]
-    """Words that no sentence ends with."""
     first: frozenset[str]
     second: frozenset[str]
     conjunction: str
@@ -66,7 +64,6 @@ def language(tag: str) -> Language | None:
         answers=talk["answers"],
         fillers=tuple(talk["fillers"]),
         negations=frozenset(talk["negations"]),
-        unfinished=frozenset(talk["unfinished"]),
         first=frozenset(talk["first"]),
         second=frozenset(talk["second"]),
         conjunction=talk["and"],

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from asterisk_ai.dialog import values as spoken_values
+from asterisk_ai.dialog.backchannel import is_unfinished
 from asterisk_ai.providers.engines.rules.meaning import CLOSE, Example, Kind, Likely, Meanings, learned_from
 from asterisk_ai.providers.engines.rules.ruleset import RuleSet
 from asterisk_ai.providers.engines.rules.small_talk import FOREIGN, TALK, Language
@@ -241,8 +242,7 @@ class Understanding:
 
     def finished(self, text: str) -> bool:
         """Whether a sentence may end with its last word."""
-        said = words(text)
-        return bool(said) and not (self._language and said[-1] in self._language.unfinished)
+        return bool(words(text)) and not (self._language and is_unfinished(text, self._language.code))
 
     def asks_for_hours(self, understood: Understood) -> bool:
         """Whether it is a question that the rules' ``hours`` can answer for any day."""

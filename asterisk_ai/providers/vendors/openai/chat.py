@@ -63,8 +63,8 @@ class OpenAIChat:
     def digits_wanted(self, memory: Mapping[str, Any]) -> int:
         return 0  # the model says it with the answer
 
-    def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
-        return False  # free speech: nobody knows before the pause
+    def complete(self, text: str, memory: Mapping[str, Any]) -> None:
+        return None  # free speech: nobody knows before the pause
 
     @asynccontextmanager
     async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:
