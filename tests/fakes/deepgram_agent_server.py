@@ -1,11 +1,12 @@
 """Deepgram's voice agent as it is published, over real sockets, as strict as the real one, with faults on demand.
 
 It hears tones (by their frequency: ``answers``) with a VAD of its own, and speaks a tone of 0.25 s a word, four times
-as fast as it is to be played. ``fault`` in the URL's query: at the handshake slow, mute, 401, 403, 429, 429-after, 500;
-when the session is set up silent, refused, malformed-setup, close-setup; in the middle of an answer hang (nothing is
-read or answered any more), stall (the answer does not go on, all else does), close, reset, malformed, shapeless, odd
-(half a sample), error, early (a function is called before the turn is certain to be over), resumed (and then it is
-not), refuse-user (the first message of ours as the user), and failed (no answer at all). Any other works well.
+as fast as it is to be played. ``fault`` in the URL's query: at the handshake slow, silent-handshake, 401, 403, 429,
+429-after, 500; when the session is set up silent, refused, malformed-setup, close-setup; in the middle of an answer
+hang (nothing is read or answered any more), stall (the answer does not go on, all else does), close, reset, malformed,
+shapeless, odd (half a sample), error, early (a function is called before the turn is certain to be over), resumed (and
+then it is not), refuse-user (the first message of ours as the user), and failed (no answer at all). Any other works
+well.
 """
 
 from __future__ import annotations
@@ -13,98 +14,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
-from collections.abc import AsyncIterator, Mapping
-from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-import numpy as np
-from websockets.asyncio.server import ServerConnection, serve
+from voice_server import AHEAD, KEY, WORD_SECONDS, VoiceServer, VoiceSession, is_voiced, tone_of, word
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 
-KEY = "sk-test"
-SLOW_SECONDS = 0.3
-WORD_SECONDS = 0.25
-AHEAD = 4.0
-VOICED_RMS = 500.0
+__all__ = ["KEY", "FakeDeepgramAgent"]
+
 ONSET_SECONDS, HANGOVER_SECONDS = 0.06, 0.3
-Answer = tuple[str, str, str]
 
 
-class FakeDeepgramAgent:
-    """Give ``answers``: hertz of the caller's tone, or a text, to (reply, function name, arguments)."""
-
-    def __init__(self, answers: Mapping[int | str, Answer] | None = None) -> None:
-        self.answers = dict(answers or {})
-        self.sessions: list[Session] = []
-        self.handshakes = 0
-        self.times: list[float] = []
-        """When a connection was asked for (seconds, monotonic)."""
-        self.refusing = 0
-        """The HTTP status that everybody gets who connects; 0: nobody is refused."""
-        self.port = 0
-
-    @property
-    def conversations(self) -> list[Session]:
-        """The sessions that were set up: others wait for a caller."""
-        return [session for session in self.sessions if session.settings]
-
-    def url(self, fault: str = "") -> str:
-        return f"ws://127.0.0.1:{self.port}/v1/agent/converse" + (f"?fault={fault}" if fault else "")
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[FakeDeepgramAgent]:
-        server = await serve(
-            self._converse, "127.0.0.1", self.port, process_request=self._handshake, compression=None, close_timeout=0.2
-        )
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-            await server.wait_closed()
-
-    async def _handshake(self, connection: ServerConnection, request: Request) -> Response | None:
-        self.handshakes += 1
-        self.times.append(time.monotonic())
-        url = urlsplit(request.path)
-        fault = parse_qs(url.query).get("fault", [""])[0]
-
-        def refuse(status: int, message: str) -> Response:
-            body = {"err_code": "X", "err_msg": message, "request_id": "1"}
-            response = connection.respond(HTTPStatus(status), json.dumps(body))
-            if fault.endswith("-after"):
-                response.headers["Retry-After"] = "30"
-            return response
-
-        if url.path != "/v1/agent/converse":
-            return refuse(404, "no such place")
-        if request.headers.get("Authorization") != f"Token {KEY}":
-            return refuse(401, "Invalid credentials.")
-        if self.refusing:
-            return refuse(self.refusing, "not now")
-        if fault[:3] in ("401", "403", "429", "500"):
-            return refuse(int(fault[:3]), f"no luck with {fault}")
-        if fault in ("slow", "mute"):
-            await asyncio.sleep(SLOW_SECONDS if fault == "slow" else 30)
-        return None
-
-    async def _converse(self, connection: ServerConnection) -> None:
-        assert connection.request is not None
-        fault = parse_qs(urlsplit(connection.request.path).query).get("fault", [""])[0]
-        session = Session(self, connection, fault)
-        self.sessions.append(session)
-        with contextlib.suppress(ConnectionClosed):
-            await session.run()
-
-
-class Session:
+class Session(VoiceSession):
     """One conversation."""
 
     def __init__(self, server: FakeDeepgramAgent, connection: ServerConnection, fault: str) -> None:
-        self.server, self.connection, self.fault = server, connection, fault
+        super().__init__(server, connection, fault)
         self.settings: dict[str, Any] = {}
         self.messages: list[dict[str, Any]] = []
         self.calls: dict[str, str] = {}
@@ -116,6 +41,10 @@ class Session:
         self._heard = b""
         self._talking = False
         self._count = 0
+
+    @property
+    def is_set_up(self) -> bool:  # type: ignore[override]
+        return bool(self.settings)
 
     async def run(self) -> None:
         if self.fault == "silent":
@@ -187,9 +116,8 @@ class Session:
         assert self.settings, "audio before the settings were applied"
         assert pcm
         assert len(pcm) % 2 == 0
-        samples = np.frombuffer(pcm, "<i2").astype(float)
-        seconds = len(samples) / self.rate
-        if float(np.sqrt(np.mean(samples**2))) > VOICED_RMS:
+        seconds = len(pcm) / 2 / self.rate
+        if is_voiced(pcm):
             self._voiced, self._quiet = self._voiced + seconds, 0.0
             self._heard += pcm
             if not self._talking and self._voiced >= ONSET_SECONDS:
@@ -204,11 +132,8 @@ class Session:
                 await self._turn_ended()
 
     async def _turn_ended(self) -> None:
-        spectrum = np.abs(np.fft.rfft(np.frombuffer(self._heard, "<i2").astype(float)))
-        hertz = float(np.argmax(spectrum)) * self.rate / (len(self._heard) // 2)
+        nearest = tone_of(self._heard, self.rate, self.server.answers)
         self._talking, self._voiced, self._heard = False, 0.0, b""
-        known = [key for key in self.server.answers if isinstance(key, int)]
-        nearest = min(known, key=lambda key: abs(key - hertz), default=0)
         if self.fault in ("early", "resumed"):
             await self._speculate(nearest)
         await self.tell("ConversationText", role="user", content=f"a tone of {nearest} hertz")
@@ -275,12 +200,10 @@ class Session:
             while self._queue:
                 text = self._queue.pop(0)
                 await self.tell("ConversationText", role="assistant", content=text)
-                times = np.arange(round(WORD_SECONDS * self.rate)) / self.rate
-                word = (np.sin(2 * np.pi * 800 * times) * 8000).astype("<i2").tobytes()
                 for number, _ in enumerate(text.split()):
                     if number == 1 and not await self._goes_on():
                         return
-                    await self.connection.send(word)
+                    await self.connection.send(word(self.rate))
                     await asyncio.sleep(WORD_SECONDS / AHEAD)
                 await self.tell("AgentAudioDone")
 
@@ -308,3 +231,15 @@ class Session:
                 await self.tell("Error", description="Failed to speak", code="FAILED_TO_SPEAK")
                 return False
         return True
+
+
+class FakeDeepgramAgent(VoiceServer[Session]):
+    """See above."""
+
+    session, scheme, path, fault_in = Session, "Token", "/v1/agent/converse", "fault"
+
+    def url(self, fault: str = "") -> str:
+        return f"ws://127.0.0.1:{self.port}{self.path}" + (f"?fault={fault}" if fault else "")
+
+    def error(self, message: str) -> dict[str, Any]:
+        return {"err_code": "X", "err_msg": message, "request_id": "1"}

@@ -16,122 +16,28 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
-import time
-from collections.abc import AsyncIterator, Mapping
-from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult
 
-import numpy as np
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
+from voice_server import AHEAD, KEY, WORD_SECONDS, Answer, VoiceServer, VoiceSession, is_voiced, tone_of, word
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request
 
 from asterisk_ai.audio.g711 import decode_mu_law, encode_mu_law
 
-KEY = "sk-test"
-SLOW_SECONDS = 0.2
-WORD_SECONDS = 0.25
-AHEAD = 4.0
-VOICED_RMS = 500.0
+__all__ = ["KEY", "FakeRealtime", "Session"]
+
 ONSET_MS = 60
 Event = dict[str, Any]
-Answer = tuple[str, str, str]
 
 
-class FakeRealtime:
-    """Give ``answers``: hertz of the caller's tone to (reply, function name, arguments); other texts by themselves."""
-
-    def __init__(self, answers: Mapping[int | str, Answer] | None = None) -> None:
-        self.answers = dict(answers or {})
-        self.sessions: list[Session] = []
-        self.handshakes = 0
-        self.times: list[float] = []
-        """When a connection was asked for (seconds, monotonic)."""
-        self.refusing = 0
-        """The HTTP status that everybody gets who connects; 0: nobody is refused."""
-        self.port = 0
-
-    @property
-    def conversations(self) -> list[Session]:
-        """The sessions that were set up: others wait for a caller."""
-        return [session for session in self.sessions if session.session]
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[FakeRealtime]:
-        server = await serve(
-            self._converse,
-            "127.0.0.1",
-            self.port,
-            process_request=self._handshake,
-            compression=None,
-            open_timeout=2,
-            close_timeout=0.2,
-        )
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-            await server.wait_closed()
-
-    async def _handshake(self, connection: ServerConnection, request: Request) -> Response | None:
-        url = urlsplit(request.path)
-
-        def refuse(status: int, message: str) -> Response:
-            body = {"error": {"message": message, "type": "error", "code": None}}
-            response = connection.respond(HTTPStatus(status), json.dumps(body))
-            response.headers["X-Request-Id"] = "req_1"
-            return response
-
-        if request.headers.get("Authorization") != f"Bearer {KEY}":
-            return refuse(401, "Incorrect API key provided")
-        if url.path == "/v1/models":
-            return connection.respond(HTTPStatus.OK, '{"object": "list", "data": []}')
-        if url.path != "/v1/realtime":
-            return refuse(404, f"Unknown request URL: {url.path}")
-        if "OpenAI-Beta" in request.headers:
-            return refuse(400, "The beta is over")
-        self.handshakes += 1
-        self.times.append(time.monotonic())
-        if self.refusing:
-            return refuse(self.refusing, "not now")
-        fault = parse_qs(url.query).get("model", [""])[0]
-        if fault == "slow":
-            await asyncio.sleep(SLOW_SECONDS)
-        elif fault == "silent-handshake":
-            await asyncio.sleep(3600)
-        elif fault == "reset-handshake":
-            connection.transport.abort()
-        elif fault[:3] in ("401", "403", "404", "429", "500"):
-            response = refuse(int(fault[:3]), f"no luck with {fault}")
-            if fault.endswith("after"):
-                response.headers["Retry-After"] = "30"
-            return response
-        return None
-
-    async def _converse(self, connection: ServerConnection) -> None:
-        assert connection.request is not None
-        model = parse_qs(urlsplit(connection.request.path).query)["model"][0]
-        session = Session(self, connection, model)
-        self.sessions.append(session)
-        with contextlib.suppress(ConnectionClosed):
-            await session.run()
-
-
-class Session:
+class Session(VoiceSession):
     """One connection."""
 
-    def __init__(self, server: FakeRealtime, connection: ServerConnection, model: str) -> None:
-        self.server, self.connection = server, connection
-        self.fault = model.removesuffix("-later")
-        self.fault_at = 2 if model.endswith("-later") else 1
+    def __init__(self, server: FakeRealtime, connection: ServerConnection, fault: str) -> None:
+        super().__init__(server, connection, fault.removesuffix("-later"))
+        self.fault_at = 2 if fault.endswith("-later") else 1
         self.session: Event = {}
         self.received: list[Event] = []
         self.errors: list[str] = []
@@ -147,6 +53,10 @@ class Session:
         self._utterance = bytearray()
         self._speech_item = ""
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_set_up(self) -> bool:  # type: ignore[override]
+        return bool(self.session)
 
     # ---- the wire ------------------------------------------------------------------
 
@@ -277,8 +187,7 @@ class Session:
     async def _voice(self, pcm: bytes, ms: float, rate: int) -> None:
         """Server VAD."""
         detection = self.session["audio"]["input"].get("turn_detection") or {}
-        samples = np.frombuffer(pcm, "<i2").astype(float)
-        voiced = len(samples) > 0 and float(np.sqrt(np.mean(samples**2))) > VOICED_RMS
+        voiced = is_voiced(pcm)
         self._silent_ms = 0.0 if voiced else self._silent_ms + ms
         self._voiced_ms = self._voiced_ms + ms if voiced else self._voiced_ms
         if voiced:
@@ -301,10 +210,7 @@ class Session:
     async def _committed(self, item: str, utterance: bytes, rate: int) -> None:
         await self.send("input_audio_buffer.speech_stopped", audio_end_ms=0, item_id=item)
         await self.send("input_audio_buffer.committed", previous_item_id=None, item_id=item)
-        samples = np.frombuffer(utterance, "<i2")
-        hertz = float(np.argmax(np.abs(np.fft.rfft(samples))) * rate / len(samples))
-        tones = [key for key in self.server.answers if isinstance(key, int)] or [0]
-        tone = min(tones, key=lambda key: abs(key - hertz))
+        tone = tone_of(utterance, rate, self.server.answers)
         await self._added(
             {"id": item, "type": "message", "role": "user", "content": [{"type": "input_audio"}], "tone": tone}
         )
@@ -372,10 +278,10 @@ class Session:
         await self.send("response.output_item.added", response_id=response["id"], output_index=0, item=shown)
         await self._added(item)
         await self.send("response.content_part.added", part={"type": "audio", "transcript": ""}, **where)
-        for number, word in enumerate(text.split()):
+        for number, said in enumerate(text.split()):
             if number == 2 and fault:
                 await self._misbehave(fault, where)
-            await self.send("response.output_audio_transcript.delta", delta=word if not number else f" {word}", **where)
+            await self.send("response.output_audio_transcript.delta", delta=said if not number else f" {said}", **where)
             for audio in self._word():
                 await self.send("response.output_audio.delta", delta=base64.b64encode(audio).decode(), **where)
             item["ms"] += WORD_SECONDS * 1000
@@ -403,8 +309,7 @@ class Session:
     def _word(self) -> list[bytes]:
         narrow = self._narrow("output")
         rate = 8000 if narrow else 24_000
-        tone = (np.sin(2 * np.pi * 800 * np.arange(round(rate * WORD_SECONDS)) / rate) * 8000).astype("<i2").tobytes()
-        data = encode_mu_law(tone) if narrow else tone
+        data = encode_mu_law(word(rate)) if narrow else word(rate)
         middle = len(data) // 2 + 1  # in wideband, half a sample
         return [data[:middle], data[middle:]]
 
@@ -431,3 +336,21 @@ class Session:
             case "error":
                 error = {"type": "server_error", "code": None, "message": "The server had an error", "event_id": None}
                 await self.send("error", error=error)
+
+
+class FakeRealtime(VoiceServer[Session]):
+    """See above."""
+
+    session, scheme, path, fault_in, slow_seconds = Session, "Bearer", "/v1/realtime", "model", 0.2
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def error(self, message: str) -> Event:
+        return {"error": {"message": message, "type": "error", "code": None}}
+
+    def other(self, url: SplitResult, request: Request) -> tuple[int, str] | None:
+        if url.path == "/v1/models":
+            return 200, '{"object": "list", "data": []}'
+        return (400, "The beta is over") if "OpenAI-Beta" in request.headers else super().other(url, request)

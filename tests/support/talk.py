@@ -6,15 +6,14 @@ import asyncio
 import time
 from typing import Any
 
-from asterisk_ai.providers.api import AgentText
-from asterisk_ai.providers.vendors.openai.realtime_session import OpenAIRealtimeSession
+from asterisk_ai.providers.api import AgentText, RealtimeSession
 
 
 class Talk:
-    """A session with the caller's side fed in real time."""
+    """A session with the caller's side fed in real time, or so many times as fast."""
 
-    def __init__(self, session: OpenAIRealtimeSession, rate: int) -> None:
-        self.session, self.rate = session, rate
+    def __init__(self, session: RealtimeSession, rate: int, pace: float = 1.0) -> None:
+        self.session, self.rate, self.pace = session, rate, pace
         self.seen: list[Any] = []
         self.speech = b""
         self._events = session.events()
@@ -24,7 +23,7 @@ class Talk:
         while True:
             frame, self.speech = self.speech[:size], self.speech[size:]
             self.session.feed(frame.ljust(size, b"\0"))
-            due += 0.02
+            due += 0.02 / self.pace
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     async def until(self, kind: type[Any], count: int = 1) -> Any:

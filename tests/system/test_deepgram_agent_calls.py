@@ -54,8 +54,8 @@ agents:
 {agents}
 """
 FAULTS = (
-    "slow mute 401 403 429 429-after 500 silent refused malformed-setup close-setup hang stall close reset malformed "
-    "shapeless odd error failed"
+    "slow silent-handshake 401 403 429 429-after 500 silent refused malformed-setup close-setup hang stall close "
+    "reset malformed shapeless odd error failed"
 ).split()
 GOES_ON = {"slow", "odd", "error"}
 """What the session survives: half a sample is no harm, and of an answer that broke off the caller has heard some."""

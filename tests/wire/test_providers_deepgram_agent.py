@@ -13,6 +13,7 @@ from deepgram_agent_server import KEY, FakeDeepgramAgent
 from deepgram_server import FakeDeepgram
 from shop import Shop, tool
 from sound import tone
+from talk import Talk
 
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import testing
@@ -57,31 +58,6 @@ def test_conformance() -> None:
         testing.check_realtime_agent(lambda: engine(fake, service), speech=tone(HOURS, rate=16_000), rate=16_000)
 
 
-class Talk:
-    """A conversation whose caller is silent where ``say`` is not called."""
-
-    def __init__(self, session: Any, events: Any) -> None:
-        self.session, self.events = session, events
-        self.seen: list[Any] = []
-        self.speech = b""
-
-    async def feed(self) -> None:
-        while True:
-            frame, self.speech = self.speech[:320], self.speech[320:]
-            self.session.feed(frame.ljust(320, b"\0"))
-            await asyncio.sleep(0.01)
-
-    async def until(self, kind: type[Any]) -> Any:
-        async for event in self.events:
-            self.seen.append(event)
-            if isinstance(event, kind):
-                return event
-        raise AssertionError
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.seen if isinstance(event, kind)]
-
-
 def talk(hertz: int = 0, fault: str = "", request: RealtimeRequest | None = None, **agent: Any) -> Any:
     """Decorates what is done in a conversation with the fake; the caller says a tone, if any."""
 
@@ -92,11 +68,8 @@ def talk(hertz: int = 0, fault: str = "", request: RealtimeRequest | None = None
                 made = engine(fake, service, fault, **agent)
                 await made.start()
                 try:
-                    async with (
-                        made.open(request or RealtimeRequest(8000)) as session,
-                        aclosing(session.events()) as events,
-                    ):
-                        conversation = Talk(session, events)
+                    async with made.open(request or RealtimeRequest(8000)) as session:
+                        conversation = Talk(session, 8000, pace=2.0)
                         conversation.speech = tone(hertz) if hertz else b""
                         feeding = asyncio.create_task(conversation.feed())
                         await what(conversation, fake)
@@ -115,7 +88,7 @@ def test_the_session_is_as_it_is_to_be() -> None:
 
     async def check(talk: Talk, fake: FakeDeepgramAgent) -> None:
         await talk.until(ResponseDone)
-        assert "".join(event.text for event in talk.of(AgentText)) == GREETING
+        assert talk.words() == GREETING
         agent = fake.sessions[0].settings["agent"]
         assert agent["context"]["messages"][2] == {"type": "History", "role": "assistant", "content": "Yes?"}
         assert agent["listen"]["provider"] == {"type": "deepgram", "model": "nova-3", "language": "en"}
@@ -167,7 +140,7 @@ def test_tools() -> None:
         problem = await talk.until(ServiceProblem)
         assert "may not" in problem.text
         await talk.until(ResponseDone)
-        assert "error: transfer" in "".join(event.text for event in talk.of(AgentText))
+        assert "error: transfer" in talk.words()
         assert not talk.of(ToolCall)
 
     talk(SALES)(transfer)
@@ -249,14 +222,14 @@ def test_http_tools() -> None:
                 tools = {"http": {"order": tool(shop, method="POST", say="One moment.")}}
                 made = engine(fake, service, tools=tools)
                 await made.start()
-                async with made.open(RealtimeRequest(8000)) as session, aclosing(session.events()) as events:
-                    conversation = Talk(session, events)
+                async with made.open(RealtimeRequest(8000)) as session:
+                    conversation = Talk(session, 8000, pace=2.0)
                     conversation.speech = tone(ORDER)
                     feeding = asyncio.create_task(conversation.feed())
-                    while "shipped" not in "".join(event.text for event in conversation.of(AgentText)):
+                    while "shipped" not in conversation.words():
                         await conversation.until(AgentText)
                     feeding.cancel()
-                assert "One moment." in "".join(event.text for event in conversation.of(AgentText))
+                assert "One moment." in conversation.words()
                 assert [request[1] for request in shop.requests] == ["/ok/7"]
                 assert not conversation.of(ToolCall)
                 await made.stop()
@@ -265,7 +238,9 @@ def test_http_tools() -> None:
 
 
 FAULTS: dict[str, type[ProviderError]] = dict.fromkeys(
-    "mute 429 429-after 500 silent malformed-setup close-setup hang close reset malformed shapeless".split(),
+    "silent-handshake 429 429-after 500 silent malformed-setup close-setup hang close reset malformed shapeless".split(
+        " "
+    ),
     ProviderUnavailable,
 ) | dict.fromkeys(["401", "403", "refused"], ProviderRejected)
 
