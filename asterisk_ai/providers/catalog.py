@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers.api import Engine, LanguageModel, RealtimeAgent, SpeechToText, TextToSpeech, TurnEnd
+from asterisk_ai.providers.presets import PRESETS
 
 E = TypeVar("E", bound=Engine)
 _ENGINES = "asterisk_ai.providers.engines"
@@ -49,6 +50,8 @@ class Kind(Generic[E]):
             known = ", ".join(sorted(self.engines))
             raise ConfigError(f"there is no {self.name} engine {name!r}; {hint}known: {known}, or package.module:Class")
         found = engine_class(target, f"the {self.name} engine {name!r}")
+        if preset := PRESETS.get(name):
+            return type(found.__name__, (found,), {"preset": preset, "__module__": found.__module__})
         return found if name in self.engines else self._completed(found, name)
 
     def _completed(self, found: type, name: str) -> type:
@@ -81,6 +84,10 @@ class Kind(Generic[E]):
                 raise ConfigError(f"the {self.name} engine {name!r}: {member}() does not take {one.name!r}: {model}")
 
 
+def _presets(kind: str, target: str) -> dict[str, str]:
+    return {name: f"{_VENDORS}.openai:{target}" for name, preset in PRESETS.items() if kind in preset.kinds}
+
+
 STT: Kind[SpeechToText] = Kind(
     "stt",
     SpeechToText,
@@ -89,6 +96,7 @@ STT: Kind[SpeechToText] = Kind(
         "pocketsphinx": f"{_ENGINES}.pocketsphinx:PocketSphinx",
         "vosk": f"{_ENGINES}.vosk:Vosk",
         "openai": f"{_VENDORS}.openai:OpenAITranscription",
+        **_presets("stt", "OpenAITranscription"),
         "deepgram": f"{_VENDORS}.deepgram:DeepgramSpeechToText",
         "wyoming": f"{_VENDORS}.wyoming:WyomingSpeechToText",
     },
@@ -100,6 +108,7 @@ LLM: Kind[LanguageModel] = Kind(
         "gpt4all": f"{_ENGINES}.gpt4all:Gpt4All",
         "rules": f"{_ENGINES}.rules:Rules",
         "openai": f"{_VENDORS}.openai:OpenAIChat",
+        **_presets("llm", "OpenAIChat"),
     },
     of_agent=True,
 )

@@ -85,9 +85,9 @@ class ServiceSettings:
             raise ValueError("base_url: expected http:// or https://")
 
     def all_headers(self, scheme: str) -> dict[str, str]:
-        """With the key as ``Authorization: <scheme> <key>``."""
-        key = {"Authorization": f"{scheme} {self.api_key}"} if self.api_key else {}
-        return {**{name: str(value) for name, value in self.headers.items()}, **key}
+        """With the key as ``Authorization: <scheme> <key>``, or as ``api-key: <key>`` where there is no scheme."""
+        key = {"Authorization": f"{scheme} {self.api_key}"} if scheme else {"api-key": self.api_key}
+        return {**{name: str(value) for name, value in self.headers.items()}, **(key if self.api_key else {})}
 
 
 class HttpService:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
-from asterisk_ai.config.settings import read_settings
 from asterisk_ai.dialog.caller import instructions, name_as_data
 from asterisk_ai.dialog.spoken import ReplyText, ToolText
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers import knowledge
 from asterisk_ai.providers.api import DialplanAction, Hints, Readiness, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.presets import OPENAI, Preset
 from asterisk_ai.providers.tools.http import BadToolCall
 from asterisk_ai.providers.tools.toolbox import Toolbox
-from asterisk_ai.providers.vendors.openai.client import NAME, OpenAISettings, client, texts
+from asterisk_ai.providers.vendors.openai.client import client, read, texts
 from asterisk_ai.providers.vendors.openai.completion import Call, Completion
 
 MAX_ROUNDS = 5
@@ -36,10 +36,11 @@ class OpenAIChat:
     """
 
     uses_tools = True
+    preset: ClassVar[Preset] = OPENAI
 
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
-        own = read_settings(OpenAISettings, settings, f"providers.{NAME}")
-        self._own, self._client = own.chat, client(own)
+        own, self._name = read(settings, self.preset, "chat"), self.preset.name
+        self._own, self._client = own.chat, client(own, self._name, self.preset)
         self._prompt = "\n\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
         self._hints = Hints(language=str(agent.get("language") or "en-US"))
         path = f"agents.{agent.get('name') or '?'}"
@@ -81,7 +82,7 @@ class OpenAIChat:
                 if sentence not in before:  # asked again, models begin with the same words
                     yield Say(sentence)
             if not now and not calls:
-                raise ProviderUnavailable(NAME, "gave no answer")
+                raise ProviderUnavailable(self._name, "gave no answer")
             before.update(now)
             told: dict[str, str] = {}
             async for part in self._act(calls, request, told):
@@ -91,7 +92,7 @@ class OpenAIChat:
             if not told:
                 return
             messages += _after(now, calls, told)
-        raise ProviderUnavailable(NAME, f"came to no answer in {MAX_ROUNDS} rounds of calling functions")
+        raise ProviderUnavailable(self._name, f"came to no answer in {MAX_ROUNDS} rounds of calling functions")
 
     def _messages(self, request: TurnRequest) -> list[dict[str, Any]]:
         system = instructions(self._prompt, request.caller, request.actions)
@@ -111,20 +112,20 @@ class OpenAIChat:
         self, messages: list[dict[str, Any]], calls: list[Call], actions: Collection[str]
     ) -> AsyncIterator[str]:
         """One completion: its text in pieces to speak, its function calls into ``calls`` once it has ended well."""
-        body = self._own.parameters() | {"messages": messages}
+        body = self._own.parameters(self.preset.limit) | {"messages": messages}
         if schemas := self._tools.schemas(actions):
             body["tools"] = schemas
         text = ReplyText(self._hints.language)
         written: list[ToolText] = []  # calls that the server did not take out of the text
-        completion = Completion(NAME)
+        completion = Completion(self._name)
         async with self._client.post("chat/completions", json=body) as response:
-            async for content in texts(response, completion):
+            async for content in texts(response, completion, self._name):
                 for piece in _sayable(text.push(content), written):
                     yield piece
         for piece in _sayable(text.flush(), written):
             yield piece
         calls += completion.calls
-        calls += [Call(f"text_{number}", one.name, one.arguments) for number, one in enumerate(written)]
+        calls += [Call(f"text{number:05d}", one.name, one.arguments) for number, one in enumerate(written)]
 
     async def _act(self, calls: list[Call], request: TurnRequest, told: dict[str, str]) -> AsyncIterator[ReplyPart]:
         """What the calls stand for, in their order; into ``told`` what the model is to know of them."""
@@ -147,7 +148,8 @@ class OpenAIChat:
     async def _send(self, call: Call, request: TurnRequest, told: dict[str, str]) -> AsyncIterator[ReplyPart]:
         """A request is on its way while the caller hears that it is."""
         wanted = self._tools.request(call.name, call.arguments, request.caller)
-        sending = asyncio.create_task(wanted.result(request.ledger, request.certain), name=f"{NAME} tool {call.name}")
+        result = wanted.result(request.ledger, request.certain)
+        sending = asyncio.create_task(result, name=f"{self._name} tool {call.name}")
         try:
             if wanted.say:
                 yield Say(wanted.say)

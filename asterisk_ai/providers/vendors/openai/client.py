@@ -12,13 +12,14 @@ from typing import Annotated, Any
 import httpx
 
 from asterisk_ai.config.schema import Range
-from asterisk_ai.errors import ProviderUnavailable
+from asterisk_ai.config.settings import read_settings
+from asterisk_ai.errors import ConfigError, ProviderUnavailable
 from asterisk_ai.providers.net.http import HttpService, ServiceSettings
 from asterisk_ai.providers.net.sse import EventReader
+from asterisk_ai.providers.presets import OPENAI, Preset
 from asterisk_ai.providers.vendors.openai.completion import DONE, Completion
 
 NAME = "openai"
-BASE_URL = "https://api.openai.com/v1"
 DRAIN_SECONDS = 0.2
 _THINKS = re.compile(r"(?:^|/)(?:gpt-[5-9]|o\d)")
 
@@ -35,12 +36,13 @@ class ChatSettings:
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Other parameters of the request."""
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self, limit: str = "") -> dict[str, Any]:
         """What the request says beside the conversation.
 
+        :param limit: the service's name of ``max_tokens``; empty: by the model.
         Source: https://platform.openai.com/docs/api-reference/chat/create (max_tokens is refused by o-series models).
         """
-        limit = "max_completion_tokens" if _THINKS.search(self.model) else "max_tokens"
+        limit = limit or ("max_completion_tokens" if _THINKS.search(self.model) else "max_tokens")
         given = {"model": self.model, "temperature": self.temperature, limit: self.max_tokens, "stream": True}
         return {key: value for key, value in given.items() if value is not None} | dict(self.extra)
 
@@ -74,12 +76,27 @@ class OpenAISettings(ServiceSettings):
     speech: SpeechSettings = field(default_factory=SpeechSettings)
 
 
-def client(settings: ServiceSettings, name: str = NAME) -> HttpService:
+def read(settings: Mapping[str, Any], preset: Preset, part: str) -> OpenAISettings:
+    """The settings of an engine of the service.
+
+    :param part: what is said of this kind of engine.
+    :raises ConfigError: what is wrong with them; also that no model is named where only OpenAI has the usual one.
+    """
+    path = f"providers.{preset.name}"
+    own = read_settings(OpenAISettings, settings, path)
+    if not (own.base_url or preset.base_url):
+        raise ConfigError(f"name the service's address: {preset.example}", path=f"{path}.base_url")
+    if preset is not OPENAI and not (settings.get(part) or {}).get("model"):
+        raise ConfigError("name a model, as the service calls it", path=f"{path}.{part}.model")
+    return own
+
+
+def client(settings: ServiceSettings, name: str = NAME, preset: Preset = OPENAI) -> HttpService:
     """Requests to the service."""
-    return HttpService(name, settings, base_url=BASE_URL, probe="models")
+    return HttpService(name, settings, base_url=preset.base_url, scheme=preset.scheme, probe=preset.probe)
 
 
-async def texts(response: httpx.Response, completion: Completion) -> AsyncIterator[str]:
+async def texts(response: httpx.Response, completion: Completion, name: str = NAME) -> AsyncIterator[str]:
     """The text of an answer as it comes, all else into ``completion``.
 
     :raises ProviderUnavailable: it breaks off, or is none.
@@ -103,4 +120,4 @@ async def texts(response: httpx.Response, completion: Completion) -> AsyncIterat
         if text := completion.feed(event):
             yield text
     if not completion.ended:
-        raise ProviderUnavailable(NAME, "closed the stream in the middle of the answer")
+        raise ProviderUnavailable(name, "closed the stream in the middle of the answer")

@@ -43,7 +43,7 @@ class Completion:
     @property
     def calls(self) -> list[Call]:
         for number, call in enumerate(self._calls):
-            call.id = call.id or f"call_{number}"
+            call.id = call.id or f"call{number:05d}"  # Mistral wants nine letters and digits
         return self._calls
 
     def feed(self, data: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asterisk_ai.config.settings import read_settings
 from asterisk_ai.providers.net.voice import HttpVoice
-from asterisk_ai.providers.vendors.openai.client import NAME, OpenAISettings, client
+from asterisk_ai.providers.presets import OPENAI
+from asterisk_ai.providers.vendors.openai.client import NAME, client, read
 
 MAX_TEXT = 4096
 
@@ -16,7 +16,7 @@ class OpenAISpeech(HttpVoice):
     """The ``openai`` synthesiser."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        own = read_settings(OpenAISettings, settings, f"providers.{NAME}")
+        own = read(settings, OPENAI, "speech")
         super().__init__(NAME, client(own), own.speech.rate, MAX_TEXT)
         self._own = own.speech
 

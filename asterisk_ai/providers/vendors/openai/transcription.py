@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from asterisk_ai.audio.wav import wav
-from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.api import Hints, ServedEngine, Transcript, check_rate, ignore
 from asterisk_ai.providers.inventions import without_inventions
 from asterisk_ai.providers.net.http import HttpService
-from asterisk_ai.providers.vendors.openai.client import NAME, OpenAISettings, TranscriptionSettings, client
+from asterisk_ai.providers.presets import OPENAI, Preset
+from asterisk_ai.providers.vendors.openai.client import NAME, TranscriptionSettings, client, read
 
 RATES = (16_000, 8_000, 24_000, 48_000)
 MAX_SECONDS = 120
@@ -25,9 +25,11 @@ MAX_ANSWER = 1 << 20
 class OpenAITranscription(ServedEngine):
     """The ``openai`` recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
+    preset: ClassVar[Preset] = OPENAI
+
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        own = read_settings(OpenAISettings, settings, f"providers.{NAME}")
-        self._own, self._client = own.transcription, client(own)
+        own, name = read(settings, self.preset, "transcription"), self.preset.name
+        self._own, self._client = own.transcription, client(own, name, self.preset)
         super().__init__(self._client)
 
     @property
