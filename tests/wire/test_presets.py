@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -23,9 +24,9 @@ AGENT = {"name": "a", "tools": {"hangup": True, "transfer": {"sales": "200@from-
 class Service(FakeHttp):
     """Answers each request for a completion with one stream."""
 
-    def __init__(self, stream: bytes) -> None:
+    def __init__(self) -> None:
         super().__init__(idle_seconds=30)
-        self.stream = stream
+        self.stream = STREAMS["OpenAI"][0]
         self.requests: list[Request] = []
 
     async def answer(
@@ -43,37 +44,39 @@ class Service(FakeHttp):
         return True
 
 
-async def ask(service: Service, name: str, **chat: Any) -> list[Any]:
-    settings = {"base_url": service.base_url, "api_key": KEY, "chat": {"model": "m", "max_tokens": 90, **chat}}
-    model = catalog.LLM.load(name)(settings, AGENT)
-    await model.start()
-    try:
-        async with model.reply(TurnRequest("sales")) as parts:
-            return [part async for part in parts]
-    finally:
+@contextlib.asynccontextmanager
+async def asked(name: str) -> AsyncIterator[tuple[Service, Callable[[], Awaitable[list[Any]]]]]:
+    """The service, and what asks it."""
+    async with Service().running() as service:
+        settings = {"base_url": service.base_url, "api_key": KEY, "chat": {"model": "m", "max_tokens": 90}}
+        model = catalog.LLM.load(name)(settings, AGENT)
+        await model.start()
+
+        async def ask() -> list[Any]:
+            async with model.reply(TurnRequest("sales")) as parts:
+                return [part async for part in parts]
+
+        yield service, ask
         await model.stop()
-
-
-def run(name: str, stream: bytes) -> tuple[list[Any], list[Request]]:
-    async def main() -> tuple[list[Any], list[Request]]:
-        async with Service(stream).running() as service:
-            return await ask(service, name), service.requests
-
-    return asyncio.run(asyncio.wait_for(main(), 20))
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_service_is_asked_as_it_wants_to_be(name: str) -> None:
     preset = PRESETS[name]
-    _, requests = run(name, STREAMS["OpenAI"][0])
-    asked = next(one for one in requests if one.method == "POST")
-    assert [one.target for one in requests if one.method == "GET"] == [f"/v1/{preset.probe}"]
-    assert asked.target == "/v1/chat/completions"
+
+    async def main() -> list[Request]:
+        async with asked(name) as (service, ask):
+            assert await ask()
+            return service.requests
+
+    probe, request = asyncio.run(asyncio.wait_for(main(), 20))
+    assert probe.target == f"/v1/{preset.probe}"
+    assert request.target == "/v1/chat/completions"
     key = {"authorization": f"Bearer {KEY}"} if name != "azure" else {"api-key": KEY}
-    assert {header: asked.headers.get(header) for header in ("authorization", "api-key")} == {
+    assert {header: request.headers.get(header) for header in ("authorization", "api-key")} == {
         "authorization": None, "api-key": None, **key,
     }  # fmt: skip
-    body = json.loads(asked.body)
+    body = json.loads(request.body)
     limits = {limit: body.get(limit) for limit in ("max_tokens", "max_completion_tokens")}
     assert limits == {"max_tokens": None, "max_completion_tokens": None, preset.limit: 90}
 
@@ -81,13 +84,13 @@ def test_a_service_is_asked_as_it_wants_to_be(name: str) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_stream_is_read_whoever_sends_it(name: str) -> None:
     async def main() -> None:
-        for told, (stream, text, calls) in STREAMS.items():
-            async with Service(stream).running() as service:
-                parts = await ask(service, name)
-            said = " ".join(part.text for part in parts if isinstance(part, Say))
-            done = [part.kind for part in parts if isinstance(part, DialplanAction)]
-            assert "".join(said.split()) == "".join(text.split()), told
-            assert done == [str(call[0]) for call in calls[:1]], told
+        async with asked(name) as (service, ask):
+            for told, (service.stream, text, calls) in STREAMS.items():
+                parts = await ask()
+                said = " ".join(part.text for part in parts if isinstance(part, Say))
+                done = [part.kind for part in parts if isinstance(part, DialplanAction)]
+                assert "".join(said.split()) == "".join(text.split()), told
+                assert done == [str(call[0]) for call in calls[:1]], told
 
     asyncio.run(asyncio.wait_for(main(), 60))
 
@@ -95,7 +98,7 @@ def test_every_stream_is_read_whoever_sends_it(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if "stt" in preset.kinds])
 def test_services_that_hear(name: str) -> None:
     async def main() -> str:
-        async with Service(b"").running() as service:
+        async with Service().running() as service:
             hearing = catalog.STT.load(name)({"base_url": service.base_url, "transcription": {"model": "whisper"}})
             await hearing.start()
             async with hearing.open(rate=16_000, hints=Hints()) as stream:
