@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from asterisk_ai.config import Config, load_part
-from asterisk_ai.errors import ConfigError
+from asterisk_ai.errors import AsteriskAIError, ConfigError
 from asterisk_ai.recording import folder
 from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.sqlite import SqliteReader, remove_calls
-from asterisk_ai.session.model import CallSession, Outcome, Recorded, TurnRecord
+from asterisk_ai.session.model import STEPS, CallSession, Outcome, Recorded, TurnRecord
 from asterisk_ai.telemetry.printable import printable, printable_json
 
 _EPILOG = """\
@@ -37,6 +37,7 @@ yesterday, or how long ago (90m, 12h, 7d). The beginning of an ID is enough.
   asterisk-ai calls --since today --outcome fallback
   asterisk-ai calls --caller 5551234 --text "opening hours"
   asterisk-ai calls show 6ba7b810
+  asterisk-ai calls show 6ba7b810 --picture call.svg
   asterisk-ai calls --since 7d --csv > calls.csv
   asterisk-ai calls purge --caller +15551234567
 """
@@ -71,6 +72,9 @@ def add_parser(commands: Any) -> None:
     how = parser.add_argument_group("how they are told").add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="whole records as JSON, one a line")
     how.add_argument("--csv", action="store_true", help="a table with what was said")
+    parser.add_argument(
+        "--picture", metavar="FILE", help="show: draw the call into an SVG (or PNG) file, with its sound"
+    )
     parser.add_argument("--output", metavar="FILE", help="play: write a WAV file instead")
     parser.add_argument("--yes", action="store_true", help="purge: do not ask")
     parser.set_defaults(run=run)
@@ -105,6 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
     if do == "play":
         return _play(config, sessions[0], arguments.output)
     _tell(sessions, arguments, whole=do == "show")
+    if arguments.picture:
+        _draw(config, sessions[0], Path(arguments.picture))
     if do == "show" and not (arguments.json or arguments.csv):
         _tell_recordings(config, sessions)
     return 0
@@ -116,6 +122,25 @@ def _tell_recordings(config: Config, sessions: Sequence[CallSession]) -> None:
             print("    the caller declined to be recorded")
         elif file := folder.find(config.recordings_path(), session.call_id):
             print(f"    recording: {file}   (asterisk-ai calls play {session.call_id[:8]})")
+
+
+def _draw(config: Config, session: CallSession, target: Path) -> None:
+    """Both voices, what was heard and said, and what each answer waited for. Raises AsteriskAIError and OSError."""
+    import soundfile  # with numpy: the other commands do without
+
+    from asterisk_ai.session.picture import Sound, call_picture
+
+    file = folder.find(config.recordings_path(), session.call_id)
+    svg = call_picture(session, Sound(*soundfile.read(file, dtype="int16", always_2d=True)) if file else None)
+    if target.suffix.lower() == ".png":
+        try:
+            import cairosvg
+        except (ImportError, OSError) as error:
+            raise AsteriskAIError(f"a PNG needs cairosvg (pip install cairosvg): {error}; or name FILE.svg") from error
+        target.write_bytes(cairosvg.svg2png(svg.encode(), background_color="white"))
+    else:
+        target.write_text(svg, "utf-8")
+    print(f"written: {target}")
 
 
 def _play(config: Config, session: CallSession, output: str | None) -> int:
@@ -224,16 +249,6 @@ def print_call(session: CallSession) -> None:
         print(printable(f"    {when} {trouble.get('text', trouble)}"))
 
 
-_STEPS = {
-    "endpoint": "end of turn",
-    "words": "words known",
-    "first_token": "first word",
-    "first_audio": "first sound made",
-    "first_frame": "first sound sent",
-}
-"""What an answer's time is made of, in this order; each is counted from the caller's last sound."""
-
-
 def turn_line(record: TurnRecord) -> str:
     """One turn: who, what was heard, and how long each step of the answer took."""
     marks = []
@@ -253,7 +268,7 @@ def _steps(timings: dict[str, float]) -> str:
     """``caller stopped -> end of turn 300 ms -> words known 2 ms``: what each step added."""
     steps, before = ["caller stopped"], 0.0
     for name, at in sorted(timings.items(), key=lambda item: item[1]):
-        steps.append(f"{_STEPS.get(name, name)} {max(0.0, at - before) * 1000:.0f} ms")
+        steps.append(f"{STEPS.get(name, name)} {max(0.0, at - before) * 1000:.0f} ms")
         before = max(at, before)
     return " -> ".join(steps) + f" (together {before * 1000:.0f} ms)"
 

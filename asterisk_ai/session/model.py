@@ -62,6 +62,16 @@ class Away(StrEnum):
     """Its server was lost."""
 
 
+STEPS = {
+    "endpoint": "end of turn",
+    "words": "words known",
+    "first_token": "first word",
+    "first_audio": "first sound made",
+    "first_frame": "first sound sent",
+}
+"""What an answer's time is made of, in this order; each is counted from the caller's last sound."""
+
+
 class Recorded(StrEnum):
     """Whether there is a recording of a call."""
 
