@@ -17,8 +17,8 @@ from asterisk_ai.telemetry.printable import printable
 _PIXELS_A_SECOND, _MAX_WIDTH, _MIN_WIDTH = 40.0, 16_000, 760
 _LEFT, _RIGHT, _TOP = 70, 30, 56
 _WAVE = 34  # half the height of a waveform
-_CALLER, _TEXTS, _AGENT = _TOP + 44, _TOP + 150, _TOP + 256  # middles of the three bands
-_HEIGHT = _TOP + 356
+_CALLER, _TEXTS, _AGENT = _TOP + 44, _TOP + 166, _TOP + 272  # middles of the three bands
+_HEIGHT = _TOP + 372
 _LINE, _MAX_LINES = 13, 5
 _STYLE = """
 text { font: 11px system-ui, sans-serif; fill: #1f2328 } .small { font-size: 9px; fill: #57606a }
@@ -75,7 +75,7 @@ class _Picture:
         yield f'<text class="title" x="12" y="22">{_text(title)}</text>'
         x = 12.0
         yield f'<text class="small" x="{x}" y="40">from the caller\'s last sound:</text>'
-        x += 130
+        x += 145
         for name, label in STEPS.items():
             yield f'<rect class="bar-{name}" x="{x:.0f}" y="32" width="10" height="9"/>'
             yield f'<text class="small" x="{x + 13:.0f}" y="40">{label}</text>'
@@ -124,6 +124,7 @@ class _Picture:
 
     def _turn(self, record: TurnRecord, at: float, room: float) -> Iterator[str]:
         caller = record.role != "agent"
+        room = min(room, self._width - 8 - self._x(at))
         lines = _lines(record, room)
         top = _TEXTS - 52 if caller else _TEXTS + 6
         x, (upper, lower) = self._x(at), (_CALLER, top) if caller else (top, _AGENT)
