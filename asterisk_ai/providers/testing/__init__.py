@@ -66,8 +66,7 @@ def check_speech_to_text(
     :param broken: makes one that cannot work (no network, a wrong key, a missing model).
     :raises NotConforming: with everything that is wrong.
     """
-    trial = SpeechToTextTrial(speech or bytes(2 * rate), rate, hints or Hints(), text)
-    run(make, trial.checks(), broken, trial.use)
+    run(make, SpeechToTextTrial(speech or bytes(2 * rate), rate, hints or Hints(), text), broken)
 
 
 def check_language_model(
@@ -77,8 +76,7 @@ def check_language_model(
     broken: Callable[[], LanguageModel] | None = None,
 ) -> None:
     """Try a language model. ``requests``: turns it should answer, beside those that are always tried."""
-    trial = LanguageModelTrial(requests)
-    run(make, trial.checks(), broken, trial.use)
+    run(make, LanguageModelTrial(requests), broken)
 
 
 def check_text_to_speech(
@@ -88,8 +86,7 @@ def check_text_to_speech(
     broken: Callable[[], TextToSpeech] | None = None,
 ) -> None:
     """Try a synthesiser. ``text`` is spoken; make it two seconds of speech or more."""
-    trial = TextToSpeechTrial(text)
-    run(make, trial.checks(), broken, trial.use)
+    run(make, TextToSpeechTrial(text), broken)
 
 
 def check_turn_end(
@@ -100,8 +97,7 @@ def check_turn_end(
     broken: Callable[[], TurnEnd] | None = None,
 ) -> None:
     """Try what tells the end of a turn. ``speech``: a turn at ``rate``, one second of silence where empty."""
-    trial = TurnEndTrial(speech or bytes(2 * rate), rate)
-    run(make, trial.checks(), broken, trial.use)
+    run(make, TurnEndTrial(speech or bytes(2 * rate), rate), broken)
 
 
 def check_realtime_agent(
@@ -116,5 +112,4 @@ def check_realtime_agent(
     :param speech: an utterance at ``rate`` that is answered in more than a second of speech; nothing is answered where
         it is empty, and then only the greeting is tried.
     """
-    trial = RealtimeTrial(speech, rate)
-    run(make, trial.checks(), broken, trial.use)
+    run(make, RealtimeTrial(speech, rate), broken)

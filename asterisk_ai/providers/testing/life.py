@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from asterisk_ai.errors import AsteriskAIError, ProviderError, ProviderUnavailable
+from asterisk_ai.errors import AsteriskAIError, ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import Readiness
 
 LAG_SECONDS = 0.1
@@ -32,11 +33,49 @@ Check = Callable[[Any], Awaitable[None]]
 Make = Callable[[], Any]
 
 
-def run(make: Make, checks: Mapping[str, Check], broken: Make | None, use: Check) -> None:
+class Trial(ABC):
+    """What is tried with engines of every kind; each kind adds its own."""
+
+    def __init__(self, rate: int = 0) -> None:
+        """:param rate: of the audio that it is tried with, where it takes some."""
+        self.rate = rate
+
+    @abstractmethod
+    def checks(self) -> dict[str, Check]:
+        """Its checks by what they try."""
+
+    @abstractmethod
+    async def use(self, engine: Any) -> None:
+        """Have the engine do its work once, and judge that."""
+
+    async def cancelled(self, engine: Any) -> None:
+        for after in (0.0, 0.005, 0.05):
+            await cancelled_soon(self.use(engine), after)
+        await self.use(engine)
+
+    async def together(self, engine: Any) -> None:
+        await asyncio.gather(*(self.use(engine) for _ in range(3)))
+
+    async def rates(self, engine: Any) -> None:
+        rates = list(engine.sample_rates)
+        expect(rates and all(isinstance(rate, int) and rate > 0 for rate in rates), f"sample_rates are {rates}")
+        expect(self.rate in rates, f"the test's rate of {self.rate} Hz is not among sample_rates, {rates}")
+
+    async def feed_much(self, stream: Any) -> None:
+        """However much: feed() neither waits nor raises."""
+        began = time.monotonic()
+        for _ in range(100):
+            stream.feed(bytes(self.rate // 50 * 2))
+        took = time.monotonic() - began
+        expect(took < LAG_SECONDS, f"feeding 100 frames took {took:.2f} s")
+        stream.feed(b"")
+
+
+def run(make: Make, trial: Trial, broken: Make | None) -> None:
     problems: list[str] = []
-    asyncio.run(_life(make, checks, use, problems))
+    asyncio.run(_life(make, trial.checks(), trial.use, problems))
     if broken is not None:
-        asyncio.run(_broken(broken, use, problems))
+        asyncio.run(_broken(broken, trial.use, problems))
     if problems:
         raise NotConforming(problems)
 
@@ -168,6 +207,17 @@ async def body_error(context: contextlib.AbstractAsyncContextManager[Any]) -> No
     except LookupError:
         return
     raise AssertionError("an exception inside of the context must come out of it")
+
+
+async def refused(context: contextlib.AbstractAsyncContextManager[Any], use: Check | None = None) -> None:
+    """Opening the stream, or what is done with it, raises ProviderRejected."""
+    try:
+        async with context as stream:
+            if use is not None:
+                await use(stream)
+    except ProviderRejected:
+        return
+    raise AssertionError("must raise ProviderRejected")
 
 
 async def left_soon(context: contextlib.AbstractAsyncContextManager[Any]) -> None:
