@@ -55,6 +55,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--light", action="store_true", help="with engines that start at once instead of those that agents have"
     )
+    parser.add_argument(
+        "--calls", type=int, default=0, metavar="N",
+        help="N further short calls over each, several at a time, whose callers hang up at once or in mid-speech: is "
+        "nothing left of them? (a second each, or more)",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -68,7 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = [each for each in TRANSPORTS if not arguments.transport or each.name in arguments.transport]
     verdicts: list[Verdict] = []
     try:
-        for verdict in regression(installation, wanted, folder, light=arguments.light, tell=_tell):
+        for verdict in regression(
+            installation, wanted, folder, light=arguments.light, calls=arguments.calls, tell=_tell
+        ):
             verdicts.append(verdict)
             _show(verdict)
     finally:

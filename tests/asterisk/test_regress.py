@@ -15,7 +15,7 @@ from rig import TREE, speech
 from asterisk_ai.simulator.installation import unpacked
 from asterisk_ai.simulator.regression.transports import TRANSPORTS
 
-WAYS = ("audiosocket", "rtp", "websocket", "eagi")
+WAYS = ("audiosocket", "audiosocket-file", "rtp", "websocket", "eagi")
 """The command goes more of them, which have whole calls in tests of their own."""
 
 
@@ -25,7 +25,8 @@ def test_the_same_conversation_over_every_transport(tmp_path: Path) -> None:
     assert installation is not None
     wanted = [transport for transport in TRANSPORTS if transport.name in WAYS]
     assert [transport.lacks(installation) for transport in wanted] == [""] * len(WAYS)
-    chosen = [word for name in WAYS for word in ("--transport", name)]
+    chosen = ["--calls", "8"]
+    chosen += [word for name in WAYS for word in ("--transport", name)]
     command = [sys.executable, "-m", "asterisk_ai", "regress", "--light", "--asterisk", str(TREE), "--output", "found"]
     done = subprocess.run(
         [*command, *chosen],

@@ -90,3 +90,25 @@ def test_an_unpacked_system_is_run_with_its_own_libraries(tmp_path: Path) -> Non
     assert found.program[-1] == str(tmp_path / "usr/sbin/asterisk")
     assert found.has("a")
     assert found.sounds == tmp_path / "usr/share/asterisk/sounds/en"
+
+
+@pytest.mark.parametrize(
+    ("version", "there"),
+    [
+        ("20.16.3", False),
+        ("20.17.0", True),
+        ("22.6.1~dfsg", False),
+        ("23.0.0", False),
+        ("24.0.0", True),
+        ("19.9.0", False),
+    ],
+)
+def test_what_came_to_each_major_release_with_a_minor_one(tmp_path: Path, version: str, there: bool) -> None:
+    program = tmp_path / "asterisk"
+    program.write_text(f"#!/bin/sh\necho Asterisk {version}\n")
+    program.chmod(0o755)
+    wideband = next(transport for transport in TRANSPORTS if transport.name == "audiosocket-wideband")
+    for name in wideband.modules:
+        (tmp_path / f"{name}.so").touch()
+    lacks = wideband.lacks(Installation((str(program),), tmp_path, tmp_path, None))
+    assert lacks == "" if there else "too old" in lacks

@@ -32,19 +32,21 @@ def regression(
     folder: Path,
     *,
     light: bool = False,
+    calls: int = 0,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Verdict]:
     """Try each of ``transports``, and give its verdict when it is there.
 
     :param folder: where recordings and logs are kept; it exists.
     :param light: with engines that start at once, instead of those that agents have by default.
+    :param calls: further calls over each transport, to see what so many leave behind.
     :param tell: is told what is being done.
     :raises AsteriskAIError: Asterisk or the server does not start.
     """
     missing = {transport.name: transport.lacks(installation) for transport in transports}
     wanted = [transport for transport in transports if not missing[transport.name]]
     with contextlib.ExitStack() as stack:
-        trial = _started(stack, installation, wanted, folder, light=light, tell=tell) if wanted else None
+        trial = _started(stack, installation, wanted, folder, light=light, calls=calls, tell=tell) if wanted else None
         for transport in transports:
             if trial is None or missing[transport.name]:
                 yield Verdict(transport, skipped=missing[transport.name])
@@ -59,6 +61,7 @@ def _started(
     folder: Path,
     *,
     light: bool,
+    calls: int,
     tell: Callable[[str], None],
 ) -> Trial:
     used = {name for transport in wanted for name in transport.variables}
@@ -87,7 +90,7 @@ def _started(
     for program in ("agi", "eagi"):
         asterisk.install_program(f"asterisk-ai-{program}", program, "--config", server.config.source)
     prompts = asyncio.run(script.recordings(installation.sounds, asterisk.folder / "rec"))
-    return Trial(asterisk, server, prompts, folder)
+    return Trial(asterisk, server, prompts, folder, calls=calls)
 
 
 def _config(*, light: bool) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Transport:
         missing = [name for name in self.modules if not installation.has(name)]
         if missing:
             return f"this Asterisk has no {', '.join(missing)} (Asterisk {self.releases})"
-        if not self._there(installation.release()):
+        if self.since and not self._there(installation.release()):
             return f"{installation.version()} is too old for it (Asterisk {self.releases})"
         absent = [name for name in self.libraries if importlib.util.find_spec(name) is None]
         return f"{', '.join(absent)} is missing: pip install 'asterisk-ai[{self.extra}]'" if absent else ""
@@ -70,7 +70,7 @@ class Transport:
     def _there(self, release: tuple[int, int]) -> bool:
         """Where no release can be told, the calls will."""
         major, minor = release
-        return not self.since or not major or major > max(self.since) or minor >= self.since.get(major, minor + 1)
+        return not major or major > max(self.since) or minor >= self.since.get(major, minor + 1)
 
 
 TRANSPORTS = (
@@ -80,6 +80,15 @@ TRANSPORTS = (
         "18 and newer",
         ("res_audiosocket", "app_audiosocket", "res_agi"),
         step="TryExec(AudioSocket(",
+    ),
+    Transport(
+        "audiosocket-file",
+        "AudioSocket, replies as files",
+        "18 and newer",
+        ("res_audiosocket", "app_audiosocket", "app_controlplayback", "res_agi"),
+        variables={"AI_DOWNSTREAM": "file"},
+        step="TryExec(ControlPlayback(",
+        log={"replies are files": r"replies: file$"},
     ),
     Transport(
         "audiosocket-wideband",

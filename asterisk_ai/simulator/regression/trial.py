@@ -9,6 +9,7 @@ import shutil
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from asterisk_ai.simulator.waiting import until
 ENDED_SECONDS = 5.0
 """The promise: no active call so long after the hang-up."""
 LANDED_SECONDS = 20.0
+AT_ONCE = 8
+"""Fewer than calls that one worker takes on any machine: how many it can bear is what the benchmark tells."""
 _FAILURES = re.compile(r"^.* (?:ERROR|CRITICAL) .*$|^Traceback .*$", re.MULTILINE)
 
 
@@ -61,12 +64,20 @@ class Trial:
 
     :param prompts: recordings of the script's prompts.
     :param folder: where recordings are kept.
+    :param calls: further calls over each transport, :data:`AT_ONCE` at a time, to see what so many leave behind.
     """
 
     def __init__(
-        self, asterisk: PrivateAsterisk, server: LocalServer, prompts: Mapping[str, script.Recording], folder: Path
+        self,
+        asterisk: PrivateAsterisk,
+        server: LocalServer,
+        prompts: Mapping[str, script.Recording],
+        folder: Path,
+        *,
+        calls: int = 0,
     ) -> None:
         self._asterisk, self._server, self._prompts, self._folder = asterisk, server, prompts, folder
+        self._calls = calls
 
     def run(self, transport: Transport, tell: Callable[[str], None] = lambda text: None) -> Verdict:
         """The conversation, then a call that the caller ends; never raises for what a call does."""
@@ -74,6 +85,7 @@ class Trial:
         for what, call in (
             ("the conversation", self._conversation),
             ("the caller hangs up in the middle of a reply", self._hung_up),
+            *([(f"{self._calls} calls", self._many)] if self._calls else []),
         ):
             tell(what)
             try:
@@ -86,10 +98,9 @@ class Trial:
     # ---- calls ------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _call(self, transport: Transport) -> Iterator[Telephone]:
-        with self._asterisk.call(
-            transport.entry, variables={"AI_AGENT": script.AGENT, **transport.variables}, seconds=30
-        ) as caller:
+    def _call(self, transport: Transport, *, record: bool = True) -> Iterator[Telephone]:
+        variables = {"AI_AGENT": script.AGENT, **transport.variables}
+        with self._asterisk.call(transport.entry, record=record, variables=variables, seconds=30) as caller:
             yield caller
 
     def _conversation(self, verdict: Verdict) -> list[Check]:
@@ -143,6 +154,27 @@ class Trial:
             *self._nothing_left(log_at),
         ]
 
+    def _many(self, verdict: Verdict) -> list[Check]:
+        log_at = len(self._log())
+
+        def answered(number: int) -> bool:
+            """One call whose caller hangs up behind the greeting, or while it is spoken."""
+            with self._call(verdict.transport, record=False) as caller:
+                caller.noise(LANDED_SECONDS)
+                if number % 2:
+                    caller.listen()
+            return True
+
+        began = time.monotonic()
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            found = sum(threads.map(_without_failing(answered), range(self._calls)))
+        took, gone = time.monotonic() - began, self._no_calls(time.monotonic())
+        return [
+            Check(found == self._calls, f"{self._calls} calls hear the agent", f"{found} in {took:.0f} s"),
+            Check(gone.ok, f"after {self._calls} calls: {gone.text}", gone.evidence),
+            *self._nothing_left(log_at),
+        ]
+
     # ---- what is looked at ----------------------------------------------------------
 
     def _no_calls(self, ended: float) -> Check:
@@ -160,7 +192,7 @@ class Trial:
             until(lambda: not self._asterisk.channels() and not self._asterisk.bridges(), ENDED_SECONDS, "gone")
         left = [*self._asterisk.channels(), *self._asterisk.bridges()]
         spool = self._server.config.spool_path()
-        files = [path.name for path in spool.rglob("*") if path.is_file()] if spool.is_dir() else []
+        files = [path.name for path in spool.glob("*.*")] if spool.is_dir() else []  # kept prompts lie in a folder
         failures = _FAILURES.findall(self._log()[log_at:])
         return [
             Check(not left, "Asterisk has no channel and no bridge left", ", ".join(left)),
@@ -194,6 +226,16 @@ class Trial:
             kept = f"{verdict.transport.name}-{side}.wav"
             shutil.copy(caller.recording(side), self._folder / kept)
             verdict.recordings.append(kept)
+
+
+def _without_failing(call: Callable[[int], bool]) -> Callable[[int], bool]:
+    def tried(number: int) -> bool:
+        try:
+            return call(number)
+        except (AssertionError, Hangup, OSError, TimeoutError):
+            return False
+
+    return tried
 
 
 def _same_words(session: CallSession | None) -> Check:
