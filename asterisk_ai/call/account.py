@@ -132,3 +132,15 @@ class Account:
         if reason in (StopReason.BARGE_IN, StopReason.DIGIT):
             self._metrics.barge_in.labels(reason).inc()
             logger.info("the agent was interrupted: %s", reason)
+
+    # ---- the end ------------------------------------------------------------------------
+
+    def tell_underruns(self) -> None:
+        """Gaps that there were in what the caller heard."""
+        if count := self._connection.underruns:
+            self._metrics.underruns.inc(count)
+            logger.warning(
+                "%d gaps in the agent's speech: its voice was made more slowly than it is played. Give the engine "
+                "more CPU, or set downstream_mode: auto for the agent",
+                count,
+            )

@@ -159,17 +159,8 @@ class Call:
             if self._vad is not None:
                 self._vad.close()
             self._metrics.conversation_state.labels(self._phase.value).dec()
-            self._tell_underruns()
+            self.account.tell_underruns()
             logger.info("call cleaned up: %s", self.close_reason or "failed")
-
-    def _tell_underruns(self) -> None:
-        if count := self.connection.underruns:
-            self._metrics.underruns.inc(count)
-            logger.warning(
-                "%d gaps in the agent's speech: its voice was made more slowly than it is played. Give the engine "
-                "more CPU, or set downstream_mode: auto for the agent",
-                count,
-            )
 
     def close(self) -> None:
         """Let go of all that refers to the call from inside of it; see the class."""

@@ -1,8 +1,7 @@
 """Where bytes come from: HTTP servers, and files (``file://``) of hosts without internet.
 
-A source opens a URL at an offset. What goes wrong is a :class:`Setback`
-(worth another try) or a :class:`SourceRefusal` (not worth one); both say in plain
-words why.
+A source opens a URL at an offset. What goes wrong is a :class:`Setback` (worth another try) or a
+:class:`SourceRefusal` (not worth one); both say in plain words why.
 """
 
 from __future__ import annotations
