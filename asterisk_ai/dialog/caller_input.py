@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asterisk_ai.dialog.events import DigitDialled
+from asterisk_ai.dialog.params import TurnParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,13 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self.digits)
 
-    def pressed(self, event: DigitDialled, now: float, *, timeout_ms: float) -> Keys | None:
+    def pressed(self, event: DigitDialled, now: float, params: TurnParams) -> Keys | None:
         """With one more key. None where it means nothing: the ``#`` behind an entry that its length has ended."""
         if event.digit != "#":
             return Keys(self.digits + event.digit, now, event.wanted)
         if self.digits:
             return Keys(self.digits, now, len(self.digits))
-        if self.wanted and now - self.at <= timeout_ms / 1000:
+        if self.wanted and now - self.at <= params.digit_timeout_ms / 1000:
             return None
         return Keys("#", now, 1)
 
@@ -36,7 +36,7 @@ class Keys:
         """Whether nothing more is waited for."""
         return bool(self.wanted) and len(self.digits) >= self.wanted
 
-    def taken(self) -> Keys:
+    def after_answer(self) -> Keys:
         """The entry has been answered."""
         return Keys("", self.at, self.wanted if self.complete else 0)
 
@@ -44,11 +44,17 @@ class Keys:
         """Typed ahead, and looked at only now: the pause that ends the entry begins anew."""
         return Keys(self.digits, now, self.wanted) if self.digits else self
 
-    def due(self, timeout_ms: float) -> float:
-        """When a pause ends the entry."""
-        return self.at + timeout_ms / 1000
+
+def input_due(keys: Keys, silent_since: float, params: TurnParams) -> float:
+    """When a pause ends what is being dialled; without that, when a silent caller is asked for something."""
+    return keys.at + params.digit_timeout_ms / 1000 if keys else silent_since + params.no_input_seconds
 
 
-def no_input_question(asked: int, prompts: Sequence[str]) -> str | None:
+def no_input_question(asked: int, params: TurnParams) -> str | None:
     """What a silent caller is asked after having been asked ``asked`` times; None where it is time to close."""
-    return prompts[asked] if asked < len(prompts) else None
+    return params.no_input_prompts[asked] if asked < len(params.no_input_prompts) else None
+
+
+def limit_at(started: float, params: TurnParams) -> float:
+    """When a call that began at ``started`` has lasted for as long as it may, and is closed."""
+    return started + params.max_call_seconds

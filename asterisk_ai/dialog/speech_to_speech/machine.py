@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from asterisk_ai.dialog.caller_input import no_input_question
+from asterisk_ai.dialog.caller_input import limit_at, no_input_question
 from asterisk_ai.dialog.dialplan import HANG_UP, ActionKind, DialplanAction
 from asterisk_ai.dialog.events import (
     Answer,
@@ -147,7 +147,7 @@ def _offset(state: RealtimeState, event: VoiceOffset, now: float, params: Realti
 
 
 def _digit(state: RealtimeState, event: DigitDialled, now: float, params: RealtimeParams) -> Step:
-    keys = state.keys.pressed(event, now, timeout_ms=params.turn.digit_timeout_ms)
+    keys = state.keys.pressed(event, now, params.turn)
     if keys is None or state.phase is Phase.CLOSING:
         return state, ()
     state = replace(state, keys=keys)
@@ -166,7 +166,7 @@ def _digit(state: RealtimeState, event: DigitDialled, now: float, params: Realti
 
 def _dialled(state: RealtimeState, now: float, params: RealtimeParams) -> Step:
     digits = state.keys.digits
-    state = replace(state, keys=state.keys.taken(), no_inputs=0, hearing=False)
+    state = replace(state, keys=state.keys.after_answer(), no_inputs=0, hearing=False)
     state = _awaiting(state, now, params)
     return state, (Answer(state.reply, digits, dialled=True),)
 
@@ -240,7 +240,7 @@ def _timer(state: RealtimeState, event: Timer, now: float, params: RealtimeParam
         return state, ()
     now = max(now, due)
     turn = params.turn
-    if state.phase is not Phase.CLOSING and now >= state.started + turn.max_call_seconds:
+    if state.phase is not Phase.CLOSING and now >= limit_at(state.started, turn):
         return _close(state, turn.max_call_closing, now, params)
     if state.due is not None and now >= state.due:
         return _overdue(state, now, params)
@@ -248,7 +248,7 @@ def _timer(state: RealtimeState, event: Timer, now: float, params: RealtimeParam
         return _checked(state, event, now, params)
     if state.keys:
         return _dialled(state, now, params)
-    question = no_input_question(state.no_inputs, turn.no_input_prompts)
+    question = no_input_question(state.no_inputs, turn)
     if question is None:
         return _close(state, turn.no_input_closing, now, params)
     state = _awaiting(replace(state, no_inputs=state.no_inputs + 1), now, params)

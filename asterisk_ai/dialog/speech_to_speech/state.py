@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from asterisk_ai.dialog.caller_input import Keys
+from asterisk_ai.dialog.caller_input import Keys, input_due, limit_at
 from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.dialog.params import TurnParams
 from asterisk_ai.dialog.phase import Phase, gated
@@ -69,11 +69,9 @@ def deadline(state: RealtimeState, params: RealtimeParams) -> float | None:
     """When a Timer is due."""
     if state.phase in (Phase.NEW, Phase.ENDED):
         return None
-    due = [] if state.phase is Phase.CLOSING else [state.started + params.turn.max_call_seconds]
+    due = [] if state.phase is Phase.CLOSING else [limit_at(state.started, params.turn)]
     due += [at for at in (state.due, state.check) if at is not None]
-    if state.phase is Phase.LISTENING and not state.hearing and not state.voice:
-        if state.keys:
-            due.append(state.keys.due(params.turn.digit_timeout_ms))
-        elif state.due is None:
-            due.append(max(state.since, state.voice_end) + params.turn.no_input_seconds)
+    silent = state.phase is Phase.LISTENING and not state.hearing and not state.voice
+    if silent and (state.keys or state.due is None):
+        due.append(input_due(state.keys, max(state.since, state.voice_end), params.turn))
     return min(due, default=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from asterisk_ai.dialog.backchannel import is_backchannel, is_hum
+from asterisk_ai.dialog.caller_input import input_due, limit_at
 from asterisk_ai.dialog.events import WordsPartial
 from asterisk_ai.dialog.params import TurnParams
 from asterisk_ai.dialog.phase import Phase
@@ -19,7 +20,7 @@ def deadline(state: TurnState, params: TurnParams) -> float | None:
         return None
     if state.phase is Phase.CLOSING:
         return stuck_at(state, params)
-    due = [state.started + params.max_call_seconds]
+    due = [limit_at(state.started, params)]
     if state.phase in AGENT_BUSY:
         due.append(stuck_at(state, params))
         if state.utterance_open:
@@ -52,9 +53,8 @@ def _listening_deadline(state: TurnState, params: TurnParams) -> float:
     if state.utterance_open:
         cap = state.utterance_at + params.max_utterance_seconds
         return cap if state.voice else min(cap, state.voice_end + _endpoint_ms(state, params) / 1000)
-    if state.keys:
-        return state.keys.due(params.digit_timeout_ms)
-    return max(state.since + params.no_input_seconds, state.patient_until)
+    due = input_due(state.keys, state.since, params)
+    return due if state.keys else max(due, state.patient_until)
 
 
 def _endpoint_ms(state: TurnState, params: TurnParams) -> float:

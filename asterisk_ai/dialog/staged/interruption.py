@@ -69,7 +69,7 @@ def interrupted_timer(state: TurnState, event: Timer, now: float, params: TurnPa
         return replace(state, phase=phase, since=now, suspended=True, no_inputs=0, spoken_until=now), ()
     if state.utterance_open:
         return close_utterance(state, state.voice_end)
-    return resumed(state, now, ResumeReason.NOISE)  # the recogniser is stuck; the answer it held up goes on
+    return resume(state, now, ResumeReason.NOISE)  # the recogniser is stuck; the answer it held up goes on
 
 
 def _patience(state: TurnState, params: TurnParams) -> float:
@@ -84,21 +84,21 @@ def _patience(state: TurnState, params: TurnParams) -> float:
     )
 
 
-def judged(state: TurnState, words: WordsFinal, now: float, params: TurnParams) -> Step:
+def judge(state: TurnState, words: WordsFinal, now: float, params: TurnParams) -> Step:
     """The words of a short interruption are known: was it one?"""
     if is_backchannel(words.text, state.language):
         # A short one that is refused, too: no other words were more like it. Longer speech has to be a surer one.
         short = state.awaited_ms <= params.backchannel_ms or is_hum(words.text, state.language)
         if short or surest(words, state.surest) >= _wanted(state.awaited_ms, params):
-            return resumed(state, now, ResumeReason.BACKCHANNEL)
+            return resume(state, now, ResumeReason.BACKCHANNEL)
     elif words.accepted and words.text:
         if state.awaited_ms < params.barge_in_letter_ms * len(words.text.replace(" ", "")):
-            return resumed(state, now, ResumeReason.NOISE)
+            return resume(state, now, ResumeReason.NOISE)
         attention = is_call_for_attention(words.text, state.language)
-        return taken(state, now, None if attention else words)
+        return take_floor(state, now, None if attention else words)
     if state.awaited_ms < params.barge_in_noise_ms:
-        return resumed(state, now, ResumeReason.NOISE)
-    return taken(state, now, words)
+        return resume(state, now, ResumeReason.NOISE)
+    return take_floor(state, now, words)
 
 
 def _wanted(length_ms: float, params: TurnParams) -> float:
@@ -109,7 +109,7 @@ def _wanted(length_ms: float, params: TurnParams) -> float:
     return params.sure * (0.3125 + 0.6875 * share)
 
 
-def taken(state: TurnState, now: float, words: WordsFinal | None = None) -> Step:
+def take_floor(state: TurnState, now: float, words: WordsFinal | None = None) -> Step:
     """The caller has the turn; with ``words`` it is over already."""
     stopped: tuple[Action, ...] = (StopReply(state.reply, StopReason.BARGE_IN),)
     state = replace(state, phase=Phase.LISTENING, since=now, reply_live=False, no_inputs=0, spoken_until=now)
@@ -119,7 +119,7 @@ def taken(state: TurnState, now: float, words: WordsFinal | None = None) -> Step
     return state, stopped + actions
 
 
-def given_up(state: TurnState) -> Step:
+def give_up(state: TurnState) -> Step:
     """A suspended reply is stopped for good: the caller has said something."""
     if not state.suspended:
         return state, ()
@@ -127,7 +127,7 @@ def given_up(state: TurnState) -> Step:
     return replace(state, suspended=False, reply_live=False), stopped
 
 
-def resumed(state: TurnState, now: float, reason: ResumeReason) -> Step:
+def resume(state: TurnState, now: float, reason: ResumeReason) -> Step:
     """It was nothing: say the rest."""
     dropped: tuple[Action, ...] = (DropUtterance(state.awaited),) if state.awaited else ()
     if state.audible_at is not None:

@@ -24,7 +24,7 @@ from asterisk_ai.dialog.events import (
 from asterisk_ai.dialog.params import TurnParams
 from asterisk_ai.dialog.phase import AUDIBLE, Phase
 from asterisk_ai.dialog.staged.deadlines import AGENT_BUSY
-from asterisk_ai.dialog.staged.interruption import close_utterance, given_up, judged, resumed, taken
+from asterisk_ai.dialog.staged.interruption import close_utterance, give_up, judge, resume, take_floor
 from asterisk_ai.dialog.staged.reply import (
     answer_keys,
     answer_turn,
@@ -92,9 +92,9 @@ def partial(state: TurnState, event: WordsPartial, now: float, params: TurnParam
     state = replace(state, partial=event, surest=event if event.accepted and event.text else state.surest)
     takes_turn = event.accepted and event.text and not may_be_backchannel(event.text, state.language)
     if state.phase is Phase.INTERRUPTED and takes_turn:
-        state, stopped = taken(state, now)
+        state, stopped = take_floor(state, now)
     elif event.accepted and event.text:
-        state, stopped = given_up(state)
+        state, stopped = give_up(state)
     state, drafted = _drafted(state, params)
     return state, stopped + drafted
 
@@ -121,13 +121,13 @@ def words(state: TurnState, event: WordsFinal, now: float, params: TurnParams) -
     late: tuple[Action, ...] = (DropUtterance(state.turn.awaited),) if state.turn.awaited else ()
     state = replace(state, awaited=0, turn=replace(state.turn, awaited=0))
     if state.phase is Phase.INTERRUPTED:
-        state, actions = judged(state, event, now, params)
+        state, actions = judge(state, event, now, params)
         return state, late + actions
     if state.suspended and state.reply_live and not event.text.strip():
-        state, actions = resumed(state, now, ResumeReason.NOISE)
+        state, actions = resume(state, now, ResumeReason.NOISE)
         return state, late + actions
-    state, stopped = given_up(state)
-    state, actions = heard(state, event, now, params)
+    state, stopped = give_up(state)
+    state, actions = understand(state, event, now, params)
     return state, late + stopped + actions
 
 
@@ -137,12 +137,12 @@ def _first_words(state: TurnState, event: WordsFinal, params: TurnParams) -> Ste
     stopped: tuple[Action, ...] = ()
     if event.accepted and event.text:
         turn = replace(turn.with_words(event.text, event.confidence), unanswered=True)
-        state, stopped = given_up(state)
+        state, stopped = give_up(state)
     state, drafted = _drafted(replace(state, turn=turn), params)
     return state, stopped + drafted
 
 
-def heard(state: TurnState, event: WordsFinal, now: float, params: TurnParams) -> Step:
+def understand(state: TurnState, event: WordsFinal, now: float, params: TurnParams) -> Step:
     """The words of a turn are known."""
     if state.turn.goes_on and state.turn.unanswered and not (event.accepted and event.text):
         return answer_turn(state, now)  # what followed them were no words
@@ -161,12 +161,12 @@ def recognition_failed(state: TurnState, event: RecognitionFailed, now: float, p
         return state, ()
     state = replace(state, awaited=0)
     if state.phase is Phase.INTERRUPTED or (state.suspended and state.reply_live):
-        return resumed(state, now, ResumeReason.NOISE)
+        return resume(state, now, ResumeReason.NOISE)
     return trouble(state, now, params)
 
 
 def digit(state: TurnState, event: DigitDialled, now: float, params: TurnParams) -> Step:
-    keys = state.keys.pressed(event, now, timeout_ms=params.digit_timeout_ms)
+    keys = state.keys.pressed(event, now, params)
     if keys is None or state.phase in (Phase.NEW, Phase.CLOSING):
         return state, ()
     state = replace(state, keys=keys)
@@ -188,7 +188,7 @@ def listening_timer(state: TurnState, now: float, params: TurnParams) -> Step:
         return replace(state, phase=Phase.THINKING, since=now), actions
     if state.keys:
         return answer_keys(state, now)
-    question = no_input_question(state.no_inputs, params.no_input_prompts)
+    question = no_input_question(state.no_inputs, params)
     if question is None:
         return close(state, params.no_input_closing, now, HANG_UP)
     return speak(replace(state, no_inputs=state.no_inputs + 1), question, now)

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from asterisk_ai.dialog.caller_input import limit_at
 from asterisk_ai.dialog.dialplan import HANG_UP
 from asterisk_ai.dialog.events import (
     DigitDialled,
@@ -149,7 +150,7 @@ def _timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> St
     now = max(now, due)  # clocks round: a timer that fires a hair early means this deadline, not the one after it
     if state.phase is Phase.CLOSING:
         return end(state, now, HANG_UP)
-    if now >= state.started + params.max_call_seconds:
+    if now >= limit_at(state.started, params):
         return close(state, params.max_call_closing, now, HANG_UP)
     if state.phase is Phase.LISTENING:
         return listening_timer(state, now, params)

@@ -127,7 +127,7 @@ def answer(state: TurnState, wanted: Answer, now: float) -> Step:
         answering=True,
         interruptible=True,
         no_inputs=0,
-        keys=state.keys.taken(),
+        keys=state.keys.after_answer(),
         draft="",
     )
     return state, (replace(wanted, reply=state.reply),)
