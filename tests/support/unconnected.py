@@ -1,13 +1,16 @@
-"""Connections without a line, for what only has to be made."""
+"""Calls without a line, for what only has to be made."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+from asterisk_ai.call import diagnostic
 from asterisk_ai.protocol.audiosocket import Reader
+from asterisk_ai.server.calls import AnyCall
 from asterisk_ai.server.server import Server
-from asterisk_ai.transport.audiosocket.handshake import Connect
+from asterisk_ai.session.model import CallSession
+from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 
 
 class _NoSocket:
@@ -34,10 +37,13 @@ class _NoTransport(asyncio.Transport):
     def abort(self) -> None: ...
 
 
-def unconnected(server: Server) -> Connect:
-    """Makes connections of ``server`` that nobody is at the other end of."""
+def unconnected_call(server: Server, session: CallSession) -> AnyCall:
+    """A call of ``server`` that nobody is at the other end of."""
 
     def connect(kind: Any) -> Any:
         return kind(server.transports.audiosocket, _NoTransport(), Reader(), "")
 
-    return connect
+    agent = server.calls._agent(session)
+    if isinstance(agent, str):
+        return diagnostic.AGENTS[agent](session, connect)
+    return server.calls._call(session, agent, connect(AudioSocketConnection))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from unconnected import unconnected
+from unconnected import unconnected_call
 
 from asterisk_ai import config
 from asterisk_ai.audio.levels import dbov
@@ -159,10 +159,7 @@ def test_they_hang_up_with_the_caller_and_leave_nothing() -> None:
 def test_an_agent_of_the_configuration_goes_first() -> None:
     async def body() -> None:
         server = Server(config.parse(CONFIG.replace("{a: {}}", "{echo: {}}"), environ={}))
-        connect = unconnected(server)
-        assert isinstance(server.calls._call(CallSession(new_call_id(), "echo", rate=8000), connect), Call)
-        assert isinstance(
-            server.calls._call(CallSession(new_call_id(), "milliwatt", rate=8000), connect), MilliwattCall
-        )
+        assert isinstance(unconnected_call(server, CallSession(new_call_id(), "echo", rate=8000)), Call)
+        assert isinstance(unconnected_call(server, CallSession(new_call_id(), "milliwatt", rate=8000)), MilliwattCall)
 
     asyncio.run(body())

@@ -16,7 +16,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from immediate_run import ImmediateRun
-from unconnected import unconnected
+from unconnected import unconnected_call
 
 from asterisk_ai.audio.levels import dbov
 from asterisk_ai.call.call import Call
@@ -395,7 +395,7 @@ def test_calls_of_both_kinds_are_heard_as_configured(engine: str, kind: type[Ene
     async def main() -> None:
         server = Server(parse(text, environ={}))
         for agent, expected in (("turns", StagedConversation), ("spoken", RealtimeConversation)):
-            call = server.calls._call(CallSession(new_call_id(), agent), unconnected(server))
+            call = unconnected_call(server, CallSession(new_call_id(), agent))
             assert isinstance(call, Call)
             call.on_begin(8000)
             assert type(call.conversation) is expected

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from engines import ScriptedSpeechToText, ScriptedStream
 from immediate_run import ImmediateRun
-from unconnected import unconnected
+from unconnected import unconnected_call
 
 from asterisk_ai.audio.pauses import levels, loud
 from asterisk_ai.call.call import Call
@@ -101,7 +101,7 @@ async def passed_on(model: SileroModel, pcm: bytes) -> list[bytes]:
     loop.time = lambda: now  # type: ignore[method-assign]  # timers go by the line's time
     server = Server(parse(CONFIG, environ={}))
     server.vad._model = BatchedModel(ImmediateRun(model))  # on no thread, which goes by another time
-    call = server.calls._call(CallSession(new_call_id(), "desk"), unconnected(server))
+    call = unconnected_call(server, CallSession(new_call_id(), "desk"))
     assert isinstance(call, Call)
     call.clock = loop.time
     stt = Kept({})
