@@ -66,7 +66,10 @@ setup(
     packages=find_packages(include=["asterisk_ai", "asterisk_ai.*"]),
     package_data={
         "asterisk_ai": [
-            "py.typed", "bench/c/*.c", "dialog/turn_words/*.yaml", "providers/engines/rules/words/*.yaml",
+            "py.typed",
+            "bench/c/*.c",
+            "dialog/turn_words/*.yaml",
+            "providers/engines/rules/words/*.yaml",
         ],
     },
     python_requires=">=3.11",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from asterisk_ai.agents.pace import Pace
+from asterisk_ai.agents.sounds import Sounds
 from asterisk_ai.config.schema import AgentConfig
 from asterisk_ai.providers.api import LanguageModel, SpeechToText, TextToSpeech, TurnEnd
 from asterisk_ai.providers.chain import RealtimeChain
@@ -24,6 +25,8 @@ class Agent:
     """Of its voice."""
     voice_key: str = ""
     """Tells its synthesisers and their settings from others."""
+    sounds: Sounds | None = None
+    """Where the sound files are that its texts name; None where it may name none."""
 
 
 @dataclass(frozen=True, slots=True)

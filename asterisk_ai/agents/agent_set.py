@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from asterisk_ai.agents.agent import Agent, RealtimeAgentSetup
 from asterisk_ai.agents.engines import Engines
+from asterisk_ai.agents.sounds import Sounds, ambience_of
 from asterisk_ai.config import AgentConfig, Config, PipelineConfig
 from asterisk_ai.errors import AsteriskAIError, ConfigError
 from asterisk_ai.models.choice import Found, Models
@@ -52,6 +53,11 @@ class AgentSet:
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self.ambiences: dict[str, Mapping[int, bytes]] = {
+            name: ambience_of(agent, Sounds(config.sounds_path(), agent.language))
+            for name, agent in config.agents.items()
+        }
+        """What is heard behind each agent, by the line's rate."""
         try:
             for name in config.agents:
                 self.agents[name] = self._agent(name)
@@ -84,6 +90,7 @@ class AgentSet:
             LanguageModelChain(llm, Limits(pipeline.llm_seconds), listener, switching=pipeline.switching),
             TextToSpeechChain(tts, Limits(pipeline.tts_seconds), listener),
             TurnEndChain(turn, Limits(TURN_SECONDS), listener) if turn else None,
+            sounds=Sounds(self.config.sounds_path(), agent.language),
             voice_key=repr((agent.language, [(name, self.config.settings(name)) for name in pipeline.tts])),
         )
 

@@ -23,6 +23,7 @@ from asterisk_ai.cli.findings import Finding, print_findings
 from asterisk_ai.cli.pbx_check import inspect
 from asterisk_ai.cli.provider_trial import expectations, hearing, quiet
 from asterisk_ai.cli.running import health
+from asterisk_ai.cli.sound_check import sounds
 from asterisk_ai.config import Config, host_port, load
 from asterisk_ai.config.loader import ConfigErrors
 from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, ProviderError
@@ -83,6 +84,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     running = health(config)
     yield from _guard(_access(config, int((running or {}).get("pid", 0))))
     yield from _guard(_models(config))
+    yield from _guard(sounds(config))
     yield _vad(config)
     yield from _guard(_server(config, running) if running is not None else _ports(config))
     yield from asyncio.run(_collect(_engines(config)))

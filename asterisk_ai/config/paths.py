@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,3 +100,15 @@ def beside(source: str, path: str) -> Path:
     """``path`` as a file meant by the configuration ``source``: ~ is the home, relative is to the file's folder."""
     meant = Path(path).expanduser()
     return meant if meant.is_absolute() else Path(source).resolve().parent / meant
+
+
+def sounds_directory(etc: Path = SYSTEM_FOLDER) -> Path:
+    """Asterisk's folder of sounds, as its asterisk.conf says, else where it usually is."""
+    try:
+        text = (etc / "asterisk.conf").read_text("utf-8", "replace")
+    except OSError:
+        text = ""
+    named = re.search(r"^\s*astdatadir\s*=>?\s*(\S+)", text, re.MULTILINE)
+    usual = [Path("/usr/share/asterisk/sounds"), Path("/var/lib/asterisk/sounds")]
+    folders = [Path(named[1]) / "sounds"] if named else usual
+    return next((folder for folder in folders if folder.is_dir()), folders[-1])

@@ -37,10 +37,15 @@ def spoken(text: str, caller: Mapping[str, str]) -> str:
 
     def value(found: re.Match[str]) -> str:
         known = _value(found[1], caller)
-        said = known if found[1] == "caller.name" else " ".join(known)
+        said = without_sounds(known) if found[1] == "caller.name" else " ".join(known)
         return found[0].replace(f"{{{found[1]}}}", said) if said else ""
 
     return _SPOKEN.sub(value, text).lstrip(" ,") if "{caller." in text else text
+
+
+def without_sounds(name: str) -> str:
+    """Whoever calls chooses the name: it must not say which sound file is to be played (``sound:NAME``)."""
+    return re.sub("(?i)sound:", "sound ", name)
 
 
 def instructions(prompt: str, caller: Mapping[str, str], actions: Collection[str]) -> str:

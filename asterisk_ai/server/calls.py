@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from asterisk_ai.agents.agent import Agent, RealtimeAgentSetup
 from asterisk_ai.agents.agent_set import AgentSet
+from asterisk_ai.audio.ambience import Ambience
 from asterisk_ai.call import diagnostic
 from asterisk_ai.call.call import Call
 from asterisk_ai.call.diagnostic import DiagnosticCall
@@ -65,7 +66,11 @@ class Calls:
         :raises CallRefused: there is none, it has a connection, or there is no agent for it.
         """
         if (switched := self.away(call_id)) is not None and switched.waits:
-            switched.attach(connect(AudioSocketConnection))
+            session = self._registry.store.get(call_id)
+            line = connect(AudioSocketConnection)
+            if session is not None:
+                self._hear_ambience(session, line, session.rate)
+            switched.attach(line)
             return switched
         if not self._in_use.config.audiosocket.require_registration:
             self._registry.register_bare(call_id)
@@ -93,6 +98,7 @@ class Calls:
                 handler = diagnostic.OVER_ANY[agent](session, connection)
                 self._start(handler)
             else:
+                self._hear_ambience(session, connection, connection.rate)
                 handler = self._converse(session, agent, connection)
             claim.pop_all()
         return handler
@@ -147,7 +153,9 @@ class Calls:
             call = diagnostic.AGENTS[agent](session, connect)
             self._start(call)
             return call
-        return self._converse(session, agent, connect(AudioSocketConnection))
+        line = connect(AudioSocketConnection)
+        self._hear_ambience(session, line, session.rate or line.rate)
+        return self._converse(session, agent, line)
 
     def _converse(self, session: CallSession, agent: Agent | RealtimeAgentSetup, line: Line) -> MediaHandler:
         """Begin the conversation, with the replies on the way that they are to take."""
@@ -165,6 +173,14 @@ class Calls:
             self._start(call)
             return call
         return self._switch(session, agent, line, streaming=mode == "auto")
+
+    def _hear_ambience(self, session: CallSession, line: Line, rate: int) -> None:
+        agent = self._agent(session)
+        if not isinstance(agent, str) and (ambiences := self._in_use.agent_set.ambiences[agent.config.name]):
+            if rate in ambiences:
+                line.hear_behind(Ambience(ambiences[rate]))
+            else:
+                logger.warning("no ambience on a line of %d Hz", rate, extra=_of(session))
 
     def _mode(self, session: CallSession, agent: Agent | RealtimeAgentSetup) -> str:
         mode = session.downstream or agent.config.downstream_mode

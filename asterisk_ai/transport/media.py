@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from asterisk_ai.audio.ambience import Ambience
+
 
 class MediaHandler(Protocol):
     """What a connection needs of the call it belongs to.
@@ -96,6 +98,9 @@ class MediaConnection(Protocol):
 
 class Line(MediaConnection, Protocol):
     """What audio is streamed over."""
+
+    def hear_behind(self, ambience: Ambience) -> None:
+        """From now on this is behind all that is sent, and in its pauses."""
 
     def on_end(self, call: Callable[[bytes, bool], None]) -> None:
         """Call once, when no more can be sent: with what was queued, and whether more of that piece was to come."""

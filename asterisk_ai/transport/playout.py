@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 
+from asterisk_ai.audio.ambience import Ambience
 from asterisk_ai.audio.formats import PTIME_MS, SAMPLE_BYTES, frame_bytes
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Playout(ABC):
         self.tap: Callable[[bytes], None] | None = None
         self._ended = False
         self.underruns = 0
+        self._ambience: Ambience | None = None
         self.streaming = True
         self._on_end: Callable[[bytes, bool], None] | None = None
         self._begin_playout(rate)
@@ -68,6 +70,10 @@ class Playout(ABC):
     def _transmit_silence(self) -> None:
         """Send one frame of silence, or nothing where the transport needs none. As :meth:`_transmit`."""
 
+    def _transmit_background(self, pcm: bytes) -> None:
+        """Send one frame of what is heard between speech. As :meth:`_transmit`."""
+        self._transmit(pcm)
+
     def _stalled(self) -> bool:
         """Asked while :attr:`_behind`: whether this frame has to be left out, too."""
         return False
@@ -87,7 +93,10 @@ class Playout(ABC):
                 self._silent = True
                 if self._least > 1 and not self._paused:
                     self.underruns += 1
-            self._transmit_silence()
+            if self._ambience is None:
+                self._transmit_silence()
+            else:
+                self._transmit_background(self._ambience.next(self._frame))
 
     def _play(self) -> None:
         self._silent = False
@@ -100,6 +109,8 @@ class Playout(ABC):
             self._taken += self._frame
         else:
             pcm = self._take_across()
+        if self._ambience is not None:
+            pcm = self._ambience.behind(pcm)
         self._transmit(pcm)
         if self.tap is not None:
             self.tap(pcm)
@@ -152,6 +163,10 @@ class Playout(ABC):
     async def end_piece(self) -> None:
         """Nothing is to follow soon: what is left of a frame may be played, and silence from here on is no underrun."""
         self._least = 1
+
+    def hear_behind(self, ambience: Ambience) -> None:
+        """From now on this is behind all that is sent."""
+        self._ambience = ambience
 
     def fall_back(self, reason: str) -> bool:
         """A line alone can only stream."""

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from in_process import serving
 from whole_calls import records, says, turns
 
+from asterisk_ai.audio.levels import dbov
 from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.simulator.agi_client import run_agi
@@ -44,6 +46,12 @@ agents:
   auto: {{greeting: "{greeting}", downstream_mode: auto, turn: {{no_input_seconds: 60}}}}
   slow: {{greeting: "{greeting}", downstream_mode: auto, pipeline: slow, turn: {{no_input_seconds: 60}}}}
   once: {{greeting: "{greeting}", downstream_mode: auto, pipeline: once, turn: {{no_input_seconds: 60}}}}
+  sounds:
+    greeting: sound:welcome Hello there. sound:missing
+    ambience: sea
+    ambience_dbov: -60
+    turn: {{no_input_seconds: 60}}
+playback: {{sounds: {folder}/sounds}}
 """
 
 
@@ -199,6 +207,31 @@ def test_readiness_is_told_at_the_start(tmp_path: Path, caplog: pytest.LogCaptur
 
     with caplog.at_level(logging.INFO):
         whole(tmp_path, test)
+
+
+@pytest.mark.parametrize("downstream", ["stream", "file"])
+def test_sounds_beside_speech_and_ambience_behind_it(
+    tmp_path: Path, downstream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "sounds/en").mkdir(parents=True)
+    at = np.arange(RATE) / RATE
+    soundfile.write(tmp_path / "sounds/en/welcome.wav", 0.3 * np.sin(2 * np.pi * 600 * at), RATE)
+    soundfile.write(tmp_path / "sounds/sea.wav", 0.1 * np.random.default_rng(1).standard_normal(2 * RATE), RATE)
+
+    async def test(server: Server) -> None:
+        result = await call(server, "sounds", says(400), downstream=downstream)
+        record = await ended(tmp_path, "sounds")
+        greeting = ("agent", "sound:welcome Hello there.")
+        assert turns(record) == [greeting, ("caller", "opening hours"), ("agent", ANSWER)]
+        assert heard_seconds(result) == pytest.approx(1 + 2 / 4 + 8 / 4, abs=0.1)
+        assert "no sound 'missing'" in caplog.text, "told, and the conversation goes on"
+        pcm = bytes(result.agent)
+        levels = [dbov(pcm[start : start + 320]) for start in range(0, len(pcm) - 320, 320)]
+        between = [level for level in levels if -80 < level < -50]
+        assert len(between) > 50, "in the pauses"
+        assert np.median(between) == pytest.approx(-60, abs=1.5)
+
+    whole(tmp_path, test)
 
 
 def test_a_prompt_is_made_once(tmp_path: Path) -> None:

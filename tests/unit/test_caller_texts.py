@@ -31,6 +31,10 @@ def test_what_is_said_is_filled_in(text: str, known: str, unknown: str) -> None:
     assert spoken(text, {}) == unknown
 
 
+def test_a_name_plays_no_sound() -> None:
+    assert spoken("Hello {caller.name}.", {"name": "Sound:/var/spool/x"}) == "Hello sound /var/spool/x."
+
+
 def test_all_that_an_agent_says_is_filled_in() -> None:
     turn = "turn: {no_input_prompts: ['{caller.name}?', 'Hello?'], max_call_closing: 'Bye {caller.name}.'}"
     agent = config.parse(f"agents: {{a: {{greeting: 'Hi {{caller.name}}.', closing: 'Bye.', {turn}}}}}").agent()

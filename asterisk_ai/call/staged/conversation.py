@@ -69,7 +69,12 @@ class StagedConversation:
             call,
             agent,
             PlaybackManager(
-                call.connection, agent.tts, voice=agent.config.voice, pace=agent.pace, voice_key=agent.voice_key
+                call.connection,
+                agent.tts,
+                voice=agent.config.voice,
+                pace=agent.pace,
+                voice_key=agent.voice_key,
+                sounds=agent.sounds,
             ),
             step=self.step,
             interruptible=lambda: self._state.interruptible,

@@ -30,7 +30,7 @@ from asterisk_ai.dialog.events import (
     StopReason,
     StopReply,
 )
-from asterisk_ai.dialog.spoken import pieces
+from asterisk_ai.dialog.spoken import Sound, pieces, script
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.providers.api import AskDigits, Message, Remember, Say, TurnRequest, Wait
 from asterisk_ai.providers.ledger import Ledger
@@ -247,7 +247,7 @@ class ReplySpeaker:
                         case Say():
                             said = True
                             reply.source = part.source or reply.source
-                            await self._say(reply, part.text, part.interruptible, part.speed)
+                            await self._say(reply, part.text, part.interruptible, part.speed, named=part.script)
                         case Wait():
                             patience = part.seconds
                         case DialplanAction():
@@ -261,23 +261,34 @@ class ReplySpeaker:
                             self._session.memory = dict(part.memory)
             await reply.certain.wait()
             if then is not None and then.kind is ActionKind.HANGUP and not said:
-                await self._say(reply, self._agent.config.closing, False)
+                await self._say(reply, self._agent.config.closing, False, prompt=True)
             await self._finish(reply, then, patience)
         except ProviderError as error:
             self._failed(reply, error)
 
     async def _say(
-        self, reply: _Reply, text: str, interruptible: bool, speed: float = 1.0, *, prompt: bool = False
+        self,
+        reply: _Reply,
+        text: str,
+        interruptible: bool,
+        speed: float = 1.0,
+        *,
+        prompt: bool = False,
+        named: bool = False,
     ) -> None:
+        """``prompt``: it is the configuration's. That, and what is ``named`` so, may name sounds."""
         if not interruptible:
             await reply.certain.wait()
         if interruptible != self._interruptible():
             # The rule holds for what is heard now, not for what is queued behind it.
             await self._playback.finished()
-        for piece in pieces(text, self._agent.config.language):
+        for part in (script if prompt or named else pieces)(text, self._agent.config.language):
             async with self._voice:
                 audible = partial(self._audible, reply, interruptible)
-                await self._playback.say(piece, audible, speed=speed, prompt=prompt)
+                if isinstance(part, Sound):
+                    await self._playback.play(part, audible)
+                else:
+                    await self._playback.say(part, audible, speed=speed, prompt=prompt)
 
     async def _say_filler(self, text: str) -> None:
         """A filler that cannot be made is none: the answer itself is still to come."""

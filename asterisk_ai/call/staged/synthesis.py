@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
 
 from asterisk_ai.agents.pace import Delivery, Pace
+from asterisk_ai.agents.sounds import Sounds
 from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.dialog.heard import Spoken, heard_text
-from asterisk_ai.dialog.spoken import Piece
+from asterisk_ai.dialog.spoken import Piece, Sound
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.providers.api import MarkedPcm, TextToSpeech
 from asterisk_ai.transport.media import MediaConnection
@@ -39,8 +41,10 @@ class PlaybackManager:
         voice: str = "",
         pace: Pace | None = None,
         voice_key: str = "",
+        sounds: Sounds | None = None,
     ) -> None:
         """``pace`` is that of ``tts``, and ``voice_key`` tells its settings from others."""
+        self._sounds = sounds
         self._connection = connection
         self._voice_key = voice_key
         self._tts = tts
@@ -84,7 +88,18 @@ class PlaybackManager:
         parts = (self._voice_key, self._voice, speed, self._connection.rate, text.spoken)
         return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
-    async def _say_kept(self, text: Piece, pcm: bytes, started: Callable[[], Awaitable[None]]) -> None:
+    async def play(self, sound: Sound, started: Callable[[], Awaitable[None]] = _at_once) -> None:
+        """Queue a sound file as it is. One that is missing is left out, and told in the log."""
+        if self._sounds is None:
+            return
+        try:
+            pcm = await asyncio.to_thread(self._sounds.read, sound.name, self._connection.rate)
+        except ProviderError as error:
+            logger.error("a sound cannot be played, asterisk-ai check tells more: %s", error)
+        else:
+            await self._say_kept(sound, pcm, started)
+
+    async def _say_kept(self, text: Piece | Sound, pcm: bytes, started: Callable[[], Awaitable[None]]) -> None:
         await started()
         self._pieces.append(Spoken(text.written, len(pcm) // SAMPLE_BYTES))
         await self._connection.send(pcm)

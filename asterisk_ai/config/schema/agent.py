@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from asterisk_ai.config.schema.types import Names
+from asterisk_ai.config.schema.types import Names, Range
 from asterisk_ai.dialog.caller import spoken
 from asterisk_ai.dialog.params import TurnParams
 
@@ -27,7 +27,8 @@ class AgentConfig:
     """The language that it speaks and understands, as in ``en-US``."""
     greeting: str = ""
     """What it says first, with ``{caller.name}``, ``{caller.number}`` and ``{caller.dialled}`` filled in, as in
-    all that it says itself; empty: it waits for the caller."""
+    all that it says itself; empty: it waits for the caller. ``sound:NAME`` in it, and in the others, plays a sound
+    file of Asterisk's."""
     greeting_interruptible: bool = True
     """False for what callers have to hear."""
     closing: str = ""
@@ -44,6 +45,10 @@ class AgentConfig:
     """How replies reach the caller. ``stream``: as they are made. ``file``: each is made whole and played by Asterisk,
     and can be cut off by a key but not by speech. ``auto``: as stream, and as file for the rest of a call whose stream
     fails."""
+    ambience: str = ""
+    """A sound that is heard softly behind all that it says and does not say, over and over; empty: none."""
+    ambience_dbov: Annotated[float, Range(-70, -20)] = -45.0
+    """How loud that is; speech is at about -20."""
     turn: TurnParams = field(default_factory=TurnParams)
     """Who speaks when."""
     rules: Mapping[str, Any] = field(default_factory=dict)

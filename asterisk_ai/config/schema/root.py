@@ -90,6 +90,12 @@ class Config:
             return paths.beside(self.source, self.recordings.directory)
         return self.store_path().parent / "recordings"
 
+    def sounds_path(self) -> Path:
+        """The folder of Asterisk's sounds."""
+        if self.playback.sounds:
+            return paths.beside(self.source, self.playback.sounds)
+        return paths.sounds_directory()
+
     def models_path(self) -> Path:
         """The folder of fetched models; it may have to be made."""
         if self.models.directory:

@@ -156,6 +156,9 @@ class PlaybackConfig:
 
     spool: str = ""
     """The folder of those files; empty for one beside the store."""
+    sounds: str = ""
+    """The folder of Asterisk's sounds, for texts that name some (``sound:NAME``) and for ``ambience``; empty for the
+    one that asterisk.conf names."""
     spool_mb: Annotated[int, Range(1, 1_000_000)] = 200
     """It may hold so many megabytes; the oldest prompts make room."""
     keep_hours: Annotated[int, Range(1, 100_000)] = 24

@@ -15,7 +15,7 @@ from asterisk_ai.dialog.spoken.normalise import normaliser
 from asterisk_ai.dialog.spoken.segments import Segmenter
 from asterisk_ai.dialog.spoken.tool_text import ToolText
 
-__all__ = ["Piece", "ReplyText", "ToolText", "pieces"]
+__all__ = ["Piece", "ReplyText", "Sound", "ToolText", "pieces", "script", "sounds_in"]
 
 LONG_SENTENCE = 60
 """A text that is whole is cut at its first clause only where its first sentence is longer."""
@@ -37,6 +37,37 @@ class Piece:
     def written_words(self, spoken: int) -> int:
         """How many words of ``written`` were said with so many words of ``spoken``."""
         return sum(count <= spoken for count in self.counts)
+
+
+_SOUND = re.compile(r"(?:^|(?<=\s))sound:(\S*[^\s.,;:!?])[.,;:!?]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A sound file, by the name that Asterisk knows it by or its path. Stands in a text as ``sound:NAME``."""
+
+    name: str
+
+    @property
+    def written(self) -> str:
+        """What the conversation's history keeps."""
+        return f"sound:{self.name}"
+
+
+def sounds_in(text: str) -> list[str]:
+    """The names of the sounds in such a text."""
+    return _SOUND.findall(text)
+
+
+def script(text: str, language: str) -> list[Piece | Sound]:
+    """A text of the administrator's, whole, with the sounds that it names: what is heard, in order."""
+    found: list[Piece | Sound] = []
+    for number, part in enumerate(_SOUND.split(text)):
+        if number % 2:
+            found.append(Sound(part))
+        else:
+            found += pieces(part, language) if part.strip() else []
+    return found
 
 
 def piece(written: str, language: str) -> Piece | None:

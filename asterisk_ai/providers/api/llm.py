@@ -56,13 +56,15 @@ class TurnRequest:
 class Say:
     """Text to be spoken, in order. ``interruptible`` False for legal notices; ``speed`` 1 is the voice's own.
 
-    ``source`` tells for the record where it stands, such as a file and a heading.
+    ``source`` tells for the record where it stands, such as a file and a heading. ``script``: it is the
+    administrator's own text, and may name sounds (``sound:NAME``).
     """
 
     text: str
     interruptible: bool = True
     speed: float = 1.0
     source: str = ""
+    script: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ from asterisk_ai.config.schema import Range
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.providers.api import Hints, Readiness, ReplyPart, Say, Transcript, TurnRequest, ignore
 
-_RATE = 8000
 _PIECE_SECONDS = 0.2
 
 
@@ -37,6 +36,10 @@ class DelaySettings:
     """Until the engine has its (first) result."""
     speaking: Annotated[float, Range(0, 600)] = 3.0
     """How long the voice speaks."""
+    rate: Annotated[int, Range(8000, 48_000)] = 8000
+    """Of what the voice makes, in Hz."""
+    hertz: Annotated[int, Range(50, 3000)] = 200
+    """Of its hum."""
 
 
 class _Delay:
@@ -106,13 +109,14 @@ class DelayLanguageModel(_Delay):
 class DelayTextToSpeech(_Delay):
     """Hums for ``speaking`` seconds whatever the text is, from ``seconds`` on."""
 
-    sample_rate = _RATE
-
     def __init__(self, settings: Mapping[str, Any]) -> None:
         super().__init__(settings)
         self._pieces = max(1, round(self._own.speaking / _PIECE_SECONDS))
-        samples = np.arange(int(_RATE * _PIECE_SECONDS))
-        self._piece: bytes = (3000 * np.sin(2 * np.pi * 200 * samples / _RATE)).astype("<i2").tobytes()
+        self.sample_rate = self._own.rate
+        # Five times a second the hum is where it was, if its Hz are a multiple of 5: pieces follow without a seam.
+        samples = np.arange(int(self.sample_rate * _PIECE_SECONDS))
+        hum = 3000 * np.sin(2 * np.pi * self._own.hertz * samples / self.sample_rate)
+        self._piece: bytes = hum.round().astype("<i2").tobytes()
 
     @asynccontextmanager
     async def open(self, text: str, *, voice: str = "", speed: float = 1.0) -> AsyncIterator[AsyncIterator[bytes]]:

@@ -151,6 +151,10 @@ class WebSocketConnection(StreamConnection):
         else:
             self._send(self._silence, 0)
 
+    def _transmit_background(self, pcm: bytes) -> None:
+        if not self._held:
+            self._send(self._encode(pcm), 0)
+
     def _send(self, media: bytes, speech: int) -> None:
         self._mark()
         self._position.sent(speech, time.monotonic())

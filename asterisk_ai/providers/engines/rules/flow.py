@@ -244,4 +244,5 @@ class Flow:
     def say(self, template: str, *, filled: bool = False, source: str = "") -> None:
         text = template if filled else self._texts.say(template, self.slots, self._request.caller)
         if text:
-            self.parts.append(Say(text, speed=SLOW if self.slow else 1.0, source=source))
+            named = not filled and "sound:" in template
+            self.parts.append(Say(text, speed=SLOW if self.slow else 1.0, source=source, script=named))

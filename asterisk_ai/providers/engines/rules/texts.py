@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from asterisk_ai.dialog.caller import without_sounds
 from asterisk_ai.providers.api import DialplanAction
 from asterisk_ai.providers.engines.rules.ruleset import Intent, Outcome, RuleSet
 from asterisk_ai.providers.engines.rules.schema import REFERENCE
@@ -73,7 +74,7 @@ class Texts:
         if name == "caller":
             value = str(caller.get(attribute, ""))
             # Whoever calls chooses these: only what a telephone number is made of gets into the dialplan.
-            value = value if speech else re.sub(r"[^0-9*#+]", "", value)
+            value = without_sounds(value) if speech else re.sub(r"[^0-9*#+]", "", value)
             spec = spec or ("digits" if attribute in ("number", "dialled") else "")
         elif name == "hours" and self._rules.hours:
             value = self._rules.hours.fields(self._clock(), english=self._english)[attribute]
