@@ -98,17 +98,19 @@ def _programs(folder: Path, runner: User) -> Iterator[Finding]:
 
 
 def _spool(etc: Path, reader: User, config: Config) -> Iterator[Finding]:
-    """Only EAGI needs it: the replies are files that Asterisk plays."""
+    """EAGI needs it, and agents whose replies are, or may come to be, files that Asterisk plays."""
     spool, agi_bin = config.spool_path(), agi_folder(etc)
-    if not os.path.isdir(spool) and not (agi_bin is not None and (agi_bin / PROGRAMS[1]).is_symlink()):
+    over_eagi = agi_bin is not None and (agi_bin / PROGRAMS[1]).is_symlink()
+    by_agents = any(agent.downstream_mode != "stream" for agent in config.agents.values())
+    if not (os.path.isdir(spool) or over_eagi or by_agents):
         return
     nearest = next(folder for folder in (spool, *spool.parents) if os.path.isdir(folder))
     may = reader.may("rx" if nearest == spool else "x", nearest)
     if may is False:
         cure = f"chgrp {reader.name} {spool.parent} {spool}; chmod g+rx {spool.parent} {spool}; or set playback.spool"
-        yield Finding(False, f"replies for EAGI: Asterisk (user {reader.name}) cannot read {spool}", cure)
+        yield Finding(False, f"replies as files: Asterisk (user {reader.name}) cannot read {spool}", cure)
     else:
-        yield Finding(may, f"replies for EAGI: {spool}")
+        yield Finding(may, f"replies as files: {spool}")
 
 
 # -- Asterisk

@@ -81,7 +81,7 @@ def _named(file: Path, pattern: str) -> User | None:
 
 
 def share_state(folders: Sequence[Path], name: str = "asterisk") -> str:
-    """Where root runs the server: let Asterisk's user into its folders, as replies for EAGI are played from there.
+    """Where root runs the server: let Asterisk's user into its folders, as it plays replies from there.
 
     :param folders: ours alone, from the outermost on; they are made where they are not there.
     :returns: what root has to know, empty where we are not root or there is no such user.

@@ -136,7 +136,7 @@ def test_what_asterisk_may_not_read(asterisk: Asterisk, tmp_path: Path) -> None:
     finally:
         file.chmod(0o644)
     assert f"{file} cannot be read by Asterisk (user nobody)" in found
-    assert f"replies for EAGI: Asterisk (user nobody) cannot read {wanted.spool_path()}" in found
+    assert f"replies as files: Asterisk (user nobody) cannot read {wanted.spool_path()}" in found
     assert all("ch" in remedy for remedy in found.values())
 
 

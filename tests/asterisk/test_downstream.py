@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 from ports import free_port
-from rig import Asterisk, Caller, speech, until
+from rig import SOUNDS, Asterisk, Caller, speech, until
 from served import Served
 
 WEASELS = "tt-weasels"
 SAVED = "vm-msgsaved"
+HELLO = "hello-world"
 LONG = "Hello and welcome. You have reached our company, and I can tell you all about it, today and every other day."
 
 
@@ -42,7 +43,9 @@ def desk(prompts: dict[str, str], **more: Any) -> dict[str, Any]:
 @contextlib.contextmanager
 def pair(folder: Path, agent: dict[str, Any], **audiosocket: Any) -> Iterator[tuple[Asterisk, Served]]:
     """A server and its Asterisk."""
-    settings = {"audiosocket": audiosocket} if audiosocket else {}
+    settings: dict[str, Any] = {"playback": {"sounds": str(SOUNDS.parent)}}
+    if audiosocket:
+        settings["audiosocket"] = audiosocket
     with Served(folder, {"desk": agent}, settings) as served, Asterisk(server=served.address) as asterisk:
         yield asterisk, served
 
@@ -67,7 +70,8 @@ def well(served: Served) -> None:
 
 
 def test_the_flag_is_turned_off_and_on_without_a_restart(tmp_path: Path, prompts: dict[str, str]) -> None:
-    with pair(tmp_path, desk(prompts)) as (asterisk, served):
+    agent = desk(prompts, greeting=f"sound:{HELLO} How can I help you?")
+    with pair(tmp_path, agent) as (asterisk, served):
         assert "agent desk: streaming is ready (downstream_mode stream)" in served.log()
         with asterisk.call() as caller:
             talk(caller)
@@ -88,6 +92,7 @@ def test_the_flag_is_turned_off_and_on_without_a_restart(tmp_path: Path, prompts
         assert len(played) == 3, "greeting, answer, closing: each as a whole"
         assert len(speech(caller.heard())) >= min(3, streamed)
         assert "the agent was interrupted" not in served.log()
+        assert served.log().count(f"playback finished: sound:{HELLO} How can I help you?") == 2, "Asterisk's own sound"
         assert not caller.landed(), "nobody was sent to the fallback"
 
 
@@ -165,3 +170,26 @@ def test_a_stream_that_breaks_in_mid_reply_goes_on_as_a_file(tmp_path: Path, pro
     first, second = ([end - begin for begin, end in speech(track, gap=0.3)] for track in (broken, whole))
     assert sum(first) == pytest.approx(sum(second), abs=0.8)
     cutting.listener.close()
+
+
+@pytest.mark.parametrize("way", ["AI_WEBSOCKET", "AI_STASIS", "AI_WIDEBAND"])
+def test_files_whatever_the_audio_comes_by(tmp_path: Path, prompts: dict[str, str], way: str) -> None:
+    agi_port, port = free_port(), free_port()
+    globals_ = {way: "yes" if way == "AI_WIDEBAND" else "asterisk-ai", "AI_DOWNSTREAM": "file"}
+    with Asterisk(
+        server=f"127.0.0.1:{agi_port}", globals_=globals_, websocket_port=port, ari_password="not-a-secret"
+    ) as asterisk:
+        settings: dict[str, Any] = {
+            "fastagi": {"port": agi_port},
+            "websocket": {"port": port, "asterisk": f"ws://127.0.0.1:{asterisk.http_port}/media"},
+            "ari": {"url": asterisk.ari_url, "password": "not-a-secret"},
+        }
+        with Served(tmp_path, {"desk": desk(prompts)}, settings) as served:
+            until(lambda: served.health()["ari"] == "connected", 20, "connected to ARI")
+            with asterisk.call() as caller:
+                talk(caller)
+            well(served)
+            assert "replies: file" in served.log()
+            assert len([step for step in caller.steps() if "ControlPlayback" in step.data]) == 3
+            assert not caller.landed()
+            until(lambda: not asterisk.channels(), 20, "no channel in Asterisk")

@@ -128,6 +128,24 @@ def test_conversations_of_every_kind(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("downstream", ["file", "auto"])
+def test_answers_of_a_service_by_the_other_ways(tmp_path: Path, downstream: str) -> None:
+    async def main() -> None:
+        async with FakeRealtime(ANSWERS).running() as fake:
+            text = configuration(tmp_path, fake, AGENTS["talk"]) + f"playback: {{spool: {tmp_path}/spool}}\n"
+            async with serving(text) as server:
+                caller = Caller([says(HOURS), says(HOURS)], linger=0.9, patience=5.0)
+                where = {"host": "127.0.0.1", "fastagi_port": server.fastagi_port}
+                await simulate(caller, agent="talk", downstream=downstream, **where)  # type: ignore[arg-type]
+                sample = server.metrics.registry.get_sample_value("ai_agent_downstream_total", {"mode": downstream})
+                assert sample == 1
+            hours = [("caller", "tone 400"), ("agent", NINE)]
+            assert turns(records(tmp_path)["talk"]) == [("agent", "Hello there."), *hours, *hours]
+            assert not list((tmp_path / "spool").glob("*.wav"))
+
+    asyncio.run(main())
+
+
 def judge(results: dict[str, Result], kept: dict[str, CallSession], fake: FakeRealtime) -> None:
     for name, result in results.items():
         late = [response for response in result.responses if response.seconds is None or response.seconds > 5.0]
