@@ -86,6 +86,9 @@ async def listen(server: LocalServer, seconds: float) -> npt.NDArray[np.int16]:
         while len(heard) < seconds * RATE * 2:
             header = await reader.readexactly(audiosocket.HEADER_BYTES)
             heard += await reader.readexactly(int.from_bytes(header[1:3], "big"))
+    except (asyncio.IncompleteReadError, ConnectionError) as error:
+        told = server.log.read_text("utf-8", "replace")[-1500:]
+        raise AsteriskAIError(f"the call ended after {len(heard) / 2 / RATE:.1f} s:\n{told}") from error
     finally:
         writer.close()
         await run_agi(config.fastagi.host, config.fastagi.port, "call/end", arguments=[call["AI_CALL_ID"]], timeout=20)
