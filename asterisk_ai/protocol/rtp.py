@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from asterisk_ai.errors import RemoteProtocolError
 
-HEADER_BYTES = 12
+_HEADER = struct.Struct("!BBHII")
+HEADER_BYTES = _HEADER.size
 _VERSION = 2
 _RTCP_TYPES = range(192, 224)
 """Second bytes of RTCP packets where both share a port. Source: RFC 5761, section 4."""
@@ -43,7 +44,9 @@ def parse(datagram: bytes) -> Packet:
     """
     if len(datagram) < HEADER_BYTES:
         raise RemoteProtocolError(f"an RTP packet of {len(datagram)} bytes")
-    first, second, sequence, timestamp, ssrc = struct.unpack_from("!BBHII", datagram)
+    first, second, sequence, timestamp, ssrc = _HEADER.unpack_from(datagram)
+    if first == _VERSION << 6:  # nearly all of them: the header as it is, and the payload
+        return Packet(second & 0x7F, sequence, timestamp, ssrc, datagram[HEADER_BYTES:], second >= 0x80)
     if first >> 6 != _VERSION:
         raise RemoteProtocolError(f"RTP version {first >> 6}")
     start = HEADER_BYTES + 4 * (first & 0x0F)
@@ -61,9 +64,11 @@ def parse(datagram: bytes) -> Packet:
 
 def build(packet: Packet) -> bytes:
     """The packet's bytes, without extension, padding or contributing sources."""
-    second = packet.payload_type | (0x80 if packet.marker else 0)
-    header = struct.pack("!BBHII", _VERSION << 6, second, packet.sequence, packet.timestamp, packet.ssrc)
-    return header + packet.payload
+    return _header(packet.payload_type, packet.sequence, packet.timestamp, packet.ssrc, packet.marker) + packet.payload
+
+
+def _header(payload_type: int, sequence: int, timestamp: int, ssrc: int, marker: bool) -> bytes:
+    return _HEADER.pack(_VERSION << 6, payload_type | (0x80 if marker else 0), sequence, timestamp, ssrc)
 
 
 class Sender:
@@ -79,10 +84,10 @@ class Sender:
 
     def packet(self, payload: bytes, samples: int, *, marker: bool = False) -> bytes:
         """The next packet's bytes. ``marker`` begins a talkspurt: the first packet after a time without any."""
-        packet = Packet(self._type, self._sequence, self._timestamp, self._ssrc, payload, marker)
+        header = _header(self._type, self._sequence, self._timestamp, self._ssrc, marker)
         self._sequence = (self._sequence + 1) % _WRAP
-        self.skip(samples)
-        return build(packet)
+        self._timestamp = (self._timestamp + samples) & 0xFFFFFFFF
+        return header + payload
 
     def skip(self, samples: int) -> None:
         """Time in which nothing is sent."""
@@ -131,6 +136,18 @@ class ReorderBuffer:
     """Packets that may wait (a second of audio); more give the gap up."""
     MOST_AHEAD = 3000
     """A packet further ahead than this is a new numbering. Source: MAX_DROPOUT of RFC 3550, appendix A.1."""
+
+    def passes(self, packet: Packet, now: float) -> bool:
+        """Take a packet that is next in line while none waits, as nearly all are: it is due itself.
+
+        False, and nothing has been done: it is :meth:`put`'s.
+        """
+        if packet.sequence != self._next or packet.ssrc != self._ssrc or self._waiting:
+            return False
+        self.counters.received += 1
+        self._measure(packet, now)
+        self._next = (packet.sequence + 1) % _WRAP
+        return True
 
     def put(self, packet: Packet, now: float) -> list[Packet | None]:
         """Take a packet that came at ``now``; returns what is due now, in order, with None for each lost packet."""

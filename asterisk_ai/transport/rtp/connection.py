@@ -59,7 +59,7 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
         accept: Callable[[str, RtpConnection], MediaHandler],
     ) -> None:
         super().__init__(sound_format.rate)
-        self._format, self._clock, self._accept = sound_format, clock, accept
+        self._types, self._clock, self._accept = sound_format.payload_types, clock, accept
         self._counters = counters
         self._coder = sound_format.coder()
         self._order = rtp.ReorderBuffer(sound_format.clock_rate)
@@ -93,16 +93,26 @@ class RtpConnection(Playout, asyncio.DatagramProtocol):
         except RemoteProtocolError:
             self._counters.damaged += 1
             return
-        if packet.payload_type not in self._format.payload_types or (self._source or source) != source[:2]:
+        if packet.payload_type not in self._types or (source != self._source and not self._learned(source)):
             self._counters.strangers += 1
             return
-        self._source = source[:2]
         if not self._flows and self._handler is not None:
             self._flows = True
             logger.info("RTP audio comes from %s:%d", *source[:2], extra={"call_id": self._call_id})
-        self._give(self._order.put(packet, self._loop.time()))
+        now = self._loop.time()
+        if self._order.passes(packet, now):  # nearly all of them do
+            if self._handler is not None and (pcm := self._coder.decode(packet.payload)):
+                self._handler.on_audio(pcm)
+            return
+        self._give(self._order.put(packet, now))
         if self._order.waiting and self._timer is None:
             self._wait()
+
+    def _learned(self, source: tuple[str, int]) -> bool:
+        """Whether it is the call's: the first one is, where none was told."""
+        if self._source is None:
+            self._source = source[:2]
+        return self._source == source[:2]  # IPv6 tells more of an address
 
     def error_received(self, error: Exception) -> None:
         """An ICMP message: the channel is about to go, or not there yet. ARI tells which."""

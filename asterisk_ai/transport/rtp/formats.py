@@ -39,9 +39,7 @@ class Format:
 
 def _swap(pcm: bytes) -> bytes:
     """Linear audio goes over the network with the high byte first; half a sample at the end is left out."""
-    samples = array.array("h", pcm[: len(pcm) // SAMPLE_BYTES * SAMPLE_BYTES])
-    samples.byteswap()
-    return samples.tobytes()
+    return audioop.byteswap(pcm[: len(pcm) // SAMPLE_BYTES * SAMPLE_BYTES], SAMPLE_BYTES)
 
 
 _ULAW = Coder(lambda pcm: audioop.lin2ulaw(pcm, SAMPLE_BYTES), lambda data: audioop.ulaw2lin(data, SAMPLE_BYTES))
