@@ -8,6 +8,7 @@ import pytest
 from meaning import judged, lists, outcome, reception
 from test_providers_rules import Call, rules
 
+from asterisk_ai import config
 from asterisk_ai.providers.api import DialplanAction, Message, Say, TurnRequest, Wait
 from asterisk_ai.providers.engines.rules import Rules
 from asterisk_ai.providers.engines.rules.understanding import Understanding
@@ -62,6 +63,13 @@ def test_what_may_be_meant_is_asked_about_before_anything_is_done() -> None:
     doubtful = TurnRequest("connect me to sales", confidence=0.2)
     _, *parts = rules(DESK).answer(doubtful)
     assert parts == [Say("Did you mean sales?")], "the recogniser was not sure of the words"
+
+
+@pytest.mark.parametrize("name", ["fail", "sails team", "the moon", "feil please", "miller"])
+def test_nobody_is_connected_by_a_name_that_is_none_of_ours(name: str) -> None:
+    model = Rules({}, config.load().agent().as_mapping())
+    for text in (f"connect me to {name}", f"i want to speak to {name}"):
+        assert not any(isinstance(part, DialplanAction) for part in model.answer(TurnRequest(text))), text
 
 
 def test_a_doubtful_wish_is_done_once_it_was_confirmed() -> None:

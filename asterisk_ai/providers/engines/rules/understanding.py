@@ -14,7 +14,7 @@ from asterisk_ai.dialog.backchannel import is_unfinished
 from asterisk_ai.providers.engines.rules.meaning import CLOSE, Example, Kind, Likely, Meanings, learned_from
 from asterisk_ai.providers.engines.rules.ruleset import RuleSet
 from asterisk_ai.providers.engines.rules.small_talk import FOREIGN, TALK, Language
-from asterisk_ai.providers.grammar import Grammar, Phrase, SlotGrammar, parse, sentences, slot_names, words
+from asterisk_ai.providers.grammar import Grammar, Phrase, SlotGrammar, parse, sentences, slot_names, to_regex, words
 from asterisk_ai.providers.knowledge.vectors import Floats, Vectors
 
 MAX_EXAMPLES = 60
@@ -22,6 +22,7 @@ MAX_EXAMPLES = 60
 _NUMBER = parse("number")  # stands for digits in examples
 _AMONG = 0.1  # certainty that is enough where only a few answers are possible
 SNATCH_WORDS = 2
+_ANY_NAME = r"(?: [^ ]+){1,3}"
 HOURS = ("hours", "open_now")
 """What the rules' ``hours`` answer, whether or not an intent is about it."""
 DELICATE = ("swearing", "wrong_number")
@@ -163,7 +164,7 @@ class Understanding:
             return Understood((self._filled(named[0], text), self._filled(named[1], text)), sure=False)
         if wish.intent in self._acts and self._is_snatch(text, best.meaning, meanings):
             return Understood(talk="foreign") if wish.intent in self._ends else self._one(wish, text, sure=False)
-        sure = best.certainty >= meanings.sure and confidence >= CONFIRM_BELOW
+        sure = best.certainty >= meanings.sure and confidence >= CONFIRM_BELOW and not self._is_unknown_name(wish, text)
         return self._one(wish, text, sure=sure)
 
     def _otherwise_named(self, wish: Wish, text: str) -> list[Wish]:
@@ -177,6 +178,19 @@ class Understanding:
                 both = sorted((value, others[0]), key=lambda one: named.index(one) if one in named else -1)
                 return [replace(wish, values={**wish.values, slot: one}) for one in both]
         return []
+
+    def _is_unknown_name(self, wish: Wish, text: str) -> bool:
+        """Whether a phrase was said with a name that is none of ours: "connect me to fail" may have been anything."""
+        spoken = self._grammar.spoken(text)
+        for slot in wish.values:
+            if not self._grammar.slots[slot].values or self.values_in(text, slot):
+                continue
+            for phrase in self._rules.intents[wish.intent].say:
+                if set(slot_names(phrase)) == {slot}:
+                    frame = re.compile(to_regex(phrase, {slot: _ANY_NAME}))
+                    if frame.fullmatch(spoken) and not frame.fullmatch(" x"):
+                        return True
+        return False
 
     @staticmethod
     def _is_snatch(text: str, meaning: str, meanings: Meanings) -> bool:
