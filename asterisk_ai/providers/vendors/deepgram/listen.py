@@ -13,13 +13,14 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedOK
 
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.errors import ProviderError, ProviderUnavailable
-from asterisk_ai.providers.api import Hints, ServedEngine, Transcript, Word, check_rate, ignore
+from asterisk_ai.providers.api import Hints, Transcript, Word, check_rate, ignore
+from asterisk_ai.providers.net.backlog import Backlog, LaggingRecogniser
 from asterisk_ai.providers.net.websocket import closed
 from asterisk_ai.providers.vendors.deepgram.client import NAME, DeepgramSettings, read, sockets
 
 RATES = (8_000, 16_000, 24_000, 48_000)
 """linear16 of any rate is taken as it is: what comes from the line is sent untouched."""
-MAX_WAITING_BYTES = 2 * 1024 * 1024
+MAX_WAITING_SECONDS = 60.0
 PIECE_SECONDS = 0.25
 _REGIONAL = frozenset(
     "da-DK de-CH en-AU en-GB en-IN en-NZ en-US es-419 fr-CA ko-KR nl-BE pt-BR pt-PT sv-SE th-TH".split()
@@ -28,7 +29,7 @@ _REGIONAL = frozenset(
 """The languages that the service tells apart by region. Source: /docs/models-languages-overview."""
 
 
-class DeepgramSpeechToText(ServedEngine):
+class DeepgramSpeechToText(LaggingRecogniser):
     """The ``deepgram`` recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -59,6 +60,7 @@ class DeepgramSpeechToText(ServedEngine):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._sockets.leave(connection)
+            self.done(stream.backlog)
 
     def _query(self, rate: int, language: str) -> str:
         own = self._settings.listen
@@ -80,28 +82,20 @@ class DeepgramSpeechToText(ServedEngine):
 
 
 class _Utterance:
-    """One utterance: audio waits here for the connection, the oldest is dropped where it lags."""
+    """One utterance."""
 
     def __init__(
         self, connection: ClientConnection, rate: int, seconds: float, partial: Callable[[Transcript], None]
     ) -> None:
         self._connection, self._seconds, self._partial = connection, seconds, partial
-        self._piece = int(PIECE_SECONDS * rate) * 2
-        self._waiting = bytearray()
-        self._news = asyncio.Event()
-        self._ended = False
+        self.backlog = Backlog(MAX_WAITING_SECONDS, rate)
         self._final: list[Transcript] = []
         self._told = ""
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def feed(self, pcm: bytes) -> None:
-        if self._ended or self._done.done():
-            return
-        self._waiting += pcm
-        surplus = len(self._waiting) - MAX_WAITING_BYTES
-        if surplus > 0:
-            del self._waiting[: surplus + (surplus & 1)]
-        self._news.set()
+        if not self._done.done():
+            self.backlog.push(pcm)
 
     async def send(self) -> None:
         """Audio as it comes, then that there is no more of it.
@@ -110,13 +104,9 @@ class _Utterance:
         nothing noticeable in the buffer may not be. Source: /docs/finalize, /docs/close-stream.
         """
         try:
-            while not self._ended or self._waiting:
-                await self._news.wait()
-                self._news.clear()
-                while pcm := bytes(self._waiting[: self._piece]):
-                    del self._waiting[: self._piece]
-                    async with asyncio.timeout(self._seconds):
-                        await self._connection.send(pcm)
+            async for pcm in self.backlog.pieces(PIECE_SECONDS):
+                async with asyncio.timeout(self._seconds):
+                    await self._connection.send(pcm)
             for kind in ("Finalize", "CloseStream"):
                 await self._connection.send(f'{{"type": "{kind}"}}')
         except TimeoutError:
@@ -129,9 +119,9 @@ class _Utterance:
             async for message in self._connection:
                 if self._take(read(message)):
                     self._end()
-            self._end(None if self._ended else ProviderUnavailable(NAME, "closed the connection"))
+            self._end(None if self.backlog.ended else ProviderUnavailable(NAME, "closed the connection"))
         except ConnectionClosedOK as error:
-            self._end(None if self._ended else closed(NAME, error))
+            self._end(None if self.backlog.ended else closed(NAME, error))
         except ConnectionClosed as error:
             self._end(closed(NAME, error))
         except ProviderError as error:
@@ -140,7 +130,7 @@ class _Utterance:
     def _take(self, message: Mapping[str, Any]) -> bool:
         """Whether it was the last one of interest."""
         if message.get("type") == "Metadata":
-            return self._ended
+            return self.backlog.ended
         if message.get("type") != "Results":
             return False  # SpeechStarted, UtteranceEnd, and what is yet to be invented
         words = _transcript(message)
@@ -149,10 +139,10 @@ class _Utterance:
             words = _joined(self._final)
         else:
             words = _joined([*self._final, words])
-        if words.text and words.text != self._told and not self._ended:
+        if words.text and words.text != self._told and not self.backlog.ended:
             self._told = words.text
             self._partial(words)
-        return self._ended and bool(message.get("from_finalize"))
+        return self.backlog.ended and bool(message.get("from_finalize"))
 
     def _end(self, failure: ProviderError | None = None) -> None:
         if self._done.done():
@@ -164,8 +154,7 @@ class _Utterance:
             self._done.exception()  # told by finish(), where somebody asks
 
     async def finish(self) -> Transcript:
-        self._ended = True
-        self._news.set()
+        self.backlog.end()
         try:
             async with asyncio.timeout(self._seconds):
                 await asyncio.shield(self._done)

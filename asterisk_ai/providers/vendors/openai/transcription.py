@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 from asterisk_ai.audio.wav import wav
 from asterisk_ai.errors import ProviderUnavailable
-from asterisk_ai.providers.api import Hints, ServedEngine, Transcript, check_rate, ignore
+from asterisk_ai.providers.api import Hints, Transcript, check_rate, ignore
 from asterisk_ai.providers.inventions import without_inventions
+from asterisk_ai.providers.net.backlog import Backlog, LaggingRecogniser
 from asterisk_ai.providers.net.http import HttpService
 from asterisk_ai.providers.presets import OPENAI, Preset
 from asterisk_ai.providers.vendors.openai.client import NAME, TranscriptionSettings, client, read
@@ -22,7 +23,7 @@ SHORTEST_SECONDS = 0.1
 MAX_ANSWER = 1 << 20
 
 
-class OpenAITranscription(ServedEngine):
+class OpenAITranscription(LaggingRecogniser):
     """The ``openai`` recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     preset: ClassVar[Preset] = OPENAI
@@ -41,27 +42,29 @@ class OpenAITranscription(ServedEngine):
         self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
     ) -> AsyncIterator[_Utterance]:
         check_rate(NAME, rate, RATES)
-        yield _Utterance(self._client, self._own, rate, hints.language)
+        stream = _Utterance(self._client, self._own, rate, hints.language)
+        try:
+            yield stream
+        finally:
+            self.done(stream.backlog)
 
 
 class _Utterance:
     def __init__(self, client: HttpService, own: TranscriptionSettings, rate: int, language: str) -> None:
         self._client, self._own, self._rate, self._language = client, own, rate, language
-        self._pcm = bytearray()
+        self.backlog = Backlog(MAX_SECONDS, rate)
 
     def feed(self, pcm: bytes) -> None:
-        self._pcm += pcm
-        surplus = len(self._pcm) - 2 * MAX_SECONDS * self._rate
-        if surplus > 0:
-            del self._pcm[: surplus + (surplus & 1)]
+        self.backlog.push(pcm)
 
     async def finish(self) -> Transcript:
-        if len(self._pcm) < 2 * SHORTEST_SECONDS * self._rate:
+        pcm = self.backlog.pcm()
+        if len(pcm) < 2 * SHORTEST_SECONDS * self._rate:
             return Transcript("", accepted=False, confidence=0.0)
         form = {"model": self._own.model, "language": self._language.partition("-")[0], "response_format": "json"}
         if self._own.prompt:
             form["prompt"] = self._own.prompt
-        files = {"file": ("speech.wav", wav(bytes(self._pcm), self._rate), "audio/wav")}
+        files = {"file": ("speech.wav", wav(pcm, self._rate), "audio/wav")}
         async with self._client.post("audio/transcriptions", data=form, files=files) as response:
             body = bytearray()
             async for piece in response.aiter_bytes():
