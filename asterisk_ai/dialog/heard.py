@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+SECONDS_PER_LETTER = 0.065
+"""Length of speech not synthesised yet, for guessing how much of a piece was heard; slow speech is 0.08."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spoken:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.call.account import Account
-from asterisk_ai.call.staged.synthesis import SECONDS_PER_LETTER
-from asterisk_ai.dialog.heard import Spoken, heard_text
+from asterisk_ai.dialog.heard import SECONDS_PER_LETTER, Spoken, heard_text
 from asterisk_ai.transport.media import MediaConnection
 
 MAX_WAITING_SECONDS = 300.0

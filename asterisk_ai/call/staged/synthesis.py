@@ -12,16 +12,13 @@ from asterisk_ai.agents.pace import Delivery, Pace
 from asterisk_ai.agents.sounds import Sounds
 from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
 from asterisk_ai.audio.resample import Resampler
-from asterisk_ai.dialog.heard import Spoken, heard_text
+from asterisk_ai.dialog.heard import SECONDS_PER_LETTER, Spoken, heard_text
 from asterisk_ai.dialog.spoken import Piece, Sound
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.providers.api import MarkedPcm, TextToSpeech
 from asterisk_ai.transport.media import MediaConnection
 
 logger = logging.getLogger(__name__)
-
-SECONDS_PER_LETTER = 0.065
-"""Length of speech not synthesised yet, for guessing how much of a piece was heard; slow speech is 0.08."""
 
 
 async def _at_once() -> None: ...

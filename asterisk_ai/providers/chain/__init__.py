@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from asterisk_ai.providers.chain.chain import Limits, Listener, Member, Trouble, TroubleKind, listening
 from asterisk_ai.providers.chain.circuit import Breaker
-from asterisk_ai.providers.chain.engines import (
-    LanguageModelChain,
-    RealtimeChain,
-    SpeechToTextChain,
-    TextToSpeechChain,
-    TurnEndChain,
-)
+from asterisk_ai.providers.chain.llm import LanguageModelChain
+from asterisk_ai.providers.chain.stt import SpeechToTextChain
+from asterisk_ai.providers.chain.tts import TextToSpeechChain
+from asterisk_ai.providers.chain.whole import RealtimeChain, TurnEndChain
 
 __all__ = [
     "Breaker",

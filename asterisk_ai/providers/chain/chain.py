@@ -19,6 +19,7 @@ from asterisk_ai.providers.chain.circuit import Breaker
 
 logger = logging.getLogger(__name__)
 E = TypeVar("E", bound=Engine)
+Item = TypeVar("Item")
 
 CLOSE_SECONDS = 1.0
 """How long an engine may take to let go of a stream that it failed."""
@@ -262,3 +263,8 @@ class Chain(Generic[E]):
         for listener in (self._metrics if failed else None, _listener.get()):
             if listener is not None:
                 listener(trouble)
+
+
+async def next_item(items: AsyncIterator[Item] | None) -> Item | None:
+    """The next one, None at the end, or where there is nothing because it could not be opened."""
+    return None if items is None else await anext(items, None)
