@@ -60,9 +60,9 @@ def outcome(text: str, confidence: float = 1.0) -> tuple[str, bool]:
     return "none", False
 
 
-def judged(wanted: str, text: str) -> str:
+def judged(wanted: str, text: str, confidence: float = 1.0) -> str:
     """right, asked, none, wrong, or acted (wrongly)."""
-    got, acted = outcome(text)
+    got, acted = outcome(text, confidence)
     if got == wanted or any({got, wanted} <= same for same in _SAME):
         return "right"
     if got == "asked" or (wanted in ("sales", "support") and got == "transfer"):

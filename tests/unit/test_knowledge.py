@@ -101,14 +101,38 @@ intents: {x: {say: something else, answer: Else.}}
     ("text", "answer"),
     [
         ("are you open on Friday", "On Friday we are open from 9 AM to noon and 1 PM to 4 PM."),
-        ("until when are you open today", "Today we are open from 9 AM to 5 PM."),
-        ("hi what time do you open tomorrow", "Tomorrow we are open from 9 AM to 5 PM."),
+        ("until when are you open today", "Today we are open until 5 PM."),
+        ("hi what time do you open tomorrow", "Tomorrow we open at 9 AM."),
         ("are you open on Saturdays", "On Saturday we are closed."),
         ("do you open at the weekend", "On Saturday we are closed. On Sunday we are closed."),
-        ("are you closed at Christmas", "On 2026-12-25 we are closed."),
+        ("are you closed at Christmas", "On Friday, December 25th, we are closed."),
         ("are you open right now", "Yes, we are open until 5 PM."),
+        ("are you open on Monday", "Today we are open from 9 AM to 5 PM."),
+        ("are you open next Monday", "On Monday, March 9th, we are open from 9 AM to 5 PM."),
+        ("are you open on Friday at noon", "No, not then. On Friday we are open from 9 AM to noon and 1 PM to 4 PM."),
+        (
+            "are you open on Friday at two in the afternoon",
+            "Yes. On Friday we are open from 9 AM to noon and 1 PM to 4 PM.",
+        ),
+        ("what time do you close on Friday", "On Friday we are open until 4 PM."),
     ],
 )
 def test_hours_are_data_that_is_asked_for_freely(text: str, answer: str) -> None:
     monday = datetime(2026, 3, 2, 11, tzinfo=ZoneInfo("UTC"))
     assert Call(rules(HOURS, monday)).say(text) == answer
+
+
+def test_a_weekday_whose_hours_are_over_is_the_next_one() -> None:
+    agent = rules(HOURS, datetime(2026, 3, 2, 18, tzinfo=ZoneInfo("UTC")))
+    again = "We open again tomorrow at 9 AM."
+    assert Call(agent).say("are you open on Monday").startswith("On Monday, March 9th,")
+    assert Call(agent).say("until when are you open today") == f"We are closed now. {again}"
+    assert Call(agent).say("when are you open again") == again
+
+
+def test_lines_that_were_wrapped_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(
+        "# Delivery\nIt costs five dollars. From fifty\non it is free.\n- by post\n- by truck\n"
+    )
+    (found,) = knowledge.read([str(tmp_path / "a.md")], "x").search("is delivery free from fifty on")
+    assert found.text.startswith("From fifty on it is free.")

@@ -38,8 +38,27 @@ def test_questions_are_answered() -> None:
 def test_a_message_is_taken() -> None:
     call = caller("message")
     assert call.say("I'd like to leave a message for support").startswith("Which number can we call you back on?")
-    assert call.say("oh double four one two three four five") == "I heard 0 4 4 1 2 3 4 5. Is that right?"
+    assert call.say("oh double four one two three four five") == "I heard 0 4 4, 1 2 3, 4 5. Is that right?"
     assert call.action("yes that is right") == DialplanAction("voicemail", {"mailbox": "300", "context": "default"})
+
+
+@pytest.mark.parametrize(
+    "said", ["no, 4712, not 4217", "no it's four seven one two", "4712", "that is wrong, forty-seven twelve"]
+)
+def test_a_number_is_corrected_in_one_sentence(said: str) -> None:
+    call = caller("pin")
+    assert call.say("my pin is four two one seven") == "I heard 4 2 1 7. Is that right?"
+    assert call.say(said) == "I heard 4 7 1 2. Is that right?"
+    assert call.say("no, 4712 instead of 4217") == "I heard 4 7 1 2. Is that right?", "asked again, not forgotten"
+    assert call.action("yes, 4712") == DialplanAction("transfer", {"exten": "4712", "context": "pin"})
+
+
+def test_one_of_several_values_is_corrected_in_one_sentence() -> None:
+    call = caller("appointment")
+    call.say("I would like an appointment on Tuesday")
+    call.say("in the morning")
+    assert call.say("no, in the afternoon") == "You would like to come on tuesday in the afternoon. Is that right?"
+    assert call.say("Thursday, not Tuesday") == "You would like to come on thursday in the afternoon. Is that right?"
 
 
 def test_a_pin_is_passed_on() -> None:

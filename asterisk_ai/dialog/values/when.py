@@ -17,7 +17,7 @@ _MINUTES = {"half past": 30, "half": 30, "quarter past": 15, "quarter after": 15
 
 
 def date(text: str, today: dt.date, language: str = "en") -> dt.date | None:
-    """The day that is meant; a weekday or a day without a year is the next one. None where there is none."""
+    """The day that is meant; a weekday or a day without a year is today or the next one. None where there is none."""
     known = of(language)
     if known is None:
         return None
@@ -35,7 +35,7 @@ def date(text: str, today: dt.date, language: str = "en") -> dt.date | None:
         if f" {name} " in said:
             days = (weekday - today.weekday()) % 7
             ahead = f" next {name} " in said or f" {name} week " in said
-            return today + dt.timedelta(days=days or 7) if ahead or not days else today + dt.timedelta(days=days)
+            return today + dt.timedelta(days=days or (7 if ahead else 0))
     return None
 
 

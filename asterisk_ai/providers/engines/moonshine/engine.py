@@ -11,6 +11,7 @@ import numpy as np
 from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.providers.boundary import library_boundary
 from asterisk_ai.providers.engines.moonshine import weights
+from asterisk_ai.providers.engines.moonshine.biased import Expected, Written, write
 from asterisk_ai.providers.engines.moonshine.expected import (
     MOST,
     SMALL,
@@ -20,11 +21,13 @@ from asterisk_ai.providers.engines.moonshine.expected import (
     decide,
     weigh_numbers,
 )
-from asterisk_ai.providers.engines.moonshine.model import RATE, Model, Sound, Writing
+from asterisk_ai.providers.engines.moonshine.model import RATE, Model, Sound
 from asterisk_ai.providers.engines.moonshine.utterance import Utterance
 from asterisk_ai.providers.engines.moonshine.within import NUMBERS, Words, search
 
-TOKENS_A_STEP = 6
+KEPT = 64
+"""Sets of expected words that are kept; the oldest goes first."""
+TOKENS_A_STEP = 3
 """Written between two looks at what else there is to do: some 15 ms of work."""
 PHRASES_A_STEP = 8
 """Judged in one run, likewise."""
@@ -43,6 +46,7 @@ class MoonshineEngine:
             self._model.judge(self._model.hear(np.zeros(RATE, np.float32)), [[3]])  # the first run makes its plans
         self._expectations = Expectations(self._model.tokens)
         self._numbers = Words(self._model.tokens, NUMBERS)
+        self._biases: dict[tuple[str, ...], Expected] = {}
         self._load = min(self._measured() for _ in range(3))
         if self._load > settings["most_load"]:
             raise ProviderRejected(
@@ -71,9 +75,11 @@ class MoonshineEngine:
         """Work on a piece of speech (at RATE) in steps of some 50 ms at most; what is yielded last is the result."""
         sound = self._model.hear(np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768))
         yield None
-        written = Writing()
-        for written in self._model.write(sound):
-            if len(written.tokens) % TOKENS_A_STEP == TOKENS_A_STEP - 1:
+        written = Written()
+        for step, more in enumerate(write(self._model, sound, self._words(wanted.phrases))):
+            if more is not None:
+                written = more
+            elif step % TOKENS_A_STEP == TOKENS_A_STEP - 1:
                 yield None
         free = self._model.tokens.decode(written.tokens)
         heard = decide(free, 0.0, sound.seconds, ())
@@ -89,6 +95,14 @@ class MoonshineEngine:
                 yield from self._number(sound, heard, own)
                 return
         yield heard
+
+    def _words(self, phrases: tuple[str, ...]) -> Expected:
+        """The words of the phrases. Those of the last few askers are kept."""
+        if phrases not in self._biases:
+            self._biases[phrases] = Expected(self._model.tokens, {word for one in phrases for word in one.split()})
+            while len(self._biases) > KEPT:
+                del self._biases[next(iter(self._biases))]
+        return self._biases[phrases]
 
     def _number(self, sound: Sound, heard: Heard, own: float) -> Iterator[Heard | None]:
         """Digits may be expected: read as such what the free text makes other words of."""

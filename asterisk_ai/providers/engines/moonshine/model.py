@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ LEAST_SAMPLES = 1_600
 BEAMS = 3
 """Texts that a search among given words follows at a time."""
 _HEADS, _SIZE, _LAYERS = 8, 36, 6
-_PER_SECOND = 6.5
+PER_SECOND = 6.5
 """Tokens that a second of speech can have. Longer texts are the decoder going round in circles."""
 _PAST = [f"past_key_values.{layer}.{side}.{kind}" for layer in range(_LAYERS) for side in ("decoder", "encoder")
          for kind in ("key", "value")]  # fmt: skip
@@ -33,14 +33,6 @@ class Sound:
 
     seconds: float
     states: Floats
-
-
-@dataclass(slots=True)
-class Writing:
-    """What the decoder has written so far; ``first`` has the log likelihood of each token as the first one."""
-
-    tokens: list[int] = field(default_factory=list)
-    first: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 class Model:
@@ -69,25 +61,6 @@ class Model:
         mask = np.ones((1, len(samples)), np.int64)
         states = self._encoder.run(None, {"input_values": samples[None, :], "attention_mask": mask})[0]
         return Sound(len(samples) / RATE, states)
-
-    def write(self, sound: Sound) -> Iterator[Writing]:
-        """Decode freely, the likeliest token each time; yields after each one, so that others get their turn."""
-        past = _no_past(1)
-        found, token, limit = Writing(), BEGIN, int(sound.seconds * _PER_SECOND) + 2
-        for step in range(limit):
-            given = np.array([[token]], np.int64)
-            logits, *present = self.run(sound.states, given, past, first=step == 0)
-            if step == 0:
-                found.first = _log_softmax(logits[0, -1:])[0]
-            token = int(logits[0, -1].argmax())
-            if token == END:
-                break
-            found.tokens.append(token)
-            for name, value in zip(_PAST, present, strict=True):
-                if step == 0 or ".decoder." in name:  # what comes of the sound is the same for each token
-                    past[name] = value
-            yield found
-        yield found
 
     def bare(self, tokens: Sequence[int]) -> list[int]:
         """The tokens without marks at the end."""

@@ -54,6 +54,11 @@ class Tokens:
         text = b"".join(piece for piece in known if not (piece.startswith(b"<") and piece.endswith(b">")))
         return text.decode("utf-8", "replace").replace(_SPACE, " ").strip()
 
+    def begins_word(self, number: int) -> bool:
+        """Whether the token does not go on with a word's letters: a blank, a mark, the end."""
+        piece = self._pieces[number].decode("utf-8", "replace")
+        return number <= END or not (piece[:1].isalpha() or piece[:1] == "'")
+
     def _one(self, character: str) -> list[bytes]:
         encoded = character.encode()
         return [encoded] if encoded in self._numbers else [bytes((byte,)) for byte in encoded]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -10,6 +11,7 @@ from typing import Any
 
 import yaml
 
+_TEXTS = ("today", "tomorrow", "on", "until", "date", "asks_until", "asks_from", "asks_again", "denies")
 TALK, FOREIGN = "~", "~~"
 """Begin the names of meanings that are not the agent's: small talk, and what is no agent's business."""
 
@@ -38,6 +40,17 @@ class Language:
     tomorrow: str
     on: str
     until: str
+    months: Sequence[str]
+    date: str
+    """How a day of another week is said: {weekday}, {month}, {day}."""
+    asks_until: str
+    """Ways to ask when one closes; ``asks_from``: when one opens; ``asks_again``: when next."""
+    denies: str
+    """What stands before a value that is wrong: "4712, *not* 4217"."""
+    asks_from: str
+    asks_again: str
+    asks_whether: re.Pattern[str]
+    """How a question begins that wants a yes or a no."""
     hold_seconds: float
     """How long a caller who says "hold on" is waited for without a word."""
 
@@ -70,7 +83,9 @@ def language(tag: str) -> Language | None:
         weekdays=tuple(talk["weekdays"]),
         weekend=talk["weekend"],
         holidays=talk["holidays"],
-        **{name: talk[name] for name in ("today", "tomorrow", "on", "until")},
+        months=tuple(talk["months"]),
+        asks_whether=re.compile(rf"^(?:.*\b)?(?:{talk['asks_whether']})\b"),
+        **{name: talk[name].replace("| ", "|") for name in _TEXTS},
         hold_seconds=float(talk["hold_seconds"]),
     )
 

@@ -85,4 +85,13 @@ class Texts:
                 value = slot.fields[value][field] if field and value in slot.fields else value
             else:
                 spec = spec or "digits"
-        return " ".join(value) if speech and spec == "digits" else value
+        return in_groups(value) if speech and spec == "digits" else value
+
+
+def in_groups(digits: str) -> str:
+    """As one reads a number out: three digits at a time, with a short pause between; up to four in one go."""
+    groups = []
+    while len(digits) > 4:
+        groups.append(digits[:3])
+        digits = digits[3:]
+    return ", ".join(" ".join(group) for group in (*groups, digits))

@@ -115,11 +115,8 @@ class Turn:
 
     def _meant(self) -> bool:
         text = self._request.text
-        if self.flow.pending.get("confirm"):
-            yes = self._understanding.yes_or_no(text)
-            if yes is not None:
-                self.flow.decide(yes)
-                return True
+        if self.flow.pending.get("confirm") and (self._corrected(text) or self._decided(text)):
+            return True
         if self.flow.pending.get("intent") == EITHER:
             chosen = self._understanding.one_of(text, self.flow.options(self.flow.pending))
             if chosen is not None:
@@ -129,7 +126,7 @@ class Turn:
             return True
         understood = self._understanding.wish(text, self._request.confidence)
         if understood is not None and self._hours and self._understanding.asks_for_hours(understood):
-            answer = self._hours.on_a_day(text) or (self._hours.now() if understood.talk else "")
+            answer = self._hours.answer(text, otherwise_now=bool(understood.talk))
             if answer:
                 self.flow.answer(answer)
                 return True
@@ -154,6 +151,38 @@ class Turn:
         if found:
             self.flow.answer(found[0].text, found[0].passage.source)
         return bool(found)
+
+    def _decided(self, text: str) -> bool:
+        yes = self._understanding.yes_or_no(text)
+        if yes is not None:
+            self.flow.decide(yes)
+        return yes is not None
+
+    def _corrected(self, text: str) -> bool:
+        """Another value than the one that is to be confirmed: "no, 4712, not 4217", "no, in the afternoon"."""
+        intent, slot = self.flow.pending["intent"], self.flow.pending.get("slot", "")
+        known = self._rules.intents.get(intent)
+        for name in [slot] if slot else known.needs if known else ():
+            if set(self._rules.slots[name].grammar.values) == {"yes", "no"}:
+                continue
+            said = self.flow.slots.get(name, "")
+            named = set(self._understanding.values_in(self._not_denied(text), name))
+            if named == {said} and slot and not self._understanding.is_negated(text):
+                self.flow.decide(True)
+                return True
+            if named == {said} and not slot:
+                continue
+            others = named - {said} or named
+            if len(others) == 1:
+                self.flow.pending = {"intent": intent, "slot": name, "confirm": False}
+                self.flow.fill(name, others.pop(), sure=False)
+                return True
+        return False
+
+    def _not_denied(self, text: str) -> str:
+        """What is before "not 4217"."""
+        denies = self._language.denies if self._language else ""
+        return re.split(rf"(?<=\w)\W+(?:{denies})\b", text.lower())[0] if denies else text
 
     def _filled_freely(self, text: str) -> bool:
         """The value that was asked for, somewhere in a sentence."""

@@ -227,7 +227,7 @@ class Understanding:
     def _ranked(self, text: str, meanings: Meanings) -> list[Likely]:
         said = self._plain(text)
         ranked = meanings.rank(said)
-        if self._is_negated(said):
+        if self.is_negated(said):
             ranked = [one for one in ranked if not self._denies(one.meaning, meanings)] or ranked[-1:]
         return ranked
 
@@ -236,7 +236,7 @@ class Understanding:
         negations = self._language.negations if self._language else frozenset[str]()
         return Wish.of(meaning).intent in self._acts and not meanings.any_has(meaning, negations)
 
-    def _is_negated(self, text: str) -> bool:
+    def is_negated(self, text: str) -> bool:
         return bool(self._language and self._language.negations & set(words(text)))
 
     def _plain(self, text: str) -> str:
