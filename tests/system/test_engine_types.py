@@ -19,7 +19,7 @@ RENAMED = {
         "rate: int, hints: Hints",
         "rate: int, tips: Hints",
     ),
-    "a stream's method": (PROVIDERS / "engines/pocketsphinx/__init__.py", "def finish(self)", "def ended(self)"),
+    "a stream's method": (PROVIDERS / "workers/pooled.py", "def finish(self)", "def ended(self)"),
     "a property": (PROVIDERS / "engines/piper/__init__.py", "def sample_rate(self)", "def rate(self)"),
     "a method": (PROVIDERS / "vendors/openai/chat.py", "def complete(self, text", "def whole(self, text"),
 }

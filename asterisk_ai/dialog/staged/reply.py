@@ -40,7 +40,7 @@ def drop_all(state: TurnState, reason: StopReason) -> tuple[Action, ...]:
 
 
 def quiet(state: TurnState) -> TurnState:
-    """The state after :func:`_drop_all`'s actions."""
+    """The state after :func:`drop_all`'s actions."""
     state = replace(state, utterance_open=False, partial=None, draft="", awaited=0, reply_live=False, suspended=False)
     return replace(state, turn=CallerTurn())
 
