@@ -35,6 +35,7 @@ def running(folder: Path, *, url: str, agi_port: int, **ari: Any) -> Iterator[Se
         "fastagi": {"port": agi_port},
         "pipelines": {"delay": DELAY},
         "pipeline": "delay",
+        "server": {"max_lateness_ms": 0, "drain_seconds": 0.2},
         "ari": {"url": url, "password": PASSWORD, "rtp_first_port": 42_000, "rtp_last_port": 48_999, **ari},
     }
     with Served(folder, {"desk": {"greeting": "Hello."}}, settings) as served:
@@ -185,6 +186,18 @@ def test_where_no_port_is_free_callers_reach_people(asterisk: Asterisk, tmp_path
             assert not first.landed()
         nothing_is_left(asterisk, served)
         assert "no RTP port for the call" in served.log()
+
+
+def test_a_server_that_stops_takes_its_channels_along(asterisk: Asterisk, tmp_path: Path) -> None:
+    with another(asterisk, tmp_path) as (served, variables):
+        with asterisk.call(record=False, variables=variables) as caller:
+            caller.say(WEASELS)
+            assert [name for name in asterisk.channels() if name.startswith("UnicastRTP/")]
+            assert served.stop() == 0
+            assert not [name for name in asterisk.channels() if name.startswith("UnicastRTP/")]
+            assert not [line for line in asterisk.bridges() if "another" in line]
+            assert caller.near in asterisk.channels(), "the caller is the dialplan's"
+        assert "Traceback" not in served.log()
 
 
 def test_a_wrong_password_is_told_and_mended_by_a_right_one(asterisk: Asterisk, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_telephone_is_understood(tmp_path: Path, prompts: dict[str, str]) -> N
         server.no_calls()
         assert "Queue(support)" in [step.data for step in steps if step.application == "TryExec"], server.log()
         assert any("/call/end" in step.data for step in steps) or steps[-1].exten == "h"
-        recording = until(lambda: list((asterisk.outside / "spool/monitor").glob("asterisk-ai-*.wav")), 5, "recording")
+        recording = until(lambda: list((asterisk.folder / "spool/monitor").glob("asterisk-ai-*.wav")), 5, "recording")
         samples, _ = soundfile.read(recording[0], dtype="int16")
         parts = speech(samples, gap=0.2)  # the answer comes within 0.4 s
         assert len(parts) >= 3, "greeting, caller, answer"

@@ -99,12 +99,6 @@ class Asterisk(PrivateAsterisk):
             installation, server, dialplan=FROM_SIP + dialplan, modules=SIP_MODULES, files=files, **options
         )
 
-    @property
-    def inside(self) -> Path:
-        return self.folder
-
-    outside = inside
-
     def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
         if kind is not None:
             print(f"Asterisk's log ends:\n{self.log()[-6000:]}")

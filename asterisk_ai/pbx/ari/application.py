@@ -75,18 +75,28 @@ class AriApplication:
         self._app, self._format, self.ports = app, sound_format, ports
         self._calls: dict[str, _Call] = {}  # by call id
         self._group = asyncio.TaskGroup()
+        self._stopping = False
         self.client = AriClient(
             url, user, password, app, connected=self._sweep, received=self._received, lost=lambda: None
         )
 
     async def run(self) -> None:
         """Serve until cancelled; then every call goes back to the dialplan."""
-        try:
-            async with self._group as group:
-                await group.create_task(self.client.run())
-        finally:
-            for call in self._calls.values():
-                call.media.close("the server stops")
+        async with asyncio.TaskGroup() as group:
+            client = group.create_task(self.client.run())
+            try:
+                await self._serve_all()
+            finally:
+                client.cancel()  # not before: by it Asterisk is told what is over
+
+    async def _serve_all(self) -> None:
+        async with self._group:
+            try:
+                await asyncio.get_running_loop().create_future()  # until cancelled
+            finally:
+                self._stopping = True
+                for call in self._calls.values():
+                    call.media.close("the server stops")
 
     # ---- events ------------------------------------------------------------------
 
@@ -107,6 +117,8 @@ class AriApplication:
                 pass
 
     def _entered(self, channel: str, arguments: tuple[str, ...]) -> None:
+        if self._stopping:
+            return
         if call_id := self._of_media(channel):
             if call_id in self._calls:
                 self._calls[call_id].entered.set()

@@ -34,6 +34,8 @@ class AriClient:
     :param connected: awaited after each connecting, before the first event.
     :param received: called with each event, in their order; it must not wait.
     :param lost: called when the connection is gone.
+    :param seconds: how long an answer may take.
+    :param pause: waits between two attempts.
     """
 
     def __init__(
@@ -47,10 +49,12 @@ class AriClient:
         received: Callable[[ari.Event], None],
         lost: Callable[[], None],
         seconds: float = 5.0,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._url, self._app, self._seconds = url.rstrip("/"), app, seconds
         self._connected, self._received, self._lost = connected, received, lost
         secret = base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._pause = pause
         self._headers = {"Authorization": f"Basic {secret}"}
         self._http: httpx.AsyncClient | None = None
         self.problem = "not connected yet"
@@ -58,20 +62,28 @@ class AriClient:
 
     async def run(self) -> None:
         """Connect, and again whenever the connection is lost; until cancelled."""
+        limits = httpx.Limits(max_connections=50)
         async with httpx.AsyncClient(
-            headers=self._headers, timeout=self._seconds, trust_env=False, limits=httpx.Limits(max_connections=50)
-        ) as self._http:
-            waits = iter(BACKOFF_SECONDS)
-            while True:
-                try:
-                    async with self._events() as events:
-                        waits = iter(BACKOFF_SECONDS)
-                        async for event in events:
-                            self._received(event)
-                    self._say("Asterisk closed the connection")
-                except (ControlError, WebSocketException, OSError, TimeoutError) as error:
-                    self._say(_reason(error, self._url))
-                await asyncio.sleep(next(waits, BACKOFF_SECONDS[-1]))
+            headers=self._headers, timeout=self._seconds, trust_env=False, limits=limits
+        ) as http:
+            self._http = http
+            try:
+                await self._keep_connected()
+            finally:
+                self._http = None
+
+    async def _keep_connected(self) -> None:
+        waits = iter(BACKOFF_SECONDS)
+        while True:
+            try:
+                async with self._events() as events:
+                    waits = iter(BACKOFF_SECONDS)
+                    async for event in events:
+                        self._received(event)
+                self._say("Asterisk closed the connection")
+            except (ControlError, WebSocketException, OSError, TimeoutError) as error:
+                self._say(_reason(error, self._url))
+            await self._pause(next(waits, BACKOFF_SECONDS[-1]))
 
     @contextlib.asynccontextmanager
     async def _events(self) -> AsyncIterator[AsyncIterator[ari.Event]]:
