@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from typing import Any
 
+from asterisk_ai.audio.echo import EchoCanceller
 from asterisk_ai.audio.levels import dbov
 from asterisk_ai.call.account import Account
 from asterisk_ai.call.alarm import Alarm
@@ -98,6 +99,7 @@ class Call:
         self._recordings: Recordings | None = None
         self._recording: CallRecording | None = None
         self._decline_key = ""
+        self._echo: EchoCanceller | None = None
 
     def record(self, recordings: Recordings, decline: str = "") -> None:
         """Have this connection recorded from its beginning on, unless the caller has declined.
@@ -172,7 +174,8 @@ class Call:
         self._alarm.close()
         self._beside = None
         self._context = Context()
-        self._vad = None
+        self._vad = self._echo = None
+        self.connection.tap = None
         self._end_recording()
 
     def fall_back(self) -> None:
@@ -224,7 +227,8 @@ class Call:
         if self._recordings is not None:
             self.session.recorded = Recorded.YES
             self._recording = self._recordings.begin(self.session.call_id, rate, offset=self.session.seconds)
-            self.connection.tap = self._recording.played
+        self._echo = EchoCanceller(rate, self.clock)
+        self.connection.tap = self._played
         self._begin_conversation()
         self._begun.set()
 
@@ -233,7 +237,17 @@ class Call:
             self.audio_at = now = self.clock()
             if self._recording is not None:
                 self._recording.heard(pcm)
-            self.guard(self.conversation.heard, pcm, dbov(pcm), now)
+            level = dbov(pcm)
+            if self._echo is not None and self._echo.speaking(now):
+                pcm, level = self._echo.cancel(pcm, level, now)
+            self.guard(self.conversation.heard, pcm, level, now)
+
+    def _played(self, pcm: bytes) -> None:
+        """A frame goes to the caller."""
+        if self._echo is not None:
+            self._echo.played(pcm)
+        if self._recording is not None:
+            self._recording.played(pcm)
 
     def _onset(self, voice: Onset) -> None:
         """The detector has made up its mind between two frames."""
@@ -251,7 +265,6 @@ class Call:
 
     def _end_recording(self) -> None:
         if self._recording is not None:
-            self.connection.tap = None
             self._recording.close()
             self._recording = None
 
