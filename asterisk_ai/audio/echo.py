@@ -11,6 +11,7 @@ While the agent is silent, or the caller's line is, nothing is computed.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -57,7 +58,7 @@ class EchoCanceller:
         self._heard_until = 0
         self._heard: Samples = np.zeros(0, np.float32)
         self._waiting: deque[tuple[float, bytes]] = deque(maxlen=int(2 * LONGEST / 0.02))
-        self._last = -LONGEST  # when the last frame was played
+        self._last = -math.inf  # when the last frame was played
         self._delay = -1  # samples; not known
         self._filter: Samples = np.zeros(self._taps, np.float32)
         self._count = 0
@@ -67,12 +68,10 @@ class EchoCanceller:
         self._last = now = self._clock()
         self._waiting.append((now, pcm))
 
-    def speaking(self, now: float) -> bool:
-        """Whether an echo of what was played may still come."""
-        return now - self._last < LONGEST
-
     def cancel(self, pcm: bytes, level: float, now: float) -> tuple[bytes, float]:
         """A frame that was heard at ``now``, and its level in dBov, without what of it is echo."""
+        if now - self._last > LONGEST:
+            return pcm, level
         self._hear(pcm, now)
         if level < AUDIBLE:
             return pcm, level

@@ -27,7 +27,7 @@ from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.logs import call_scope
 from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.transport.media import MediaConnection
-from asterisk_ai.vad.energy import EnergyVad, Offset, Onset
+from asterisk_ai.vad.energy import EnergyVad, Offset, Onset, by_level
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +37,6 @@ _GAP_RECHECK = 0.02
 
 Detector = Callable[[int, Callable[[Onset], None]], EnergyVad]
 """Makes what finds the caller's speech in audio of a rate; it may tell of an onset between frames."""
-
-
-def by_level(rate: int, onset: Callable[[Onset], None]) -> EnergyVad:
-    """A :data:`Detector` that knows no more than how loud it is."""
-    return EnergyVad(rate)
 
 
 class Call:
@@ -99,7 +94,7 @@ class Call:
         self._recordings: Recordings | None = None
         self._recording: CallRecording | None = None
         self._decline_key = ""
-        self._echo: EchoCanceller | None = None
+        self._echo = EchoCanceller(session.rate, clock)
 
     def record(self, recordings: Recordings, decline: str = "") -> None:
         """Have this connection recorded from its beginning on, unless the caller has declined.
@@ -174,7 +169,7 @@ class Call:
         self._alarm.close()
         self._beside = None
         self._context = Context()
-        self._vad = self._echo = None
+        self._vad = None
         self.connection.tap = None
         self._end_recording()
 
@@ -237,15 +232,10 @@ class Call:
             self.audio_at = now = self.clock()
             if self._recording is not None:
                 self._recording.heard(pcm)
-            level = dbov(pcm)
-            if self._echo is not None and self._echo.speaking(now):
-                pcm, level = self._echo.cancel(pcm, level, now)
-            self.guard(self.conversation.heard, pcm, level, now)
+            self.guard(self.conversation.heard, *self._echo.cancel(pcm, dbov(pcm), now), now)
 
     def _played(self, pcm: bytes) -> None:
-        """A frame goes to the caller."""
-        if self._echo is not None:
-            self._echo.played(pcm)
+        self._echo.played(pcm)
         if self._recording is not None:
             self._recording.played(pcm)
 

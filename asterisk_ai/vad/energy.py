@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from asterisk_ai.audio.formats import duration
@@ -150,3 +151,8 @@ class EnergyVad:
         else:
             rise = params.floor_rise_speaking if self.speaking else params.floor_rise
             self._floor = min(level, self._floor + rise * seconds)
+
+
+def by_level(rate: int, onset: Callable[[Onset], None]) -> EnergyVad:
+    """A detector that knows no more than how loud it is; it tells of no onset between frames."""
+    return EnergyVad(rate)

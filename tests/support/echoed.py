@@ -102,7 +102,7 @@ class Listening:
                 echo.played(played[at : at + FRAME_BYTES].ljust(FRAME_BYTES, b"\0"))
             self.now = (at // FRAME_BYTES + 1) * 0.02
             pcm, level = heard[at : at + FRAME_BYTES], dbov(heard[at : at + FRAME_BYTES])
-            if cancel and echo.speaking(self.now):
+            if cancel:
                 pcm, level = echo.cancel(pcm, level, self.now)
             voice = self._vad.hear(pcm, level, self.now)
             if voice is not None:
