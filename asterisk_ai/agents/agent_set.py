@@ -82,7 +82,7 @@ class AgentSet:
         stt = self._members(catalog.STT, pipeline.stt, agent, pipeline)
         llm = self._members(catalog.LLM, pipeline.llm, agent, pipeline)
         tts = self._members(catalog.TTS, pipeline.tts, agent, pipeline)
-        turn = self._members(catalog.TURN, pipeline.turn, agent, pipeline)
+        turn = self._members(catalog.TURN, pipeline.turn or catalog.packaged_turn_ends(), agent, pipeline)
         listener = self._listener
         return Agent(
             agent,

@@ -136,6 +136,12 @@ REALTIME: Kind[RealtimeAgent] = Kind(
 )
 KINDS: Mapping[str, Kind[Any]] = MappingProxyType({kind.name: kind for kind in (REALTIME, STT, LLM, TTS, TURN)})
 
+def packaged_turn_ends() -> tuple[str, ...]:
+    """What tells the end of a turn where the configuration names nothing: the engine whose model is in an installed
+    wheel, or none."""
+    return ("smart-turn",) if importlib.import_module(f"{_ENGINES}.smart_turn").packaged() is not None else ()
+
+
 if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
     from asterisk_ai.providers.engines.espeak import Espeak
     from asterisk_ai.providers.engines.gpt4all import Gpt4All

@@ -16,6 +16,7 @@ from asterisk_ai.agents.engines import Engines
 from asterisk_ai.config import parse
 from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected
 from asterisk_ai.providers import testing
+from asterisk_ai.providers.engines import smart_turn
 from asterisk_ai.providers.engines.smart_turn import MAX_WAITING, SmartTurn
 from asterisk_ai.providers.engines.smart_turn.features import BANDS, FRAMES, RATE, _filters, features
 
@@ -116,6 +117,34 @@ def test_a_model_that_is_missing_or_damaged_names_the_command(tmp_path: Path) ->
     for path in (damaged, tmp_path / "missing.onnx"):
         with pytest.raises(ProviderError, match=r"asterisk-ai models fetch smart-turn-v3\.1-cpu"):
             asyncio.run(start(path))
+
+
+def test_the_model_in_an_installed_wheel_is_used_without_a_word_in_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+pipelines: {offline: {stt: pocketsphinx, llm: rules, tts: espeak}}
+agents: {a: {rules: {intents: {hours: {say: opening hours, answer: "Nine."}}}}}
+"""
+    folder = tmp_path / "pipecat" / Path(smart_turn._WEIGHTS).parent
+    folder.mkdir(parents=True)
+    (tmp_path / "pipecat" / "__init__.py").write_text("raise ImportError('it is looked up, never imported')")
+    model(tmp_path).rename(tmp_path / "pipecat" / smart_turn._WEIGHTS)
+    if smart_turn.packaged() is None:
+        assert AgentSet(parse(text, environ={}), Engines()).agents["a"].turn_end is None
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    async def run() -> float:
+        agent_set = AgentSet(parse(text, environ={}), Engines())
+        await agent_set.start()
+        try:
+            ends = agent_set.agents["a"].turn_end
+            assert ends is not None
+            return await ends.likelihood(bytes(3200), 8000)
+        finally:
+            await agent_set.close()
+
+    assert 0 <= asyncio.run(run()) <= 1
 
 
 def test_settings_are_checked() -> None:

@@ -30,7 +30,8 @@ class PipelineConfig:
     tts: Names = field(default_factory=Names)
     """Voices: text to speech."""
     turn: Names = field(default_factory=Names)
-    """What tells by its sound whether a caller's turn is over; empty: the words tell."""
+    """What tells by its sound, beside the words, whether a caller's turn is over; empty: smart-turn where its model is
+    installed (`pip install --no-deps pipecat-ai`), else the words alone."""
     realtime_seconds: Annotated[float, Range(0.1, 60)] = 4.0
     """For a session, for the beginning of an answer from the end of the caller's speech, and within answers."""
     stt_seconds: Annotated[float, Range(0.1, 60)] = 4.0
