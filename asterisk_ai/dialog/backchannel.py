@@ -20,7 +20,8 @@ def phrases(language: str) -> tuple[str, ...]:
 
 def is_backchannel(text: str, language: str) -> bool:
     """Whether all that was said is backchannels: "okay" is, "okay, right" is, "okay, wait" is not."""
-    return _made_of(text, turn_words(language).backchannels)
+    words = turn_words(language)
+    return _made_of(text, (*words.backchannels, *words.heard_for_them))
 
 
 def is_hum(text: str, language: str) -> bool:

@@ -6,6 +6,7 @@ from importlib.resources import files
 
 import pytest
 
+from asterisk_ai.call.staged.recognition import completeness
 from asterisk_ai.dialog import turn_words
 from asterisk_ai.dialog.backchannel import (
     ends_in_number,
@@ -16,6 +17,7 @@ from asterisk_ai.dialog.backchannel import (
     may_be_backchannel,
     phrases,
 )
+from asterisk_ai.providers.api import Transcript
 
 LANGUAGES = sorted(file.name[:2] for file in files(turn_words).iterdir() if file.name.endswith(".yaml"))
 
@@ -35,6 +37,29 @@ def test_every_language_tells_backchannels_from_interruptions(language: str) -> 
     for text in words.attention:
         assert is_call_for_attention(f"{text}, {text}!", language), text
     assert set(words.backchannels) | set(words.attention) <= set(phrases(language))
+
+
+def test_what_is_heard_for_a_hum_interrupts_nobody() -> None:
+    assert is_backchannel("And him.", "en-US")
+    assert not is_backchannel("and him i want sales", "en-US")
+    assert "and him" not in phrases("en-US"), "no recogniser is to expect it"
+
+
+def test_what_was_heard_freely_has_to_be_whole_too() -> None:
+    whole = {"where are you", "what are your hours", "four seven one two", "thank you"}
+
+    def told(text: str, free: str = "", *, accepted: bool = True) -> tuple[bool | None, bool]:
+        words = Transcript(text, accepted, free=free)
+        return completeness(words, "en-US", lambda said: said.lower().strip("?.") in whole)
+
+    assert told("where are you", "Where are you?") == (True, False), "a phrase may end with any word"
+    assert told("where are you", "Where do I") == (False, True), "a beginning is taken for the phrase it is most like"
+    assert told("thank you", "Blue giraffes") == (False, False)
+    assert told("four seven one two", "Or seven, one two.") == (True, False), "digits are looked for beside it"
+    assert told("four seven") == (False, True)
+    assert told("", accepted=False) == (False, False)
+    assert completeness(Transcript("my number is"), "en-US", lambda said: None) == (None, True)
+    assert completeness(Transcript("it is broken"), "en-US", lambda said: None) == (None, False)
 
 
 def test_a_language_without_a_file_has_none() -> None:

@@ -10,10 +10,10 @@ from functools import partial
 from asterisk_ai.agents.agent import Agent
 from asterisk_ai.audio.window import Window
 from asterisk_ai.call.call import Call
-from asterisk_ai.call.staged.recognition import RECENT_SECONDS, CallerUtterance
+from asterisk_ai.call.staged.recognition import RECENT_SECONDS, CallerUtterance, completeness
 from asterisk_ai.call.staged.speaker import ReplySpeaker
 from asterisk_ai.call.staged.synthesis import PlaybackManager
-from asterisk_ai.dialog.backchannel import ends_in_number, is_unfinished, phrases
+from asterisk_ai.dialog.backchannel import phrases
 from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.dialog.events import (
     Action,
@@ -225,23 +225,15 @@ class StagedConversation:
         """The recogniser has a view of what was said so far."""
 
         def heard() -> None:
-            complete, unfinished = self._completeness(words)
+            complete, unfinished = completeness(words, self.agent.config.language, self._is_whole)
             self.step(
                 WordsPartial(utterance.number, words.text, words.accepted, complete, words.confidence, unfinished)
             )
 
         self._call.guard(heard)
 
-    def _completeness(self, words: Transcript) -> tuple[bool | None, bool]:
-        """Whether the words are all that is said, or None; and whether more has to follow."""
-        turn, language = self._state.turn, self.agent.config.language
-        memory = self._speaker.memory(turn.goes_on and turn.spoken)
-        # A beginning is easily taken for the phrase that it is most like: what was heard freely has to be whole, too.
-        # Not so digits, which are looked for beside it.
-        free = words.free if words.free and not ends_in_number(words.text, language) else words.text
-        complete: bool | None = words.accepted
-        for text in {words.text, free}:
-            if complete is not False:
-                whole = turn.with_words(text, 1.0).text if turn.goes_on else text
-                complete = self.agent.llm.complete(whole, memory)
-        return complete, not complete and (is_unfinished(free, language) or ends_in_number(free, language))
+    def _is_whole(self, text: str) -> bool | None:
+        """Whether the words are an answer that need not go on; with those before them, if they go on with a turn."""
+        turn = self._state.turn
+        whole = turn.with_words(text, 1.0).text if turn.goes_on else text
+        return self.agent.llm.complete(whole, self._speaker.memory(turn.goes_on and turn.spoken))

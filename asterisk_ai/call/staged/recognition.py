@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from asterisk_ai.audio.formats import duration
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.audio.window import Window
-from asterisk_ai.providers.api import SpeechToTextStream
+from asterisk_ai.dialog.backchannel import ends_in_number, is_unfinished
+from asterisk_ai.providers.api import SpeechToTextStream, Transcript
 
 RECENT_SECONDS = 8.0
 """What is kept for a look at how the turn sounds."""
@@ -60,3 +62,17 @@ class CallerUtterance:
     def release(self) -> None:
         """Recognition is over. Its stream and its task know this utterance: neither is to keep the other."""
         self._stream = self.task = None
+
+
+def completeness(
+    words: Transcript, language: str, is_whole: Callable[[str], bool | None]
+) -> tuple[bool | None, bool]:
+    """Whether the words are all that is said, None where nobody can tell; and whether more has to follow."""
+    # A beginning is easily taken for the phrase that it is most like: what was heard freely has to be whole, too.
+    # Not so digits, which are looked for beside it.
+    free = words.free if words.free and not ends_in_number(words.text, language) else words.text
+    complete: bool | None = words.accepted
+    for text in {words.text, free}:
+        if complete is not False:
+            complete = is_whole(text)
+    return complete, not complete and (is_unfinished(free, language) or ends_in_number(free, language))

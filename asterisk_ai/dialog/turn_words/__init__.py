@@ -21,6 +21,8 @@ class TurnWords:
 
     backchannels: tuple[str, ...] = ()
     """Words that keep a conversation going without taking the turn: "mm-hm", "okay", "right"."""
+    heard_for_them: tuple[str, ...] = ()
+    """What recognisers write for such a sound, and nobody says to get a word in."""
     twice: tuple[str, ...] = ()
     """Those of them that are said twice in a row."""
     hums: frozenset[str] = frozenset()
@@ -45,6 +47,7 @@ def turn_words(language: str) -> TurnWords:
     read = yaml.safe_load(file.read_text("utf-8"))
     return TurnWords(
         tuple(read["backchannels"]),
+        tuple(read.get("heard_for_them", ())),
         tuple(read["twice"]),
         frozenset(read["hums"]),
         tuple(read["attention"]),
