@@ -1,6 +1,6 @@
 """Does a call's audio leave whole? One endless tone through the whole way out, and each sample of it looked at.
 
-    python -m asterisk_ai.bench.tone                      10 minutes of a call
+    python -m asterisk_ai.bench.tone                      9.9 minutes of a call, the longest that is one reply
     python -m asterisk_ai.bench.tone --minutes 1 --calls 20
 
 The voice makes a tone at 22,050 Hz in pieces of 0.2 s: it is resampled, cut into frames and paced as speech is. Of a
@@ -38,6 +38,8 @@ HERTZ = 215
 """A frame holds no whole number of its periods, so that a frame more or less is a jump."""
 DITHER = 24
 """What rounding and the resampler's dither may come to in three samples; the smallest jump of a frame is 200."""
+PART_SECONDS = 600
+"""The longest that a part of a reply may last."""
 EDGE_SECONDS = 0.5
 """At the tone's beginning and end the resampler's filter is not full."""
 _TTS = "asterisk_ai.providers.engines.delay:DelayTextToSpeech"
@@ -100,6 +102,7 @@ async def measured(minutes: float, calls: int, mode: str) -> list[Found]:
     seconds = 60 * minutes
     settings = delay_configuration(0.2)
     settings["agents"]["bench"].update({"greeting": "Hum.", "downstream_mode": mode})
+    settings["agents"]["bench"]["turn"]["part_seconds"] = PART_SECONDS  # else the voice would be taken to be stuck
     settings["providers"][_TTS].update({"speaking": seconds, "rate": MADE_RATE, "hertz": HERTZ})
     with tempfile.TemporaryDirectory(prefix="asterisk-ai-tone-") as folder:
         file = Path(folder) / "tone.yaml"
@@ -113,7 +116,7 @@ async def measured(minutes: float, calls: int, mode: str) -> list[Found]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The program. Returns its exit status."""
     parser = argparse.ArgumentParser("asterisk_ai.bench.tone", description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=float, default=9.9)
     parser.add_argument("--calls", type=int, default=1, help="at once")
     parser.add_argument("--mode", choices=("stream", "auto"), default="stream", help="downstream_mode")
     options = parser.parse_args(argv)

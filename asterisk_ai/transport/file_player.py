@@ -48,7 +48,7 @@ class FilePlayer:
         self.streaming = False
         self._spool = spool
         self._name = name
-        self._whole = whole
+        self.whole = whole
         self._piece = bytearray()
         self._count = self._cleared = self._making = 0
         self._files: asyncio.Queue[tuple[Path, int]] = asyncio.Queue(WAITING_FILES)
@@ -83,7 +83,7 @@ class FilePlayer:
 
     async def end_piece(self) -> None:
         """Write what came since the last piece to a file and queue it. Raises ProviderUnavailable (disk full)."""
-        if not self._whole:
+        if not self.whole:
             await self._cut()
 
     async def _cut(self) -> None:

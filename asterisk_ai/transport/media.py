@@ -44,6 +44,10 @@ class MediaConnection(Protocol):
     """Whether audio is played as it comes; else when all of a reply, or of a piece of it, is there."""
 
     @property
+    def whole(self) -> bool:
+        """Whether nothing of a reply is heard before all of it is made."""
+
+    @property
     def underruns(self) -> int:
         """How often playing had to wait for audio in the middle of a piece."""
 

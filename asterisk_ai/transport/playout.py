@@ -50,7 +50,7 @@ class Playout(ABC):
         self._ended = False
         self.underruns = 0
         self._ambience: Ambience | None = None
-        self.streaming = True
+        self.streaming, self.whole = True, False
         self._on_end: Callable[[bytes, bool], None] | None = None
         self._begin_playout(rate)
 

@@ -144,6 +144,10 @@ class SwitchedConnection:
     # ---- MediaConnection, for the call -------------------------------------------------
 
     @property
+    def whole(self) -> bool:
+        return not self.streaming
+
+    @property
     def underruns(self) -> int:
         return self._gaps + (self._line.underruns if self._line is not None else 0)
 

@@ -96,6 +96,7 @@ class FaultyLanguageModel(_Faulty):
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any] | None = None) -> None:
         super().__init__(settings)
         self.answer = str(settings.get("answer", "Nine to five."))
+        self.late = float(settings.get("late", 0))
         self.do = settings.get("do")
 
     def hints(self, memory: Mapping[str, Any]) -> Hints:
@@ -116,6 +117,7 @@ class FaultyLanguageModel(_Faulty):
 
     async def parts(self) -> AsyncIterator[ReplyPart]:
         await self.fail("first")
+        await asyncio.sleep(self.late)
         yield Remember({"turns": 1})
         if self.fault == "empty":
             return

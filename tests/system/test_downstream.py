@@ -14,6 +14,7 @@ from in_process import serving
 from whole_calls import records, says, turns
 
 from asterisk_ai.audio.levels import dbov
+from asterisk_ai.call.staged import synthesis
 from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.simulator.agi_client import run_agi
@@ -34,10 +35,12 @@ providers:
   good_stt: {{engine: "faulty:FaultySpeechToText"}}
   good_llm: {{engine: "faulty:FaultyLanguageModel", answer: "{answer}"}}
   good_tts: {{engine: "faulty:FaultyTextToSpeech"}}
+  slow_llm: {{engine: "faulty:FaultyLanguageModel", answer: "{answer}", late: 0.4}}
   slow_tts: {{engine: "faulty:FaultyTextToSpeech", late: 0.3}}
   once_tts: {{engine: "faulty:FaultyTextToSpeech", fault: middle-unavailable, times: 1}}
 pipelines:
   well: {{stt: good_stt, llm: good_llm, tts: good_tts}}
+  thoughtful: {{stt: good_stt, llm: slow_llm, tts: good_tts}}
   slow: {{stt: good_stt, llm: good_llm, tts: slow_tts}}
   once: {{stt: good_stt, llm: good_llm, tts: once_tts}}
 agents:
@@ -51,6 +54,11 @@ agents:
     ambience: sea
     ambience_dbov: -60
     turn: {{no_input_seconds: 60}}
+  patient:
+    greeting: "{greeting}"
+    downstream_mode: file
+    pipeline: thoughtful
+    turn: {{no_input_seconds: 60, part_seconds: 1, filler_ms: 100}}
 playback: {{sounds: {folder}/sounds}}
 """
 
@@ -242,5 +250,19 @@ def test_a_prompt_is_made_once(tmp_path: Path) -> None:
             assert heard_seconds(result) == pytest.approx(6 / 4, abs=0.05)
         assert voice.texts == [GREETING]
         assert len(list((tmp_path / "spool/prompts").iterdir())) == 1
+
+    whole(tmp_path, test)
+
+
+def test_a_file_may_last_longer_than_any_part_of_it_and_a_filler_would_come_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synthesis, "STILL_SECONDS", 0.2)
+
+    async def test(server: Server) -> None:
+        result = await call(server, "patient", says(400))
+        record = await ended(tmp_path, "patient")
+        assert turns(record) == [("agent", GREETING), ("caller", "opening hours"), ("agent", ANSWER)]
+        assert heard_seconds(result) == pytest.approx((6 + 8) / 4, abs=0.1), "and no filler"
 
     whole(tmp_path, test)

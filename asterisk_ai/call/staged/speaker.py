@@ -119,6 +119,8 @@ class ReplySpeaker:
                 self._answer(action)
             case Speak():
                 self._speak(action)
+            case SpeakFiller() if self._playback.waits:
+                pass  # it would be heard when the answer is there
             case SpeakFiller():
                 self._fillers.append(self._spawn(self._say_filler(action.text)))
             case PauseReply():
@@ -310,7 +312,8 @@ class ReplySpeaker:
     # ---- its end ------------------------------------------------------------------
 
     async def _finish(self, reply: _Reply, then: DialplanAction | None, patience: float = 0.0) -> None:
-        if not await self._playback.finished():
+        still = lambda: self._step(SpeakingStarted(reply.number, self._interruptible()))  # noqa: E731
+        if not await self._playback.finished(still):
             return  # the caller has hung up: what follows was never reached, and the rest is for HungUp
         self._account.agent_ends(self._playback.heard(), interrupted=False)
         self._reply = self._before = None

@@ -20,6 +20,9 @@ from asterisk_ai.transport.media import MediaConnection
 
 logger = logging.getLogger(__name__)
 
+STILL_SECONDS = 20.0
+"""How often it is told that what was said is still being played."""
+
 
 async def _at_once() -> None: ...
 
@@ -132,10 +135,31 @@ class PlaybackManager:
         self._pace.made(making.needed)
         return b"".join((*made, rest))
 
-    async def finished(self) -> bool:
-        """Wait until everything said so far was played; False where the call is gone before that."""
-        await self._connection.drained()
+    async def finished(self, still: Callable[[], None] = lambda: None) -> bool:
+        """Wait until everything said so far was played; False where the call is gone before that.
+
+        :param still: called now and then meanwhile. A whole reply that is a file may take longer than any one part of
+            it, and nothing is stuck for that.
+        """
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
+
+        def beat() -> None:
+            nonlocal timer
+            still()
+            timer = loop.call_later(STILL_SECONDS, beat)
+
+        timer = loop.call_later(STILL_SECONDS, beat)
+        try:
+            await self._connection.drained()
+        finally:
+            timer.cancel()
         return self._connection.played - self._base >= sum(piece.samples for piece in self._pieces)
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing is heard before all of a reply is made."""
+        return self._connection.whole
 
     def pause(self) -> None:
         """Silence, now, but what is queued stays."""
