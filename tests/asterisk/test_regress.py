@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 import soundfile
 from rig import TREE, speech
 
-from asterisk_ai.simulator.installation import unpacked
+from asterisk_ai.simulator import installation as installation_module
+from asterisk_ai.simulator.installation import installed, unpacked
+from asterisk_ai.simulator.private_asterisk import PrivateAsterisk
 from asterisk_ai.simulator.regression.transports import TRANSPORTS
 
 WAYS = ("audiosocket", "audiosocket-file", "rtp", "websocket", "eagi")
@@ -45,3 +48,23 @@ def test_the_same_conversation_over_every_transport(tmp_path: Path) -> None:
             assert len(speech(samples)) >= 2, (transport.name, side)
     for name in ("server.log", "asterisk.log"):
         assert (tmp_path / "found" / name).stat().st_size
+
+
+def test_an_installed_asterisk_is_run_with_a_configuration_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where asterisk.conf says that things are; the program itself may be anywhere."""
+    tree = unpacked(TREE)
+    assert tree is not None
+    program, settings = tmp_path / "asterisk", tmp_path / "asterisk.conf"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(tree.program)} "$@"\n')
+    program.chmod(0o755)
+    settings.write_text(f"[directories](!)\nastmoddir => {tree.modules}\nastdatadir => {tree.data}\n")
+    monkeypatch.setattr(installation_module, "_ETC", settings)
+    found = installed(str(program))
+    assert found is not None
+    assert (found.modules, found.data, found.sounds) == (tree.modules, tree.data, tree.sounds)
+    with PrivateAsterisk(found, "127.0.0.1:1") as asterisk:
+        assert asterisk.channels() == []
+        assert str(asterisk.folder / "etc") in asterisk.rx("core show settings")
+    assert not asterisk.folder.exists()
