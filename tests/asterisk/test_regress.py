@@ -28,7 +28,7 @@ def test_the_same_conversation_over_every_transport(tmp_path: Path) -> None:
     assert installation is not None
     wanted = [transport for transport in TRANSPORTS if transport.name in WAYS]
     assert [transport.lacks(installation) for transport in wanted] == [""] * len(WAYS)
-    chosen = ["--calls", "8"]
+    chosen = ["--calls", "4"]
     chosen += [word for name in WAYS for word in ("--transport", name)]
     command = [sys.executable, "-m", "asterisk_ai", "regress", "--light", "--asterisk", str(TREE), "--output", "found"]
     done = subprocess.run(
