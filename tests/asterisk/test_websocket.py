@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from desk import NUMBER, desk
+from desk import FULL, NUMBER, SAVED, WEASELS, desk
 from ports import free_port
-from rig import Asterisk, speech, until
+from rig import Asterisk, Hangup, speech, until
 from served import Served
 
 
@@ -59,6 +59,27 @@ def test_words_digits_and_a_transfer(pbx: tuple[Asterisk, Served]) -> None:
     assert [begin for begin, _ in speech(caller.heard()) if begin < said[0]], "the greeting came first"
     assert "I have noted your account" in served.log()
     assert "command unknown" not in asterisk.log()
+
+
+def test_an_interruption_and_the_agents_goodbye(pbx: tuple[Asterisk, Served]) -> None:
+    asterisk, served = pbx
+    with asterisk.call() as caller:
+        caller.hear()
+        caller.say(WEASELS)
+        caller.exec("WaitForNoise", "120,1,25")
+        caller.wait(2)
+        caller.say(FULL)  # in the middle of a long answer
+        caller.hear()
+        caller.say(SAVED)
+        with pytest.raises(Hangup):
+            caller.wait(25)
+    served.no_calls()
+    nothing_is_left(asterisk)
+    agent, person = speech(caller.heard()), speech(caller.spoken())
+    interruption = person[1][0]
+    talking = [(begin, end) for begin, end in agent if begin < interruption]
+    assert talking[-1][1] > interruption, "it was speaking when it was interrupted"
+    assert talking[-1][1] - interruption < 1.5, (agent, person)
 
 
 def test_who_hangs_up_leaves_nothing(pbx: tuple[Asterisk, Served]) -> None:

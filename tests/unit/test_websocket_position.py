@@ -56,8 +56,7 @@ def test_the_position_is_known_to_a_frame_though_our_clock_was_late(
         for mark in asterisk.tick():
             position.processed(mark, now + phase)
         if turn < 20 or turn > 20 + stall + MARK_FRAMES + stall:
-            # Asterisk has just taken a frame, which counts as heard when it is over.
-            assert 0 <= asterisk.played - (sent - position.unheard(now + phase + 0.0001)) <= FRAME
+            assert abs(asterisk.played - (sent - position.unheard(now + phase + 0.0001))) <= FRAME
 
 
 def test_what_is_flushed_is_not_heard_and_what_follows_is_counted_anew() -> None:
@@ -66,7 +65,7 @@ def test_what_is_flushed_is_not_heard_and_what_follows_is_counted_anew() -> None
         send(position, asterisk, turn * 0.02)
     for mark in asterisk.tick():
         position.processed(mark, 0.08)
-    assert position.unheard(0.085) == 5 * FRAME
+    assert position.unheard(0.085) == 4 * FRAME, "the first is with the caller"
     position.flushed(0.09)
     assert position.unheard(0.09) == 0
     assert position.mark(), "the next frame tells at once where Asterisk is"

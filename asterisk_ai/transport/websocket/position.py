@@ -30,7 +30,7 @@ class Position:
         """Frames of silence to leave out, so that Asterisk's queue gets shorter."""
         self._sent = 0
         self._sizes: deque[int] = deque(maxlen=_REMEMBERED)
-        self._at, self._since = 0, 0.0  # frame ``_at`` began to be played then
+        self._at, self._since = 0, 0.0  # so many frames had been handed to the caller then
         self._held = False
         self._next_mark, self._tries = 0, _TRIES
 
@@ -55,17 +55,17 @@ class Position:
         if not mark.isdecimal() or not 0 <= self._sent - int(mark) <= 2 * _REMEMBERED:
             return
         self.known = True
-        self._at, self._since = int(mark), now
-        ahead = self._sent - self._at
+        self._at, self._since = int(mark) + 1, now
+        ahead = self._sent - int(mark)
         self.skip = ahead - MOST_AHEAD + 1 if ahead > MOST_AHEAD else 0
 
     def unheard(self, now: float) -> int:
-        """Bytes of speech that were sent and not played yet."""
+        """Bytes of speech that were sent and not begun to be played yet: a frame that has begun is heard to its end."""
         ahead = min(self._ahead(now), len(self._sizes))
         return sum(self._sizes[-frame] for frame in range(1, ahead + 1))
 
     def _ahead(self, now: float) -> int:
-        """Frames that were sent and not played yet."""
+        """Frames that were sent and not begun to be played yet."""
         played = 0 if self._held else int((now - self._since) / _FRAME_SECONDS)
         return max(0, self._sent - self._at - played)
 
