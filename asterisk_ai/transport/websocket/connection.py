@@ -190,7 +190,7 @@ class WebSocketConnection(StreamConnection):
 
     def pause(self) -> None:
         super().pause()
-        if self._playing and not self._held and self._position.unheard(time.monotonic()):
+        if self._playing and not self._held and self._position.may_wait(time.monotonic()):
             self._held = True
             self._position.hold(time.monotonic())
             self._command(websocket.PAUSE_MEDIA)
@@ -208,11 +208,12 @@ class WebSocketConnection(StreamConnection):
     def clear(self) -> None:
         if self._playing:
             now = time.monotonic()
-            if unheard := self._position.unheard(now):
-                self._taken -= unheard
+            waits = self._position.may_wait(now)
+            if waits:
+                self._taken -= self._position.unheard(now)
                 self._command(websocket.FLUSH_MEDIA)
             self._go_on()
-            if unheard:
+            if waits:
                 self._position.flushed(now)
         super().clear()
 

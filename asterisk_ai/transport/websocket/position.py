@@ -64,6 +64,11 @@ class Position:
         ahead = min(self._ahead(now), len(self._sizes))
         return sum(self._sizes[-frame] for frame in range(1, ahead + 1))
 
+    def may_wait(self, now: float) -> bool:
+        """Whether speech may wait in Asterisk: a frame that we take for begun may not have been, for a tick."""
+        ahead = min(self._ahead(now) + 1, len(self._sizes))
+        return any(self._sizes[-frame] for frame in range(1, ahead + 1))
+
     def _ahead(self, now: float) -> int:
         """Frames that were sent and not begun to be played yet."""
         played = 0 if self._held else int((now - self._since) / _FRAME_SECONDS)
