@@ -19,7 +19,9 @@ def started(
 ) -> Iterator[tuple[Asterisk, Served]]:
     agi_port, port = free_port(), free_port()
     with Asterisk(
-        server=f"127.0.0.1:{agi_port}", globals_={"AI_WEBSOCKET": connection, **globals_}, websocket_port=port
+        server=f"127.0.0.1:{agi_port}",
+        globals_={"AI_WEBSOCKET": connection, "AI_PATIENCE": "60", **globals_},
+        websocket_port=port,
     ) as asterisk:
         settings = {
             "fastagi": {"port": agi_port},
