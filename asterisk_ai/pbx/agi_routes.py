@@ -61,6 +61,10 @@ class Away(Protocol):
     def waits(self) -> bool:
         """For its next line."""
 
+    @property
+    def plays(self) -> bool:
+        """The dialplan was told to play something that is still wanted."""
+
     async def asked(self, stopped_ms: int = 0, digit: str = "") -> tuple[str, int] | None:
         """The dialplan asks what to do. A file, and from which millisecond on, where it has one played."""
 
@@ -181,7 +185,7 @@ class CallRoutes:
             reply = await agi.command("STREAM FILE", path, _ALL_DIGITS, str(offset), seconds=None)
             if reply.result == "-1":
                 await agi.command("CHANNEL STATUS")  # a hang-up ends it here; else it was the file
-                self._unplayable(session, path)
+                self._unplayable(session, f"{path}.wav")
                 player.close()
             elif key := _digit(reply.result):
                 return reply.endpos or offset, key
@@ -195,7 +199,7 @@ class CallRoutes:
 
     def _unplayable(self, session: CallSession, path: str) -> None:
         logger.error(
-            "Asterisk cannot play %s.wav: its user must be able to read that folder (asterisk-ai check tells more; "
+            "Asterisk cannot play %s: its user must be able to read that folder (asterisk-ai check tells more; "
             "playback.spool names another). The caller goes to the fallback",
             path,
             extra={"call_id": session.call_id},
@@ -239,12 +243,12 @@ class CallRoutes:
         away = self._away(session.call_id)
         if away is not None:
             status, stopped_ms, key = _played(request)
-            if status == "ERROR":
-                self._unplayable(session, "the reply")
+            if status == "ERROR" and away.plays:
+                self._unplayable(session, "a reply in the spool")
                 away.gone("the reply could not be played")
-            if found := await away.asked(stopped_ms, key):
+            elif found := await away.asked(stopped_ms, key):
                 return ActionKind.PLAY, reply_variables(*found)
-            if away.waits:
+            elif away.waits:
                 return ActionKind.TALK, {}
         await self._registry.wait_released(session)
         action = self._registry.next_action(session)

@@ -93,6 +93,11 @@ class SwitchedConnection:
         """For the next line: the one before is gone, and the call is not."""
         return self._call is not None and self._line is None
 
+    @property
+    def plays(self) -> bool:
+        """Whether the dialplan was told to play something that is still wanted."""
+        return self._returned is not None and not self._returned.done() and self._wish is None
+
     def attach(self, line: Line) -> None:
         """The next line is there."""
         self._await_nothing()
@@ -262,7 +267,7 @@ class SwitchedConnection:
             async with asyncio.timeout(_EOF_SECONDS):
                 await self._lineless.wait()
         self._await_nothing()
-        if self._returned is not None and self._wish is None:  # it has played what it was told to
+        if self.plays and self._returned is not None:
             self._returned.set_result((stopped_ms * self.rate // 1000, digit) if digit else None)
             self._returned = None
         elif digit:

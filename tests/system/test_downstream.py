@@ -19,6 +19,7 @@ from asterisk_ai.server.server import Server
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.simulator.agi_client import run_agi
 from asterisk_ai.simulator.asterisk import RATE, Caller, Line, Result, simulate
+from asterisk_ai.transport import switched
 
 GREETING = "Hello and welcome to this company."
 ANSWER = "We are open from nine to five today."
@@ -264,5 +265,66 @@ def test_a_file_may_last_longer_than_any_part_of_it_and_a_filler_would_come_late
         record = await ended(tmp_path, "patient")
         assert turns(record) == [("agent", GREETING), ("caller", "opening hours"), ("agent", ANSWER)]
         assert heard_seconds(result) == pytest.approx((6 + 8) / 4, abs=0.1), "and no filler"
+
+    whole(tmp_path, test)
+
+
+class Told(Caller):
+    """What the dialplan tells of each reply, instead of playing it; None: it never comes back."""
+
+    def __init__(self, played: str | None) -> None:
+        super().__init__([], linger=1.2, patience=5.0)
+        self.played = played
+        self.plays = asyncio.Event()
+
+    async def listen_to(self, file: Path, offset_ms: int) -> str:
+        assert await asyncio.to_thread(file.exists)
+        self.plays.set()
+        if self.played is None:
+            await asyncio.sleep(3600)
+        return str(self.played)
+
+
+def test_a_file_that_asterisk_cannot_play_leads_to_the_fallback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(server: Server) -> None:
+        caller = Told("ERROR--")
+        result = await simulate(caller, host="127.0.0.1", fastagi_port=server.fastagi_port, agent="file")
+        assert result.next == "fallback"
+        assert (await ended(tmp_path, "file")).outcome == "fallback"
+        assert "asterisk-ai check" in caplog.text
+
+    whole(tmp_path, test)
+
+
+def test_a_dialplan_that_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asterisk itself is gone, for one."""
+    monkeypatch.setattr(switched, "AWAY_SECONDS", 0.3)
+
+    async def test(server: Server) -> None:
+        caller = Told(None)
+        calling = asyncio.create_task(
+            simulate(caller, host="127.0.0.1", fastagi_port=server.fastagi_port, agent="file")
+        )
+        record = await ended(tmp_path, "file")
+        assert (record.outcome, record.history[0].text) == ("lost", GREETING)
+        calling.cancel()
+
+    whole(tmp_path, test)
+
+
+def test_a_server_that_stops_does_not_wait_for_files_to_end(tmp_path: Path) -> None:
+    async def test(server: Server) -> None:
+        caller = Told(None)
+        calling = asyncio.create_task(
+            simulate(caller, host="127.0.0.1", fastagi_port=server.fastagi_port, agent="file")
+        )
+        await caller.plays.wait()
+        async with asyncio.timeout(20):  # the dialplan would be waited for longer
+            server.stop(at_once=True)
+            while server.store.talking:
+                await asyncio.sleep(0.02)
+        calling.cancel()
 
     whole(tmp_path, test)
