@@ -80,5 +80,5 @@ def test_closing_ends_whatever_the_last_words_say_of_what_comes_then() -> None:
     state, _ = staged.step(staged.initial(""), events.Started(), 100.0, params)
     state, _ = staged.step(state, events.Timer(), 102.0, params)
     assert state.phase is Phase.CLOSING
-    state, actions = staged.step(state, events.ReplyEnded(state.reply), 103.0, params)
+    state, actions = staged.step(state, events.ReplyEnded(state.reply.number), 103.0, params)
     assert (state.phase, actions) == (Phase.ENDED, (DialplanAction("hangup"),))

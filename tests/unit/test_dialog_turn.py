@@ -354,11 +354,11 @@ def test_barge_in_holds_the_agent_until_there_are_words_to_answer() -> None:
     assert talk.phase is Phase.INTERRUPTED
     assert talk.fire(4.8, voiced_until=4.8) == [], "as long as a drawn out backchannel"
     assert talk.fire(4.86, voiced_until=4.86) == []
-    assert (talk.phase, talk.state.suspended) == (Phase.LISTENING, True)
+    assert (talk.phase, talk.state.reply.suspended) == (Phase.LISTENING, True)
     talk.at(5.16, VoiceOffset(5.0))
     assert talk.timer() == [CloseUtterance(2, 5.0)]
     assert talk.at(5.7, WordsFinal(2, "hours")) == [StopReply(2, "barge_in"), Answer(3, "hours")]
-    assert not talk.state.suspended
+    assert not talk.state.reply.suspended
 
 
 def long_sound() -> Talk:
@@ -375,7 +375,7 @@ def long_sound() -> Talk:
 def test_music_over_the_agent_does_not_cost_the_answer() -> None:
     talk = long_sound()
     assert talk.at(8.0, WordsFinal(2, "", accepted=False)) == [ResumeReply(2, "noise")]
-    assert (talk.phase, talk.state.suspended) == (Phase.SPEAKING, False)
+    assert (talk.phase, talk.state.reply.suspended) == (Phase.SPEAKING, False)
     assert talk.at(9.0, ReplyEnded(2)) == []
     assert talk.phase is Phase.LISTENING
 
@@ -408,7 +408,7 @@ def test_what_fails_or_ends_while_the_caller_has_the_floor_is_nobodys() -> None:
         talk.fire(4.2, voiced_until=4.2)
         talk.fire(5.0, voiced_until=5.0)
         assert talk.at(5.1, event) == []
-        assert (talk.phase, talk.state.reply_live) == (Phase.LISTENING, False)
+        assert (talk.phase, talk.state.reply.live) == (Phase.LISTENING, False)
 
 
 def test_a_click_is_not_even_listened_to() -> None:
@@ -505,7 +505,7 @@ def test_a_backchannel_that_is_certain_may_be_drawn_out(confidence: float, secon
     assert talk.fire(4.0 + seconds - 0.02, voiced_until=4.0 + seconds - 0.02) == []
     assert talk.phase is Phase.INTERRUPTED
     assert talk.fire(4.0 + seconds, voiced_until=4.0 + seconds) == []
-    assert talk.state.suspended
+    assert talk.state.reply.suspended
 
 
 def test_the_agent_goes_on_soon_after_a_certain_backchannel() -> None:
@@ -619,7 +619,7 @@ def test_a_second_sound_belongs_to_the_same_interruption() -> None:
     talk.at(4.36, VoiceOffset(4.2))
     assert talk.at(4.4, VoiceOnset(4.35)) == []
     assert talk.fire(5.0, voiced_until=5.0) == []
-    assert talk.state.suspended
+    assert talk.state.reply.suspended
 
 
 def test_an_answer_that_was_held_before_it_was_audible_is_heard_after_a_cough() -> None:
@@ -924,7 +924,7 @@ def closing() -> Talk:
 def test_silence_is_asked_about_and_then_closed() -> None:
     talk = closing()
     talk.at(41.0, SpeakingStarted(4, True))
-    assert not talk.state.interruptible
+    assert not talk.state.reply.interruptible
     assert talk.at(42.0, ReplyEnded(4, DialplanAction("hangup"))) == [DialplanAction("hangup")]
     assert (talk.phase, talk.due) == (Phase.ENDED, None)
 
@@ -1259,7 +1259,7 @@ class Conversation(RuleBasedStateMachine):
 
     def fire(self) -> None:
         before, due = self.state, deadline(self.state, self.params)
-        actions = self.send(Timer(self.now if self.voiced else before.voice_end))
+        actions = self.send(Timer(self.now if self.voiced else before.voice.end))
         after = deadline(self.state, self.params)
         assert due is not None
         moved = after is None or after > due or self.state.phase is not before.phase or bool(actions)
@@ -1329,11 +1329,11 @@ class Conversation(RuleBasedStateMachine):
     def books_agree(self) -> None:
         if not hasattr(self, "state"):
             return
-        assert self.state.reply_live == (self.live is not None)
-        assert self.state.utterance_open == bool(self.open)
+        assert self.state.reply.live == (self.live is not None)
+        assert self.state.utterance.open == bool(self.open)
         assert self.state.draft == self.draft
-        assert {self.state.awaited, self.state.turn.awaited} - {0} == self.closed
-        assert self.paused == (self.state.phase is Phase.INTERRUPTED or self.state.suspended)
+        assert {self.state.utterance.awaited, self.state.turn.awaited} - {0} == self.closed
+        assert self.paused == (self.state.phase is Phase.INTERRUPTED or self.state.reply.suspended)
         gates = turn.gates(self.state, self.params, self.now)
         if gates:
             assert self.state.phase in (Phase.GREETING, Phase.SPEAKING, Phase.CLOSING, Phase.LISTENING)
@@ -1359,7 +1359,7 @@ class Conversation(RuleBasedStateMachine):
                 return
             self.voiced = False
             self.jump()
-            if self.state.voice:
+            if self.state.voice.on:
                 self.send(VoiceOffset(self.now))
         raise AssertionError(f"it never ends: {self.state}")
 

@@ -77,7 +77,7 @@ class StagedConversation:
                 sounds=agent.sounds,
             ),
             step=self.step,
-            interruptible=lambda: self._state.interruptible,
+            interruptible=lambda: self._state.reply.interruptible,
         )
 
     # ---- life -------------------------------------------------------------
@@ -189,7 +189,7 @@ class StagedConversation:
 
     async def _recognise(self, utterance: CallerUtterance) -> None:
         hints = self.agent.llm.hints(self._session.memory)
-        if self._state.reply_live:  # what interrupts, or only seems to, must be heard as what it is
+        if self._state.reply.live:  # what interrupts, or only seems to, must be heard as what it is
             hints = hints.widened(phrases(hints.language))
         event: WordsFinal | RecognitionFailed
         try:

@@ -23,8 +23,8 @@ def deadline(state: TurnState, params: TurnParams) -> float | None:
     due = [limit_at(state.started, params)]
     if state.phase in AGENT_BUSY:
         due.append(stuck_at(state, params))
-        if state.utterance_open:
-            due.append(state.barge_check)
+        if state.utterance.open:
+            due.append(state.utterance.check)
     if wants_filler(state, params):
         due.append(filler_at(state, params))
     if state.phase is Phase.LISTENING:
@@ -36,23 +36,23 @@ def deadline(state: TurnState, params: TurnParams) -> float | None:
 
 def stuck_at(state: TurnState, params: TurnParams) -> float:
     """When words, an answer or a part of one have taken too long."""
-    if state.phase is Phase.THINKING or state.audible_at is None:
+    if state.phase is Phase.THINKING or state.reply.audible_at is None:
         return state.since + params.answer_seconds
-    return state.audible_at + params.part_seconds
+    return state.reply.audible_at + params.part_seconds
 
 
 def wants_filler(state: TurnState, params: TurnParams) -> bool:
-    return state.phase is Phase.THINKING and state.reply_live and not state.suspended and params.filler_ms > 0
+    return state.phase is Phase.THINKING and state.reply.live and not state.reply.suspended and params.filler_ms > 0
 
 
 def filler_at(state: TurnState, params: TurnParams) -> float:
-    return state.since + (state.fillers + 1) * params.filler_ms / 1000
+    return state.since + (state.reply.fillers + 1) * params.filler_ms / 1000
 
 
 def _listening_deadline(state: TurnState, params: TurnParams) -> float:
-    if state.utterance_open:
-        cap = state.utterance_at + params.max_utterance_seconds
-        return cap if state.voice else min(cap, state.voice_end + _endpoint_ms(state, params) / 1000)
+    if state.utterance.open:
+        cap = state.utterance.at + params.max_utterance_seconds
+        return cap if state.voice.on else min(cap, state.voice.end + _endpoint_ms(state, params) / 1000)
     due = input_due(state.keys, state.since, params)
     return due if state.keys else max(due, state.patient_until)
 
@@ -65,7 +65,7 @@ def _endpoint_ms(state: TurnState, params: TurnParams) -> float:
         params.endpoint_doubtful_ms,
         params.endpoint_incomplete_ms,
     )
-    at, likelihood = _by_words(state.partial), state.likelihood
+    at, likelihood = _by_words(state.utterance.partial), state.utterance.likelihood
     if likelihood is None:
         return steps[at]
     if likelihood < params.sounds_unfinished:
@@ -94,11 +94,11 @@ def is_certain(words: WordsPartial, language: str, params: TurnParams) -> bool:
 
 
 def _interrupted_deadline(state: TurnState, params: TurnParams) -> float:
-    if state.utterance_open and state.voice:
-        return state.barge_check
-    if state.utterance_open:  # short: it is only to know whether to go on
-        words = state.partial
+    if state.utterance.open and state.voice.on:
+        return state.utterance.check
+    if state.utterance.open:  # short: it is only to know whether to go on
+        words = state.utterance.partial
         known = words is not None and (is_certain(words, state.language, params) or is_hum(words.text, state.language))
         pause_ms = min(params.endpoint_complete_ms, params.backchannel_pause_ms if known else math.inf)
-        return state.voice_end + pause_ms / 1000
+        return state.voice.end + pause_ms / 1000
     return state.since + params.answer_seconds

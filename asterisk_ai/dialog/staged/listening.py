@@ -12,7 +12,6 @@ from asterisk_ai.dialog.events import (
     DigitDialled,
     Draft,
     DropUtterance,
-    OpenUtterance,
     RecognitionFailed,
     ResumeReason,
     StopReason,
@@ -32,6 +31,7 @@ from asterisk_ai.dialog.staged.reply import (
     close,
     drop_all,
     listen,
+    open_utterance,
     quiet,
     speak,
     trouble,
@@ -42,54 +42,50 @@ from asterisk_ai.dialog.staged.state import CallerTurn, Step, TurnState
 
 def onset(state: TurnState, event: VoiceOnset, params: TurnParams) -> Step:
     # What was decoded before no longer is all that was said.
-    state = replace(state, voice=True, voice_at=event.at, partial=None, likelihood=None)
-    listens = state.phase in (Phase.LISTENING, Phase.INTERRUPTED)
-    if state.utterance_open:
-        return undraft(state)  # speech goes on after a short pause: the same utterance
-    if listens or (state.phase in AGENT_BUSY and params.barge_in):
-        return open_utterance(state, event.at, params)
-    return state, ()
-
-
-def open_utterance(state: TurnState, at: float, params: TurnParams) -> Step:
     state = replace(
         state,
-        utterance=state.utterance + 1,
-        utterance_open=True,
-        utterance_at=at,
-        partial=None,
-        surest=None,
-        likelihood=None,
-        drafts=0,
-        turn=replace(state.turn, goes_on=_goes_on(state, at, params)),
-        barge_check=at + params.barge_in_ms / 1000,
+        utterance=replace(state.utterance, partial=None, likelihood=None),
+        voice=replace(state.voice, on=True, at=event.at),
     )
-    return state, (OpenUtterance(state.utterance),)
+    listens = state.phase in (Phase.LISTENING, Phase.INTERRUPTED)
+    if state.utterance.open:
+        return undraft(state)  # speech goes on after a short pause: the same utterance
+    if listens or (state.phase in AGENT_BUSY and params.barge_in):
+        turn = replace(state.turn, goes_on=_goes_on(state, event.at, params))
+        return open_utterance(state, event.at, turn, check=event.at + params.barge_in_ms / 1000)
+    return state, ()
 
 
 def _goes_on(state: TurnState, at: float, params: TurnParams) -> bool:
     """Whether what begins now is the rest of the turn whose words are awaited, or whose answer has only just begun."""
-    if state.phase is Phase.THINKING and state.awaited and params.join_ms:
+    if state.phase is Phase.THINKING and state.utterance.awaited and params.join_ms:
         return True
-    if not (state.phase in (Phase.THINKING, Phase.SPEAKING, Phase.INTERRUPTED) and state.reply_live):
+    if not (state.phase in (Phase.THINKING, Phase.SPEAKING, Phase.INTERRUPTED) and state.reply.live):
         return False
-    in_time = state.answered_at is None or at < state.answered_at + params.join_ms / 1000
+    in_time = state.reply.begun_at is None or at < state.reply.begun_at + params.join_ms / 1000
     return state.turn.spoken and params.join_ms > 0 and in_time
 
 
 def offset(state: TurnState, event: VoiceOffset, params: TurnParams) -> Step:
-    state = replace(state, voice=False, voice_end=event.at)
-    if state.utterance_open and state.phase in AGENT_BUSY:
+    state = replace(state, voice=replace(state.voice, on=False, end=event.at))
+    if state.utterance.open and state.phase in AGENT_BUSY:
         # Too short to be an interruption, else the timer would have fired while it lasted.
-        return replace(state, utterance_open=False), (DropUtterance(state.utterance),)
+        return replace(state, utterance=replace(state.utterance, open=False)), (DropUtterance(state.utterance.number),)
     return _drafted(state, params)
 
 
 def partial(state: TurnState, event: WordsPartial, now: float, params: TurnParams) -> Step:
-    if not state.utterance_open or event.utterance != state.utterance:
+    if not state.utterance.open or event.utterance != state.utterance.number:
         return state, ()
     stopped: tuple[Action, ...] = ()
-    state = replace(state, partial=event, surest=event if event.accepted and event.text else state.surest)
+    state = replace(
+        state,
+        utterance=replace(
+            state.utterance,
+            partial=event,
+            surest=event if event.accepted and event.text else state.utterance.surest,
+        ),
+    )
     takes_turn = event.accepted and event.text and not may_be_backchannel(event.text, state.language)
     if state.phase is Phase.INTERRUPTED and takes_turn:
         state, stopped = take_floor(state, now)
@@ -101,29 +97,31 @@ def partial(state: TurnState, event: WordsPartial, now: float, params: TurnParam
 
 def _drafted(state: TurnState, params: TurnParams) -> Step:
     """In a pause with words that could be the whole turn: begin the answer, the endpoint's silence is time to use."""
-    words = state.partial
-    pausing = state.phase is Phase.LISTENING and state.utterance_open and not state.voice
+    words = state.utterance.partial
+    pausing = state.phase is Phase.LISTENING and state.utterance.open and not state.voice.on
     if not (params.answer_ahead and pausing and words and words.accepted and words.text) or state.keys:
         return state, ()
     if state.turn.goes_on and state.turn.awaited:
         return state, ()  # the first words of the turn are still to come
     turn = (state.turn if state.turn.goes_on else CallerTurn()).with_words(words.text, words.confidence)
-    if turn.text == state.draft or state.drafts >= params.answers_ahead:
+    if turn.text == state.draft or state.utterance.drafts >= params.answers_ahead:
         return state, ()
-    return replace(state, draft=turn.text, drafts=state.drafts + 1), (Draft(turn.text, turn.confidence, turn.spoken),)
+    return replace(state, draft=turn.text, utterance=replace(state.utterance, drafts=state.utterance.drafts + 1)), (
+        Draft(turn.text, turn.confidence, turn.spoken),
+    )
 
 
 def words(state: TurnState, event: WordsFinal, now: float, params: TurnParams) -> Step:
     if event.utterance and event.utterance == state.turn.awaited:
         return _first_words(state, event, params)
-    if not state.awaited or event.utterance != state.awaited:
+    if not state.utterance.awaited or event.utterance != state.utterance.awaited:
         return state, ()
     late: tuple[Action, ...] = (DropUtterance(state.turn.awaited),) if state.turn.awaited else ()
-    state = replace(state, awaited=0, turn=replace(state.turn, awaited=0))
+    state = replace(state, turn=replace(state.turn, awaited=0), utterance=replace(state.utterance, awaited=0))
     if state.phase is Phase.INTERRUPTED:
         state, actions = judge(state, event, now, params)
         return state, late + actions
-    if state.suspended and state.reply_live and not event.text.strip():
+    if state.reply.suspended and state.reply.live and not event.text.strip():
         state, actions = resume(state, now, ResumeReason.NOISE)
         return state, late + actions
     state, stopped = give_up(state)
@@ -147,7 +145,7 @@ def understand(state: TurnState, event: WordsFinal, now: float, params: TurnPara
     if state.turn.goes_on and state.turn.unanswered and not (event.accepted and event.text):
         return answer_turn(state, now)  # what followed them were no words
     # Beside dialled digits, refused speech is the tone of the keys that leaked into the audio.
-    if not event.accepted and (state.awaited_ms < params.min_utterance_ms or state.keys):
+    if not event.accepted and (state.utterance.awaited_ms < params.min_utterance_ms or state.keys):
         state, dropped = undraft(state)
         state, actions = listen(state, now)
         return state, dropped + actions
@@ -157,10 +155,10 @@ def understand(state: TurnState, event: WordsFinal, now: float, params: TurnPara
 def recognition_failed(state: TurnState, event: RecognitionFailed, now: float, params: TurnParams) -> Step:
     if event.utterance and event.utterance == state.turn.awaited:
         return _first_words(state, WordsFinal(event.utterance, "", accepted=False), params)
-    if not state.awaited or event.utterance != state.awaited:
+    if not state.utterance.awaited or event.utterance != state.utterance.awaited:
         return state, ()
-    state = replace(state, awaited=0)
-    if state.phase is Phase.INTERRUPTED or (state.suspended and state.reply_live):
+    state = replace(state, utterance=replace(state.utterance, awaited=0))
+    if state.phase is Phase.INTERRUPTED or (state.reply.suspended and state.reply.live):
         return resume(state, now, ResumeReason.NOISE)
     return trouble(state, now, params)
 
@@ -170,7 +168,7 @@ def digit(state: TurnState, event: DigitDialled, now: float, params: TurnParams)
     if keys is None or state.phase in (Phase.NEW, Phase.CLOSING):
         return state, ()
     state = replace(state, keys=keys)
-    if state.phase in AUDIBLE and not state.interruptible:
+    if state.phase in AUDIBLE and not state.reply.interruptible:
         return state, ()  # typed ahead; looked at when the agent has finished
     dropped, state = drop_all(state, StopReason.DIGIT), quiet(state)
     if state.phase is not Phase.LISTENING:
@@ -182,9 +180,9 @@ def digit(state: TurnState, event: DigitDialled, now: float, params: TurnParams)
 
 
 def listening_timer(state: TurnState, now: float, params: TurnParams) -> Step:
-    if state.utterance_open:
+    if state.utterance.open:
         # A caller who is still speaking is at the cap; what they say next is heard as a new utterance.
-        state, actions = close_utterance(state, now if state.voice else state.voice_end)
+        state, actions = close_utterance(state, now if state.voice.on else state.voice.end)
         return replace(state, phase=Phase.THINKING, since=now), actions
     if state.keys:
         return answer_keys(state, now)

@@ -83,8 +83,8 @@ def gates(state: TurnState, params: TurnParams, now: float) -> frozenset[str]:
     Derived from the state, so that none can be added twice or be left behind.
     """
     tokens = set()
-    if gated(state.phase, interruptible=state.interruptible, barge_in=params.barge_in):
-        tokens.add(f"reply-{state.reply}")
+    if gated(state.phase, interruptible=state.reply.interruptible, barge_in=params.barge_in):
+        tokens.add(f"reply-{state.reply.number}")
     if not params.barge_in and state.phase is Phase.LISTENING and now < state.spoken_until + params.guard_ms / 1000:
         tokens.add("guard")
     return frozenset(tokens)
@@ -111,9 +111,11 @@ def _stepped(state: TurnState, event: Event, now: float, params: TurnParams) -> 
         case WordsPartial():
             return partial(state, event, now, params)
         case TurnLikelihood():
-            pausing = state.utterance_open and not state.voice and event.utterance == state.utterance
-            current = pausing and event.paused_at == state.voice_end  # else it judges a pause that is over
-            return (replace(state, likelihood=event.probability) if current else state), ()
+            pausing = state.utterance.open and not state.voice.on and event.utterance == state.utterance.number
+            current = pausing and event.paused_at == state.voice.end  # else it judges a pause that is over
+            return (
+                replace(state, utterance=replace(state.utterance, likelihood=event.probability)) if current else state
+            ), ()
         case WordsFinal():
             return words(state, event, now, params)
         case RecognitionFailed():
@@ -161,5 +163,7 @@ def _timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> St
         state, actions = trouble(state, now, params)
         return state, dropped + actions
     if wants_filler(state, params) and now >= filler_at(state, params):
-        return replace(state, fillers=state.fillers + 1), (SpeakFiller(state.reply, params.filler_prompt),)
+        return replace(state, reply=replace(state.reply, fillers=state.reply.fillers + 1)), (
+            SpeakFiller(state.reply.number, params.filler_prompt),
+        )
     return barge_in(state, event, now, params)

@@ -32,6 +32,61 @@ class CallerTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """What the agent says, or is about to: the newest of its replies."""
+
+    number: int = 0
+    live: bool = False
+    suspended: bool = False
+    """It is held for as long as the caller speaks: without words it goes on where it stopped."""
+    audible_at: float | None = None
+    """When its newest part began to be played; None before its first."""
+    begun_at: float | None = None
+    """When its first part did, whatever held it up since."""
+    interruptible: bool = True
+    """Whether what is being said now may be interrupted."""
+    answers: bool = False
+    """It answers the caller; it is not a fixed prompt."""
+    fillers: int = 0
+    """Said while it was waited for."""
+    held: Phase = Phase.SPEAKING
+    """The phase in which it was interrupted, to go back to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What the caller says, or has said last."""
+
+    number: int = 0
+    open: bool = False
+    at: float = 0.0
+    """When it began."""
+    partial: WordsPartial | None = None
+    """Its newest words while it is open, if nothing was said after them."""
+    surest: WordsPartial | None = None
+    """Its newest words that the recogniser did not refuse."""
+    likelihood: float | None = None
+    """How probably the caller's turn is over, by its sound, if nothing was said after that."""
+    drafts: int = 0
+    """How many answers were begun ahead of its end."""
+    check: float = 0.0
+    """When to see whether it is an interruption."""
+    awaited: int = 0
+    """Number of the closed utterance whose words have not come yet, 0 for none."""
+    awaited_ms: float = 0.0
+    """How long that lasted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Whether the caller makes sound, since when, and when they did last."""
+
+    on: bool = False
+    at: float = 0.0
+    end: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class TurnState:
     """Where a conversation is. Made by :func:`initial`, changed by :func:`step` only."""
 
@@ -42,52 +97,18 @@ class TurnState:
     greeting: str = ""
     greeting_interruptible: bool = True
     language: str = "en-US"
-    reply: int = 0
-    """Number of the newest reply."""
-    reply_live: bool = False
-    suspended: bool = False
-    """The newest reply is held for as long as the caller speaks: without words it goes on where it stopped."""
-    audible_at: float | None = None
-    """When the newest part of the newest reply began to be played; None before its first."""
-    answered_at: float | None = None
-    """When its first part did, whatever held it up since."""
-    spoken_until: float = 0.0
-    """When the agent last stopped speaking."""
-    interruptible: bool = True
-    """Whether what is being said now may be interrupted."""
-    fillers: int = 0
-    """Said while the newest reply was waited for."""
-    held: Phase = Phase.SPEAKING
-    """The phase that was interrupted, to go back to."""
-    utterance: int = 0
-    """Number of the newest utterance."""
-    utterance_open: bool = False
-    utterance_at: float = 0.0
-    partial: WordsPartial | None = None
-    """The newest words of the open utterance, if nothing was said after them."""
-    surest: WordsPartial | None = None
-    """The newest words of this utterance that the recogniser did not refuse."""
+    reply: Reply = field(default_factory=Reply)
+    utterance: Utterance = field(default_factory=Utterance)
+    turn: CallerTurn = field(default_factory=CallerTurn)
+    voice: Voice = field(default_factory=Voice)
     draft: str = ""
     """Words whose answer is being made ahead of the turn's end."""
-    drafts: int = 0
-    """How many were begun for this utterance."""
-    likelihood: float | None = None
-    """How probably the caller's turn is over, by its sound, if nothing was said after that."""
-    awaited: int = 0
-    """Number of the closed utterance whose words have not come yet, 0 for none."""
-    awaited_ms: float = 0.0
-    """How long it lasted."""
-    turn: CallerTurn = field(default_factory=CallerTurn)
-    voice: bool = False
-    voice_at: float = 0.0
-    voice_end: float = 0.0
-    barge_check: float = 0.0
+    spoken_until: float = 0.0
+    """When the agent last stopped speaking."""
     keys: Keys = field(default_factory=Keys)
     no_inputs: int = 0
     patient_until: float = 0.0
     """Until then a silent caller is not asked for anything: they want a moment."""
-    answering: bool = False
-    """The newest reply answers the caller; it is not a fixed prompt."""
     troubles: int = 0
 
 
