@@ -15,6 +15,9 @@ from asterisk_ai.transport.media import MediaConnection
 
 logger = logging.getLogger(__name__)
 
+LATE_SECONDS = 0.7
+"""From the end of a turn to its words: with the silence before it and the voice after it, a second and more."""
+
 
 class Account:
     """Kept by every kind of conversation; written to the store at each turn's boundary.
@@ -39,6 +42,7 @@ class Account:
         self._timings: dict[str, float] = {}
         self._turn_ended_at = 0.0
         self._held_at = 0.0
+        self._told_late = False
         self._agent: TurnRecord | None = None  # of what is being said
 
     # ---- timings ------------------------------------------------------------------
@@ -52,6 +56,18 @@ class Account:
     def note(self, part: str) -> None:
         """A part of the turn is over now."""
         self._timings[part] = self._since_turn_end()
+
+    def words_known(self) -> None:
+        """The recogniser has said its last word on the turn. Told of once a call, where callers wait for it."""
+        self.note("words")
+        late = self._timings["words"] - self._timings.get("endpoint", 0.0)
+        if late > LATE_SECONDS and not self._told_late:
+            self._told_late = True
+            logger.warning(
+                "words came %.1f s after the end of a turn: the recogniser is too slow, or the machine has too much "
+                "else to do. Lower server.max_calls, or name another one in stt; ai_agent_turn_part_seconds has all",
+                late,
+            )
 
     def answers_nobody(self) -> None:
         """What is said next is no answer: it has no timings."""

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 from engines import RudeLanguageModel, ScriptedSpeechToText
+from whole_calls import call, serving
 
 from asterisk_ai import config
 from asterisk_ai.audio.levels import dbov
@@ -147,3 +149,17 @@ def test_a_caller_who_goes_on_hears_and_causes_nothing_of_the_first_answer() -> 
     began = next(at for at in range(0, len(result.caller), 320) if dbov(bytes(result.caller[at : at + 320])) > -40)
     while_speaking = result.agent[began : began + len(TONE + PAUSE + TONE)]
     assert dbov(bytes(while_speaking)) < -80, "silence in the caller's pause"
+
+
+def test_words_that_come_late_are_told_of_once_a_call(caplog: pytest.LogCaptureFixture) -> None:
+    late = CONFIG.replace("test_answer_ahead:Counting", "engines:ScriptedSpeechToText")
+    late += "\nproviders: {engines:ScriptedSpeechToText: {words: hello, delay: 0.9}}\n"
+
+    async def body() -> None:
+        async with serving(late % "false") as server:
+            await call(server, "a", Line("one", pcm=TONE), Line("two", pcm=TONE), patience=20.0)
+
+    asyncio.run(body())
+    told = [record.getMessage() for record in caplog.records if "words came" in record.getMessage()]
+    assert len(told) == 1
+    assert "server.max_calls" in told[0]

@@ -206,7 +206,7 @@ class StagedConversation:
         finally:
             utterance.release()
         self._utterances.pop(utterance.number, None)
-        self._call.account.note("words")
+        self._call.account.words_known()
         self.step(event)
 
     async def _listen_for_end(self, ends: TurnEnd, utterance: CallerUtterance, paused_at: float) -> None:
