@@ -6,81 +6,31 @@ import asyncio
 import contextlib
 import os
 import random
-import signal
 import time
 import wave
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import soxr
+import recognisers
+from recognisers import HINTS, PHRASES, Case, hear, recorded
 
 from asterisk_ai.audio.pauses import Pauses
-from asterisk_ai.errors import ConfigError, ProviderRejected, ProviderUnavailable
+from asterisk_ai.errors import ConfigError, ProviderRejected
 from asterisk_ai.providers.api import Hints, Transcript
 from asterisk_ai.providers.engines.pocketsphinx import PocketSphinx
 from asterisk_ai.providers.engines.pocketsphinx.decoders import MOST_PAIRS
 from asterisk_ai.providers.engines.pocketsphinx.pronounce import Speller, arpabet
 from asterisk_ai.providers.engines.pocketsphinx.scores import distance
 
-PHRASES = (
-    "what are your opening hours",
-    "connect me to sales",
-    "i would like to speak to an operator",
-    "one two three four",
-    "leave a message",
-    "goodbye",
-    "yes",
-    "no",
-)
-Case = Callable[[PocketSphinx], Coroutine[Any, Any, None]]
-
 
 def grammar(*phrases: str) -> Hints:
     return Hints.of(*phrases)
 
 
-HINTS = grammar(*PHRASES)
-
-
 def with_engine(case: Case, **settings: Any) -> None:
-    async def main() -> None:
-        engine = PocketSphinx(settings)
-        await engine.start()
-        try:
-            await case(engine)
-        finally:
-            await engine.stop()
-        assert engine.worker_pids == ()
-
-    asyncio.run(main())
-
-
-async def hear(engine: PocketSphinx, pcm: bytes, hints: Hints = HINTS, rate: int = 8000) -> Transcript:
-    async with engine.open(rate=rate, hints=hints) as stream:
-        for start in range(0, len(pcm), rate // 25):
-            stream.feed(pcm[start : start + rate // 25])
-        return await stream.finish()
-
-
-def recorded(phrase: str, folder: str = "speech") -> bytes:
-    """A phrase as espeak-ng once said it: it never says anything twice in the same way."""
-    path = Path(__file__).parents[1] / "data" / folder / f"{phrase.replace(' ', '_')}.wav"
-    with wave.open(str(path)) as file:
-        return file.readframes(file.getnframes())
-
-
-def test_phrases_of_the_grammar_are_understood() -> None:
-    speech = {phrase: recorded(phrase) for phrase in PHRASES}
-
-    async def case(engine: PocketSphinx) -> None:
-        results = await asyncio.gather(*(hear(engine, pcm) for pcm in speech.values()))
-        assert [(r.text, r.accepted) for r in results] == [(phrase, True) for phrase in PHRASES]
-        assert all(0.0 <= r.confidence <= 1.0 for r in results)
-
-    with_engine(case, workers=2)
+    recognisers.with_engine(PocketSphinx, case, **settings)
 
 
 def test_what_is_outside_of_the_grammar_is_refused() -> None:
@@ -97,17 +47,6 @@ def test_what_is_outside_of_the_grammar_is_refused() -> None:
         for pcm, other in zip(speech, others, strict=True):
             result = await hear(engine, pcm)
             assert not result.accepted, (other, result)
-
-    with_engine(case)
-
-
-def test_wide_band_audio() -> None:
-    narrow = np.frombuffer(recorded("connect me to sales"), np.int16).astype(np.float32)
-    pcm = soxr.resample(narrow, 8000, 16000).astype(np.int16).tobytes()
-
-    async def case(engine: PocketSphinx) -> None:
-        result = await hear(engine, pcm, rate=16000)
-        assert (result.text, result.accepted) == ("connect me to sales", True)
 
     with_engine(case)
 
@@ -168,22 +107,6 @@ def test_more_grammars_than_are_kept() -> None:
             await engine.check_grammar(grammar("goodbye", "hello " * (number + 1)))
         result = await hear(engine, pcm, grammar("goodbye", "hello"))
         assert (result.text, result.accepted) == ("goodbye", True)
-
-    with_engine(case)
-
-
-def test_a_worker_killed_in_mid_utterance() -> None:
-    pcm = recorded("goodbye")
-
-    async def case(engine: PocketSphinx) -> None:
-        async with engine.open(rate=8000, hints=HINTS) as stream:
-            stream.feed(pcm[:3200])
-            os.kill(engine.worker_pids[0], signal.SIGKILL)
-            with pytest.raises(ProviderUnavailable):
-                await stream.finish()
-        while not engine.readiness().ready:
-            await asyncio.sleep(0.02)
-        assert (await hear(engine, pcm)).text == "goodbye"
 
     with_engine(case)
 
@@ -268,22 +191,9 @@ def test_an_endless_utterance_is_bounded() -> None:
     with_engine(case)
 
 
-def test_what_it_does_not_take() -> None:
-    async def case(engine: PocketSphinx) -> None:
-        with pytest.raises(ProviderRejected, match="English only, not de-DE"):
-            await hear(engine, b"", Hints(HINTS.expected, "de-DE"))
-        with pytest.raises(ProviderRejected, match="44100"):
-            await hear(engine, b"", rate=44100)
-
-    with_engine(case)
-
-
-@pytest.mark.parametrize(
-    "settings", [{"worker": 1}, {"workers": 0}, {"workers": True}, {"workers": "2"}, {"rejection": "loose"}]
-)
-def test_settings_that_are_wrong(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"providers\.pocketsphinx"):
-        PocketSphinx(settings)
+def test_a_rejection_that_there_is_not() -> None:
+    with pytest.raises(ConfigError, match=r"providers\.pocketsphinx\.rejection"):
+        PocketSphinx({"rejection": "loose"})
 
 
 def test_rejection_switched_off() -> None:
