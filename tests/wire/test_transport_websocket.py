@@ -231,6 +231,28 @@ def test_both_ways_in_every_format_and_form(run: Run, sound_format: str, json_fo
     run(work())
 
 
+@pytest.mark.parametrize("size", [1, 2, 7, 327, 328, 329, 1000])
+def test_audio_and_digits_in_any_pieces(run: Run, size: int) -> None:
+    """Whole frames are read apart from all else: however they are cut, nothing is lost, doubled or out of order."""
+
+    async def work() -> None:
+        async with served() as it, it.call(plays=False) as (channel, handler):
+            frames = [bytes((number, 1)) * 160 for number in range(12)]
+            for number, frame in enumerate(frames):
+                channel.socket.protocol.send_binary(frame)
+                if number % 4 == 3:
+                    channel.socket.protocol.send_text(b"DTMF_END digit:5 channel_id:1.2")
+            sent = b"".join(channel.socket.protocol.data_to_send())
+            for at in range(0, len(sent), size):
+                channel.socket.transport.write(sent[at : at + size])
+                if size > 7:
+                    await asyncio.sleep(0.002)  # so that it is a piece of its own
+            await until(lambda: len(handler.digits) == 3)
+            assert (handler.pcm, handler.digits, handler.closed) == (frames, "555", [])
+
+    run(work())
+
+
 def test_what_was_heard_is_what_asterisk_played(run: Run) -> None:
     """However much waits in its queue, and whatever becomes of it at an interruption."""
 
