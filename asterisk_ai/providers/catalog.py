@@ -136,6 +136,7 @@ REALTIME: Kind[RealtimeAgent] = Kind(
 )
 KINDS: Mapping[str, Kind[Any]] = MappingProxyType({kind.name: kind for kind in (REALTIME, STT, LLM, TTS, TURN)})
 
+
 def packaged_turn_ends() -> tuple[str, ...]:
     """What tells the end of a turn where the configuration names nothing: the engine whose model is in an installed
     wheel, or none."""

@@ -65,9 +65,8 @@ class Server:
         self._manager = manager or ServiceManager()
         self._notifier = Notifier(self._manager.notify_socket)
         self.metrics = Metrics()
-        self.store = SessionStore(
-            open_backend(config, shared=place.workers > 1), worker=place.index, workers=place.workers
-        )
+        backend = open_backend(config, shared=place.workers > 1)
+        self.store = SessionStore(backend, worker=place.index, workers=place.workers)
         self.vad = VadService(config.vad, loop=asyncio.get_running_loop())
         # What callers say is decided upon before the clock's next frames leave, for all calls at once.
         self.clock = PlayoutClock(self.vad.flush)
@@ -98,12 +97,8 @@ class Server:
             recordings=self.recordings,
             log=log,
         )
-        self.listeners = Listeners(
-            self.config,
-            place,
-            self.transports,
-            http=partial(HttpServer, health=self.status.health, ready=self.status.ready, metrics=self.metrics),
-        )
+        http = partial(HttpServer, health=self.status.health, ready=self.status.ready, metrics=self.metrics)
+        self.listeners = Listeners(self.config, place, self.transports, http=http)
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
         self._reload = asyncio.Event()

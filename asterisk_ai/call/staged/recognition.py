@@ -64,9 +64,7 @@ class CallerUtterance:
         self._stream = self.task = None
 
 
-def completeness(
-    words: Transcript, language: str, is_whole: Callable[[str], bool | None]
-) -> tuple[bool | None, bool]:
+def completeness(words: Transcript, language: str, is_whole: Callable[[str], bool | None]) -> tuple[bool | None, bool]:
     """Whether the words are all that is said, None where nobody can tell; and whether more has to follow."""
     # A beginning is easily taken for the phrase that it is most like: what was heard freely has to be whole, too.
     # Not so digits, which are looked for beside it.
