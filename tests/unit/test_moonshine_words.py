@@ -69,7 +69,21 @@ def test_what_may_have_been_a_greeting_is_a_farewell_in_doubt_only() -> None:
     assert decide("Bye.", -0.8, 0.9, [bye, hi]).confidence <= DOUBTFUL
     assert decide("Bye.", -0.8, 0.9, [bye, (hi[0], -9.0)]).confidence > 0.5
     other = [(Phrase("hang up", (1,)), -1.0)]
-    assert decide("Hmm and then", -1.0, 0.9, other).confidence <= DOUBTFUL, "it does not look like what was heard"
+    assert decide("Hmm then", -1.0, 0.9, other).confidence <= DOUBTFUL, "it does not look like what was heard"
+
+
+@pytest.mark.parametrize(
+    ("free", "phrase"),
+    [
+        ("How late are you open?", "hang up"),
+        ("What's your location?", "what"),
+        ("Can I talk to someone that's in support?", "can i speak to someone"),
+        ("The oars are so loud", "that's all"),
+    ],
+)
+def test_a_whole_sentence_is_no_short_phrase(free: str, phrase: str) -> None:
+    found = decide(free, -1.0, 1.8, [(Phrase(phrase, (1,)), -0.5), (Phrase("no", (1,)), -12.0)])
+    assert (found.text, found.phrase) == (free, False)
 
 
 def test_what_was_invented_is_no_small_word_and_no_sure_phrase() -> None:
@@ -215,3 +229,9 @@ def test_another_file_than_the_right_one_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(ProviderRejected, match="is not the file that it should be"):
         weights.checked(str(tmp_path))
+
+
+def test_a_correction_without_a_digit_is_no_number() -> None:
+    heard = Heard("No, it is zero to six.", True, 0.6, False, "No, it is zero to six.")
+    assert weigh_numbers(heard, -5.0, "no it is", -4.0) == heard
+    assert weigh_numbers(heard, -5.0, "no it is zero two six", -6.0).text == "no it is zero two six"

@@ -23,7 +23,7 @@ from asterisk_ai.providers.engines.moonshine.expected import (
 )
 from asterisk_ai.providers.engines.moonshine.model import RATE, Model, Sound
 from asterisk_ai.providers.engines.moonshine.utterance import Utterance
-from asterisk_ai.providers.engines.moonshine.within import NUMBERS, Words, search
+from asterisk_ai.providers.engines.moonshine.within import CORRECTIONS, NUMBERS, Words, search
 
 KEPT = 64
 """Sets of expected words that are kept; the oldest goes first."""
@@ -46,6 +46,7 @@ class MoonshineEngine:
             self._model.judge(self._model.hear(np.zeros(RATE, np.float32)), [[3]])  # the first run makes its plans
         self._expectations = Expectations(self._model.tokens)
         self._numbers = Words(self._model.tokens, NUMBERS)
+        self._corrections = Words(self._model.tokens, CORRECTIONS)
         self._biases: dict[tuple[str, ...], Expected] = {}
         self._load = min(self._measured() for _ in range(3))
         if self._load > settings["most_load"]:
@@ -92,7 +93,8 @@ class MoonshineEngine:
                 yield None
             heard = decide(free, own, sound.seconds, list(zip(chosen, scores, strict=True)))
             if wanted.digits and not heard.phrase:
-                yield from self._number(sound, heard, own)
+                words = self._corrections if "no" in wanted.phrases else self._numbers
+                yield from self._number(sound, heard, own, words)
                 return
         yield heard
 
@@ -104,10 +106,10 @@ class MoonshineEngine:
                 del self._biases[next(iter(self._biases))]
         return self._biases[phrases]
 
-    def _number(self, sound: Sound, heard: Heard, own: float) -> Iterator[Heard | None]:
+    def _number(self, sound: Sound, heard: Heard, own: float, words: Words) -> Iterator[Heard | None]:
         """Digits may be expected: read as such what the free text makes other words of."""
         path = None
-        for path in search(self._model, sound, self._numbers):
+        for path in search(self._model, sound, words):
             if path is None:
                 yield None
         if path is not None:

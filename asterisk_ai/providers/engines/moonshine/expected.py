@@ -17,6 +17,7 @@ from typing import Any
 
 from asterisk_ai.providers.engines.moonshine.model import Floats
 from asterisk_ai.providers.engines.moonshine.tokens import Tokens
+from asterisk_ai.providers.engines.moonshine.within import NUMBERS
 
 MOST = 12
 """Phrases that are judged for one utterance: those whose beginning and letters are likeliest ..."""
@@ -38,6 +39,8 @@ DOUBT = 6.5
 "hi" none had."""
 UNLIKE = 0.45
 """So few letters in common with the free text leave a doubt, too."""
+SENTENCE, MORE = 3, 2
+"""So many free words are a sentence of their own, and so many more than the phrase has are more than it."""
 DOUBTFUL = 0.2
 """Confidence in doubt: enough to be answered, too little for anything that cannot be undone."""
 VARIANTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -196,6 +199,8 @@ def decide(free: str, own: float, seconds: float, judged: Sequence[tuple[Phrase,
         sure = certainty(one.text, plain(free), own - score, score - second, seconds)
         # Where it wrote what it writes for a noise "thank you" is as likely as any word, and a phrase is in doubt.
         invented = not text and plain(free) not in SHORT
+        if text and _is_a_sentence(plain(free), one.text):
+            return Heard(text, True, FREE_CONFIDENCE, False, text)
         if sure >= 0.5 and not _leaves_words(one.text, plain(free)) and not (invented and one.small):
             rival = best.get(CONFUSED.get(one.text, ""))
             doubt = (
@@ -227,6 +232,14 @@ def _leaves_words(phrase: str, free: str) -> bool:
     return len(rest) < len(free.split()) and bool(set(rest) - set(phrase.split()))
 
 
+def _is_a_sentence(free: str, phrase: str) -> bool:
+    """Whether the free text is one of its own, whatever the phrase's likelihood: it is unlike it, or much longer. "How
+    late are you open" is no "hang up", and "what's your location" no "what"."""
+    said, expected = free.split(), phrase.split()
+    more = len(said) - len(expected) >= MORE and bool(set(said) - set(expected))
+    return len(said) >= SENTENCE and (more or alike(phrase, free) < UNLIKE)
+
+
 def alike(phrase: str, free: str) -> float:
     """The share of letters in common, 0 to 1."""
     return difflib.SequenceMatcher(None, phrase, free).ratio()
@@ -243,7 +256,7 @@ def weigh_numbers(heard: Heard, own: float, number: str, likelihood: float) -> H
     """
     words = plain(number).split()
     lack = (own - likelihood) / max(1, len(words))
-    if not words or lack > NUMBER_LACK:
+    if lack > NUMBER_LACK or not set(words) & set(NUMBERS):
         return heard
     return Heard(" ".join(words), True, round(1.0 / (1.0 + math.exp(2.0 * lack - 2.0)), 3), False, heard.free)
 

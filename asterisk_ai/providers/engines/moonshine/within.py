@@ -17,6 +17,8 @@ NUMBERS = tuple(
     "zero oh nought one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred double triple".split()
 )
+CORRECTIONS = (*NUMBERS, "no", "no it is", "no it's", "it is", "it's", "not", "sorry", "wrong")
+"""While a number is to be confirmed, it may be another one that is said."""
 _BETWEEN = (" ", ", ", "-", ". ", "")
 """What the model writes between such words."""
 _MOST_WORDS = 24
