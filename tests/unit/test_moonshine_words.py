@@ -86,6 +86,12 @@ def test_a_whole_sentence_is_no_short_phrase(free: str, phrase: str) -> None:
     assert (found.text, found.phrase) == (free, False)
 
 
+def test_a_phrase_that_was_misheard_in_two_words_is_still_the_phrase() -> None:
+    operator = Phrase("i would like to speak to an operator", (1,))
+    found = decide("I would like to speak to her for a minute.", -2.6, 2.4, [(operator, -5.6)])
+    assert (found.text, found.phrase) == (operator.text, True)
+
+
 def test_what_was_invented_is_no_small_word_and_no_sure_phrase() -> None:
     assert decide("You", -1.0, 0.9, [(Phrase("thank you", (1,), small=True), -1.0)]) == Heard()
     assert decide("Thank you for watching.", -1.0, 0.9, [(Phrase("yes", (1,)), -1.0)]).confidence <= DOUBTFUL

@@ -39,8 +39,8 @@ DOUBT = 6.5
 "hi" none had."""
 UNLIKE = 0.45
 """So few letters in common with the free text leave a doubt, too."""
-SENTENCE, MORE = 3, 2
-"""So many free words are a sentence of their own, and so many more than the phrase has are more than it."""
+SENTENCE, MORE = 3, 1.5
+"""So many free words are a sentence of their own, and so many times the phrase's are more than it."""
 DOUBTFUL = 0.2
 """Confidence in doubt: enough to be answered, too little for anything that cannot be undone."""
 VARIANTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -236,7 +236,7 @@ def _is_a_sentence(free: str, phrase: str) -> bool:
     """Whether the free text is one of its own, whatever the phrase's likelihood: it is unlike it, or much longer. "How
     late are you open" is no "hang up", and "what's your location" no "what"."""
     said, expected = free.split(), phrase.split()
-    more = len(said) - len(expected) >= MORE and bool(set(said) - set(expected))
+    more = len(said) >= MORE * len(expected) and bool(set(said) - set(expected))
     return len(said) >= SENTENCE and (more or alike(phrase, free) < UNLIKE)
 
 
