@@ -24,6 +24,7 @@ from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers.api import DialplanAction, Remember, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.engines.rules import Rules
 from asterisk_ai.providers.engines.rules import hours as opening
+from asterisk_ai.providers.engines.rules.basics import basics
 from asterisk_ai.providers.grammar import parse
 
 SAMPLE = config.parse((config.share_path("etc-asterisk") / "asterisk_ai.yaml").read_text())
@@ -278,7 +279,7 @@ def test_spans_that_join_are_one() -> None:
     assert hours.open_until(MONDAY) == datetime(2026, 3, 3, 18, tzinfo=UTC)
     never = opening.Hours(((),) * 7, zone=UTC)
     assert never.next_opening(MONDAY) is None
-    assert never.fields(MONDAY, english=False) == {"until": "", "next": "", "today": "closed"}
+    assert never.fields(MONDAY, basics("de")) == {"until": "", "next": "", "today": "closed"}
     assert opening.Hours(week).open_until(MONDAY) is not None, "the machine's own zone"
 
 

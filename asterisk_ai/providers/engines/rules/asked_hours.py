@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from asterisk_ai.dialog import values
+from asterisk_ai.providers.engines.rules.basics import basics
 from asterisk_ai.providers.engines.rules.hours import Hours, clock_text
 from asterisk_ai.providers.engines.rules.small_talk import Language
 
@@ -17,6 +18,7 @@ class AskedHours:
     def __init__(self, hours: Hours, language: Language, tag: str, clock: Callable[[], dt.datetime]) -> None:
         self._hours, self._language, self._clock = hours, language, clock
         self._code = tag.partition("-")[0].lower()
+        self._basics = basics(tag)
 
     def answer(self, text: str, *, otherwise_now: bool) -> str:
         """Of the day that is asked for, or of when it opens again; empty where neither is.
@@ -33,11 +35,11 @@ class AskedHours:
         """The answer to "when do you open again"; empty where that is not asked."""
         if not re.search(rf"\b(?:{self._language.asks_again})\b", text.lower()):
             return ""
-        said = self._hours.fields(self._clock(), english=self._code == "en")
+        said = self._hours.fields(self._clock(), self._basics)
         return self._language.answers["next"].replace("{next}", said["next"]) if said["next"] else ""
 
     def now(self) -> str:
-        said = self._hours.fields(self._clock(), english=self._code == "en")
+        said = self._hours.fields(self._clock(), self._basics)
         answers = self._language.answers
         if said["until"]:
             return answers["open_now"].replace("{until}", said["until"])
@@ -74,7 +76,7 @@ class AskedHours:
         asked = text.lower()
         now, last = self._clock(), spans[-1][1]
         if last <= now:
-            following = self._hours.fields(now, english=self._code == "en")["next"]
+            following = self._hours.fields(now, self._basics)["next"]
             return answers["closed_now"].replace("{next}", following) if following else answers["closed"]
         if re.search(rf"\b(?:{self._language.asks_until})\b", asked):
             return self._filled("open_until", day, end=self._clock_text(last))

@@ -46,7 +46,7 @@ class Rules(LanguageModel):
     ) -> None:
         tag = str(agent.get("language") or "en-US")
         path = f"agents.{agent.get('name') or '?'}"
-        rules = self.rules = load(agent.get("rules"), f"{path}.rules")
+        rules = self.rules = load(agent.get("rules"), f"{path}.rules", tag)
         self._grammar = Grammar({name: slot.grammar for name, slot in rules.slots.items()}, rules.digits, tag)
         self._talk = language(tag)
         self.understanding = Understanding(rules, self._grammar, self._talk, vectors())

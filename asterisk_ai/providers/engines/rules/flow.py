@@ -181,8 +181,7 @@ class Flow:
 
     def _cannot(self) -> None:
         """Nothing may be promised that the dialplan cannot do."""
-        answers = self._language.answers if self._language else {}
-        self.say(answers.get("unreachable", "I am sorry, that is not possible on this line."), filled=True)
+        self.say(self._texts.basics.unreachable, filled=True)
 
     def _finish(self, outcome: Outcome) -> None:
         if outcome.do and outcome.do.kind not in self._request.actions:
@@ -216,7 +215,7 @@ class Flow:
     def _own_words(self) -> tuple[str, ...]:
         """What is said where the rules have no words for who is not understood."""
         if self._language is None:
-            return ("Sorry, I did not understand. Please say that again.",)
+            return (self._texts.basics.unclear,)
         offers = self._language.listed(self._texts.offers(self.can))
         foreign = self._language.answers["foreign"].replace("{offers}", offers)
         unclear = self._language.answers["unclear"]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from asterisk_ai.providers.engines.rules.basics import Basics
+
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _SPAN = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
 _DATE = re.compile(r"(?:(\d{4})-)?(\d{2})-(\d{2})")
 
@@ -54,20 +55,21 @@ class Hours:
                     return begin
         return None
 
-    def fields(self, now: datetime, *, english: bool) -> dict[str, str]:
+    def fields(self, now: datetime, said: Basics) -> dict[str, str]:
         """What ``{hours.until}``, ``{hours.next}`` and ``{hours.today}`` say."""
+        english = said.code == "en"
         local = now.astimezone(self.zone)
         until, following = self.open_until(now), self.next_opening(now)
-        spans = [f"{clock_text(a, english)} to {clock_text(b, english)}" for a, b in self.spans(local.date())]
+        spans = [f"{clock_text(a, english)} {said.until} {clock_text(b, english)}" for a, b in self.spans(local.date())]
         opening = ""
         if following:
             days = (following.date() - local.date()).days
-            day = "today" if days == 0 else "tomorrow" if days == 1 else "on " + _NAMES[following.weekday()]
-            opening = f"{day} at {clock_text(following, english)}"
+            near = {0: said.today, 1: said.tomorrow}.get(days, said.on_days[following.weekday()])
+            opening = f"{near} {said.at} {clock_text(following, english)}"
         return {
             "until": clock_text(until, english) if until else "",
             "next": opening,
-            "today": " and ".join(spans) or "closed",
+            "today": f" {said.conjunction} ".join(spans) or said.closed,
         }
 
     def _at(self, local: datetime) -> datetime:

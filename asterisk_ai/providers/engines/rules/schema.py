@@ -17,11 +17,10 @@ from asterisk_ai.dialog import dialplan
 from asterisk_ai.dialog.dialplan import ActionKind, DialplanAction
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers.engines.rules import hours as opening
+from asterisk_ai.providers.engines.rules.basics import basics
 from asterisk_ai.providers.engines.rules.ruleset import Intent, Outcome, RuleSet, Slot, Unknown
 from asterisk_ai.providers.grammar import DIGITS, Grammar, Phrase, SlotGrammar, parse, slot_names, words
 
-YES = ("yes", "yeah", "yes please", "sure", "correct", "that's right", "that is right", "okay")
-NO = ("no", "nope", "no thanks", "no thank you", "wrong", "that's wrong", "that is wrong")
 CALLER = ("number", "name", "channel", "dialled")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 REFERENCE = re.compile(r"\{([^{}]*)\}")
@@ -88,14 +87,15 @@ class _Node:
         return read_scalar(int, self.data, self.path, Range(low, high))
 
 
-def load(data: Any, path: str) -> RuleSet:
+def load(data: Any, path: str, language: str = "en") -> RuleSet:
     """Check the rules of one agent, whose key path is ``path``. Raises ConfigError."""
+    said = basics(language)
     top = _Node(data, path)
     keys = top.keys("intents", "slots", "dtmf", "unknown", "declined", "hours", "yes_no", "digit_words")
-    digits = _digit_words(keys["digit_words"]) if "digit_words" in keys else DIGITS
+    digits = _digit_words(keys["digit_words"]) if "digit_words" in keys else said.digits
     spoken = keys["yes_no"].keys("yes", "no") if "yes_no" in keys else {}
-    yes = spoken["yes"].phrases() if "yes" in spoken else tuple(map(parse, YES))
-    no = spoken["no"].phrases() if "no" in spoken else tuple(map(parse, NO))
+    yes = spoken["yes"].phrases() if "yes" in spoken else tuple(map(parse, said.yes))
+    no = spoken["no"].phrases() if "no" in spoken else tuple(map(parse, said.no))
     hours = _hours(keys["hours"]) if "hours" in keys else None
     slots = {}
     for name, node in keys["slots"].entries().items() if "slots" in keys else ():
@@ -111,7 +111,7 @@ def load(data: Any, path: str) -> RuleSet:
     intents = {name: _intent(node, slots, templates) for name, node in keys["intents"].entries().items()}
     unknown = _unknown(keys["unknown"], intents, templates) if "unknown" in keys else Unknown()
     menu = _menu(keys["dtmf"], intents) if "dtmf" in keys else {}
-    declined = keys["declined"].text() if "declined" in keys else "All right. What else can I do for you?"
+    declined = keys["declined"].text() if "declined" in keys else said.declined
     templates.check(declined, f"{path}.declined", set())
     rules = RuleSet(intents, slots, menu, unknown, declined, hours, yes, no, digits)
     _check_reachable(rules, path)

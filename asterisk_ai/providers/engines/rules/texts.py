@@ -8,6 +8,7 @@ from datetime import datetime
 
 from asterisk_ai.dialog.caller import without_sounds
 from asterisk_ai.providers.api import DialplanAction
+from asterisk_ai.providers.engines.rules.basics import basics
 from asterisk_ai.providers.engines.rules.ruleset import Intent, Outcome, RuleSet
 from asterisk_ai.providers.engines.rules.schema import REFERENCE
 
@@ -24,7 +25,7 @@ class Texts:
         """``topics``: what else it knows about."""
         self._topics = list(topics)
         self._rules, self._clock = rules, clock
-        self._english = language.lower().startswith("en")
+        self.basics = basics(language)
 
     def say(self, template: str, slots: Mapping[str, str], caller: Mapping[str, str]) -> str:
         """For the caller's ear."""
@@ -77,7 +78,7 @@ class Texts:
             value = without_sounds(value) if speech else re.sub(r"[^0-9*#+]", "", value)
             spec = spec or ("digits" if attribute in ("number", "dialled") else "")
         elif name == "hours" and self._rules.hours:
-            value = self._rules.hours.fields(self._clock(), english=self._english)[attribute]
+            value = self._rules.hours.fields(self._clock(), self.basics)[attribute]
         else:
             slot, value = self._rules.slots[name], slots.get(name, "")
             if slot.grammar.values:

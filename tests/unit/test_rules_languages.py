@@ -1,0 +1,59 @@
+"""What an agent says and understands of itself follows its language: hours, yes and no, digits, its own few words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from test_providers_rules import Call
+
+from asterisk_ai.dialog.dialplan import DialplanAction
+from asterisk_ai.providers.engines.rules import Rules
+from asterisk_ai.providers.engines.rules.basics import basics
+
+SATURDAY = datetime(2026, 11, 28, 12, tzinfo=UTC)
+AGENT = {
+    "hours": {"timezone": "UTC", "open": {"mon-fri": "9:00-12:00, 13:00-17:00"}},
+    "slots": {"account": {"digits": 4, "ask": "?", "confirm": "{account}?"}},
+    "intents": {
+        "next": {"say": "xxx", "answer": "{hours.next}, {hours.today}"},
+        "account": {"say": "yyy", "ask": "account", "answer": "!", "do": {"transfer": "{account}@pin"}},
+        "sure": {"say": "zzz", "confirm": "??", "answer": "done"},
+    },
+}
+CASES = {
+    "de": ("am Montag um 9:00, geschlossen", "ja", "nein", "vier sieben eins zwo"),
+    "es": ("el lunes a las 9:00, cerrado", "sí", "no", "cuatro siete uno dos"),
+    "fr": ("lundi à 9:00, fermé", "oui", "non", "quatre sept un deux"),
+    "it": ("lunedì alle 9:00, chiuso", "sì", "no", "quattro sette uno due"),
+    "nl": ("op maandag om 9:00, gesloten", "ja", "nee", "vier zeven een twee"),
+    "pt": ("na segunda-feira às 9:00, fechado", "sim", "não", "quatro sete um dois"),
+    "en": ("on Monday at 9 AM, closed", "yes", "no", "four seven one two"),
+}
+
+
+def agent(code: str) -> Call:
+    return Call(Rules({}, {"name": "a", "language": code, "rules": AGENT}, clock=lambda: SATURDAY))
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_an_agent_speaks_and_understands_its_language(code: str) -> None:
+    following, yes, no, number = CASES[code]
+    assert agent(code).say("xxx") == following
+    call = agent(code)
+    assert call.say("zzz") == "??"
+    assert call.say(yes) == "done"
+    call = agent(code)
+    call.say("zzz")
+    assert call.say(no) == basics(code).declined
+    call = agent(code)
+    call.say("yyy")
+    assert call.say(number) == "4 7 1 2?"
+    assert call.action(yes) == DialplanAction("transfer", {"exten": "4712", "context": "pin"})
+    if code != "en":
+        assert agent(code).say("...") == basics(code).unclear
+
+
+def test_another_language_has_the_words_of_english() -> None:
+    assert basics("xx-YY") == basics("en-GB")
+    assert basics("de_AT").today == "heute"
