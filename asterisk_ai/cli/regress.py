@@ -53,7 +53,7 @@ def add_parser(commands: Any) -> None:
         help="folder for report.md, recordings and logs (default: asterisk-ai-regression-DATE-TIME, here)",
     )  # fmt: skip
     parser.add_argument(
-        "--light", action="store_true", help="with engines that start at once instead of those that agents have"
+        "--light", action="store_true", help="with a plain voice (espeak), which a busy machine bears"
     )
     parser.add_argument(
         "--calls", type=int, default=0, metavar="N",
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             _show(verdict)
     finally:
         report = folder / "report.md"
-        engines = "pocketsphinx, rules, espeak" if arguments.light else "those that agents have by default"
+        engines = "moonshine, rules, espeak" if arguments.light else "those that agents have by default"
         report.write_text(markdown(verdicts, asterisk=version, engines=engines, at=now), "utf-8")
         print(f"\nreport: {report}")
     tried = [verdict for verdict in verdicts if not verdict.skipped]

@@ -21,8 +21,8 @@ from asterisk_ai.simulator.regression import script
 from asterisk_ai.simulator.regression.transports import DIALPLAN, Transport
 from asterisk_ai.simulator.regression.trial import Trial, Verdict
 
-LIGHT = {"stt": "pocketsphinx", "llm": "rules", "tts": "espeak", "stt_seconds": 30}
-"""Engines that start at once, for a look at the transports alone."""
+LIGHT = {"stt": ["moonshine", "pocketsphinx"], "llm": "rules", "tts": "espeak", "stt_seconds": 30}
+"""Engines that a busy machine bears, for a look at the transports alone."""
 RTP_PORTS = (42_000, 48_999)
 
 

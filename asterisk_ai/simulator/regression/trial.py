@@ -147,7 +147,7 @@ class Trial:
             caller.say(self._prompts[script.LONG.prompt].name)
             caller.noise()
             caller.wait(0.5)
-            ended = time.monotonic()  # leaving the block hangs up, and waits for both channels' end
+        ended = time.monotonic()
         gone = self._no_calls(ended)
         return [
             Check(gone.ok, "after a hang-up in the middle of a reply: " + gone.text, gone.evidence),
@@ -205,7 +205,7 @@ class Trial:
         if http is None:
             return {}
         try:
-            with urllib.request.urlopen(f"http://{http.host}:{http.port}/health", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://{http.host}:{http.port}/health", timeout=ENDED_SECONDS) as answer:
                 return dict(json.load(answer))
         except (OSError, ValueError):
             return {}
