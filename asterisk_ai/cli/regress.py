@@ -52,9 +52,7 @@ def add_parser(commands: Any) -> None:
         "--output", type=Path, metavar="DIR",
         help="folder for report.md, recordings and logs (default: asterisk-ai-regression-DATE-TIME, here)",
     )  # fmt: skip
-    parser.add_argument(
-        "--light", action="store_true", help="with a plain voice (espeak), which a busy machine bears"
-    )
+    parser.add_argument("--light", action="store_true", help="with a plain voice (espeak), which a busy machine bears")
     parser.add_argument(
         "--calls", type=int, default=0, metavar="N",
         help="N further short calls over each, several at a time, whose callers hang up at once or in mid-speech: is "

@@ -196,7 +196,7 @@ def test_list(run: Run) -> None:
     rows = {row["id"]: row for row in json.loads(run("list", "--json")[1])}
     assert rows["voice"]["state"] == ""
     assert rows["voice"]["files"][0]["mirror_path"] == "voice/v.onnx"
-    assert len(rows) == 77  # the packaged ones and ours
+    assert len(rows) == 78  # the packaged ones and ours
     run("fetch", "voice", "--yes")
     assert run("list", "--here")[1].split()[0] == "voice"
     status, out, _ = run("list", "--kind", "tts", "--language", "de")

@@ -144,12 +144,12 @@ class PlaybackManager:
         loop = asyncio.get_running_loop()
         timer: asyncio.TimerHandle
 
-        def beat() -> None:
+        def beat(again: Callable[..., None]) -> None:  # given itself: what refers to itself is not gone with the call
             nonlocal timer
             still()
-            timer = loop.call_later(STILL_SECONDS, beat)
+            timer = loop.call_later(STILL_SECONDS, again, again)
 
-        timer = loop.call_later(STILL_SECONDS, beat)
+        timer = loop.call_later(STILL_SECONDS, beat, beat)
         try:
             await self._connection.drained()
         finally:
