@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from asterisk_ai.config import Config
 from asterisk_ai.recording import folder
@@ -41,11 +41,14 @@ class Recordings:
         """The call has ended."""
         self._writer.finish(call_id, keep=keep)
 
-    def start(self, running: Collection[str]) -> None:
-        """Begin to write, with what an earlier server has left unfinished; ``running`` calls may come back."""
+    def start(self, is_over: Callable[[str], bool]) -> None:
+        """Begin to write, with what an earlier server has left unfinished.
+
+        :param is_over: whether a call has ended. Others may come back, or another of the server's processes has them.
+        """
         self._writer.start()
         for call_id in folder.unfinished(self._writer.folder):
-            if call_id not in running:
+            if is_over(call_id):
                 self._writer.finish(call_id, keep=True)
 
     def stop(self) -> None:

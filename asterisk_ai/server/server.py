@@ -134,7 +134,7 @@ class Server:
             logger.warning("%s", short)
         self.store.start()
         self.registry.take_back()
-        self.recordings.start([session.call_id for session in self.store.live])
+        self.recordings.start(self._is_over)
         try:
             async with self._group as group:
                 if not await self._start_unless_stopped(group):
@@ -231,6 +231,10 @@ class Server:
     def _admission(self) -> Admission:
         config = self.config
         return Admission(self.in_use.agent_set.agents, config.default_agent, config.server.max_calls)
+
+    def _is_over(self, call_id: str) -> bool:
+        session = self.store.find(call_id)
+        return session is None or session.ended
 
     def _call_ended(self, session: CallSession) -> None:
         if session.recorded:

@@ -48,7 +48,7 @@ def samples(path: Path) -> np.ndarray:
 def test_each_side_stands_where_it_was_heard(tmp_path: Path, file_format: str) -> None:
     clock = Clock()
     made = recordings(tmp_path, clock, format=file_format)
-    made.start([])
+    made.start(lambda call_id: True)
     call = made.begin(CALL, RATE, offset=0.5)
     for number in range(200):  # the caller all the time, the agent for a second in the middle
         clock.now += 0.02
@@ -74,7 +74,7 @@ def test_each_side_stands_where_it_was_heard(tmp_path: Path, file_format: str) -
 def test_a_line_without_frames_is_silence_of_that_length(tmp_path: Path) -> None:
     clock = Clock()
     made = recordings(tmp_path, clock)
-    made.start([])
+    made.start(lambda call_id: True)
     call = made.begin(CALL, RATE, offset=0)
     for until in (101.0, 105.0):
         for _ in range(50):
@@ -93,7 +93,7 @@ def test_a_line_without_frames_is_silence_of_that_length(tmp_path: Path) -> None
 def test_frames_that_come_late_and_all_at_once_leave_no_silence_between_them(tmp_path: Path) -> None:
     clock = Clock()
     made = recordings(tmp_path, clock)
-    made.start([])
+    made.start(lambda call_id: True)
     call = made.begin(CALL, RATE, offset=0)
     for number in range(200):
         clock.now = 100.02 + number * 0.02 if not 70 <= number < 95 else 101.92  # half a second late
@@ -108,7 +108,7 @@ def test_frames_that_come_late_and_all_at_once_leave_no_silence_between_them(tmp
 def test_what_a_lost_server_left_is_finished_unless_the_caller_may_come_back(tmp_path: Path) -> None:
     clock = Clock()
     lost = recordings(tmp_path, clock)
-    lost.start([])
+    lost.start(lambda call_id: True)
     call = lost.begin(CALL, RATE, offset=0)
     for _ in range(250):
         clock.now += 0.02
@@ -118,7 +118,7 @@ def test_what_a_lost_server_left_is_finished_unless_the_caller_may_come_back(tmp
     raw.write_bytes(raw.read_bytes() + b"half")
 
     going_on = recordings(tmp_path, clock)
-    going_on.start([CALL])
+    going_on.start(lambda call_id: False)
     clock.now += 5
     more = going_on.begin(CALL, RATE, offset=10.0)
     clock.now += 0.02
@@ -128,7 +128,7 @@ def test_what_a_lost_server_left_is_finished_unless_the_caller_may_come_back(tmp
     assert folder.find(tmp_path, CALL) is None
 
     after = recordings(tmp_path, clock)
-    after.start([])
+    after.start(lambda call_id: True)
     after.stop()
     left = samples(tmp_path)[:, 0]
     assert 5 * RATE - (2 * FLUSH_SECONDS + 0.2) * RATE <= np.count_nonzero(left == 5) <= 5 * RATE
@@ -138,7 +138,7 @@ def test_what_a_lost_server_left_is_finished_unless_the_caller_may_come_back(tmp
 def test_who_declines_leaves_nothing(tmp_path: Path) -> None:
     clock = Clock()
     made = recordings(tmp_path, clock)
-    made.start([])
+    made.start(lambda call_id: True)
     call = made.begin(CALL, RATE, offset=0)
     for _ in range(200):
         clock.now += 0.02
@@ -154,7 +154,7 @@ def test_a_disk_that_fails_costs_recordings_and_is_told_once(tmp_path: Path, cap
     place.write_text("no folder can be made here")
     clock = Clock()
     made = recordings(place, clock)
-    made.start([])
+    made.start(lambda call_id: True)
     for _ in range(2):
         call = made.begin(CALL, RATE, offset=0)
         for _ in range(200):
@@ -173,7 +173,7 @@ def test_a_disk_that_stands_still_holds_nothing_up(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(RecordingWriter, "_add", lambda self, piece: goes_on.wait())
     clock = Clock()
     made = recordings(tmp_path, clock)
-    made.start([])
+    made.start(lambda call_id: True)
     call = made.begin(CALL, RATE, offset=0)
     for _ in range(60 * (MAX_WAITING + 10)):
         clock.now += 0.02
