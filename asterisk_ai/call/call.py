@@ -245,8 +245,9 @@ class Call:
             self.guard(self.voice, voice)
 
     def on_digit(self, digit: str) -> None:
-        if self._recording is not None and digit == self._decline_key:
+        if self._recordings is not None and self._recording is not None and digit == self._decline_key:
             self._end_recording()
+            self._recordings.end(self.session.call_id, keep=False)
             self.session.recorded = Recorded.DECLINED
             self.store.save(self.session)
             logger.info("the caller declined to be recorded")

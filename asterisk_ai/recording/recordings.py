@@ -41,15 +41,16 @@ class Recordings:
         """The call has ended."""
         self._writer.finish(call_id, keep=keep)
 
-    def start(self, is_over: Callable[[str], bool]) -> None:
+    def start(self, keeps: Callable[[str], bool | None]) -> None:
         """Begin to write, with what an earlier server has left unfinished.
 
-        :param is_over: whether a call has ended. Others may come back, or another of the server's processes has them.
+        :param keeps: whether a call's recording is kept; None where it lasts: it may come back, or another of the
+            server's processes has it.
         """
         self._writer.start()
         for call_id in folder.unfinished(self._writer.folder):
-            if is_over(call_id):
-                self._writer.finish(call_id, keep=True)
+            if (keep := keeps(call_id)) is not None:
+                self._writer.finish(call_id, keep=keep)
 
     def stop(self) -> None:
         """Write what waits."""

@@ -134,7 +134,7 @@ class Server:
             logger.warning("%s", short)
         self.store.start()
         self.registry.take_back()
-        self.recordings.start(self._is_over)
+        self.recordings.start(self._keeps_recording)
         try:
             async with self._group as group:
                 if not await self._start_unless_stopped(group):
@@ -232,13 +232,15 @@ class Server:
         config = self.config
         return Admission(self.in_use.agent_set.agents, config.default_agent, config.server.max_calls)
 
-    def _is_over(self, call_id: str) -> bool:
+    def _keeps_recording(self, call_id: str) -> bool | None:
         session = self.store.find(call_id)
-        return session is None or session.ended
+        if session is not None and not session.ended:
+            return None
+        return session is None or session.recorded is Recorded.YES
 
     def _call_ended(self, session: CallSession) -> None:
-        if session.recorded:
-            self.recordings.end(session.call_id, keep=session.recorded is Recorded.YES)
+        if session.recorded is Recorded.YES:
+            self.recordings.end(session.call_id, keep=True)
 
     async def _keep_house(self) -> None:
         while True:

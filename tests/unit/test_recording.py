@@ -118,7 +118,7 @@ def test_what_a_lost_server_left_is_finished_unless_the_caller_may_come_back(tmp
     raw.write_bytes(raw.read_bytes() + b"half")
 
     going_on = recordings(tmp_path, clock)
-    going_on.start(lambda call_id: False)
+    going_on.start(lambda call_id: None)
     clock.now += 5
     more = going_on.begin(CALL, RATE, offset=10.0)
     clock.now += 0.02
@@ -133,6 +133,14 @@ def test_what_a_lost_server_left_is_finished_unless_the_caller_may_come_back(tmp
     left = samples(tmp_path)[:, 0]
     assert 5 * RATE - (2 * FLUSH_SECONDS + 0.2) * RATE <= np.count_nonzero(left == 5) <= 5 * RATE
     assert np.flatnonzero(left == 9)[0] == 10 * RATE
+
+
+def test_of_who_had_declined_a_lost_server_leaves_nothing_either(tmp_path: Path) -> None:
+    (tmp_path / f"{CALL}.8000.raw").write_bytes(bytes(1000))
+    made = recordings(tmp_path)
+    made.start(lambda call_id: False)
+    made.stop()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_who_declines_leaves_nothing(tmp_path: Path) -> None:
