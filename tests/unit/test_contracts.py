@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,9 @@ def test_a_new_room_needs_a_place(copy: Path) -> None:
     status, told = lint(copy)
     assert status == 1
     assert "asterisk_ai.attic" in told
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest would leave the second one out, and say so at the very end of a run."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
