@@ -197,6 +197,10 @@ def test_a_probe_that_raises_is_a_500(monkeypatch: pytest.MonkeyPatch) -> None:
     with HttpServer("127.0.0.1", 0, health=broken, ready=broken, metrics=Metrics()) as running:
         assert get(running, "/health")[0] == 500
         assert get(running, "/live")[0] == 200
+        until = time.monotonic() + 20
+        while not seen:  # it is told by the thread that has answered, and after that
+            assert time.monotonic() < until
+            time.sleep(0.01)
     assert seen[0].exc_type is RuntimeError
 
 
