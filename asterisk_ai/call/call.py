@@ -229,10 +229,13 @@ class Call:
 
     def on_audio(self, pcm: bytes) -> None:
         if self.conversation is not None and not self.closed.is_set():
-            self.audio_at = now = self.clock()
-            if self._recording is not None:
-                self._recording.heard(pcm)
-            self.guard(self.conversation.heard, *self._echo.cancel(pcm, dbov(pcm), now), now)
+            self.guard(self._hear, self.conversation, pcm)
+
+    def _hear(self, conversation: Conversation, pcm: bytes) -> None:
+        self.audio_at = now = self.clock()
+        if self._recording is not None:
+            self._recording.heard(pcm)
+        conversation.heard(*self._echo.cancel(pcm, dbov(pcm), now), now)
 
     def _played(self, pcm: bytes) -> None:
         self._echo.played(pcm)
