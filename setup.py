@@ -124,11 +124,13 @@ setup(
         "websocket": ["websockets>=15"],
         "remote": ["httpx>=0.27", "websockets>=15", "wyoming>=1.5"],
         "test": [
+            "anthropic>=2.14,<3",
             "build>=1.2",
             "deepgram-sdk>=7.17,<8",  # what is sent is held against the vendors' own types
             "furo>=2024.8",
             "g722>=1.2",
             "gguf>=0.10",
+            "google-genai>=3.6,<4",
             "gpt4all>=2.8",
             "httpx>=0.27",
             "hypothesis>=6.100",

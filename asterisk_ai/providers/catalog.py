@@ -109,6 +109,8 @@ LLM: Kind[LanguageModel] = Kind(
         "rules": f"{_ENGINES}.rules:Rules",
         "openai": f"{_VENDORS}.openai:OpenAIChat",
         **_presets("llm", "OpenAIChat"),
+        "anthropic": f"{_VENDORS}.anthropic:AnthropicChat",
+        "gemini": f"{_VENDORS}.gemini:GeminiChat",
     },
     of_agent=True,
 )
@@ -120,6 +122,7 @@ TTS: Kind[TextToSpeech] = Kind(
         "piper": f"{_ENGINES}.piper:Piper",
         "espeak": f"{_ENGINES}.espeak:Espeak",
         "openai": f"{_VENDORS}.openai:OpenAISpeech",
+        **_presets("tts", "OpenAISpeech"),
         "deepgram": f"{_VENDORS}.deepgram:DeepgramTextToSpeech",
         "wyoming": f"{_VENDORS}.wyoming:WyomingTextToSpeech",
     },
@@ -153,8 +156,10 @@ if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
     from asterisk_ai.providers.engines.rules import Rules
     from asterisk_ai.providers.engines.smart_turn import SmartTurn
     from asterisk_ai.providers.engines.vosk import Vosk
+    from asterisk_ai.providers.vendors.anthropic import AnthropicChat
     from asterisk_ai.providers.vendors.deepgram import DeepgramSpeechToText, DeepgramTextToSpeech
     from asterisk_ai.providers.vendors.deepgram.agent import DeepgramAgent
+    from asterisk_ai.providers.vendors.gemini import GeminiChat
     from asterisk_ai.providers.vendors.openai import OpenAIChat, OpenAISpeech, OpenAITranscription
     from asterisk_ai.providers.vendors.openai.realtime import OpenAIRealtime
     from asterisk_ai.providers.vendors.wyoming import WyomingSpeechToText, WyomingTextToSpeech
@@ -168,7 +173,13 @@ if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
         DeepgramSpeechToText,
         WyomingSpeechToText,
     )
-    _llm: tuple[Callable[[Settings, Settings], LanguageModel], ...] = (Gpt4All, Rules, OpenAIChat)
+    _llm: tuple[Callable[[Settings, Settings], LanguageModel], ...] = (
+        Gpt4All,
+        Rules,
+        OpenAIChat,
+        AnthropicChat,
+        GeminiChat,
+    )
     _tts: tuple[Callable[[Settings], TextToSpeech], ...] = (
         Hibari,
         Piper,

@@ -18,7 +18,7 @@ class Preset:
     :param base_url: of the API; empty where each customer has another one, as in ``example``.
     :param limit: the parameter for the length of an answer; empty: as the model has it.
     :param probe: what is asked to see whether the service and the key are well.
-    :param scheme: of the ``Authorization`` header; empty: the key stands in a header ``api-key``.
+    :param scheme: of the ``Authorization`` header, or the name of another header with its colon.
     :param kinds: of engines that it offers.
     """
 
@@ -39,7 +39,7 @@ OPENAI = Preset(
 _OTHERS = (
     Preset(
         "azure", "https://learn.microsoft.com/azure/ai-foundry/openai/latest (a model is a deployment's name)",
-        limit="max_completion_tokens", scheme="", example="https://RESOURCE.openai.azure.com/openai/v1",
+        limit="max_completion_tokens", scheme="api-key:", example="https://RESOURCE.openai.azure.com/openai/v1",
     ),
     Preset("grok", "https://docs.x.ai/docs/api-reference", "https://api.x.ai/v1", limit="max_completion_tokens"),
     Preset(
@@ -60,6 +60,8 @@ _OTHERS = (
     Preset("llamacpp", "https://github.com/ggml-org/llama.cpp (tools/server)", "http://127.0.0.1:8080/v1"),
     Preset("lmstudio", "https://lmstudio.ai/docs/app/api/endpoints/openai", "http://127.0.0.1:1234/v1"),
     Preset("ollama", "https://docs.ollama.com/api/openai-compatibility", "http://127.0.0.1:11434/v1"),
+    Preset("whisper", "https://speaches.ai (faster-whisper-server before)", "http://127.0.0.1:8000/v1", kinds=("stt",)),
+    Preset("kokoro", "https://github.com/remsky/Kokoro-FastAPI", "http://127.0.0.1:8880/v1", kinds=("tts",)),
 )  # fmt: skip
 PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _OTHERS})
 """By name, without OpenAI's own."""

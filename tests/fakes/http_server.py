@@ -11,7 +11,7 @@ from typing import Any, Self
 
 REASONS = {
     200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-    429: "Too Many Requests", 500: "Error",
+    429: "Too Many Requests", 500: "Error", 529: "Overloaded",
 }  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def _against(kind: Any, value: object, path: Path) -> Iterator[str]:
         for number, item in enumerate(value):
             yield from problems(arguments[0], item, (*path, number))
     elif kind in (str, int, float, bool, bytes):
-        wanted = (int, float) if kind is float else kind
+        wanted = {float: (int, float), bytes: (bytes, str)}.get(kind, kind)  # bytes are base64 in JSON
         if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
             yield f"{where}: {value!r} is no {kind.__name__}"
     elif kind in (None, types.NoneType) and value is not None:

@@ -21,7 +21,7 @@ RENAMED = {
     ),
     "a stream's method": (PROVIDERS / "workers/pooled.py", "def finish(self)", "def ended(self)"),
     "a property": (PROVIDERS / "engines/piper/__init__.py", "def sample_rate(self)", "def rate(self)"),
-    "a method": (PROVIDERS / "vendors/openai/chat.py", "def complete(self, text", "def whole(self, text"),
+    "a method": (PROVIDERS / "vendors/openai/transcription.py", "async def open(", "async def begin("),
 }
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asterisk_ai.errors import ProviderUnavailable, RemoteProtocolError
+from asterisk_ai.providers.net.chat import alternating
 from asterisk_ai.providers.net.sse import MAX_EVENT, EventReader
-from asterisk_ai.providers.vendors.openai.chat import _alternating
 from asterisk_ai.providers.vendors.openai.client import ChatSettings
 from asterisk_ai.providers.vendors.openai.completion import Completion
 
@@ -59,8 +59,7 @@ def test_what_is_no_chunk_is_a_failure(data: str) -> None:
 
 def test_the_user_is_first_and_roles_take_turns() -> None:
     turns = [("assistant", "Hello."), ("user", "hi"), ("user", "hours"), ("assistant", "Nine."), ("assistant", "Five.")]
-    found = _alternating([*turns, ("user", "thanks")])
-    assert [(one["role"], one["content"]) for one in found] == [
+    assert alternating([*turns, ("user", "thanks")]) == [
         ("user", "(The caller is on the line.)"),
         ("assistant", "Hello."),
         ("user", "hi\nhours"),

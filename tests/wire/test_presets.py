@@ -18,6 +18,7 @@ from asterisk_ai.providers.api import DialplanAction, Hints, Say, TurnRequest
 from asterisk_ai.providers.presets import PRESETS
 
 KEY = "sk-test"
+MODELS = [name for name, preset in PRESETS.items() if "llm" in preset.kinds]
 AGENT = {"name": "a", "tools": {"hangup": True, "transfer": {"sales": "200@from-internal"}}}
 
 
@@ -37,6 +38,11 @@ class Service(FakeHttp):
             return await out.json({"data": []})
         if request.target.endswith("transcriptions"):
             return await out.json({"text": "opening hours"})
+        if request.target.endswith("speech"):
+            await out.begin("audio/pcm")
+            await out.chunk(bytes(4800))
+            await out.end()
+            return True
         await out.begin("text/event-stream")
         for start in range(0, len(self.stream), 7):
             await out.chunk(self.stream[start : start + 7])
@@ -60,7 +66,7 @@ async def asked(name: str) -> AsyncIterator[tuple[Service, Callable[[], Awaitabl
         await model.stop()
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_service_is_asked_as_it_wants_to_be(name: str) -> None:
     preset = PRESETS[name]
 
@@ -81,7 +87,7 @@ def test_a_service_is_asked_as_it_wants_to_be(name: str) -> None:
     assert limits == {"max_tokens": None, "max_completion_tokens": None, preset.limit: 90}
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", MODELS)
 def test_every_stream_is_read_whoever_sends_it(name: str) -> None:
     async def main() -> None:
         async with asked(name) as (service, ask):
@@ -110,6 +116,22 @@ def test_services_that_hear(name: str) -> None:
     assert asyncio.run(asyncio.wait_for(main(), 20)) == "opening hours"
 
 
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if "tts" in preset.kinds])
+def test_services_that_speak(name: str) -> None:
+    async def main() -> tuple[bytes, Request]:
+        async with Service().running() as service:
+            settings = {"base_url": service.base_url, "speech": {"model": "m", "voice": "af_heart"}}
+            voice = catalog.TTS.load(name)(settings)
+            await voice.start()
+            async with voice.open("Hello.") as pieces:
+                pcm = b"".join([piece async for piece in pieces])
+            await voice.stop()
+            return pcm, service.requests[-1]
+
+    pcm, request = asyncio.run(asyncio.wait_for(main(), 20))
+    assert (pcm, json.loads(request.body)["voice"]) == (bytes(4800), "af_heart")
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "path"),
     [
@@ -126,4 +148,3 @@ def test_what_has_to_be_said(name: str, settings: Mapping[str, Any], path: str) 
 
 def test_addresses() -> None:
     assert all(preset.base_url or preset.example for preset in PRESETS.values())
-    assert not any(name in catalog.TTS.engines for name in PRESETS)

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import httpx
@@ -58,7 +59,7 @@ class RateLimit:
         """
         text = message(body[: 16 * MAX_ERROR])
         if status == 429:
-            wait = seconds_of(retry_after)
+            wait = seconds_of(retry_after or _retry_delay(body))
             self._until = self._clock() + wait
             return ProviderUnavailable(self._name, f"rate limit, to be tried again in {wait:.0f} s: {text}")
         if status >= 500 or status in (408, 409, 425):
@@ -85,8 +86,11 @@ class ServiceSettings:
             raise ValueError("base_url: expected http:// or https://")
 
     def all_headers(self, scheme: str) -> dict[str, str]:
-        """With the key as ``Authorization: <scheme> <key>``, or as ``api-key: <key>`` where there is no scheme."""
-        key = {"Authorization": f"{scheme} {self.api_key}"} if scheme else {"api-key": self.api_key}
+        """With the key as ``Authorization: <scheme> <key>``, or as ``<scheme> <key>`` where that is a header's name
+        with its colon.
+        """
+        name, colon, _ = scheme.partition(":")
+        key = {name: self.api_key} if colon else {"Authorization": f"{scheme} {self.api_key}"}
         return {**{name: str(value) for name, value in self.headers.items()}, **(key if self.api_key else {})}
 
 
@@ -106,15 +110,17 @@ class HttpService:
         base_url: str,
         scheme: str = "Bearer",
         probe: str,
+        headers: Mapping[str, str] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         :param base_url: where the settings name none.
-        :param scheme: of the ``Authorization`` header.
+        :param scheme: see :meth:`ServiceSettings.all_headers`.
+        :param headers: that the service wants beside the key.
         """
         self._name = name
         self.base_url = (settings.base_url or base_url).rstrip("/") + "/"
-        self.headers = settings.all_headers(scheme)
+        self.headers = {**headers, **settings.all_headers(scheme)}
         self._proxy, self._seconds, self._connect_seconds = settings.proxy, settings.seconds, settings.connect_seconds
         self._path = probe
         self.limit = RateLimit(name, clock)
@@ -204,6 +210,15 @@ def message(body: bytes) -> str:
     except (ValueError, AttributeError):
         text = body.decode("utf-8", "replace")
     return " ".join(text.split())[:MAX_ERROR]
+
+
+def _retry_delay(body: bytes) -> str:
+    """Google tells it in the body. Source: google/rpc/error_details.proto, RetryInfo; a duration is written ``17s``."""
+    try:
+        details = json.loads(body)["error"]["details"]
+        return str(next(one["retryDelay"] for one in details if "retryDelay" in one)).removesuffix("s")
+    except (ValueError, LookupError, TypeError, StopIteration):
+        return ""
 
 
 def seconds_of(text: str) -> float:

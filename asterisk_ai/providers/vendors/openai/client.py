@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import httpx
-
 from asterisk_ai.config.schema import Range
 from asterisk_ai.config.settings import read_settings
-from asterisk_ai.errors import ConfigError, ProviderUnavailable
+from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers.net.http import HttpService, ServiceSettings
-from asterisk_ai.providers.net.sse import EventReader
 from asterisk_ai.providers.presets import OPENAI, Preset
-from asterisk_ai.providers.vendors.openai.completion import DONE, Completion
 
 NAME = "openai"
-DRAIN_SECONDS = 0.2
 _THINKS = re.compile(r"(?:^|/)(?:gpt-[5-9]|o\d)")
 
 
@@ -96,30 +89,3 @@ def read(settings: Mapping[str, Any], preset: Preset, part: str) -> OpenAISettin
 def client(settings: ServiceSettings, name: str = NAME, preset: Preset = OPENAI) -> HttpService:
     """Requests to the service."""
     return HttpService(name, settings, base_url=preset.base_url, scheme=preset.scheme, probe=preset.probe)
-
-
-async def texts(response: httpx.Response, completion: Completion, name: str = NAME) -> AsyncIterator[str]:
-    """The text of an answer as it comes, all else into ``completion``.
-
-    :raises ProviderUnavailable: it breaks off, or is none.
-    """
-    if "json" in response.headers.get("content-type", "") and "event-stream" not in response.headers["content-type"]:
-        yield completion.feed((await response.aread()).decode("utf-8", "replace"))  # a server that does not stream
-        return
-    reader = EventReader()
-    data = response.aiter_bytes()
-    async for piece in data:
-        for event in reader.feed(piece):
-            if text := completion.feed(event):
-                yield text
-            if event == DONE:
-                with contextlib.suppress(TimeoutError):  # read to the end, the connection can be used again
-                    async with asyncio.timeout(DRAIN_SECONDS):
-                        async for _ in data:
-                            pass
-                return
-    for event in reader.end():
-        if text := completion.feed(event):
-            yield text
-    if not completion.ended:
-        raise ProviderUnavailable(name, "closed the stream in the middle of the answer")

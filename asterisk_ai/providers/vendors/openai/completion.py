@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from asterisk_ai.errors import ProviderUnavailable
-from asterisk_ai.providers.net.http import message
+from asterisk_ai.providers.net.answer import Answer, Call
 
 MAX_TOOL_TEXT = 20_000
 DONE = "[DONE]"
 
 
-@dataclass(slots=True)
-class Call:
-    """A function that the model calls. ``arguments`` is the text that it wrote: JSON where all went well."""
-
-    id: str = ""
-    name: str = ""
-    arguments: str = ""
-    index: object = None
-
-
-class Completion:
+class Completion(Answer):
     """What the chunks say, whoever sends them.
 
     The text is in ``delta.content`` (a text, or a list of parts); reasoning stands beside it under several names and is
@@ -32,44 +21,21 @@ class Completion:
     with the arguments as an object. A server may answer a request for a stream with a plain JSON answer.
     """
 
-    def __init__(self, provider: str) -> None:
-        self._provider = provider
-        self._calls: list[Call] = []
-        self.ended = False
-        """The model has finished: what follows is of no matter, and nothing need follow."""
-        self.reason = ""
-        """Why it finished, in the API's word; empty where that was not told."""
-
-    @property
-    def calls(self) -> list[Call]:
-        for number, call in enumerate(self._calls):
-            call.id = call.id or f"call{number:05d}"  # Mistral wants nine letters and digits
-        return self._calls
-
     def feed(self, data: str) -> str:
-        """The data of one event to the text that it brings.
-
-        :raises ProviderUnavailable: it is no chunk, or tells an error.
-        """
         if data == DONE:
-            self.ended = True
+            self.ended = self.over = True
             return ""
-        try:
-            chunk = json.loads(data)
-        except (ValueError, RecursionError):
-            raise ProviderUnavailable(self._provider, "sent an event that is not JSON") from None
-        if not isinstance(chunk, Mapping):
-            raise ProviderUnavailable(self._provider, "sent an event that is not an object")
-        if chunk.get("error"):
-            raise ProviderUnavailable(self._provider, f"broke off: {message(data.encode())}")
-        choices = chunk.get("choices")
+        return super().feed(data)
+
+    def _event(self, event: Mapping[str, Any]) -> str:
+        choices = event.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         return self._choice(choice) if isinstance(choice, Mapping) else ""
 
     def _choice(self, choice: Mapping[str, Any]) -> str:
         reason = choice.get("finish_reason")
         if reason == "error":
-            raise ProviderUnavailable(self._provider, "broke off in the middle of the answer")
+            raise ProviderUnavailable(self.provider, "broke off in the middle of the answer")
         if reason:
             self.ended, self.reason = True, str(reason)
         delta = choice.get("delta") or choice.get("message")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from asterisk_ai.providers.net.voice import HttpVoice
-from asterisk_ai.providers.presets import OPENAI
-from asterisk_ai.providers.vendors.openai.client import NAME, client, read
+from asterisk_ai.providers.presets import OPENAI, Preset
+from asterisk_ai.providers.vendors.openai.client import client, read
 
 MAX_TEXT = 4096
 
@@ -15,9 +15,11 @@ MAX_TEXT = 4096
 class OpenAISpeech(HttpVoice):
     """The ``openai`` synthesiser."""
 
+    preset: ClassVar[Preset] = OPENAI
+
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        own = read(settings, OPENAI, "speech")
-        super().__init__(NAME, client(own), own.speech.rate, MAX_TEXT)
+        own, name = read(settings, self.preset, "speech"), self.preset.name
+        super().__init__(name, client(own, name, self.preset), own.speech.rate, MAX_TEXT)
         self._own = own.speech
 
     def _request(self, text: str, voice: str, speed: float) -> tuple[str, dict[str, Any]]:
