@@ -16,10 +16,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from asterisk_ai.cli import webhooks
 from asterisk_ai.config import Config, load_part
 from asterisk_ai.errors import AsteriskAIError, ConfigError
 from asterisk_ai.recording import folder
 from asterisk_ai.session.backends.call_index import CallFilter
+from asterisk_ai.session.backends.deliveries import Delivery
 from asterisk_ai.session.backends.sqlite import SqliteReader, remove_calls
 from asterisk_ai.session.model import STEPS, CallSession, Outcome, Recorded, TurnRecord
 from asterisk_ai.telemetry.printable import printable, printable_json
@@ -97,8 +99,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"asterisk-ai: calls {do}: say which (see asterisk-ai calls --help)", file=sys.stderr)
         return 2
     reader = SqliteReader(config.store_path())
+    told: list[Delivery] = []
     try:
         sessions = reader.search(wanted)
+        if do == "show" and sessions:
+            told = reader.deliveries(call_ids=[one.call_id for one in sessions], every=True)
     finally:
         reader.close()
     if words and not sessions:
@@ -113,6 +118,8 @@ def run(arguments: argparse.Namespace) -> int:
         _draw(config, sessions[0], Path(arguments.picture))
     if do == "show" and not (arguments.json or arguments.csv):
         _tell_recordings(config, sessions)
+        for one in told:
+            print(f"    {webhooks.line(one)}")
     return 0
 
 

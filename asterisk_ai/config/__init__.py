@@ -27,6 +27,7 @@ from asterisk_ai.config.schema import (
     Secret,
     ServerConfig,
     StoreConfig,
+    WebhookConfig,
     WebSocketConfig,
 )
 
@@ -51,6 +52,7 @@ __all__ = [
     "ServiceManager",
     "StoreConfig",
     "WebSocketConfig",
+    "WebhookConfig",
     "find",
     "host_port",
     "load",

@@ -74,6 +74,7 @@ def parse(text: str, file: str = "asterisk_ai.yaml", environ: Mapping[str, str] 
     config = _completed(read, reader, file)
     if not reader.problems:  # names that point to parts that are themselves wrong would only confuse
         _check_names(config, reader)
+        _check_after(config, reader)
         _check_texts(config, reader)
         _check_listeners(config, reader)
     if reader.problems:
@@ -215,6 +216,19 @@ def _check_names(config: Config, reader: Reader) -> None:
                 reader.problem("name an engine", path, reader.lines.get(path, 0))
             elif len(set(engines)) < len(engines):
                 reader.problem("names an engine twice", path, reader.lines.get(path, 0))
+
+
+def _check_after(config: Config, reader: Reader) -> None:
+    """Who is told of calls is told of agents that there are, and only where what is to be told can be kept."""
+    known = [*config.agents, *DIAGNOSTIC_AGENTS]
+    for name, webhook in config.webhooks.items():
+        for agent in webhook.agents:
+            if agent not in known:
+                path = f"webhooks.{name}.agents"
+                reader.problem(f"there is no agent {agent!r}{did_you_mean(agent, known)}", path, reader.lines[path])
+    if config.webhooks and config.store.backend == "memory":
+        problem = "what is to be delivered is kept in the store: set store.backend to sqlite"
+        reader.problem(problem, "webhooks", reader.lines.get("webhooks", 0))
 
 
 def _check_texts(config: Config, reader: Reader) -> None:

@@ -15,6 +15,7 @@ from asterisk_ai.config import Config, ServiceManager
 from asterisk_ai.pbx.agi_routes import CallRoutes
 from asterisk_ai.pbx.registry import Admission, CallRegistry
 from asterisk_ai.recording.recordings import Recordings
+from asterisk_ai.server.after.after_calls import AfterCalls
 from asterisk_ai.server.calls import Calls
 from asterisk_ai.server.descriptors import shortage
 from asterisk_ai.server.drain import drain
@@ -65,7 +66,10 @@ class Server:
         self._manager = manager or ServiceManager()
         self._notifier = Notifier(self._manager.notify_socket)
         self.metrics = Metrics()
-        backend = open_backend(config, shared=place.workers > 1)
+        self._after_calls = AfterCalls(config, self.metrics, place)
+        backend = open_backend(
+            config, shared=place.workers > 1, wanted=self._after_calls.wanted, entered=self._after_calls.entered
+        )
         self.store = SessionStore(backend, worker=place.index, workers=place.workers)
         self.vad = VadService(config.vad, loop=asyncio.get_running_loop())
         # What callers say is decided upon before the clock's next frames leave, for all calls at once.
@@ -135,6 +139,7 @@ class Server:
         self.store.start()
         self.registry.take_back()
         self.recordings.start(self._keeps_recording)
+        self._after_calls.start()
         try:
             async with self._group as group:
                 if not await self._start_unless_stopped(group):
@@ -167,6 +172,7 @@ class Server:
             self.vad.close()
             self.recordings.stop()
             self.store.stop()
+            self._after_calls.stop()
             logger.info("asterisk-ai has stopped")
 
     async def _start_unless_stopped(self, group: asyncio.TaskGroup) -> bool:
@@ -222,6 +228,7 @@ class Server:
 
     async def _config_changed(self, config: Config) -> None:
         self.registry.admission = self._admission()
+        self._after_calls.change(config)
         await self.vad.change(config.vad)
         self.calls.tell_ready()
 

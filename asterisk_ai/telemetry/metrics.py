@@ -33,6 +33,7 @@ class Metrics:
         self._of_calls()
         self._of_transports()
         self._of_process()
+        self._of_deliveries()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -147,6 +148,20 @@ class Metrics:
         self.open_files = self._gauge("ai_agent_open_files", "Open files of the process")
         self.files_exhausted = self._counter(
             "ai_agent_open_files_exhausted_total", "Looks at which no more files could be opened"
+        )
+
+    def _of_deliveries(self) -> None:
+        self.deliveries = self._counter(
+            "ai_agent_deliveries_total",
+            "What was to be told of calls, by how it went: delivered, failed (tried again later), given_up",
+            "target",
+            "result",
+        )
+        self.deliveries_waiting = self._gauge(
+            "ai_agent_deliveries_waiting", "What is still to be told of calls, by whom it is for", "target"
+        )
+        self.deliveries_oldest = self._gauge(
+            "ai_agent_deliveries_oldest_seconds", "How long the oldest of it has been waiting", "target"
         )
 
     def observe_turn(self, timings: Mapping[str, float]) -> None:

@@ -8,6 +8,7 @@ name's unit implies (see ``reader.unit_range``).
 
 from __future__ import annotations
 
+from asterisk_ai.config.schema.after import WebhookConfig
 from asterisk_ai.config.schema.agent import DIAGNOSTIC_AGENTS, DOWNSTREAM_MODES, AgentConfig
 from asterisk_ai.config.schema.pipeline import READY_MADE, STAGES, PipelineConfig
 from asterisk_ai.config.schema.root import Config
@@ -54,5 +55,6 @@ __all__ = [
     "StoreConfig",
     "VadConfig",
     "WebSocketConfig",
+    "WebhookConfig",
     "Workers",
 ]

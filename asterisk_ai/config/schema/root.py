@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from asterisk_ai.config import paths
+from asterisk_ai.config.schema.after import WebhookConfig
 from asterisk_ai.config.schema.agent import AgentConfig
 from asterisk_ai.config.schema.pipeline import PipelineConfig
 from asterisk_ai.config.schema.server import (
@@ -50,6 +51,7 @@ class Config:
     store: StoreConfig = field(default_factory=StoreConfig)
     playback: PlaybackConfig = field(default_factory=PlaybackConfig)
     recordings: RecordingsConfig = field(default_factory=RecordingsConfig)
+    webhooks: Mapping[str, WebhookConfig] = field(default_factory=dict)
     vad: VadConfig = field(default_factory=VadConfig)
     models: ModelsConfig = field(default_factory=ModelsConfig)
     log: LogConfig = field(default_factory=LogConfig)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from asterisk_ai.errors import StoreError
+from asterisk_ai.session.backends import deliveries
 from asterisk_ai.session.model import CallSession
 
 logger = logging.getLogger(__name__)
@@ -203,6 +204,7 @@ def remove(database: sqlite3.Connection, call_ids: Sequence[str]) -> None:
         if _has_index(database):
             forget(database, call_ids)
             database.execute(_MERGE)
+        deliveries.forget(database, call_ids)
         database.executemany("DELETE FROM calls WHERE call_id = ?", [(one,) for one in call_ids])
     database.execute("VACUUM")
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from asterisk_ai.errors import StoreError
-from asterisk_ai.session.backends import call_index
+from asterisk_ai.session.backends import call_index, deliveries
 from asterisk_ai.session.backends.call_index import CallFilter, readable
+from asterisk_ai.session.backends.database import connect, identity, may_pass, remedy
+from asterisk_ai.session.backends.deliveries import Delivery
 from asterisk_ai.session.lock import StoreInUse, StoreLock
 from asterisk_ai.session.model import CallSession
 
@@ -31,16 +32,7 @@ _ENTER_SECONDS, _ENTER_CALLS = 0.02, 20
 """An earlier version's records are entered into the index in small steps, for the media loop's sake."""
 
 
-def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
-    try:
-        database = sqlite3.connect(
-            path if writable else f"{path.resolve().as_uri()}?mode=ro", uri=not writable, check_same_thread=False
-        )
-        database.execute("PRAGMA busy_timeout=2000")
-        database.execute("PRAGMA secure_delete=ON")  # what is removed is written over
-        return database
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}") from error
+_Row = tuple[str, float, float, str]
 
 
 class SqliteBackend:
@@ -52,16 +44,27 @@ class SqliteBackend:
     :param path: the database; its folder is made where it does not exist.
     :param keep_days: records older than this are removed; 0 keeps all.
     :param shared: this is one of several processes of a server that holds the store's lock.
+    :param wanted: who is to be told of a call as it is now.
+    :param entered: called on the writing thread when deliveries were entered.
     """
 
-    def __init__(self, path: Path, *, keep_days: float = 30.0, shared: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        keep_days: float = 30.0,
+        shared: bool = False,
+        wanted: Callable[[CallSession], Sequence[Delivery]] = lambda session: (),
+        entered: Callable[[], None] = lambda: None,
+    ) -> None:
         self.path = path
         self.lock = None if shared else StoreLock(path)
         self._database: sqlite3.Connection | None = None
         self._keep = keep_days * 86400
         self._purge_at = 0.0
-        self._waiting: dict[str, tuple[str, float, float, str]] = {}
-        self._writing: dict[str, tuple[str, float, float, str]] = {}  # taken from those, and not in the file yet
+        self._wanted, self._entered = wanted, entered
+        self._waiting: dict[str, tuple[_Row, Sequence[Delivery]]] = {}
+        self._writing: dict[str, tuple[_Row, Sequence[Delivery]]] = {}  # taken from those, and not in the file yet
         self._condition = threading.Condition()
         self._stopping = False
         self._problem = ""
@@ -84,10 +87,10 @@ class SqliteBackend:
             raise
         except (sqlite3.Error, OSError, StoreError) as error:
             cause = error.__cause__ or error
-            if not _may_pass(cause):
+            if not may_pass(cause):
                 if self.lock is not None:
                     self.lock.release()
-                raise StoreError(f"{self.path}: {error}; {_remedy(cause)}") from error
+                raise StoreError(f"{self.path}: {error}; {remedy(cause)}") from error
             self._failed(cause)
             logger.error("calls go on without a record until then")
         self._thread = threading.Thread(target=self._write_all, name="session-store", daemon=True)
@@ -100,22 +103,22 @@ class SqliteBackend:
         self.path.touch(mode=0o640)
         database = reader = None
         try:
-            database = _connect(self.path, writable=True)
+            database = connect(self.path, writable=True)
             database.execute("PRAGMA journal_mode=WAL")
             # NORMAL: a power cut may lose the last turns, a killed process never does.
             database.execute("PRAGMA synchronous=NORMAL")
-            database.executescript(_SCHEMA + call_index.SCHEMA)
+            database.executescript(_SCHEMA + call_index.SCHEMA + deliveries.SCHEMA)
             with database:
                 self._purge(database)
             entering = call_index.look(database)
-            reader = _connect(self.path, writable=False)
+            reader = connect(self.path, writable=False)
             live = _sessions(reader, "WHERE ended_at = 0", ())
         except (sqlite3.Error, StoreError):
             for opened in (database, reader):
                 if opened is not None:
                     opened.close()
             raise
-        self._database, self._reader, self._file = database, reader, _identity(self.path)
+        self._database, self._reader, self._file = database, reader, identity(self.path)
         self._entering = entering
         return live
 
@@ -132,14 +135,14 @@ class SqliteBackend:
     def write(self, session: CallSession) -> None:
         row = (session.call_id, session.started_at, session.ended_at, session.to_json())
         with self._condition:
-            self._waiting[session.call_id] = row
+            self._waiting[session.call_id] = row, self._wanted(session)
             self._condition.notify()
 
     def find(self, call_id: str) -> CallSession | None:
         with self._condition:
             waiting = self._waiting.get(call_id) or self._writing.get(call_id)
         if waiting:
-            return CallSession.from_json(waiting[3])
+            return CallSession.from_json(waiting[0][3])
         try:
             found = self._read("WHERE call_id = ?", (call_id,))
         except StoreError as error:  # the dialplan asks: no disk may keep it from an answer
@@ -193,9 +196,9 @@ class SqliteBackend:
                 break
         self._close()
 
-    def _write_rows(self, rows: dict[str, tuple[str, float, float, str]]) -> bool:
+    def _write_rows(self, rows: dict[str, tuple[_Row, Sequence[Delivery]]]) -> bool:
         try:
-            if self._database is not None and _identity(self.path) != self._file:
+            if self._database is not None and identity(self.path) != self._file:
                 # SQLite would go on in the file that nobody finds any more.
                 logger.warning("%s was moved or removed: call records go on in a new one", self.path)
                 self._close()
@@ -203,9 +206,13 @@ class SqliteBackend:
                 self._open()
             assert self._database is not None  # noqa: S101 - open() has done it
             with self._database as database:
-                database.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", rows.values())
-                for session in readable((record,) for _, _, ended_at, record in rows.values() if ended_at):
+                database.executemany(
+                    "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", [row for row, _ in rows.values()]
+                )
+                for session in readable((record,) for (_, _, ended_at, record), _ in rows.values() if ended_at):
                     call_index.enter(database, session)
+                to_tell = [one for _, some in rows.values() for one in some]
+                deliveries.enter(database, to_tell)
                 self._entering = self._entering and call_index.enter_some(database, _ENTER_CALLS)
                 if time.monotonic() >= self._purge_at:
                     self._purge(database)
@@ -215,6 +222,8 @@ class SqliteBackend:
         if self._problem:
             logger.info("call records are written to %s again", self.path)
         self._problem = ""
+        if to_tell:
+            self._entered()
         return True
 
     def _failed(self, error: BaseException) -> None:
@@ -227,34 +236,9 @@ class SqliteBackend:
         self._purge_at = time.monotonic() + _PURGE_SECONDS
         if self._keep:
             oldest = time.time() - self._keep
+            deliveries.forget_before(database, oldest)
             database.execute("DELETE FROM calls WHERE started_at < ?", (oldest,))
             call_index.forget_before(database, oldest)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file the path names now; None where there is none."""
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return state.st_dev, state.st_ino
-
-
-_FULL_OR_FAILING = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS))
-_FULL_OR_BUSY = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether it is the disk's trouble (full, failing, held by another process) and not a mistake in the settings."""
-    if isinstance(error, sqlite3.Error):
-        return (error.sqlite_errorcode & 0xFF) in _FULL_OR_BUSY if hasattr(error, "sqlite_errorcode") else False
-    return isinstance(error, OSError) and error.errno in _FULL_OR_FAILING
-
-
-def _remedy(error: BaseException) -> str:
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-        return "it is damaged or no store of calls: move it away, and the server makes a new one"
-    return "set store.path to a file that this user may write"
 
 
 def _sessions(database: sqlite3.Connection, where: str, arguments: tuple[object, ...]) -> list[CallSession]:
@@ -270,7 +254,7 @@ def remove_calls(path: Path, call_ids: Sequence[str]) -> None:
 
     :raises StoreError: it could not be done; the store is as it was, or still holds bytes of what was removed.
     """
-    database = _connect(path, writable=True)
+    database = connect(path, writable=True)
     try:
         call_index.remove(database, call_ids)
     except sqlite3.Error as error:
@@ -285,7 +269,7 @@ class SqliteReader:
     def __init__(self, path: Path) -> None:
         if not path.exists():
             raise StoreError(f"{path} does not exist: no server has kept its calls there")
-        self._database = _connect(path, writable=False)
+        self._database = connect(path, writable=False)
 
     def find(self, call_id: str) -> CallSession | None:
         found = _sessions(self._database, "WHERE call_id = ?", (call_id,))
@@ -297,6 +281,13 @@ class SqliteReader:
             return call_index.search(self._database, wanted)
         except sqlite3.Error as error:
             raise StoreError(f"call records cannot be read: {error}") from error
+
+    def deliveries(self, *, call_ids: Sequence[str] = (), every: bool = False) -> list[Delivery]:
+        """Who is to be told of these calls, or of all; with ``every`` also who was told."""
+        try:
+            return deliveries.listed(self._database, call_ids=call_ids, every=every)
+        except sqlite3.Error as error:
+            raise StoreError(f"deliveries cannot be read: {error}") from error
 
     def close(self) -> None:
         self._database.close()

@@ -1,0 +1,98 @@
+"""Every ended call is told, whatever the other server and ours go through, and always under one id."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+from hook_server import CLOSE, HANG, HookServer
+from rig import until
+from served import Served
+
+from asterisk_ai.session.backends.call_index import CallFilter
+from asterisk_ai.session.backends.sqlite import SqliteReader
+from asterisk_ai.simulator.agi_client import AgiOutcome, run_agi
+
+SECRET = "a secret of this test"
+DELAY = {
+    stage: f"asterisk_ai.providers.engines.delay:Delay{kind}"
+    for stage, kind in (("stt", "SpeechToText"), ("llm", "LanguageModel"), ("tts", "TextToSpeech"))
+}
+
+
+def settings(folder: Path, url: str) -> dict[str, object]:
+    return {
+        "pipelines": {"offline": DELAY},
+        "vad": {"engine": "energy"},
+        "webhooks": {"crm": {"url": url, "secret": SECRET, "timeout_seconds": 1}},
+    }
+
+
+async def one_call(server: Served, number: int) -> AgiOutcome:
+    """From its registration to its end, without a word."""
+    caller = {"agi_callerid": f"555{number:04d}"}
+    begun = await run_agi("127.0.0.1", server.agi_port, "call/start", environment=caller, timeout=20)
+    call_id = begun.variables.get("AI_CALL_ID", "")
+    return await run_agi("127.0.0.1", server.agi_port, "call/end", arguments=(call_id,), timeout=20)
+
+
+def some_calls(server: Served, count: int) -> None:
+    async def work() -> None:
+        await asyncio.gather(*(one_call(server, number) for number in range(count)))
+
+    asyncio.run(work())
+
+
+def ended(folder: Path) -> set[str]:
+    reader = SqliteReader(folder / "sessions.db")
+    try:
+        return {one.call_id for one in reader.search(CallFilter()) if one.ended}
+    finally:
+        reader.close()
+
+
+def told(folder: Path, hooks: HookServer, count: int) -> None:
+    def all_of_them() -> bool:
+        calls = ended(folder)
+        return len(calls) >= count and calls <= set(hooks.calls())
+
+    until(all_of_them, 60, "every ended call told")
+
+
+def test_every_ended_call_is_told_though_both_servers_fail(tmp_path: Path) -> None:
+    hooks = HookServer(SECRET.encode(), fails=[500, HANG, CLOSE, 301])
+    with hooks.running() as url, Served(tmp_path, {"desk": {}}, settings(tmp_path, url)) as server:
+        some_calls(server, 10)
+        until(lambda: hooks.tried, 20, "the first try")
+        some_calls(server, 5)
+        server.kill()  # kill -9, while the other side hangs
+        server.start()
+        some_calls(server, 10)
+        told(tmp_path, hooks, 20)
+        assert "not delivered, will be tried again: HTTP 500" in server.log()
+        metrics = server.get("/metrics")[1]
+        assert 'ai_agent_deliveries_waiting{target="crm"} 0.0' in metrics
+        assert server.stop() == 0
+    assert hooks.forged == []
+    assert {call: len(ids) for call, ids in hooks.calls().items() if len(ids) > 1} == {}
+    tries = [(name, event["data"]["id"]) for name, event in hooks.tried]
+    assert len(set(tries)) == len({call for _, call in tries}), "every try of a call has its one id"
+    assert hooks.accepted[0][1]["data"]["caller"]["number"].startswith("555")
+
+
+def test_nobody_is_kept_waiting_by_a_server_that_hangs_at_the_end(tmp_path: Path) -> None:
+    hooks = HookServer(SECRET.encode(), fails=[HANG])
+    with hooks.running() as url:
+        wanted = settings(tmp_path, url)
+        with Served(tmp_path, {"desk": {}}, {**wanted, "webhooks": {}}) as server:
+            written = server.file.read_text().replace("webhooks: {}", f"webhooks: {wanted['webhooks']}")
+            server.file.write_text(written)
+            assert server.process is not None
+            server.process.send_signal(signal.SIGHUP)
+            until(lambda: server.health().get("reloads"), 20, "the reload")
+            some_calls(server, 3)
+            until(lambda: hooks.tried, 20, "the first try")
+            assert server.stop(20) == 0
+            server.start()
+            told(tmp_path, hooks, 3)
