@@ -23,7 +23,8 @@ from asterisk_ai.recording import folder
 from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.deliveries import Delivery
 from asterisk_ai.session.backends.sqlite import SqliteReader, remove_calls
-from asterisk_ai.session.model import STEPS, CallSession, Outcome, Recorded, TurnRecord
+from asterisk_ai.session.model import CallSession, Outcome, Recorded, TurnRecord
+from asterisk_ai.session.telling import told_marks, told_steps
 from asterisk_ai.telemetry.printable import printable, printable_json
 
 _EPILOG = """\
@@ -258,26 +259,9 @@ def print_call(session: CallSession) -> None:
 
 def turn_line(record: TurnRecord) -> str:
     """One turn: who, what was heard, and how long each step of the answer took."""
-    marks = []
-    if record.interrupted:
-        marks.append("interrupted")
-    if record.dialled:
-        marks.append("dialled")
-    if not record.understood:
-        marks.append("not understood")
-    if record.timings:
-        marks.append(_steps(record.timings))
+    marks = told_marks(record) + ([told_steps(record.timings)] if record.timings else [])
     note = f"   ({', '.join(marks)})" if marks else ""
     return printable(f"{record.role:>7}: {record.text}{note}")
-
-
-def _steps(timings: dict[str, float]) -> str:
-    """``caller stopped -> end of turn 300 ms -> words known 2 ms``: what each step added."""
-    steps, before = ["caller stopped"], 0.0
-    for name, at in sorted(timings.items(), key=lambda item: item[1]):
-        steps.append(f"{STEPS.get(name, name)} {max(0.0, at - before) * 1000:.0f} ms")
-        before = max(at, before)
-    return " -> ".join(steps) + f" (together {before * 1000:.0f} ms)"
 
 
 def write_csv(sessions: Sequence[CallSession]) -> None:

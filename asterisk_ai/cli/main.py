@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from asterisk_ai import __version__
 from asterisk_ai.errors import AsteriskAIError
 
-COMMANDS = ("serve", "check", "call", "calls", "webhooks", "bench", "regress", "dialplan", "models", "provider")
+COMMANDS = ("serve", "check", "call", "calls", "web", "webhooks", "bench", "regress", "dialplan", "models", "provider")
 """Modules of this package, in the order that the help shows them. Each has ``add_parser(commands)``."""
 
 _DESCRIPTION = "AI voice agents on Asterisk."

@@ -27,6 +27,7 @@ from asterisk_ai.config.schema import (
     Secret,
     ServerConfig,
     StoreConfig,
+    WebConfig,
     WebhookConfig,
     WebSocketConfig,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "ServerConfig",
     "ServiceManager",
     "StoreConfig",
+    "WebConfig",
     "WebSocketConfig",
     "WebhookConfig",
     "find",

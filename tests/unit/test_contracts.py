@@ -22,6 +22,8 @@ FORBIDDEN = {
     "server.worker": "server.supervisor",  # a circle
     "session.model": "transport.audiosocket.connection",
     "transport.listener": "providers.catalog",
+    "pbx.registry": "server.web.app",
+    "server.web.history": "call.account",
 }
 
 

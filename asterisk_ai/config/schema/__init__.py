@@ -25,6 +25,7 @@ from asterisk_ai.config.schema.server import (
     ServerConfig,
     StoreConfig,
     VadConfig,
+    WebConfig,
     WebSocketConfig,
 )
 from asterisk_ai.config.schema.types import Names, Pattern, Port, Range, Secret, Workers
@@ -54,6 +55,7 @@ __all__ = [
     "ServerConfig",
     "StoreConfig",
     "VadConfig",
+    "WebConfig",
     "WebSocketConfig",
     "WebhookConfig",
     "Workers",

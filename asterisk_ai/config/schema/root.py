@@ -23,6 +23,7 @@ from asterisk_ai.config.schema.server import (
     ServerConfig,
     StoreConfig,
     VadConfig,
+    WebConfig,
     WebSocketConfig,
 )
 from asterisk_ai.errors import ConfigError
@@ -47,6 +48,7 @@ class Config:
     ari: AriConfig | None = None
     websocket: WebSocketConfig | None = None
     http: HttpConfig | None = field(default_factory=HttpConfig)
+    web: WebConfig = field(default_factory=WebConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     playback: PlaybackConfig = field(default_factory=PlaybackConfig)

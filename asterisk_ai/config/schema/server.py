@@ -111,6 +111,27 @@ class HttpConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WebConfig:
+    """The page in the browser, ``asterisk-ai web``: a process of its own."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on. Where it is not loopback, a user (``asterisk-ai web --set-password NAME``) or
+    ``proxy_header`` is needed."""
+    port: AnyPort = 9094
+    """The port; 0 takes any free one."""
+    hosts: tuple[str, ...] = ()
+    """Names by which browsers reach it, where that is not ``localhost`` or ``host``: ``[pbx.example.com]``."""
+    session_hours: Annotated[float, Range(0.1, 744)] = 12.0
+    """Who does nothing for so long has to log in again."""
+    proxy_header: str = ""
+    """The header in which a proxy in front of it tells who has logged in there, such as ``X-Forwarded-User``."""
+    proxy_addresses: tuple[str, ...] = ("127.0.0.1", "::1")
+    """The addresses of proxies that are trusted with that."""
+    proxy_role: Literal["viewer", "operator", "admin"] = "viewer"
+    """What they are who log in there and are not among the users here."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Limits of each worker process, and how many there are."""
 

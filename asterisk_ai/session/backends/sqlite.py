@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from asterisk_ai.errors import StoreError
-from asterisk_ai.session.backends import call_index, deliveries
+from asterisk_ai.session.backends import call_figures, call_index, deliveries
+from asterisk_ai.session.backends.call_figures import Figures
 from asterisk_ai.session.backends.call_index import CallFilter, readable
 from asterisk_ai.session.backends.database import connect, identity, may_pass, remedy
 from asterisk_ai.session.backends.deliveries import Delivery
@@ -288,6 +289,13 @@ class SqliteReader:
             return deliveries.listed(self._database, call_ids=call_ids, every=every)
         except sqlite3.Error as error:
             raise StoreError(f"deliveries cannot be read: {error}") from error
+
+    def figures(self, edges: Sequence[float]) -> Figures:
+        """See :func:`asterisk_ai.session.backends.call_figures.figures`."""
+        try:
+            return call_figures.figures(self._database, edges)
+        except sqlite3.Error as error:
+            raise StoreError(f"call records cannot be read: {error}") from error
 
     def close(self) -> None:
         self._database.close()
