@@ -123,6 +123,7 @@ setup(
     extras_require={
         "local": ["vosk>=0.3.45", "gpt4all>=2.8", "piper-tts>=1.3"],
         "ari": ["g722>=1.2", "httpx>=0.27", "websockets>=15"],
+        "mcp": ["mcp>=2.3,<3"],
         "websocket": ["websockets>=15"],
         "remote": ["httpx>=0.27", "websockets>=15", "wyoming>=1.5"],
         "web": [
@@ -149,6 +150,7 @@ setup(
             "import-linter>=2.0",
             "jinja2>=3.1",
             "jsonschema>=4.20",
+            "mcp>=2.3,<3",
             "mypy>=1.11",
             "onnx>=1.16",
             "openai>=3.57,<4",

@@ -229,7 +229,8 @@ async def _engines(config: Config) -> AsyncIterator[Finding]:
 def _unused_tools(agent: Agent | RealtimeAgentSetup) -> Finding | None:
     """Where an agent may do something, and has no engine that knows of it."""
     tools = dict(agent.config.tools)
-    names = [*(name for name, value in tools.items() if name != "http" and value), *(tools.get("http") or {})]
+    names = [name for name, value in tools.items() if name not in ("http", "mcp") and value]
+    names += [*(tools.get("http") or {}), *(tools.get("mcp") or {})]
     if not names or isinstance(agent, RealtimeAgentSetup) or agent.llm.uses_tools:
         return None
     engines = ", ".join(member.name for member in getattr(agent.llm, "members", ()))

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from asterisk_ai.providers.ledger import UNKNOWN, Ledger
+from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool
+from asterisk_ai.providers.tools.once import Certain, Once, plain, unknown
 from asterisk_ai.providers.web import describe, secure_context
 
 logger = logging.getLogger(__name__)
 
-MAX_RESULT = 8000
-"""Characters of an answer that the model is told."""
 MAX_BYTES = 64 * 1024
 MAX_REDIRECTS = 3
 MAX_CONNECTIONS = 50
@@ -32,7 +30,7 @@ class HttpCalls:
 
     def __init__(self) -> None:
         self._http: httpx.AsyncClient | None = None
-        self._running: dict[str, asyncio.Task[str]] = {}
+        self._once = Once()
         self._context: ssl.SSLContext | None = None
 
     async def start(self) -> None:
@@ -48,15 +46,11 @@ class HttpCalls:
     async def stop(self) -> None:
         """What is on its way ends now."""
         http, self._http = self._http, None
-        for task in self._running.values():
-            task.cancel()
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await self._once.stop()
         if http is not None:
             await http.aclose()
 
-    async def send(
-        self, tool: HttpTool, request: HttpRequest, ledger: Ledger, certain: Callable[[], Awaitable[object]]
-    ) -> str:
+    async def send(self, tool: HttpTool, request: HttpRequest, ledger: Ledger, certain: Certain) -> str:
         """What came of it, for the model; failures in words as well. Never raises but CancelledError.
 
         A request that changes something is not sent before the turn is ``certain``, goes on to its end where this is
@@ -64,29 +58,7 @@ class HttpCalls:
         """
         if tool.safe:
             return (await self._send(tool, request))[0]
-        await certain()
-        key = f"{tool.name}:{hashlib.sha256(request.key.encode()).hexdigest()[:16]}"
-        before = ledger.result(key)
-        if before is None:
-            ledger.begin(key)
-            own = f"{id(ledger)}:{key}"
-            task = asyncio.create_task(self._send_and_record(tool, request, ledger, key), name=f"tool {tool.name}")
-            self._running[own] = task
-            task.add_done_callback(lambda _: self._running.pop(own, None))
-            return await asyncio.shield(task)
-        running = self._running.get(f"{id(ledger)}:{key}")
-        if running is not None:
-            return await asyncio.shield(running)
-        logger.info("tool %s was not sent again", tool.name)
-        return before if before == UNKNOWN else f"(done before in this call, not done again) {before}"
-
-    async def _send_and_record(self, tool: HttpTool, request: HttpRequest, ledger: Ledger, key: str) -> str:
-        result, sent = await self._send(tool, request)
-        if sent:
-            ledger.end(key, result)
-        else:
-            ledger.drop(key)
-        return result
+        return await self._once.do(tool.name, request.key, ledger, certain, lambda: self._send(tool, request))
 
     async def _send(self, tool: HttpTool, request: HttpRequest) -> tuple[str, bool]:
         """What came of it, and whether anything can have reached the service."""
@@ -142,10 +114,7 @@ async def _read_result(response: httpx.Response) -> str:
         body += piece
         if len(body) > MAX_BYTES:
             break
-    text = bytes(body[:MAX_BYTES]).decode("utf-8", "replace")
-    text = "".join(char for char in text if char.isprintable() or char in "\n\t").strip()
-    if len(text) > MAX_RESULT:
-        text = f"{text[:MAX_RESULT]} ... (cut off)"
+    text = plain(bytes(body[:MAX_BYTES]).decode("utf-8", "replace"))
     if not response.is_success:
         return f"error: the service answered {response.status_code}: {text}"
     return text or "done"
@@ -154,4 +123,4 @@ async def _read_result(response: httpx.Response) -> str:
 def _failure(tool: HttpTool, reason: str) -> str:
     if tool.safe:
         return f"error: {reason}"
-    return f"error: {reason}. It is not known whether it was done. Do not send it again; tell the caller."
+    return unknown(reason)

@@ -13,15 +13,17 @@ names and never makes up an extension::
           voicemail: {sales: 200@default}
           digits: true            # ask for digits: the caller dials them
           http: {}                # requests, see asterisk_ai.providers.tools.http
+          mcp: {}                 # other servers' functions, see asterisk_ai.providers.tools.mcp
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from asterisk_ai.config.reader import did_you_mean
 from asterisk_ai.dialog import dialplan
@@ -29,9 +31,10 @@ from asterisk_ai.dialog.dialplan import HANG_UP, ActionKind, DialplanAction
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers.api import AskDigits
 from asterisk_ai.providers.ledger import Ledger
+from asterisk_ai.providers.tools import mcp
 from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool, coerce, declare
 
-__all__ = ["BadToolCall", "Request", "Requests", "Tool", "Toolbox"]
+__all__ = ["Asked", "BadToolCall", "Request", "Requests", "Tool", "Toolbox"]
 
 MAX_DIGITS = 20
 _HANDOVERS = (ActionKind.TRANSFER, ActionKind.QUEUE, ActionKind.VOICEMAIL)
@@ -70,9 +73,24 @@ class Tool:
         }
 
 
+class Asked(Protocol):
+    """What somebody else's service is asked for the model, ready to be sent."""
+
+    @property
+    def say(self) -> str:
+        """What the caller hears meanwhile; empty for nothing."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it may take."""
+
+    async def result(self, ledger: Ledger, certain: Callable[[], Awaitable[object]]) -> str:
+        """Ask it: what came of it, for the model. Never raises but CancelledError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An HTTP request that the model wants sent."""
+    """An HTTP request that the model wants sent. An :class:`Asked`."""
 
     tool: HttpTool
     request: HttpRequest
@@ -80,12 +98,10 @@ class Request:
 
     @property
     def say(self) -> str:
-        """What the caller hears meanwhile; empty for nothing."""
         return self.tool.say
 
     @property
     def seconds(self) -> float:
-        """How long it may take."""
         return self.tool.seconds
 
     async def result(self, ledger: Ledger, certain: Callable[[], Awaitable[object]]) -> str:
@@ -106,12 +122,17 @@ class Toolbox:
         self._tools: dict[str, Tool] = {}
         self._http: dict[str, HttpTool] = {}
         self._calls: Any = None
+        self._mcp: Mapping[str, mcp.McpServerSettings] = {}
+        self._servers: Sequence[Any] = ()
         for name, value in tools.items():
             if name == "http":
                 self._declare(value or {}, f"{path}.http")
                 continue
+            if name == "mcp":
+                self._mcp = mcp.declare(value or {}, f"{path}.mcp")
+                continue
             if name not in _WORDS:
-                hint = did_you_mean(name, (*_WORDS, "http"))
+                hint = did_you_mean(name, (*_WORDS, "http", "mcp"))
                 raise ConfigError(f"there is no tool {name!r}{hint}", path=f"{path}.{name}")
             if value is False or value is None:
                 continue
@@ -119,6 +140,10 @@ class Toolbox:
             if name not in _HANDOVERS and value is not True:
                 raise ConfigError("expected true or false", path=f"{path}.{name}")
             self._tools[name] = Tool(name, choices)
+        for server, own in self._mcp.items():
+            for name in map(mcp.function_name, own.allow):
+                if name in _WORDS or name in self._http:
+                    raise ConfigError(f"{name} is the name of another tool", path=f"{path}.mcp.{server}.allow")
 
     def _declare(self, tools: object, path: str) -> None:
         self._http = declare(tools, path)
@@ -136,16 +161,23 @@ class Toolbox:
         """To be called with the engine's."""
         if self._calls is not None:
             await self._calls.start()
+        if self._mcp and not self._servers:
+            # Some seconds' work: calls go on meanwhile.
+            client = await asyncio.to_thread(importlib.import_module, "asterisk_ai.providers.tools.mcp_client")
+            self._servers = [client.McpServer(name, own) for name, own in self._mcp.items()]
+        await asyncio.gather(*(server.start() for server in self._servers))
 
     async def stop(self) -> None:
         """As :meth:`start`."""
+        await asyncio.gather(*(server.stop() for server in self._servers))
         if self._calls is not None:
             await self._calls.stop()
 
     def schemas(self, actions: Collection[str]) -> list[dict[str, Any]]:
         """:param actions: what the dialplan can do for the call; a model is not told of others."""
         own = [tool.schema() for tool in self._tools.values() if tool.name not in _HANDOVERS or tool.name in actions]
-        return own + [tool.schema() for tool in self._http.values()]
+        offered = [tool for server in self._servers for tool in server.tools.values()]
+        return own + [tool.schema() for tool in (*self._http.values(), *offered)]
 
     def destinations(self) -> list[DialplanAction]:
         """Every action that it may take a caller by."""
@@ -153,10 +185,14 @@ class Toolbox:
 
     def is_request(self, name: str) -> bool:
         """Whether the function's result is for the model; else :meth:`carry_out` makes an action of it."""
-        return name in self._http
+        return name in self._http or any(name in server.tools for server in self._servers)
 
-    def request(self, name: str, arguments: str, caller: Mapping[str, str]) -> Request:
+    def request(self, name: str, arguments: str, caller: Mapping[str, str]) -> Asked:
         """A request, ready to be sent. Raises BadToolCall."""
+        for server in self._servers:
+            if name in server.tools:
+                asked: Asked = server.asked(server.tools[name], _parse_arguments(name, arguments))
+                return asked
         tool = self._http[name]
         return Request(tool, tool.request(_parse_arguments(name, arguments), caller), self._calls)
 
