@@ -119,9 +119,20 @@ class Account:
             self._timings = {}
         logger.info("playback started")
 
-    def agent_ends(self, heard: str, *, interrupted: bool) -> None:
-        """A turn boundary: of what the agent said ``heard`` was heard. Nothing where it had not begun."""
+    def agent_goes_on(self, heard: str, unheard: str) -> None:
+        """A piece of what the agent says is over: a call whose server is lost goes on with ``unheard``."""
+        if self._agent is not None and self._session.unheard != unheard:
+            self._agent.text, self._session.unheard = heard, unheard
+            self._store.save(self._session)
+
+    def agent_ends(self, heard: str, *, interrupted: bool, lost: bool = False) -> None:
+        """A turn boundary: of what the agent said ``heard`` was heard. Nothing where it had not begun.
+
+        :param lost: the audio has ended; where the caller comes back, what was not heard is said then.
+        """
         record, self._agent = self._agent, None
+        if not lost:
+            self._session.heard_all()
         if record is None:
             return
         record.text, record.interrupted = heard, interrupted

@@ -176,6 +176,7 @@ class Call:
     def fall_back(self) -> None:
         """This caller goes to the fallback, the others feel nothing."""
         self.session.pending = FALL_BACK
+        self.session.heard_all()
         self.connection.hang_up()
 
     def leave(self, action: DialplanAction) -> None:
@@ -184,6 +185,7 @@ class Call:
             logger.error("there is no dialplan that could do this for the call: %s", action.kind)
             action = HANG_UP
         self.session.pending = action
+        self.session.heard_all()
         self.store.save(self.session)
         logger.info("back to the dialplan: %s", action.kind)
         self.connection.hang_up()
@@ -275,7 +277,10 @@ class Call:
     def after_step(self, gates: frozenset[str], due: float | None) -> None:
         """The dialog core has made a step: how the call is now, and when it wants to be asked again."""
         if self.conversation is not None:
-            self._count_phase(self.conversation.phase)
+            phase = self.conversation.phase
+            self._count_phase(phase)
+            if phase not in (Phase.NEW, Phase.ENDED):
+                self.session.cut = phase is not Phase.LISTENING or self.vad.speaking
         if gates != self.gates:
             self.gate(gates)
         self._arm(due)

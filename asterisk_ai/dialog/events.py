@@ -19,11 +19,16 @@ from asterisk_ai.dialog.dialplan import DialplanAction
 class Started:
     """Audio flows. ``resumed``: this call has been talking before (its server was lost, or the dialplan had it).
 
-    ``expected``: the agent itself had sent it there, so that nobody was cut off.
+    ``cut``: somebody was cut off by that. ``unheard``: what the agent was saying, from the first piece of it that was
+    not heard, and ``then``: what was to follow. ``owed``: what the caller had said, and nobody had answered yet.
     """
 
     resumed: bool = False
-    expected: bool = False
+    cut: bool = False
+    unheard: str = ""
+    interruptible: bool = True
+    then: DialplanAction | None = None
+    owed: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)

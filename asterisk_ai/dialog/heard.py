@@ -37,6 +37,16 @@ def heard_text(pieces: Iterable[Spoken], played: int) -> str:
     return " ".join(heard)
 
 
+def unheard_text(pieces: Iterable[Spoken], played: int) -> str:
+    """The pieces that ``played`` samples of audio do not hold to their end; those of no known length are among them."""
+    unheard: list[str] = []
+    for piece in pieces:
+        if unheard or played < piece.samples or not piece.samples:
+            unheard.append(piece.text)
+        played -= piece.samples
+    return " ".join(unheard)
+
+
 def _first_words(piece: Spoken, played: int) -> list[str]:
     words = piece.text.split()
     if piece.words:

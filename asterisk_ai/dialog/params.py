@@ -1,8 +1,13 @@
-"""How an agent takes turns: every threshold of both turn machines, and what is said when nothing is heard or made."""
+"""How an agent takes turns: every threshold of both turn machines, and what is said when nothing is heard or made.
+
+The texts' defaults are English; :func:`in_language` has them in the other languages, from :mod:`.turn_words`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+
+from asterisk_ai.dialog.turn_words import turn_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +84,21 @@ class TurnParams:
     """Said when an answer could not be made."""
     max_troubles: int = 2
     """This many troubles in a row and the caller goes to the dialplan's fallback."""
-    resume_prompt: str = "Sorry, we were cut off. Please go on."
-    """Said when a call comes back after the server was lost."""
+    resume_prompt: str = "Sorry, I lost you for a second."
+    """Said when a call comes back after its server was lost, where that cut somebody off. Then only that is said which
+    was not heard."""
     max_call_seconds: float = 3600.0
     """A conversation that lasts longer is closed."""
     max_call_closing: str = "I have to end this call now. Goodbye."
     """Said before such a conversation is closed."""
+
+
+def in_language(params: TurnParams, language: str) -> TurnParams:
+    """``params`` with those texts that are the defaults in ``language``, as in ``de-DE``, where we have them."""
+    said = turn_words(language).prompts
+    own = {item.name: said[item.name] for item in fields(params) if item.name in said}
+    kept = {name: text for name, text in own.items() if getattr(params, name) == getattr(_DEFAULTS, name)}
+    return replace(params, **kept) if kept else params
+
+
+_DEFAULTS = TurnParams()

@@ -20,7 +20,7 @@ class Phase(StrEnum):
 
 _P = Phase
 TRANSITIONS: dict[Phase, frozenset[Phase]] = {
-    _P.NEW: frozenset((_P.GREETING, _P.SPEAKING, _P.LISTENING, _P.ENDED)),
+    _P.NEW: frozenset((_P.GREETING, _P.THINKING, _P.SPEAKING, _P.LISTENING, _P.ENDED)),
     _P.GREETING: frozenset((_P.LISTENING, _P.THINKING, _P.SPEAKING, _P.INTERRUPTED, _P.CLOSING, _P.ENDED)),
     _P.LISTENING: frozenset((_P.THINKING, _P.SPEAKING, _P.CLOSING, _P.ENDED)),
     _P.THINKING: frozenset((_P.LISTENING, _P.SPEAKING, _P.INTERRUPTED, _P.CLOSING, _P.ENDED)),

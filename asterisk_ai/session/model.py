@@ -132,6 +132,12 @@ class CallSession:
     pending: DialplanAction | None = None
     """What waits for the dialplan to ask for it."""
     away: Away = Away.NONE
+    cut: bool = False
+    """Somebody would be, or has been, cut off by the loss of its audio or of its server: only silence is not cut."""
+    unheard: str = ""
+    """What the agent says, or was saying when its audio ended: from the first piece on that has not been heard."""
+    then: DialplanAction | None = None
+    """What is to follow when that is said."""
     digits_wanted: int = 0
     """How many dialled digits the agent has asked for; 0 where their number is open."""
     downstream: str = ""
@@ -160,6 +166,10 @@ class CallSession:
         """Whether the caller has been talked with before: by a lost server, or by another kind of conversation."""
         return self.connects > 1 or any(record.role == "agent" for record in self.history)
 
+    def heard_all(self) -> None:
+        """What the agent was saying is over: nothing of it is left to be said."""
+        self.unheard, self.then = "", None
+
     @property
     def was_played_to(self) -> bool:
         """Whether the caller comes from a sound file that the dialplan has played: nothing was cut off."""
@@ -172,7 +182,8 @@ class CallSession:
 
     def to_json(self) -> str:
         record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_STORED}
-        record["pending"] = self.pending.as_record() if self.pending else None
+        for name in _ACTIONS:
+            record[name] = record[name].as_record() if record[name] else None
         record["history"] = [{f.name: getattr(turn, f.name) for f in fields(turn)} for turn in self.history]
         try:
             return _dump({**self.extra, **record})
@@ -198,7 +209,8 @@ class CallSession:
                 TurnRecord(**{name: value for name, value in turn.items() if name in turn_fields})
                 for turn in record.get("history", ())
             ]
-            record["pending"] = _action(record.get("pending"))
+            for name in _ACTIONS:
+                record[name] = _action(record.get(name))
             record["away"] = _word(Away, record.get("away", ""), Away.NONE)
             record["outcome"] = _word(Outcome, record.get("outcome", ""), Outcome.OTHER)
             record["recorded"] = _word(Recorded, record.get("recorded", ""), Recorded.NO)
@@ -210,6 +222,7 @@ class CallSession:
             raise StoreError(f"a call record cannot be read: {error}") from error
 
 
+_ACTIONS = ("pending", "then")
 _TIMES = ("started_at", "connected_at", "detached_at", "seconds", "ended_at")
 _KINDS: dict[str, type[Any]] = {
     "call_id": str,
@@ -217,6 +230,7 @@ _KINDS: dict[str, type[Any]] = {
     "outcome": str,
     "away": str,
     "downstream": str,
+    "unheard": str,
     "recorded": str,
     "rate": int,
     "digits_wanted": int,

@@ -80,6 +80,7 @@ class SessionStore:
 
     def _take_back(self, session: CallSession) -> None:
         """Whoever held it is gone; the dialplan has until the reaper's limit to come back."""
+        session.cut = True
         session.detached_at, now = time.time(), self._clock()
         lasted = session.detached_at - session.started_at
         if not session.seconds <= lasted <= session.seconds + MAX_ABSENCE_SECONDS:
@@ -154,6 +155,7 @@ class SessionStore:
         """Close the record. The first outcome stands."""
         if not session.ended:
             session.ended_at, session.outcome = time.time(), outcome
+        session.heard_all()
         self.save(session)
         self._live.pop(session.call_id, None)
 

@@ -507,7 +507,7 @@ def test_a_killed_server_comes_back_and_the_call_goes_on(own: Callable[..., Serv
         record = served.record(call_id)
         texts = [turn.text for turn in record.history]
         assert texts[:3] == ["Hi.", "account", "Number?"]
-        assert texts[3].startswith("Sorry, we were cut off")
+        assert texts[3].startswith("Sorry, I lost you for a second.")
         assert texts[4] == "4711"
         assert texts[5].startswith("Account 4"), "the question was not forgotten"
         assert (record.connects, record.outcome) == (2, "hangup")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asterisk_ai.dialog.heard import Spoken, heard_text
+from asterisk_ai.dialog.heard import Spoken, heard_text, unheard_text
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40)
 PIECES = st.lists(st.builds(Spoken, WORDS, st.integers(0, 50_000)), max_size=5)
@@ -52,3 +52,11 @@ def test_word_times_say_what_was_heard() -> None:
     heard = [heard_text([piece], played) for played in (999, 1000, 1499, 1500, 6999, 7999, 8000)]
     assert heard == ["", "No,", "No,", "No, supercalifragilistic", "No, supercalifragilistic",
                      "No, supercalifragilistic is", "No, supercalifragilistic is short."]  # fmt: skip
+
+
+def test_what_was_not_played_to_its_end_is_not_heard() -> None:
+    pieces = [Spoken("one two", 100), Spoken("three", 100), Spoken("not made yet", 0)]
+    assert unheard_text(pieces, 0) == "one two three not made yet"
+    assert unheard_text(pieces, 150) == "three not made yet"
+    assert unheard_text(pieces, 200) == "not made yet"
+    assert unheard_text(pieces[:2], 200) == ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from asterisk_ai.dialog.dialplan import DialplanAction
+from asterisk_ai.dialog.dialplan import HANG_UP, DialplanAction
 from asterisk_ai.dialog.events import (
     Action,
     Answer,
@@ -40,7 +40,7 @@ from asterisk_ai.dialog.events import (
     WordsFinal,
     WordsPartial,
 )
-from asterisk_ai.dialog.params import TurnParams
+from asterisk_ai.dialog.params import TurnParams, in_language
 from asterisk_ai.dialog.phase import TRANSITIONS, Phase
 from asterisk_ai.dialog.staged import machine as turn
 from asterisk_ai.dialog.staged.deadlines import deadline
@@ -132,13 +132,41 @@ def test_without_a_greeting_the_agent_listens() -> None:
 
 def test_a_call_that_comes_back_hears_the_resume_prompt_and_no_greeting() -> None:
     talk = Talk(interruptible=False)
-    assert talk.at(0.0, Started(resumed=True)) == [Speak(1, PARAMS.resume_prompt, interruptible=True)]
+    assert talk.at(0.0, Started(resumed=True, cut=True)) == [Speak(1, PARAMS.resume_prompt, interruptible=True)]
 
 
-def test_a_call_that_the_agent_had_sent_away_comes_back_without_an_excuse() -> None:
+def test_a_call_of_which_nothing_was_cut_off_comes_back_without_an_excuse() -> None:
     talk = Talk()
-    assert talk.at(0.0, Started(resumed=True, expected=True)) == []
+    assert talk.at(0.0, Started(resumed=True)) == []
     assert talk.phase is Phase.LISTENING
+
+
+def test_what_was_not_heard_is_said_and_what_was_to_follow_follows() -> None:
+    talk = Talk()
+    bridge = PARAMS.resume_prompt
+    event = Started(resumed=True, cut=True, unheard=f"{bridge} Good bye.", interruptible=False, then=HANG_UP)
+    assert talk.at(0.0, event) == [Speak(1, f"{bridge} Good bye.", interruptible=False, then=HANG_UP)]
+    assert Talk().at(0.0, Started(resumed=True, then=HANG_UP)) == [HANG_UP]
+
+
+def test_what_was_not_answered_is_answered_after_the_excuse() -> None:
+    talk = Talk()
+    owed = Answer(0, "and my account", continues=True)
+    assert talk.at(0.0, Started(resumed=True, cut=True, owed=owed)) == [
+        SpeakFiller(1, PARAMS.resume_prompt),
+        replace(owed, reply=1),
+    ]
+    assert talk.phase is Phase.THINKING
+
+
+@pytest.mark.parametrize("language", ["de-DE", "es-ES", "fr", "it_IT", "nl", "pt-BR"])
+def test_the_agent_s_own_words_are_in_its_language(language: str) -> None:
+    params = in_language(TurnParams(trouble_prompt="Hm."), language)
+    said = (params.resume_prompt, params.filler_prompt, params.no_input_closing, params.max_call_closing)
+    assert not set(said) & {getattr(TurnParams(), item.name) for item in fields(TurnParams)}
+    assert len(params.no_input_prompts) == 2
+    assert params.trouble_prompt == "Hm."
+    assert in_language(TurnParams(), "en-GB") == TurnParams()
 
 
 def test_what_comes_before_the_start_or_a_second_start_changes_nothing() -> None:

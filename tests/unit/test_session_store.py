@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from asterisk_ai.dialog.dialplan import FALL_BACK, ActionKind, DialplanAction
+from asterisk_ai.dialog.dialplan import FALL_BACK, HANG_UP, ActionKind, DialplanAction
 from asterisk_ai.errors import CallRefused, StoreError
 from asterisk_ai.session import lock
 from asterisk_ai.session.backends.call_index import CallFilter
@@ -150,6 +150,7 @@ def test_a_record_is_read_back_as_it_was_written() -> None:
     call = session(rate=16000, caller={"name": "Zoë \u2028 \U0001f600"}, memory={"slots": {"a": [1, None]}})
     call.history = [TurnRecord("agent", "Hi.", 2.5, interrupted=True, timings={"endpoint": 0.6})]
     call.pending = DialplanAction(ActionKind.QUEUE, {"queue": "sales"})
+    call.unheard, call.then, call.cut = "Bye.", HANG_UP, True
     assert CallSession.from_json(call.to_json()) == call
 
 
@@ -237,7 +238,7 @@ def test_what_an_engine_remembers_never_keeps_a_record_from_being_written(caplog
 def test_calls_that_had_not_ended_are_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "sessions.db"
     store = reopened(path)
-    alive, ended = session(memory={"asked": "name"}), session()
+    alive, ended = session(memory={"asked": "name"}, unheard="Your name?"), session(unheard="Bye.", then=HANG_UP)
     for call in (alive, ended):
         store.add(call)
         store.claim(call.call_id)
@@ -249,9 +250,10 @@ def test_calls_that_had_not_ended_are_taken_over(tmp_path: Path) -> None:
     assert [call.call_id for call in store.live] == [alive.call_id]
     taken = store.claim(alive.call_id)
     assert (taken.memory, taken.connects) == ({"asked": "name"}, 2)
+    assert (taken.unheard, taken.cut) == ("Your name?", True)
     found = store.find(ended.call_id)
     assert found is not None
-    assert found.outcome == "hangup"
+    assert (found.outcome, found.unheard, found.then) == ("hangup", "", None)
     assert [call.call_id for call in store.recent(5)] == [ended.call_id, alive.call_id]
     assert [call.call_id for call in store.recent(1)] == [ended.call_id]
     store.stop()

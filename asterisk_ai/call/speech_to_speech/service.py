@@ -105,7 +105,7 @@ class Services:
         if session.service_failed and any(message.role == "agent" for message in turns):
             greeting = turn.trouble_prompt
         elif session.connects > 1:
-            greeting = "" if session.was_played_to else turn.resume_prompt
+            greeting = turn.resume_prompt if session.cut and not session.was_played_to else ""
         save = partial(self._call.store.save, session)  # nothing of this call: an engine's session may outlive it
         ledger = Ledger(session.done, save)
         return RealtimeRequest(rate, greeting, turns, dict(session.memory), session.caller, session.actions, ledger)

@@ -17,6 +17,7 @@ from asterisk_ai.dialog.backchannel import phrases
 from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.dialog.events import (
     Action,
+    Answer,
     CloseUtterance,
     DropUtterance,
     Event,
@@ -83,12 +84,36 @@ class StagedConversation:
     # ---- life -------------------------------------------------------------
 
     async def run(self) -> bool:
-        self.step(Started(self._session.resumed, self._session.was_played_to))
+        self.step(self._started())
         await self._call.closed.wait()
         self.step(HungUp())
         for task in self._tasks():
             task.cancel()
         return False
+
+    def _started(self) -> Started:
+        """What there is to go on with, where the caller comes back."""
+        session = self._session
+        unheard, then = session.unheard, session.then
+        session.heard_all()
+        if not session.resumed or session.was_played_to:
+            return Started(session.resumed)
+        history = session.history
+        history[:] = [turn for turn in history if turn.text or turn.role == "caller"]  # one was cut off before a word
+        owed = None
+        if history and history[-1].role == "caller" and not unheard and then is None:
+            last = history[-1]
+            owed = Answer(0, last.text, understood=last.understood, dialled=last.dialled, continues=True)
+            self._speaker.answers(last)
+        talked = any(turn.role == "caller" for turn in history)
+        return Started(
+            resumed=True,
+            cut=session.cut or session.service_failed,
+            unheard=unheard,
+            interruptible=talked or self.agent.config.greeting_interruptible,
+            then=then,
+            owed=owed,
+        )
 
     def release(self) -> None:
         self._preroll.clear()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from asterisk_ai.agents.agent import Agent
 from asterisk_ai.call.call import Call
 from asterisk_ai.call.staged.synthesis import PlaybackManager
+from asterisk_ai.dialog.caller import without_sounds
 from asterisk_ai.dialog.dialplan import ActionKind, DialplanAction
 from asterisk_ai.dialog.events import (
     Answer,
@@ -51,6 +52,8 @@ class _Reply:
     """The language model's first part has come."""
     source: str = ""
     """Where what it says stands."""
+    rest: list[str] = field(default_factory=list)
+    """What has not been given to the voice yet."""
     failed: bool = False
     task: asyncio.Task[None] | None = None
 
@@ -177,7 +180,7 @@ class ReplySpeaker:
 
     def _stop(self, reason: StopReason) -> None:
         """Silence, now, and no more of this reply."""
-        self._account.agent_ends(self._playback.stop(), interrupted=True)
+        self._account.agent_ends(self._playback.stop(), interrupted=True, lost=reason is StopReason.END)
         for filler in self._fillers:
             filler.cancel()
         self._fillers.clear()
@@ -197,6 +200,10 @@ class ReplySpeaker:
             at = next((at for at, one in enumerate(history) if one is record), len(history))
             return history[:at], before
         return history[:], _Remembered(self._session.memory, self._session.digits_wanted)
+
+    def answers(self, record: TurnRecord) -> None:
+        """The next answer is to a turn that is in the history already."""
+        self._turn = record, _Remembered(self._session.memory, self._session.digits_wanted)
 
     def memory(self, continues: bool) -> dict[str, Any]:
         """What the model remembers when it answers; see :class:`~asterisk_ai.dialog.events.Answer`."""
@@ -284,13 +291,17 @@ class ReplySpeaker:
         if interruptible != self._interruptible():
             # The rule holds for what is heard now, not for what is queued behind it.
             await self._playback.finished()
-        for part in (script if prompt or named else pieces)(text, self._agent.config.language):
+        parts = list((script if prompt or named else pieces)(text, self._agent.config.language))
+        reply.rest = [part.written for part in parts]
+        for part in parts:
             async with self._voice:
+                reply.rest.pop(0)
                 audible = partial(self._audible, reply, interruptible)
                 if isinstance(part, Sound):
                     await self._playback.play(part, audible)
                 else:
                     await self._playback.say(part, audible, speed=speed, prompt=prompt)
+            self._goes_on(reply)
 
     async def _say_filler(self, text: str) -> None:
         """A filler that cannot be made is none: the answer itself is still to come."""
@@ -307,13 +318,22 @@ class ReplySpeaker:
         if not self._account.speaking:
             self._account.agent_begins(reply.source)
             self._before = None
+        self._goes_on(reply)
         self._step(SpeakingStarted(reply.number, interruptible))
+
+    def _goes_on(self, reply: _Reply) -> None:
+        """Keep account of what is still to be heard of what is said."""
+        if reply is self._reply:
+            unheard = without_sounds(" ".join(filter(None, (self._playback.unheard(), *reply.rest))))
+            self._account.agent_goes_on(self._playback.heard(), unheard)
 
     # ---- its end ------------------------------------------------------------------
 
     async def _finish(self, reply: _Reply, then: DialplanAction | None, patience: float = 0.0) -> None:
         still = lambda: self._step(SpeakingStarted(reply.number, self._interruptible()))  # noqa: E731
-        if not await self._playback.finished(still):
+        self._session.then = then
+        self._goes_on(reply)
+        if not await self._playback.finished(still, partial(self._goes_on, reply)):
             return  # the caller has hung up: what follows was never reached, and the rest is for HungUp
         self._account.agent_ends(self._playback.heard(), interrupted=False)
         self._reply = self._before = None

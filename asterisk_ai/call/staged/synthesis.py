@@ -12,7 +12,7 @@ from asterisk_ai.agents.pace import Delivery, Pace
 from asterisk_ai.agents.sounds import Sounds
 from asterisk_ai.audio.formats import SAMPLE_BYTES, duration
 from asterisk_ai.audio.resample import Resampler
-from asterisk_ai.dialog.heard import SECONDS_PER_LETTER, Spoken, heard_text
+from asterisk_ai.dialog.heard import SECONDS_PER_LETTER, Spoken, heard_text, unheard_text
 from asterisk_ai.dialog.spoken import Piece, Sound
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.providers.api import MarkedPcm, TextToSpeech
@@ -20,8 +20,10 @@ from asterisk_ai.transport.media import MediaConnection
 
 logger = logging.getLogger(__name__)
 
-STILL_SECONDS = 20.0
-"""How often it is told that what was said is still being played."""
+LOOK_SECONDS = 0.5
+"""How often it is looked how much was heard."""
+STILL_LOOKS = 40
+"""So often it is told that what was said is still being played."""
 
 
 async def _at_once() -> None: ...
@@ -135,21 +137,27 @@ class PlaybackManager:
         self._pace.made(making.needed)
         return b"".join((*made, rest))
 
-    async def finished(self, still: Callable[[], None] = lambda: None) -> bool:
+    async def finished(
+        self, still: Callable[[], None] = lambda: None, look: Callable[[], None] = lambda: None
+    ) -> bool:
         """Wait until everything said so far was played; False where the call is gone before that.
 
         :param still: called now and then meanwhile. A whole reply that is a file may take longer than any one part of
             it, and nothing is stuck for that.
+        :param look: called more often, to see how much was heard.
         """
         loop = asyncio.get_running_loop()
         timer: asyncio.TimerHandle
 
-        def beat(again: Callable[..., None]) -> None:  # given itself: what refers to itself is not gone with the call
+        # Given itself: what refers to itself is not gone with the call.
+        def beat(again: Callable[..., None], looks: int) -> None:
             nonlocal timer
-            still()
-            timer = loop.call_later(STILL_SECONDS, again, again)
+            look()
+            if not looks % STILL_LOOKS:
+                still()
+            timer = loop.call_later(LOOK_SECONDS, again, again, looks + 1)
 
-        timer = loop.call_later(STILL_SECONDS, beat, beat)
+        timer = loop.call_later(LOOK_SECONDS, beat, beat, 1)
         try:
             await self._connection.drained()
         finally:
@@ -182,6 +190,10 @@ class PlaybackManager:
     def heard(self) -> str:
         """The words of this reply that were played so far."""
         return heard_text(self._pieces, self._connection.played - self._base)
+
+    def unheard(self) -> str:
+        """Those of its pieces that were not played to their end."""
+        return unheard_text(self._pieces, self._connection.played - self._base)
 
 
 class _Making:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from asterisk_ai.config.schema.types import Names, Range
 from asterisk_ai.dialog.caller import spoken
-from asterisk_ai.dialog.params import TurnParams
+from asterisk_ai.dialog.params import TurnParams, in_language
 
 DIAGNOSTIC_AGENTS = ("echo", "milliwatt")
 """Agents that are there without being configured, see :mod:`asterisk_ai.call.diagnostic`."""
@@ -59,6 +59,10 @@ class AgentConfig:
     """What other language models are told they are. A caller's number is filled in; a name is told to them as data."""
     tools: Mapping[str, Any] = field(default_factory=dict)
     """What other language models may do."""
+
+    def __post_init__(self) -> None:
+        """What it says of itself is in its language, where the configuration has no words of its own."""
+        object.__setattr__(self, "turn", in_language(self.turn, self.language))
 
     def said(self) -> Iterator[tuple[str, str]]:
         """What it says itself: each text, after the key that it stands under."""

@@ -58,6 +58,7 @@ from asterisk_ai.dialog.staged.listening import (
     words,
 )
 from asterisk_ai.dialog.staged.reply import (
+    answer,
     close,
     drop_all,
     end,
@@ -137,12 +138,22 @@ def _started(state: TurnState, event: Started, now: float, params: TurnParams) -
         return state, ()
     state = replace(state, started=now, since=now)
     if event.resumed:
-        prompt = "" if event.expected else params.resume_prompt
-        return speak(state, prompt, now) if prompt else listen(state, now)
+        return _resumed(state, event, now, params)
     if not state.greeting:
         return listen(state, now)
     state, actions = speak(state, state.greeting, now, interruptible=state.greeting_interruptible)
     return replace(state, phase=Phase.GREETING), actions
+
+
+def _resumed(state: TurnState, event: Started, now: float, params: TurnParams) -> Step:
+    """The conversation goes on where it was: only what was not heard is said, only what was not answered is."""
+    bridge = params.resume_prompt if event.cut else ""
+    if event.owed is not None:
+        state, actions = answer(state, event.owed, now)
+        return state, ((SpeakFiller(state.reply.number, bridge),) if bridge else ()) + actions
+    if text := " ".join(filter(None, (bridge, event.unheard.removeprefix(bridge).strip()))):
+        return speak(state, text, now, interruptible=event.interruptible, then=event.then)
+    return listen(state, now) if event.then is None else end(state, now, event.then)
 
 
 def _timer(state: TurnState, event: Timer, now: float, params: TurnParams) -> Step:

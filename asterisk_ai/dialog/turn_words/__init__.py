@@ -1,5 +1,7 @@
 """What callers say beside what they want, by language: to keep a conversation going, or to get a word in.
 
+And what agents say when nothing is heard, nothing can be made, or a call was lost (English: the settings' defaults).
+
 And the words with which no sentence ends, so that whoever pauses after one has more to say. All of it stands in the
 YAML files of this folder, one a language; a language without a file has none of it.
 """
@@ -7,8 +9,10 @@ YAML files of this folder, one a language; a language without a file has none of
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
+from typing import Any
 
 import yaml
 
@@ -36,6 +40,8 @@ class TurnWords:
     """Words, and pairs of words, after which more has to come."""
     numbers: frozenset[str] = frozenset()
     """Digits as they are spoken: more of them may come."""
+    prompts: Mapping[str, Any] = field(default_factory=dict)
+    """What agents say of themselves, by the names of :class:`~asterisk_ai.dialog.params.TurnParams`."""
 
 
 @functools.cache
@@ -54,4 +60,5 @@ def turn_words(language: str) -> TurnWords:
         tuple(read["interruptions"]),
         frozenset((*read["unfinished"].split(), *read.get("unfinished_pairs", ()))),
         frozenset(read["numbers"].split()),
+        {name: tuple(said) if isinstance(said, list) else said for name, said in read.get("prompts", {}).items()},
     )
