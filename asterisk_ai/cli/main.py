@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from asterisk_ai import __version__
 from asterisk_ai.errors import AsteriskAIError
 
-COMMANDS = ("serve", "check", "call", "calls", "web", "webhooks", "bench", "regress", "dialplan", "models", "provider")
+COMMANDS = (
+    "serve", "check", "call", "calls", "web", "webhooks", "mcp", "bench", "regress", "dialplan", "models", "provider",
+)  # fmt: skip
 """Modules of this package, in the order that the help shows them. Each has ``add_parser(commands)``."""
 
 _DESCRIPTION = "AI voice agents on Asterisk."
