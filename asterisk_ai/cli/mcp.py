@@ -22,7 +22,7 @@ A server of the Model Context Protocol on standard input and output: an assistan
 records of calls, the health of the running server and the result of `asterisk-ai check`. It can change nothing. What
 callers said is in the records: whoever runs the assistant reads it.
 
-  {"mcpServers": {"asterisk": {"command": "asterisk-ai", "args": ["mcp", "--config", "/etc/asterisk/asterisk_ai.yaml"]}}}
+  {"mcpServers": {"asterisk": {"command": "asterisk-ai", "args": ["mcp"]}}}
 """
 
 
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     @reads
     async def list_calls(
-        since: str = "", until: str = "", agent: str = "", outcome: str = "", caller: str = "", text: str = "",
+        *, since: str = "", until: str = "", agent: str = "", outcome: str = "", caller: str = "", text: str = "",
         limit: int = 20,
     ) -> str:  # fmt: skip
         """Records of calls, the newest first, one JSON object a line.
