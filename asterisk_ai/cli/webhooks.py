@@ -1,4 +1,4 @@
-"""``asterisk-ai webhooks``: what was told of calls to other servers, and what could not be told."""
+"""``asterisk-ai webhooks``: what is told of calls to others, by webhooks and e-mail, and what could not be told."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def add_parser(commands: Any) -> None:
     """Register the command."""
     parser = commands.add_parser(
         "webhooks",
-        help="what is told of calls to other servers",
-        description="What is told of calls to other servers (webhooks): what waits, what was given up, trying again.",
+        help="what is told of calls to others, by webhooks and e-mail",
+        description="What is told of calls to others (webhooks, e-mail): what waits, what was given up, trying again.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -220,15 +220,22 @@ def _check_names(config: Config, reader: Reader) -> None:
 
 def _check_after(config: Config, reader: Reader) -> None:
     """Who is told of calls is told of agents that there are, and only where what is to be told can be kept."""
+    messages = config.mail.messages if config.mail else {}
+    named = [(f"webhooks.{name}.agents", one.agents) for name, one in config.webhooks.items()]
+    named += [(f"mail.messages.{name}.agents", one.agents) for name, one in messages.items()]
     known = [*config.agents, *DIAGNOSTIC_AGENTS]
-    for name, webhook in config.webhooks.items():
-        for agent in webhook.agents:
+    for path, agents in named:
+        for agent in agents:
             if agent not in known:
-                path = f"webhooks.{name}.agents"
                 reader.problem(f"there is no agent {agent!r}{did_you_mean(agent, known)}", path, reader.lines[path])
-    if config.webhooks and config.store.backend == "memory":
+    for name, agent_config in config.agents.items():
+        if agent_config.summary_by == "rules":
+            path = f"agents.{name}.summary_by"
+            reader.problem("rules write no summaries: name a language model, or none", path, reader.lines[path])
+    if named and config.store.backend == "memory":
+        path = "webhooks" if config.webhooks else "mail"
         problem = "what is to be delivered is kept in the store: set store.backend to sqlite"
-        reader.problem(problem, "webhooks", reader.lines.get("webhooks", 0))
+        reader.problem(problem, path, reader.lines.get(path, 0))
 
 
 def _check_texts(config: Config, reader: Reader) -> None:

@@ -16,6 +16,7 @@ from asterisk_ai.pbx.agi_routes import CallRoutes
 from asterisk_ai.pbx.registry import Admission, CallRegistry
 from asterisk_ai.recording.recordings import Recordings
 from asterisk_ai.server.after.after_calls import AfterCalls
+from asterisk_ai.server.after.summaries import Summaries
 from asterisk_ai.server.calls import Calls
 from asterisk_ai.server.descriptors import shortage
 from asterisk_ai.server.drain import drain
@@ -83,6 +84,8 @@ class Server:
             changed=self._config_changed,
             group=self._group,
         )
+        self._summaries = Summaries(self.in_use, self.store, self._group)
+        self._after_calls.awaits_summary = self._summaries.expected
         self._lateness = Lateness()
         self.recordings = Recordings(config)
         self.registry = CallRegistry(
@@ -158,6 +161,7 @@ class Server:
                 self.registry.draining = True
                 self._notifier.stopping("draining")
                 await drain(self.store, self.config.server.drain_seconds, self._at_once)
+                self._summaries.close()
                 for task in work:
                     task.cancel()
                 await self.listeners.close()
@@ -248,6 +252,7 @@ class Server:
     def _call_ended(self, session: CallSession) -> None:
         if session.recorded is Recorded.YES:
             self.recordings.end(session.call_id, keep=True)
+        self._summaries.begin(session)
 
     async def _keep_house(self) -> None:
         while True:

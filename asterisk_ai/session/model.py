@@ -147,6 +147,8 @@ class CallSession:
     """Tokens that keep the caller's audio from being captured."""
     troubles: list[dict[str, Any]] = field(default_factory=list)
     """For people: engines that failed this call, ``at``, ``text`` and the fields of a fallback chain's Trouble."""
+    summary: str = ""
+    """What the call was about, by a language model; empty where none was asked, or while it is being asked."""
     service_failed: bool = False
     """A service of speech to speech had the call, and failed."""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -232,6 +234,7 @@ _KINDS: dict[str, type[Any]] = {
     "downstream": str,
     "unheard": str,
     "recorded": str,
+    "summary": str,
     "rate": int,
     "digits_wanted": int,
     "troubles": list,

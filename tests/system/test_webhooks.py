@@ -9,10 +9,13 @@ from pathlib import Path
 from hook_server import CLOSE, HANG, HookServer
 from rig import until
 from served import Served
+from smtp_server import SmtpServer
+from sound import tone
 
 from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.sqlite import SqliteReader
 from asterisk_ai.simulator.agi_client import AgiOutcome, run_agi
+from asterisk_ai.simulator.asterisk import Caller, Line, simulate
 
 SECRET = "a secret of this test"
 DELAY = {
@@ -96,3 +99,35 @@ def test_nobody_is_kept_waiting_by_a_server_that_hangs_at_the_end(tmp_path: Path
             assert server.stop(20) == 0
             server.start()
             told(tmp_path, hooks, 3)
+
+
+def test_a_call_is_summed_up_by_a_language_model_and_mailed(tmp_path: Path) -> None:
+    """Where the model fails, it is told from the record, and nobody waits for long."""
+    hooks, mails = HookServer(SECRET.encode()), SmtpServer(fails=["451 later"])
+    with hooks.running() as url, mails.running() as port:
+        mail = {
+            "server": "127.0.0.1", "port": port, "sender": "pbx@example.com",
+            "messages": {"boss": {"to": "boss@example.com", "agents": "desk", "outcomes": ["hangup"]}},
+        }  # fmt: skip
+        agents = {"desk": {"greeting": "Hi.", "summary_by": "writer", "turn": {"endpoint_ms": 200}}}
+        agents["broken"] = {**agents["desk"], "summary_by": "faulty"}
+        more = {
+            **settings(tmp_path, url),
+            "mail": mail,
+            "providers": {
+                "writer": {"engine": DELAY["llm"], "seconds": 1},
+                DELAY["tts"]: {"speaking": 0.4},
+                "faulty": {"engine": "faulty:FaultyLanguageModel", "fault": "first-raise"},
+            },
+        }
+        with Served(tmp_path, agents, more) as server:
+            for agent in agents:
+                caller = Caller([Line("said", pcm=tone())], patience=10.0, linger=0.5)
+                asyncio.run(simulate(caller, host="127.0.0.1", fastagi_port=server.agi_port, agent=agent))
+            until(lambda: len(hooks.calls()) == 2 and mails.taken, 60, "both calls told, and one mailed")
+    told = {event["data"]["agent"]: event["data"]["summary"] for _, event, _ in hooks.accepted}
+    assert told == {"desk": "An answer.", "broken": 'Asked: "something". The caller hung up.'}
+    assert len(hooks.accepted) == 2, "told once, with its summary"
+    (mail_text,) = mails.messages
+    assert mail_text.get_content().startswith("An answer.")
+    assert mails.taken[0][0] == ["boss@example.com"]

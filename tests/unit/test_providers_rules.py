@@ -229,7 +229,7 @@ def test_reply_is_the_language_model_interface() -> None:
         await model.stop()
         return found
 
-    assert asyncio.run(talk()) == [Remember({}), DialplanAction("hangup")]
+    assert asyncio.run(talk()) == [Remember({"done": ["goodbye"]}), DialplanAction("hangup")]
 
 
 # ---- opening hours ---------------------------------------------------------

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from asterisk_ai.config.schema.types import Names, Seconds
 
-EVERY_AGENT = Names()
+NONE_NAMED = Names()
+"""All of them are meant."""
 SECRET_PREFIX = "whsec_"  # noqa: S105 - by which a secret in base64 is known
 _MIN_SECRET = 16
 
@@ -28,7 +29,7 @@ class WebhookConfig:
     base64."""
     events: tuple[Event, ...] = ("call.ended",)
     """Which events: ``call.ended``, ``call.started``."""
-    agents: Names = EVERY_AGENT
+    agents: Names = NONE_NAMED
     """Of these agents' calls only; empty: of all."""
     timeout_seconds: Seconds = 10.0
     """Nothing was heard from the server for so long: it is tried again later."""

@@ -39,6 +39,9 @@ class AgentConfig:
     """Said before the greeting where calls are recorded, as in "This call is recorded. Press 9 if you mind."."""
     record_decline: str = ""
     """A key by which a caller declines: what was recorded is removed, and nothing more of the call is."""
+    summary_by: str = ""
+    """A language model, by a name as in a pipeline's ``llm``, that sums a call up when it has ended, for those who are
+    told of it; empty: it is told from the record, by intents and slots."""
     voice: str = ""
     """The engine's voice; empty for the engine's own choice."""
     downstream_mode: Literal["stream", "file", "auto"] = "stream"

@@ -10,6 +10,7 @@ from typing import Any
 from asterisk_ai.config import paths
 from asterisk_ai.config.schema.after import WebhookConfig
 from asterisk_ai.config.schema.agent import AgentConfig
+from asterisk_ai.config.schema.mail import MailConfig
 from asterisk_ai.config.schema.pipeline import PipelineConfig
 from asterisk_ai.config.schema.server import (
     AriConfig,
@@ -54,6 +55,7 @@ class Config:
     playback: PlaybackConfig = field(default_factory=PlaybackConfig)
     recordings: RecordingsConfig = field(default_factory=RecordingsConfig)
     webhooks: Mapping[str, WebhookConfig] = field(default_factory=dict)
+    mail: MailConfig | None = None
     vad: VadConfig = field(default_factory=VadConfig)
     models: ModelsConfig = field(default_factory=ModelsConfig)
     log: LogConfig = field(default_factory=LogConfig)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from asterisk_ai.config import Config, proxies
-from asterisk_ai.server.after.courier import STOP_SECONDS, Courier
+from asterisk_ai.server.after.courier import STOP_SECONDS, Courier, Send
+from asterisk_ai.server.after.mail import Mail
 from asterisk_ai.server.after.webhooks import Webhook
 from asterisk_ai.server.worker import WorkerPlace
 from asterisk_ai.session.backends.deliveries import Delivery, delivery
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.report import ENDED, STARTED
 from asterisk_ai.telemetry.metrics import Metrics
+
+SUMMARY_WAIT_SECONDS = 40.0
+"""A server that was killed while a call was summed up: after so long it is told of without."""
 
 
 class AfterCalls:
@@ -23,19 +27,23 @@ class AfterCalls:
         self._metrics = metrics
         self._place = place
         self._couriers: list[Courier] = []
+        self.awaits_summary: Callable[[CallSession], bool] = lambda session: False
+        """Whether a call that has ended is still to be summed up."""
 
     def wanted(self, session: CallSession) -> Sequence[Delivery]:
         """Who is to be told of a call as it is now. Called on the loop, at each turn's boundary."""
-        if not self._config.webhooks:
+        found: list[tuple[str, str]] = []
+        for name, webhook in self._config.webhooks.items():
+            if _any_or(webhook.agents, session.agent):
+                found += [(name, event) for event in webhook.events if event == STARTED or session.ended]
+        if session.ended and self._config.mail is not None:
+            for name, message in self._config.mail.messages.items():
+                if _any_or(message.agents, session.agent) and _any_or(message.outcomes, session.outcome):
+                    found.append((_mail(name), ENDED))
+        if not found:
             return ()
-        events = (STARTED, ENDED) if session.ended else (STARTED,)
-        return [
-            delivery(session, name, event)
-            for name, webhook in self._config.webhooks.items()
-            if not webhook.agents or session.agent in webhook.agents
-            for event in events
-            if event in webhook.events
-        ]
+        wait = SUMMARY_WAIT_SECONDS if session.ended and self.awaits_summary(session) else 0.0
+        return [delivery(session, name, event, seconds=wait if event == ENDED else 0.0) for name, event in found]
 
     def entered(self) -> None:
         """Something is to be delivered."""
@@ -44,23 +52,28 @@ class AfterCalls:
 
     def start(self, after: Sequence[Courier] = ()) -> None:
         """Begin, once these have ended."""
-        path, environment = self._config.store_path(), proxies()
-        self._couriers = [
-            Courier(path, name, Webhook(webhook, environment).send, self._metrics, self._place)
-            for name, webhook in self._config.webhooks.items()
-        ]
+        path = self._config.store_path()
+        self._couriers = [Courier(path, name, send, self._metrics, self._place) for name, send in self._targets()]
         for courier in self._couriers:
             courier.start(after)
 
+    def _targets(self) -> Iterator[tuple[str, Send]]:
+        environment = proxies()
+        for name, webhook in self._config.webhooks.items():
+            yield name, Webhook(webhook, environment).send
+        if self._config.mail is not None:
+            for name, message in self._config.mail.messages.items():
+                yield _mail(name), Mail(self._config.mail, message).send
+
     def change(self, config: Config) -> None:
         """Another configuration is in use."""
-        if config.webhooks == self._config.webhooks:
-            self._config = config
+        same = (config.webhooks, config.mail) == (self._config.webhooks, self._config.mail)
+        self._config = config
+        if same:
             return
         before = self._couriers
         for courier in before:
             courier.stop()
-        self._config = config
         self.start(after=before)
 
     def stop(self) -> None:
@@ -70,3 +83,12 @@ class AfterCalls:
             courier.stop()
         for courier in self._couriers:
             courier.join(max(0.0, until - time.monotonic()))
+
+
+def _any_or(names: Collection[str], name: str) -> bool:
+    return not names or name in names
+
+
+def _mail(name: str) -> str:
+    """No webhook is called so."""
+    return f"mail/{name}"

@@ -50,15 +50,18 @@ class Delivery:
     """Why the last try failed."""
 
 
-def delivery(session: CallSession, target: str, event: str) -> Delivery:
-    """Of a call whose record is written now. Another outcome than was told makes another delivery."""
+def delivery(session: CallSession, target: str, event: str, *, seconds: float = 0.0) -> Delivery:
+    """Of a call whose record is written now. Another outcome than was told makes another delivery.
+
+    :param seconds: until it is due; it may be entered again, as due earlier.
+    """
     made = uuid.uuid5(_NAMESPACE, "\n".join((session.call_id, target, event, session.outcome if session.ended else "")))
     now = time.time()
-    return Delivery(str(made), session.call_id, target, event, session.worker, now, now)
+    return Delivery(str(made), session.call_id, target, event, session.worker, now, now + seconds)
 
 
 def enter(database: sqlite3.Connection, deliveries: Iterable[Delivery]) -> None:
-    """Those that were entered before stay as they are. Raises sqlite3.Error."""
+    """Those that were entered before stay, but may be due earlier now. Raises sqlite3.Error."""
     for one in deliveries:
         same = (one.call_id, one.target, one.event, one.id)
         database.execute(
@@ -66,7 +69,11 @@ def enter(database: sqlite3.Connection, deliveries: Iterable[Delivery]) -> None:
             same,
         )
         values = [getattr(one, name) for name in Delivery.__slots__]
-        database.execute(f"INSERT OR IGNORE INTO deliveries ({_COLUMNS}) VALUES (?{', ?' * 9})", values)  # noqa: S608
+        database.execute(
+            f"INSERT INTO deliveries ({_COLUMNS}) VALUES (?{', ?' * 9})"  # noqa: S608
+            " ON CONFLICT (id) DO UPDATE SET due_at = min(due_at, excluded.due_at) WHERE tries = 0",
+            values,
+        )
 
 
 def due(

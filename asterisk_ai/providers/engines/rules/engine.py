@@ -4,7 +4,7 @@ It needs no download and makes nothing up. What the caller can say now makes
 the recogniser's grammar (:meth:`Rules.hints`); what was heard is matched with
 the same phrases, and else by its meaning.
 
-Memory on the session, a JSON mapping: ``slots`` (name to value), ``pending``
+Memory on the session, a JSON mapping: ``slots`` (name to value), ``done`` (intents), ``pending``
 (what was asked: ``intent``, ``slot``, ``confirm``, or ``options`` between
 which to choose), ``unknown`` (how often in a row the caller was not
 understood), ``slow`` (the caller wants it slower).

@@ -19,6 +19,8 @@ OFFER, EITHER, MEANT = "<offer>", "<either>", "<meant>"
 two wishes, and whether a doubtful wish was meant."""
 FAREWELL = "<farewell>"  # an end of the call that the rules have no intent for
 SLOW = 0.8
+MAX_DONE = 20
+"""Intents that are remembered as carried out; the oldest go."""
 
 
 class Flow:
@@ -33,10 +35,13 @@ class Flow:
         count = request.memory.get("unknown", 0)
         self.unknown = count if isinstance(count, int) else 0
         self.slow = request.memory.get("slow") is True
+        done = request.memory.get("done")
+        self.done = [str(name) for name in done][-MAX_DONE:] if isinstance(done, list) else []
         self.parts: list[ReplyPart] = []
 
     def memory(self) -> dict[str, Any]:
         left = {"slots": self.slots, "pending": self.pending, "unknown": self.unknown, "slow": self.slow}
+        left["done"] = self.done
         return {key: value for key, value in left.items() if value}
 
     # ---- what was asked ----
@@ -172,6 +177,7 @@ class Flow:
         if any(slot not in self.slots for slot in intent.needs):
             self._go_on(name)
         else:
+            self.done = [*self.done, name][-MAX_DONE:]
             self._finish(self._texts.case(intent))
 
     def can(self, name: str) -> bool:
