@@ -119,7 +119,9 @@ def _default(field: dataclasses.Field[Any]) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return f'"{value}"' if not isinstance(value, Names) else str(value)
+        if "\n" in value:
+            return "a text of several lines"
+        return f'"{value}"' if not isinstance(value, Names) else str(value) or "none"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, (tuple, list)):
