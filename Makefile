@@ -19,9 +19,11 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 TESTARGS ?=
-# Most tests wait for something: one more than there are processors. With two a processor some that have servers
-# of their own waited for the processor instead, and failed by their time limits.
-WORKERS ?= $(shell echo $$((1 + $$(nproc))))
+# Most tests wait for something. They are handed out one by one, those that take longest first.
+WORKERS ?= $(shell echo $$((1 + 2 * $$(nproc))))
+XDIST := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+# Each of some thousand processes would else compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 SSH ?= ssh
 UNIT ?= asterisk-ai
 HEALTH ?= http://127.0.0.1:9093/health
@@ -81,10 +83,10 @@ asterisk:
 # Where no Asterisk can be had the other tests still run; the run says so, and fails under CI=true.
 test: $(TEST_STAMP)
 	-@scripts/get_asterisk.sh
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTARGS)
+	$(BIN)/python -m pytest $(XDIST) $(TESTARGS)
 
 test-unit: $(TEST_STAMP)
-	$(BIN)/python -m pytest tests/unit -n $(WORKERS) --dist worksteal $(TESTARGS)
+	$(BIN)/python -m pytest tests/unit $(XDIST) $(TESTARGS)
 
 regression: $(TEST_STAMP)
 	$(BIN)/asterisk-ai regress $(ARGS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import alone
 import pytest
@@ -28,11 +29,30 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(alone.end)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What one server serves is done by one process of several, so that the server is started once."""
+    made = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
+    if any(fixture.scope == "module" for fixtures in made for fixture in fixtures):
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/asterisk/" in item.path.as_posix():
             item.add_marker(pytest.mark.asterisk)
-    items.sort(key=lambda item: item.get_closest_marker("alone") is None)  # first: nobody has begun anything yet
+    items.sort(key=turn)
+
+
+FOLDERS = ("asterisk", "system", "wire", "unit")
+"""Of tests/, in the order in which their tests begin: those that take longest, which wait for what is spoken in real
+time, are not to be the last that the others wait for."""
+
+
+def turn(item: pytest.Item) -> tuple[bool, bool, int]:
+    """What sorts the tests: who has to be alone begins before anybody has begun anything."""
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    marks = [item.get_closest_marker(name) is None for name in ("alone", "slow")]
+    return marks[0], marks[1], FOLDERS.index(folder)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

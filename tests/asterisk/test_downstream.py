@@ -69,6 +69,7 @@ def well(served: Served) -> None:
     assert not list((served.folder / "spool").glob("*.wav")), "nothing is left in the spool"
 
 
+@pytest.mark.slow
 def test_the_flag_is_turned_off_and_on_without_a_restart(tmp_path: Path, prompts: dict[str, str]) -> None:
     agent = desk(prompts, greeting=f"sound:{HELLO} How can I help you?")
     with pair(tmp_path, agent) as (asterisk, served):
@@ -147,6 +148,7 @@ class Cutting:
                 side.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.slow
 def test_a_stream_that_breaks_in_mid_reply_goes_on_as_a_file(tmp_path: Path, prompts: dict[str, str]) -> None:
     port = free_port()
     cutting = Cutting(port, after=323 * 50 * 2)  # 2 s into the greeting

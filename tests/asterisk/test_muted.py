@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from rig import Asterisk, Caller, until
 from served import Served
 
@@ -31,6 +32,7 @@ def silent_until_the_end(caller: Caller) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.slow
 def test_who_sends_nothing_is_asked_and_then_hung_up_on(tmp_path: Path) -> None:
     with Served(tmp_path, AGENTS) as served, Asterisk(server=served.address) as asterisk:
 

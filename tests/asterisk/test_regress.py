@@ -18,18 +18,20 @@ from asterisk_ai.simulator.installation import installed, unpacked
 from asterisk_ai.simulator.private_asterisk import PrivateAsterisk
 from asterisk_ai.simulator.regression.transports import TRANSPORTS
 
-WAYS = ("audiosocket", "audiosocket-file", "rtp", "websocket", "eagi")
-"""The command goes more of them, which have whole calls in tests of their own."""
 
-
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_same_conversation_over_every_transport(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "ways", [("audiosocket", "eagi"), ("audiosocket-file",), ("rtp",), ("websocket",)], ids=" and ".join
+)
+def test_the_same_conversation_over_every_transport(ways: tuple[str, ...], tmp_path: Path) -> None:
+    """The command goes more ways than these, which have whole calls in tests of their own."""
     installation = unpacked(TREE)
     assert installation is not None
-    wanted = [transport for transport in TRANSPORTS if transport.name in WAYS]
-    assert [transport.lacks(installation) for transport in wanted] == [""] * len(WAYS)
+    wanted = [transport for transport in TRANSPORTS if transport.name in ways]
+    assert [transport.lacks(installation) for transport in wanted] == [""] * len(ways)
     chosen = ["--calls", "4"]
-    chosen += [word for name in WAYS for word in ("--transport", name)]
+    chosen += [word for name in ways for word in ("--transport", name)]
     command = [sys.executable, "-m", "asterisk_ai", "regress", "--light", "--asterisk", str(TREE), "--output", "found"]
     done = subprocess.run(
         [*command, *chosen],

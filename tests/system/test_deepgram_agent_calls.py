@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from deepgram_agent_server import KEY, FakeDeepgramAgent
 from deepgram_server import FakeDeepgram
 from shop import Shop
@@ -132,6 +133,7 @@ def wrong(fault: str, result: Result, record: CallSession) -> str:
     return "" if TOLD.get(fault, "") in failed[0]["reason"] else f"{fault}: the record says {failed[0]['reason']!r}"
 
 
+@pytest.mark.slow
 def test_every_fault(tmp_path: Path) -> None:
     async def main() -> list[str]:
         fake, service, shop = FakeDeepgramAgent(ANSWERS), FakeDeepgram(), Shop()

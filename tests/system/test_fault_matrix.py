@@ -137,6 +137,7 @@ def wrong(case: Case, result: Result, record: CallSession) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_every_fault_at_every_stage(services: dict[str, str], tmp_path: Path) -> None:
     left, problems = CASES, [""]
     for number in range(ROUNDS):

@@ -223,6 +223,7 @@ def human(name: str) -> bytes:
         return file.readframes(file.getnframes())
 
 
+@pytest.mark.slow
 def test_human_speech(prompts: dict[str, str]) -> None:
     """Some of the prompts that are a plain sentence are in the grammar, the others are not."""
     plain = {
