@@ -86,6 +86,7 @@ setup(
         "asterisk_ai": [
             "py.typed",
             "bench/c/*.c",
+            "dialog/transfer.yaml",
             "dialog/turn_words/*.yaml",
             "providers/engines/rules/words/*.yaml",
             "server/web/static/*",

@@ -11,6 +11,7 @@ from typing import TypeVar
 from asterisk_ai.agents.agent import Agent, RealtimeAgentSetup
 from asterisk_ai.agents.engines import Engines
 from asterisk_ai.agents.sounds import Sounds, ambience_of
+from asterisk_ai.agents.transfers import Target, targets_of
 from asterisk_ai.config import AgentConfig, Config, PipelineConfig
 from asterisk_ai.errors import AsteriskAIError, ConfigError
 from asterisk_ai.models.choice import Found, Models
@@ -68,6 +69,8 @@ class AgentSet:
             for name, agent in config.agents.items()
         }
         """What is heard behind each agent, by the line's rate."""
+        self.transfers: dict[str, Mapping[str, Target]] = {}
+        """Whom each agent can have rung."""
         try:
             for name in config.agents:
                 self.agents[name] = self._agent(name)
@@ -79,6 +82,10 @@ class AgentSet:
 
     def _agent(self, name: str) -> Agent | RealtimeAgentSetup:
         agent = self.config.agents[name]
+        try:
+            self.transfers[name] = targets_of(agent)
+        except ConfigError as error:
+            raise self.config.located(error) from error
         pipeline = self.config.pipeline_of(agent)
         limit = min(agent.turn.max_call_seconds, self.config.server.max_call_seconds)
         agent = replace(agent, turn=replace(agent.turn, max_call_seconds=limit))

@@ -41,11 +41,11 @@ def destinations(config: Config) -> list[Destination]:
 
 def _of_tools(agent: AgentConfig) -> Iterable[DialplanAction]:
     own = {name: value for name, value in agent.tools.items() if name in ACTIONS}
-    return Toolbox(own, f"agents.{agent.name}.tools").destinations()
+    return Toolbox(own, f"agents.{agent.name}.tools", tuple(agent.transfers)).destinations()
 
 
 def _of_rules(agent: AgentConfig) -> Iterator[DialplanAction]:
-    known = rules.load(agent.rules, f"agents.{agent.name}.rules")
+    known = rules.load(agent.rules, f"agents.{agent.name}.rules", targets=tuple(agent.transfers))
     for intent in known.intents.values():
         for outcome in (intent.outcome, intent.if_open, intent.if_closed, intent.if_no):
             if outcome is not None and outcome.do is not None:

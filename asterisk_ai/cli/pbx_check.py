@@ -29,7 +29,7 @@ from asterisk_ai.pbx.install import (
 RELOAD = "asterisk -rx 'dialplan reload'"
 _LOAD = re.compile(r"^load => (\w+)\.so", re.MULTILINE)
 _VOICEMAIL = "app_voicemail"  # or its sisters for ODBC and IMAP: what counts is the application
-_STEP = re.compile(r"^(?:exten => \w+,1|same => n(?:\(\w+\))?),(.*)$")
+_STEP = re.compile(r"^(?:exten => [\w*]+,1|same => n(?:\(\w+\))?),(.*)$")
 _LOCAL = ("127.0.0.1", "::1", "localhost", "")
 
 
@@ -169,7 +169,7 @@ def _chosen(console: Console, variables: Mapping[str, str], config: Config | Non
 
 def _dialplan(etc: Path, console: Console) -> Iterator[Finding]:
     installed = read(etc / INCLUDE) if etc.is_dir() else ""
-    for context in ("asterisk-ai", "asterisk-ai-media", "asterisk-ai-fallback"):
+    for context in re.findall(r"^\[([\w-]+)\]", FILES["plain"].text, re.MULTILINE):
         steps = console.steps(context)
         if steps is None:
             yield Finding(False, f"context [{context}] is not loaded", f"{RELOAD}; is the #include line there?")

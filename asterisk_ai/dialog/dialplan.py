@@ -28,11 +28,13 @@ class Argument:
     :param variable: the channel variable in which the dialplan gets it.
     :param characters: what the dialplan keeps of it, as FILTER() writes it.
     :param required: the action is none without it.
+    :param spoken: it is said to somebody, and the dialplan is not given it: any text will do.
     """
 
     variable: str
     characters: str
     required: bool = True
+    spoken: bool = False
 
 
 class ActionKind(StrEnum):
@@ -44,6 +46,8 @@ class ActionKind(StrEnum):
     QUEUE = "queue"
     VOICEMAIL = "voicemail"
     PLAY = "play"
+    CONNECT = "connect"
+    """Ring one of the agent's ``transfers``; the dialplan comes back where nobody takes the call."""
     TALK = "talk"
     """Come back with the caller's audio: for the dialplan alone, no conversation asks for it."""
 
@@ -64,6 +68,10 @@ ACTIONS: Mapping[ActionKind, Mapping[str, Argument]] = {
         "context": Argument("AI_MAILBOX", _NAME, required=False),
     },
     ActionKind.PLAY: {"file": Argument("AI_FILE", r"A-Za-z0-9_./\-")},
+    ActionKind.CONNECT: {
+        "to": Argument("AI_TARGET", _NAME),
+        "about": Argument("", "", required=False, spoken=True),
+    },
 }
 """What a conversation may ask for, with its arguments. In the short form ``exten@context`` the second one follows
 the @."""
@@ -103,6 +111,8 @@ class DialplanAction:
         """
         found: dict[str, str] = {}
         for name, argument in ACTIONS.get(self.kind, {}).items():
+            if argument.spoken:
+                continue
             value = str(self.arguments.get(name, ""))
             why_not = problem(self.kind, name, value) if value or not argument.required else f"there is no {name}"
             if why_not:
@@ -134,6 +144,8 @@ def problem(kind: ActionKind, name: str, value: str) -> str:
     :param name: one of its arguments.
     :param value: the argument, or a part of it.
     """
+    if ACTIONS[kind][name].spoken:
+        return ""
     changed = sorted(set(re.sub(f"[{ACTIONS[kind][name].characters}]", "", value)))
     if changed:
         what = " or ".join("space" if char == " " else repr(char) for char in changed)

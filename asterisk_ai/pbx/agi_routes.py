@@ -1,4 +1,4 @@
-"""What the dialplan asks for over FastAGI: ``call/start``, ``/media``, ``/next``, ``/end``, ``/eagi``."""
+"""What the dialplan asks for over FastAGI: ``call/start``, ``/media``, ``/next``, ``/brief``, ``/end``, ``/eagi``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from asterisk_ai.dialog.dialplan import FALL_BACK, ActionKind, reply_variables
 from asterisk_ai.errors import CallRefused, ControlError, LocalProtocolError, Refusal
 from asterisk_ai.pbx.caller import caller_of
 from asterisk_ai.pbx.registry import CallRegistry
+from asterisk_ai.pbx.transfers import Transfers
 from asterisk_ai.protocol.agi.reader import AgiReply, AgiRequest
 from asterisk_ai.protocol.audiosocket import KIND_BY_RATE
 from asterisk_ai.session.model import CallSession, Outcome
@@ -79,6 +80,7 @@ class CallRoutes:
     :param server: where the dialplan has to ask about this call from now on (AI_SERVER), given the host that it
         reached us at; empty: where it asked first.
     :param player: makes the player of an EAGI call, whose replies are played as files.
+    :param transfers: who is rung for callers that may come back.
     :param away: the call of an id, where the dialplan may be playing its replies.
     :param fetch: connects to the channel of Asterisk that waits with a call's audio, given the call's id and the
         channel's; None where that is not configured. Raises ControlError.
@@ -91,6 +93,7 @@ class CallRoutes:
         *,
         address: Callable[[], str],
         player: Callable[[CallSession], FilePlayer],
+        transfers: Transfers,
         away: Callable[[str], Away | None] = lambda call_id: None,
         server: Callable[[str], str] = lambda host: "",
         fetch: Callable[[str, str], Awaitable[None]] | None = None,
@@ -99,6 +102,7 @@ class CallRoutes:
         self._metrics = metrics
         self._address = address
         self._player = player
+        self._transfers = transfers
         self._away = away
         self._server = server
         self._fetch = fetch
@@ -109,13 +113,14 @@ class CallRoutes:
             "call/start": self.start,
             "call/media": self.media,
             "call/next": self.next,
+            "call/brief": self.brief,
             "call/end": self.end,
             "call/eagi": self.eagi,
         }
 
     def expects(self, request: AgiRequest) -> bool:
         """Whether it is about a call that has not ended: such a request is served however many others there are."""
-        of_a_call = request.script in ("call/media", "call/next", "call/end")
+        of_a_call = request.script in ("call/media", "call/next", "call/brief", "call/end")
         return of_a_call and self._registry.store.get(_call_id(request)) is not None
 
     async def start(self, agi: Channel) -> None:
@@ -219,7 +224,10 @@ class CallRoutes:
         return self._registry.register(query.get("agent", ""), rate=int(rate), caller=caller, downstream=mode)
 
     async def next(self, agi: Channel) -> None:
-        """What the dialplan has to do now: sets AI_NEXT and the action's variables. Argument: AI_CALL_ID."""
+        """What the dialplan has to do now: sets AI_NEXT and the action's variables.
+
+        Arguments: AI_CALL_ID, AI_PLAYED and AI_DIALLED, which tell what became of what it was told before.
+        """
         session = self._session(agi.request)
         if session is None:
             self._count("call/next", "UNKNOWN")
@@ -252,7 +260,20 @@ class CallRoutes:
                 return ActionKind.TALK, {}
         await self._registry.wait_released(session)
         action = self._registry.next_action(session)
+        if action.kind is ActionKind.CONNECT:
+            rung = self._transfers.next(session, _argument(request, 2))
+            return (ActionKind.TALK, {}) if rung is None else (ActionKind.CONNECT, rung)
         return action.kind, action.variables()
+
+    async def brief(self, agi: Channel) -> None:
+        """Somebody has answered who is rung for a caller: see :meth:`Transfers.brief`.
+
+        Arguments: AI_CALL_ID, how many pieces of the briefing were heard, and a key that was pressed.
+        """
+        heard = _argument(agi.request, 1)
+        number = int(heard) if heard.isdecimal() and len(heard) < 4 else 0
+        session = self._session(agi.request)
+        self._count("call/brief", await self._transfers.brief(agi, session, number, _argument(agi.request, 2)))
 
     async def end(self, agi: Channel) -> None:
         """The channel is gone, or the dialplan has given up. Arguments: AI_CALL_ID, and an outcome if it knows one."""
@@ -262,7 +283,8 @@ class CallRoutes:
             if away := self._away(session.call_id):
                 away.gone()
             await self._registry.wait_released(session)
-            told = agi.request.arguments[1] if len(agi.request.arguments) > 1 else ""
+            self._transfers.over(session)
+            told = _argument(agi.request, 1)
             self._registry.end(session, Outcome(told) if told and told in tuple(Outcome) else Outcome.HANGUP)
 
     def _session(self, request: AgiRequest) -> CallSession | None:
@@ -282,9 +304,13 @@ def _digit(code: str) -> str:
 
 def _played(request: AgiRequest) -> tuple[str, int, str]:
     """What AI_PLAYED says: CPLAYBACKSTATUS, CPLAYBACKOFFSET, and CPLAYBACKSTOPKEY where a key has stopped it."""
-    status, _, rest = (request.arguments[1] if len(request.arguments) > 1 else "").partition("-")
+    status, _, rest = _argument(request, 1).partition("-")
     milliseconds, _, key = rest.partition("-")
     return status, int(milliseconds) if milliseconds.isdecimal() else 0, key if status == "USERSTOPPED" else ""
+
+
+def _argument(request: AgiRequest, number: int) -> str:
+    return request.arguments[number] if len(request.arguments) > number else ""
 
 
 def _call_id(request: AgiRequest) -> str:

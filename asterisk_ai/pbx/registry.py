@@ -26,7 +26,7 @@ LOST_SECONDS = 3.0
 """A call whose audio has ended, and for which the dialplan has not asked, is over after this long."""
 NEVER_CONNECTED_SECONDS = 15.0
 """A registered call that brings no audio in this time does not come any more."""
-AWAY_SECONDS = {Away.PLAY: 900.0, Away.PLAYED: 30.0, Away.TALK: 30.0, Away.RESTART: 60.0}
+AWAY_SECONDS = {Away.PLAY: 900.0, Away.PLAYED: 30.0, Away.TALK: 30.0, Away.CONNECT: 300.0, Away.RESTART: 60.0}
 """How long a call may be with the dialplan before it counts as lost, by what it does there."""
 _RELEASE_SECONDS = 2.0
 """Asterisk may ask what comes next before we have seen its audio connection close."""
@@ -158,6 +158,16 @@ class CallRegistry:
             # After a file was played the dialplan asks again, and what it gets is the way back.
             session.away = Away.PLAYED if session.away is Away.PLAY else Away(kind)
             self.store.waiting(session)
+
+    def came_back(self, session: CallSession) -> None:
+        """Nobody took the call: the conversation goes on, and begins with why."""
+        session.pending, session.tried = None, 0
+        self.store.save(session)
+
+    def connected(self, session: CallSession) -> None:
+        """Somebody took the call."""
+        session.pending, session.came_back = None, {}
+        self.end(session, Outcome.TRANSFER)
 
     # ---- the end ------------------------------------------------------------------------
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
 from asterisk_ai.agents.agent import Agent, RealtimeAgentSetup
 from asterisk_ai.agents.agent_set import AgentSet
+from asterisk_ai.agents.transfers import Target
 from asterisk_ai.audio.ambience import Ambience
 from asterisk_ai.call import diagnostic
+from asterisk_ai.call.briefing import Briefing
 from asterisk_ai.call.call import Call
 from asterisk_ai.call.diagnostic import DiagnosticCall
 from asterisk_ai.call.kinds import conversations
@@ -135,6 +137,20 @@ class Calls:
         player = FilePlayer(self._spool(), session.call_id, session.rate)
         self._file_players[session.call_id] = player
         return player
+
+    def targets(self, session: CallSession) -> Mapping[str, Target]:
+        """Whom the call's agent can have rung."""
+        agent = self._agent(session)
+        return {} if isinstance(agent, str) else self._in_use.agent_set.transfers[agent.config.name]
+
+    def briefing(self, session: CallSession, texts: Callable[[str], tuple[str, ...]]) -> Briefing:
+        """What somebody who is rung hears of the call, of these texts for a language."""
+        agent = self._agent(session)
+        language = "" if isinstance(agent, str) else agent.config.language
+        speaker = agent.fallback if isinstance(agent, RealtimeAgentSetup) else agent
+        return Briefing(
+            texts(language), None if isinstance(speaker, str) else speaker, self._spool(), session.call_id
+        )
 
     def _agent(self, session: CallSession) -> Agent | RealtimeAgentSetup | str:
         """Whose call it is; a word for the diagnostic ones."""

@@ -14,6 +14,7 @@ from asterisk_ai.agents.engines import Engines
 from asterisk_ai.config import Config, ServiceManager
 from asterisk_ai.pbx.agi_routes import CallRoutes
 from asterisk_ai.pbx.registry import Admission, CallRegistry
+from asterisk_ai.pbx.transfers import Transfers
 from asterisk_ai.recording.recordings import Recordings
 from asterisk_ai.server.after.after_calls import AfterCalls
 from asterisk_ai.server.after.summaries import Summaries
@@ -112,11 +113,15 @@ class Server:
         self._reload_forced = False
 
     def _routes(self, fetch: Fetch | None) -> CallRoutes:
+        transfers = Transfers(
+            self.registry, targets=self.calls.targets, make=self.calls.briefing, spawn=self._group.create_task
+        )
         return CallRoutes(
             self.registry,
             self.metrics,
             address=lambda: self.listeners.audio_address,
             player=self.calls.file_player,
+            transfers=transfers,
             away=self.calls.away,
             server=lambda host: self.listeners.worker_address(host),  # noqa: PLW0108 - made after these
             fetch=fetch,

@@ -58,6 +58,8 @@ class Away(StrEnum):
     """The dialplan plays a file to the caller."""
     PLAYED = "played"
     """It has, and was told to bring the audio again."""
+    CONNECT = "connect"
+    """The dialplan rings somebody for the caller, who comes back where nobody takes the call."""
     RESTART = "restart"
     """Its server was lost."""
 
@@ -131,6 +133,10 @@ class CallSession:
     """Requests of the language model's tools that must not be sent twice, and what came of them."""
     pending: DialplanAction | None = None
     """What waits for the dialplan to ask for it."""
+    tried: int = 0
+    """How many destinations of the transfer that is pending have been rung."""
+    came_back: dict[str, str] = field(default_factory=dict)
+    """From a transfer that did not succeed: ``to`` and ``why`` (a word of ``dialog.transfer``), until it is told."""
     away: Away = Away.NONE
     cut: bool = False
     """Somebody would be, or has been, cut off by the loss of its audio or of its server: only silence is not cut."""
@@ -239,6 +245,8 @@ _KINDS: dict[str, type[Any]] = {
     "digits_wanted": int,
     "troubles": list,
     "connects": int,
+    "tried": int,
+    "came_back": dict,
     "caller": dict,
     "memory": dict,
     "done": dict,

@@ -11,7 +11,7 @@ from asterisk_ai.simulator.installation import Installation
 MODULES = """
     app_mixmonitor func_callerid func_channel func_speex func_uuid pbx_spool app_verbose app_senddtmf app_waitforsilence
     app_stack app_dial app_record app_read app_echo bridge_simple bridge_softmix format_sln format_gsm codec_gsm
-    chan_audiosocket
+    chan_audiosocket func_devstate func_extstate
 """.split()
 """Besides those that etc-asterisk/modules.conf names: what the caller's half and recordings need."""
 

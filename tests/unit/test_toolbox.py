@@ -38,3 +38,15 @@ def test_a_call_without_a_dialplan_is_offered_nobody_and_handed_to_nobody() -> N
     with pytest.raises(BadToolCall, match="nobody can be reached"):
         tools.carry_out("transfer", '{"to": "sales"}', {"hangup"})
     assert tools.carry_out("hangup", "{}", {"hangup"}) == DialplanAction("hangup")
+
+
+def test_somebody_is_rung_by_the_name_of_a_transfer_alone() -> None:
+    with pytest.raises(ConfigError, match="the agent has no transfers"):
+        Toolbox({"connect": True}, "a.tools")
+    tools = Toolbox({"connect": True}, "a.tools", ["sales", "support"])
+    [schema] = tools.schemas(ACTIONS)
+    assert schema["function"]["parameters"]["properties"]["to"]["enum"] == ["sales", "support"]
+    found = tools.carry_out("connect", '{"to": "Sales", "about": "An order."}', ACTIONS)
+    assert found == DialplanAction("connect", {"to": "sales", "about": "An order."})
+    with pytest.raises(BadToolCall, match="one of sales, support"):
+        tools.carry_out("connect", '{"to": "PJSIP/200"}', ACTIONS)

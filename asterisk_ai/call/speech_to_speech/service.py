@@ -104,6 +104,8 @@ class Services:
         greeting = self._agent.config.first_words
         if session.service_failed and any(message.role == "agent" for message in turns):
             greeting = turn.trouble_prompt
+        elif told := self._agent.config.back_from(session.came_back):
+            greeting = told
         elif session.connects > 1:
             greeting = turn.resume_prompt if session.cut and not session.was_played_to else ""
         save = partial(self._call.store.save, session)  # nothing of this call: an engine's session may outlive it
@@ -112,6 +114,7 @@ class Services:
 
     def _opened(self, session: RealtimeSession, request: RealtimeRequest, patience: asyncio.Timeout) -> None:
         self.session, self._patience = session, patience
+        self._call.session.came_back = {}
         self._input = Resampler(self._call.rate, request.rate)
         self._fed_until = max(self._fed_until, self._call.clock() - FILL_SECONDS)
         patience.reschedule(None)  # from here on the dialog core says how long to wait

@@ -34,7 +34,7 @@ from asterisk_ai.dialog.phase import Phase
 from asterisk_ai.dialog.staged import machine as turn
 from asterisk_ai.dialog.staged.deadlines import deadline
 from asterisk_ai.errors import ProviderError
-from asterisk_ai.providers.api import Transcript, TurnEnd
+from asterisk_ai.providers.api import Offering, Transcript, TurnEnd
 from asterisk_ai.telemetry.logs import call_scope
 
 logger = logging.getLogger(__name__)
@@ -96,6 +96,8 @@ class StagedConversation:
         session = self._session
         unheard, then = session.unheard, session.then
         session.heard_all()
+        if session.came_back:
+            return Started(session.resumed, unheard=self._came_back())
         if not session.resumed or session.was_played_to:
             return Started(session.resumed)
         history = session.history
@@ -114,6 +116,14 @@ class StagedConversation:
             then=then,
             owed=owed,
         )
+
+    def _came_back(self) -> str:
+        """What is said to a caller whose transfer did not succeed, and offered instead; empty for others."""
+        known, self._session.came_back = self._session.came_back, {}
+        target = self.agent.config.transfers.get(known.get("to", ""))
+        if target is not None and isinstance(self.agent.llm, Offering):
+            self._session.memory = dict(self.agent.llm.offered(self._session.memory, target.otherwise))
+        return self.agent.config.back_from(known)
 
     def release(self) -> None:
         self._preroll.clear()

@@ -29,6 +29,7 @@ from asterisk_ai.config.schema.server import (
     WebConfig,
     WebSocketConfig,
 )
+from asterisk_ai.config.schema.transfer import TransferConfig
 from asterisk_ai.config.schema.types import Names, Pattern, Port, Range, Secret, Workers
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "Secret",
     "ServerConfig",
     "StoreConfig",
+    "TransferConfig",
     "VadConfig",
     "WebConfig",
     "WebSocketConfig",

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from asterisk_ai.config.schema.transfer import TransferConfig
 from asterisk_ai.config.schema.types import Names, Range
 from asterisk_ai.dialog.caller import spoken
 from asterisk_ai.dialog.params import TurnParams, in_language
+from asterisk_ai.dialog.transfer import regret
 
 DIAGNOSTIC_AGENTS = ("echo", "milliwatt")
 """Agents that are there without being configured, see :mod:`asterisk_ai.call.diagnostic`."""
@@ -54,6 +56,8 @@ class AgentConfig:
     """How loud that is; speech is at about -20."""
     turn: TurnParams = field(default_factory=TurnParams)
     """Who speaks when."""
+    transfers: Mapping[str, TransferConfig] = field(default_factory=dict)
+    """Whom it can have rung, by the names that rules (``do: {connect: NAME}``) and tools (``connect``) use."""
     rules: Mapping[str, Any] = field(default_factory=dict)
     """What the ``rules`` language model understands and does."""
     knowledge: Names = field(default_factory=Names)
@@ -81,6 +85,13 @@ class AgentConfig:
     def first_words(self) -> str:
         """Its greeting, after the word about recording."""
         return " ".join(text for text in (self.record_announcement * self.record, self.greeting) if text)
+
+    def back_from(self, came_back: Mapping[str, str]) -> str:
+        """What a caller is told who is back from one of the ``transfers``, and offered instead; empty for others."""
+        target = self.transfers.get(came_back.get("to", ""))
+        if target is None:
+            return ""
+        return f"{regret(came_back.get('why', ''), target.label, self.language)} {target.offer}".strip()
 
     def for_caller(self, caller: Mapping[str, str]) -> AgentConfig:
         """With what is known about the caller filled in where it is to be said; engines fill the prompt in."""

@@ -22,6 +22,7 @@ from asterisk_ai.providers.api.common import (
 from asterisk_ai.providers.api.llm import (
     AskDigits,
     LanguageModel,
+    Offering,
     Remember,
     ReplyPart,
     Say,
@@ -73,6 +74,7 @@ __all__ = [
     "LanguageModel",
     "MarkedPcm",
     "Message",
+    "Offering",
     "Readiness",
     "RealtimeAgent",
     "RealtimeEvent",

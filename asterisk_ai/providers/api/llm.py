@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from asterisk_ai.dialog.dialplan import ACTIONS, ActionKind, DialplanAction
 from asterisk_ai.providers.api.common import Engine, Message
@@ -118,3 +118,11 @@ class LanguageModel(Engine, Protocol):
         Pure and cheap: called at each pause.
         """
         return None
+
+
+@runtime_checkable
+class Offering(Protocol):
+    """A language model that is told of an offer which was made for it, as a question that yes or no answers."""
+
+    def offered(self, memory: Mapping[str, Any], wish: str) -> Mapping[str, Any]:
+        """The memory, once the caller has been offered ``wish``, such as an intent's name."""

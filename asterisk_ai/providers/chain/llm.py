@@ -12,6 +12,7 @@ from asterisk_ai.providers.api import (
     DialplanAction,
     Hints,
     LanguageModel,
+    Offering,
     Remember,
     ReplyPart,
     Say,
@@ -61,6 +62,10 @@ class LanguageModelChain(Chain[LanguageModel]):
 
     def complete(self, text: str, memory: Mapping[str, Any]) -> bool | None:
         return self.first().engine.complete(text, memory)
+
+    def offered(self, memory: Mapping[str, Any], wish: str) -> Mapping[str, Any]:
+        engine = self.first().engine
+        return engine.offered(memory, wish) if isinstance(engine, Offering) else memory
 
     @asynccontextmanager
     async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:

@@ -48,7 +48,7 @@ class ChatModel(LanguageModel, ABC):
         self._prompt = "\n\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
         self._hints = Hints(language=str(agent.get("language") or "en-US"))
         path = f"agents.{agent.get('name') or '?'}"
-        self._tools = Toolbox(agent.get("tools") or {}, f"{path}.tools")
+        self._tools = Toolbox(agent.get("tools") or {}, f"{path}.tools", tuple(agent.get("transfers") or ()))
         self._knowledge = knowledge.read(agent.get("knowledge") or (), f"{path}.knowledge", self._hints.language)
 
     async def start(self) -> None:

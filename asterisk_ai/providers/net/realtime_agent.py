@@ -49,7 +49,9 @@ class SocketAgent(RealtimeAgent, ABC):
         self._voice = str(agent.get("voice") or voice)
         speak = f"Speak {self._language} unless the caller wants otherwise."
         self._prompt = "\n\n".join(part for part in (str(agent.get("prompt") or ""), _RULES, speak) if part)
-        self._tools = Toolbox(agent.get("tools") or {}, f"agents.{agent.get('name') or '?'}.tools")
+        self._tools = Toolbox(
+            agent.get("tools") or {}, f"agents.{agent.get('name') or '?'}.tools", tuple(agent.get("transfers") or ())
+        )
         self._dropped = 0
 
     async def start(self) -> None:

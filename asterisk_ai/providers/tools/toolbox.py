@@ -11,6 +11,7 @@ names and never makes up an extension::
           transfer: {sales: 200@from-internal, support: 300@from-internal}
           queue: {operator: reception}
           voicemail: {sales: 200@default}
+          connect: true           # have one of the agent's transfers rung, with a word about the call
           digits: true            # ask for digits: the caller dials them
           http: {}                # requests, see asterisk_ai.providers.tools.http
           mcp: {}                 # other servers' functions, see asterisk_ai.providers.tools.mcp
@@ -22,7 +23,7 @@ import asyncio
 import importlib
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from asterisk_ai.config.reader import did_you_mean
@@ -37,8 +38,11 @@ from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool,
 __all__ = ["Asked", "BadToolCall", "Request", "Requests", "Tool", "Toolbox"]
 
 MAX_DIGITS = 20
-_HANDOVERS = (ActionKind.TRANSFER, ActionKind.QUEUE, ActionKind.VOICEMAIL)
+_HANDOVERS = (ActionKind.TRANSFER, ActionKind.QUEUE, ActionKind.VOICEMAIL, ActionKind.CONNECT)
+MAX_ABOUT = 300
+"""Characters of what a colleague is told of a call."""
 _WORDS = {
+    "connect": "Have somebody rung for the caller. Say so first. about: one sentence for them: who calls, and why.",
     "hangup": "End the call. Say goodbye first.",
     "transfer": "Connect the caller to somebody. Say so first.",
     "queue": "Put the caller into a waiting queue, to be served by a person. Say so first.",
@@ -59,6 +63,8 @@ class Tool:
         properties: dict[str, Any] = {}
         if self.choices:
             properties["to"] = {"type": "string", "enum": sorted(self.choices)}
+            if self.name == ActionKind.CONNECT:
+                properties["about"] = {"type": "string"}
         elif self.name == "digits":
             properties["count"] = {"type": "integer", "minimum": 1, "maximum": MAX_DIGITS}
         parameters = {
@@ -115,10 +121,11 @@ class Toolbox:
 
     :param tools: the ``tools`` mapping of the agent.
     :param path: its key's path, for errors.
+    :param targets: the names of the agent's ``transfers``.
     :raises ConfigError: an unknown tool or a destination that cannot be one.
     """
 
-    def __init__(self, tools: Mapping[str, Any], path: str) -> None:
+    def __init__(self, tools: Mapping[str, Any], path: str, targets: Collection[str] = ()) -> None:
         self._tools: dict[str, Tool] = {}
         self._http: dict[str, HttpTool] = {}
         self._calls: Any = None
@@ -136,8 +143,13 @@ class Toolbox:
                 raise ConfigError(f"there is no tool {name!r}{hint}", path=f"{path}.{name}")
             if value is False or value is None:
                 continue
-            choices = {} if name not in _HANDOVERS else _choices(ActionKind(name), value, f"{path}.{name}")
-            if name not in _HANDOVERS and value is not True:
+            given = name in _HANDOVERS and name != ActionKind.CONNECT
+            choices = _choices(ActionKind(name), value, f"{path}.{name}") if given else {}
+            if name == ActionKind.CONNECT:
+                choices = {target: DialplanAction(ActionKind.CONNECT, {"to": target}) for target in targets}
+                if not choices:
+                    raise ConfigError("the agent has no transfers", path=f"{path}.{name}")
+            if not given and value is not True:
                 raise ConfigError("expected true or false", path=f"{path}.{name}")
             self._tools[name] = Tool(name, choices)
         for server, own in self._mcp.items():
@@ -213,10 +225,14 @@ class Toolbox:
             return AskDigits(count)
         if not tool.choices:
             return HANG_UP  # whatever was said beside it, such as a reason
-        chosen = _choose(_parse_arguments(name, arguments), tool.choices)
+        told = _parse_arguments(name, arguments)
+        chosen = _choose(told, tool.choices)
         if not chosen:
             raise BadToolCall(f"{name}: to is one of {', '.join(sorted(tool.choices))}")
-        return tool.choices[chosen]
+        action = tool.choices[chosen]
+        if action.kind is not ActionKind.CONNECT:
+            return action
+        return replace(action, arguments={**action.arguments, "about": str(told.get("about") or "")[:MAX_ABOUT]})
 
 
 def _choose(given: Mapping[str, Any], choices: Mapping[str, object]) -> str:

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers import knowledge
 from asterisk_ai.providers.api import Hints, LanguageModel, Remember, ReplyPart, TurnRequest
 from asterisk_ai.providers.engines.rules.asked_hours import AskedHours
@@ -46,7 +47,11 @@ class Rules(LanguageModel):
     ) -> None:
         tag = str(agent.get("language") or "en-US")
         path = f"agents.{agent.get('name') or '?'}"
-        rules = self.rules = load(agent.get("rules"), f"{path}.rules", tag)
+        transfers = agent.get("transfers") or {}
+        rules = self.rules = load(agent.get("rules"), f"{path}.rules", tag, tuple(transfers))
+        for name, target in transfers.items():
+            if target.otherwise and target.otherwise not in rules.intents:
+                raise ConfigError(f"there is no intent {target.otherwise!r}", path=f"{path}.transfers.{name}.otherwise")
         self._grammar = Grammar({name: slot.grammar for name, slot in rules.slots.items()}, rules.digits, tag)
         self._talk = language(tag)
         self.understanding = Understanding(rules, self._grammar, self._talk, vectors())
@@ -85,6 +90,11 @@ class Rules(LanguageModel):
     def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
         """Whether the words are an answer that need not go on; digits of open length may always go on."""
         return self._turn(TurnRequest(text, memory=memory)).is_complete()
+
+    def offered(self, memory: Mapping[str, Any], wish: str) -> Mapping[str, Any]:
+        if wish not in self.rules.intents:
+            return memory
+        return {**memory, "pending": {"intent": wish, "slot": "", "confirm": True}}
 
     @asynccontextmanager
     async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:

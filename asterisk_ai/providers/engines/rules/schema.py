@@ -6,7 +6,7 @@ Every mistake is a :class:`~asterisk_ai.errors.ConfigError` with the key's path.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -87,8 +87,11 @@ class _Node:
         return read_scalar(int, self.data, self.path, Range(low, high))
 
 
-def load(data: Any, path: str, language: str = "en") -> RuleSet:
-    """Check the rules of one agent, whose key path is ``path``. Raises ConfigError."""
+def load(data: Any, path: str, language: str = "en", targets: Collection[str] = ()) -> RuleSet:
+    """Check the rules of one agent, whose key path is ``path``. Raises ConfigError.
+
+    :param targets: the names of the agent's ``transfers``.
+    """
     said = basics(language)
     top = _Node(data, path)
     keys = top.keys("intents", "slots", "dtmf", "unknown", "declined", "hours", "yes_no", "digit_words")
@@ -102,7 +105,7 @@ def load(data: Any, path: str, language: str = "en") -> RuleSet:
         if not _NAME.fullmatch(name) or name in _RESERVED:
             node.fail("a slot's name is letters, digits and '_', and not 'caller' or 'hours'")
         slots[name] = _slot(name, node, yes, no)
-    templates = _Templates(slots, hours is not None)
+    templates = _Templates(slots, targets, has_hours=hours is not None)
     for name, slot in slots.items():
         for key in ("ask", "again", "confirm"):
             templates.check(getattr(slot, key), f"{path}.slots.{name}.{key}", {name} if key == "confirm" else set())
@@ -125,6 +128,11 @@ def _digit_words(node: _Node) -> Mapping[str, tuple[str, ...]]:
         if digit not in spoken or any(len(name.split()) != 1 for name in spoken[digit]):
             node.fail("expected one word or several ways of saying it, each one word", digit)
     return spoken
+
+
+def read_hours(data: Any, path: str) -> opening.Hours:
+    """Opening hours, as rules and transfers have them. Raises ConfigError."""
+    return _hours(_Node(data, path))
 
 
 def _hours(node: _Node) -> opening.Hours:
@@ -201,8 +209,8 @@ def _values(node: _Node) -> tuple[SlotGrammar, Mapping[str, Mapping[str, str]]]:
 class _Templates:
     """Checks ``{references}`` in texts."""
 
-    def __init__(self, slots: Mapping[str, Slot], has_hours: bool) -> None:
-        self._slots, self.has_hours = slots, has_hours
+    def __init__(self, slots: Mapping[str, Slot], targets: Collection[str], *, has_hours: bool) -> None:
+        self._slots, self.targets, self.has_hours = slots, targets, has_hours
 
     def check(self, text: str, path: str, allowed: set[str], *, action: bool = False) -> None:
         """:param allowed: the slots that are filled by then. :param action: no speech, so nothing the caller chose."""
@@ -317,8 +325,12 @@ def _action(node: _Node, filled: set[str], templates: _Templates) -> DialplanAct
             example = ", ".join(f"{key}: ..." for key, each in dialplan.ACTIONS[kind].items() if each.required)
             node.fail(f"{kind} needs {name!r}, e.g. {{{kind}: {{{example}}}}}")
     for key, text in given.items():
-        templates.check(text, f"{arguments.path}.{key}", filled, action=True)
+        spoken = dialplan.ACTIONS[kind][key].spoken
+        templates.check(text, f"{arguments.path}.{key}", filled, action=not spoken)
         templates.check_argument(kind, key, text, f"{arguments.path}.{key}")
+    if kind is ActionKind.CONNECT and given["to"] not in templates.targets:
+        known = ", ".join(templates.targets) or "none"
+        arguments.fail(f"there is no {given['to']!r} in the agent's transfers ({known})")
     return DialplanAction(kind, given)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from asterisk_ai.dialog.caller import without_sounds
+from asterisk_ai.dialog.dialplan import ACTIONS
 from asterisk_ai.providers.api import DialplanAction
 from asterisk_ai.providers.engines.rules.basics import basics
 from asterisk_ai.providers.engines.rules.ruleset import Intent, Outcome, RuleSet
@@ -29,12 +30,15 @@ class Texts:
 
     def say(self, template: str, slots: Mapping[str, str], caller: Mapping[str, str]) -> str:
         """For the caller's ear."""
-        return REFERENCE.sub(lambda match: self._resolve(match[1], slots, caller, speech=True), template).strip()
+        return self._fill(template, slots, caller, speech=True).strip()
+
+    def _fill(self, template: str, slots: Mapping[str, str], caller: Mapping[str, str], *, speech: bool) -> str:
+        return REFERENCE.sub(lambda match: self._resolve(match[1], slots, caller, speech=speech), template)
 
     def do(self, action: DialplanAction, slots: Mapping[str, str], caller: Mapping[str, str]) -> DialplanAction:
         """For the dialplan."""
         filled = {
-            key: REFERENCE.sub(lambda match: self._resolve(match[1], slots, caller, speech=False), template)
+            key: self._fill(template, slots, caller, speech=ACTIONS[action.kind][key].spoken)
             for key, template in action.arguments.items()
         }
         return DialplanAction(action.kind, filled)

@@ -1,0 +1,191 @@
+"""Attended transfers on the real Asterisk: whoever is rung takes the call, or the caller is back in the conversation.
+
+The people who are rung are Local channels that answer, wait and press keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from rig import Asterisk, Caller, until
+from served import Served
+
+PATIENCE = 30.0
+
+PEOPLE = """
+[people]
+exten => taker,1,Answer()
+ same => n,Wait(1)
+ same => n,SendDTMF(1)
+ same => n(talk),Playback(conf-full)
+ same => n,Wait(0.5)
+ same => n,Goto(talk)
+exten => decliner,1,Answer()
+ same => n,Wait(1)
+ same => n,SendDTMF(2)
+ same => n,Wait(60)
+exten => busy,1,Busy(5)
+exten => silent,1,Ringing()
+ same => n,Wait(60)
+exten => leaver,1,Answer()
+ same => n,Wait(2)
+ same => n,Hangup()
+exten => listener,1,Answer()
+ same => n,Record(${GLOBAL(REC)}/briefing.wav,0,20,k)
+exten => talker,1,Answer()
+ same => n(talk),Playback(conf-full)
+ same => n,Wait(0.5)
+ same => n,Goto(talk)
+"""
+
+
+def agent() -> dict[str, Any]:
+    transfers: dict[str, Any] = {
+        name: {"to": f"{name}@people", "label": f"the {name}", "seconds": 5, "otherwise": "message",
+               "offer": "Would you like to leave a message?"}
+        for name in ("taker", "decliner", "busy", "silent", "leaver", "listener", "nobody")
+    }  # fmt: skip
+    transfers["blind"] = {"to": "talker@people", "attended": False, "music": "default"}
+    transfers["hunt"] = {"to": ["busy@people", "PJSIP/none", "taker@people"]}
+    transfers["closed"] = {"to": "taker@people", "label": "the office", "hours": {"open": {"mon": "0:00-0:01"}}}
+    transfers["closed"]["hours"]["closed"] = [f"{month:02}-{day:02}" for month in range(1, 13) for day in range(1, 29)]
+    intents: dict[str, Any] = {
+        name: {"answer": "One moment please, I connect you.", "do": {"connect": {"to": name, "about": "It is a test."}}}
+        for name in transfers
+    }
+    intents["message"] = {"say": ["leave a message"], "do": {"transfer": "603@landed"}}
+    return {
+        "greeting": "Hello, how can I help you?",
+        "turn": {"no_input_seconds": 60},
+        "transfers": transfers,
+        "rules": {"intents": intents, "dtmf": {str(key): name for key, name in enumerate(transfers)}},
+    }
+
+
+KEYS = {name: str(key) for key, name in enumerate(agent()["transfers"])}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("served"), {"desk": agent()}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def asterisk(served: Served) -> Iterator[Asterisk]:
+    with Asterisk(server=served.address, dialplan=PEOPLE) as running:
+        running.rx(f"dialplan set global REC {running.folder}/rec")
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def shown(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where a test fails, show the end of both logs."""
+    failed = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed and "served" in request.fixturenames:
+        print(request.getfixturevalue("asterisk").log()[-9000:])
+        print(request.getfixturevalue("served").log()[-6000:])
+
+
+def bridged(asterisk: Asterisk, name: str) -> list[str]:
+    """The channels that ``name`` talks with."""
+    shown = [line.split("!") for line in asterisk.rx("core show channels concise").splitlines() if "!" in line]
+    bridge = {line[0]: line[12] for line in shown}
+    return [other for other, of in bridge.items() if of and of == bridge.get(name) and other != name]
+
+
+def ask_for(caller: Caller, name: str) -> None:
+    caller.hear()
+    caller.dial(KEYS[name])
+
+
+def at_once(call: Callable[[str], None], names: list[str]) -> None:
+    with ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(call, names))
+
+
+def clean(asterisk: Asterisk, served: Served, *, killed: bool = False) -> None:
+    served.no_calls()
+    until(lambda: not asterisk.channels(), PATIENCE, f"no channel; there are {asterisk.channels()}")
+    assert killed or not list((served.folder / "spool").glob("*briefing*"))
+
+
+def test_whoever_takes_the_call_talks_with_the_caller(asterisk: Asterisk, served: Served) -> None:
+    def call(name: str) -> None:
+        with asterisk.call(record=False) as caller:
+            ask_for(caller, name)
+            until(lambda: bridged(asterisk, caller.near), PATIENCE, "connected")
+            [other] = bridged(asterisk, caller.near)
+            assert ("talker" if name == "blind" else "taker") in other
+            caller.noise(10)
+            assert asterisk.executed(caller.near)[-1].data.startswith("Dial(")
+
+    at_once(call, ["taker", "blind", "hunt"])
+    clean(asterisk, served)
+
+
+def told(served: Served, begin: int, words: str) -> None:
+    until(lambda: words in served.log()[begin:], PATIENCE, words)
+
+
+WHY = {
+    "decliner": "the decliner cannot take your call",
+    "busy": "the busy is on the telephone",
+    "silent": "the silent does not answer",
+    "leaver": "the leaver cannot take your call",
+    "nobody": "I cannot reach the nobody",
+    "closed": "the office is not there at this time",
+}
+
+
+def test_a_caller_is_back_is_told_why_and_is_offered_something_else(asterisk: Asterisk, served: Served) -> None:
+    def call(name: str) -> None:
+        begin = len(served.log())
+        with asterisk.call(record=False) as caller:
+            ask_for(caller, name)
+            told(served, begin, WHY[name])
+            if name != "closed":
+                caller.dial("1")  # yes, to the offer
+                until(caller.landed, PATIENCE, "the message")
+                assert caller.landed() == ["603"]
+
+    at_once(call, list(WHY))
+    clean(asterisk, served)
+
+
+def test_the_star_brings_the_caller_back_at_once(asterisk: Asterisk, served: Served) -> None:
+    begin = len(served.log())
+    with asterisk.call(record=False) as caller:
+        ask_for(caller, "silent")
+        until(lambda: any("silent@people" in name for name in asterisk.channels()), PATIENCE, "ringing")
+        caller.dial("*")
+        told(served, begin, "I have stopped ringing")
+        assert not any("silent@people" in name for name in asterisk.channels())
+    clean(asterisk, served)
+
+
+def test_the_colleague_hears_who_calls_and_a_caller_who_hangs_up_leaves_nothing(
+    asterisk: Asterisk, served: Served
+) -> None:
+    with asterisk.call(record=False) as caller:
+        ask_for(caller, "listener")
+        until(lambda: re.search(r"Playing '\S+briefing-1", asterisk.log()), PATIENCE, "the briefing")
+    clean(asterisk, served)
+
+
+def test_a_server_that_is_killed_in_the_briefing_costs_no_caller(asterisk: Asterisk, served: Served) -> None:
+    begin = len(served.log())
+    with asterisk.call(record=False) as caller:
+        ask_for(caller, "listener")
+        until(lambda: re.search(r"Local/listener\S+ Playing '\S+briefing-0", asterisk.log()), PATIENCE, "the briefing")
+        served.kill()
+        served.start()
+        told(served, begin, "the listener cannot take your call")
+        caller.dial("1")
+        until(caller.landed, PATIENCE, "the message")
+    clean(asterisk, served, killed=True)
