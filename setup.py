@@ -137,10 +137,13 @@ setup(
         ],
         "test": [
             "anthropic>=2.14,<3",
+            "assemblyai>=1.8,<2",
             "argon2-cffi>=23.1",
             "axe-core-python>=0.1",
             "build>=1.2",
+            "cartesia>=4.2,<5",
             "deepgram-sdk>=7.17,<8",  # what is sent is held against the vendors' own types
+            "elevenlabs>=2.78,<3",
             "furo>=2024.8",
             "g722>=1.2",
             "gguf>=0.10",

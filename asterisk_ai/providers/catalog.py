@@ -98,6 +98,9 @@ STT: Kind[SpeechToText] = Kind(
         "openai": f"{_VENDORS}.openai:OpenAITranscription",
         **_presets("stt", "OpenAITranscription"),
         "deepgram": f"{_VENDORS}.deepgram:DeepgramSpeechToText",
+        "deepgram_flux": f"{_VENDORS}.deepgram.flux:DeepgramFlux",
+        "assemblyai": f"{_VENDORS}.assemblyai:AssemblySpeechToText",
+        "elevenlabs": f"{_VENDORS}.elevenlabs:Scribe",
         "wyoming": f"{_VENDORS}.wyoming:WyomingSpeechToText",
     },
 )
@@ -124,6 +127,9 @@ TTS: Kind[TextToSpeech] = Kind(
         "openai": f"{_VENDORS}.openai:OpenAISpeech",
         **_presets("tts", "OpenAISpeech"),
         "deepgram": f"{_VENDORS}.deepgram:DeepgramTextToSpeech",
+        "elevenlabs": f"{_VENDORS}.elevenlabs:ElevenLabsSpeech",
+        "cartesia": f"{_VENDORS}.cartesia:CartesiaSpeech",
+        "azure_speech": f"{_VENDORS}.azure_speech:AzureSpeech",
         "wyoming": f"{_VENDORS}.wyoming:WyomingTextToSpeech",
     },
 )
@@ -157,8 +163,13 @@ if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
     from asterisk_ai.providers.engines.smart_turn import SmartTurn
     from asterisk_ai.providers.engines.vosk import Vosk
     from asterisk_ai.providers.vendors.anthropic import AnthropicChat
+    from asterisk_ai.providers.vendors.assemblyai import AssemblySpeechToText
+    from asterisk_ai.providers.vendors.azure_speech import AzureSpeech
+    from asterisk_ai.providers.vendors.cartesia import CartesiaSpeech
     from asterisk_ai.providers.vendors.deepgram import DeepgramSpeechToText, DeepgramTextToSpeech
     from asterisk_ai.providers.vendors.deepgram.agent import DeepgramAgent
+    from asterisk_ai.providers.vendors.deepgram.flux import DeepgramFlux
+    from asterisk_ai.providers.vendors.elevenlabs import ElevenLabsSpeech, Scribe
     from asterisk_ai.providers.vendors.gemini import GeminiChat
     from asterisk_ai.providers.vendors.openai import OpenAIChat, OpenAISpeech, OpenAITranscription
     from asterisk_ai.providers.vendors.openai.realtime import OpenAIRealtime
@@ -171,6 +182,9 @@ if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
         Vosk,
         OpenAITranscription,
         DeepgramSpeechToText,
+        DeepgramFlux,
+        AssemblySpeechToText,
+        Scribe,
         WyomingSpeechToText,
     )
     _llm: tuple[Callable[[Settings, Settings], LanguageModel], ...] = (
@@ -186,6 +200,9 @@ if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
         Espeak,
         OpenAISpeech,
         DeepgramTextToSpeech,
+        ElevenLabsSpeech,
+        CartesiaSpeech,
+        AzureSpeech,
         WyomingTextToSpeech,
     )
     _turn: tuple[Callable[[Settings], TurnEnd], ...] = (SmartTurn,)

@@ -98,7 +98,7 @@ def parameters(call: Any) -> Mapping[str, tuple[Any, bool]]:
 
 
 def example(kind: Any, *, whole: bool, depth: int = 9) -> Any:
-    """A value of the type: with every key, or with those that must be there (``type`` tells which message it is)."""
+    """A value of the type: with every key, or with those that must be there (a type tells which message it is)."""
     kind = next((one for one in members(kind) if one is not types.NoneType), types.NoneType)
     known = fields(kind)
     origin, arguments = get_origin(kind), get_args(kind)
@@ -106,7 +106,7 @@ def example(kind: Any, *, whole: bool, depth: int = 9) -> Any:
         return {
             key: example(hint, whole=whole, depth=depth - 1)
             for key, (hint, required) in known.items()
-            if required or key == "type" or (whole and depth > 0)
+            if required or key in ("type", "message_type") or (whole and depth > 0)
         }
     if origin is Literal:
         return arguments[0]

@@ -52,7 +52,7 @@ from asterisk_ai.providers.vendors.deepgram import DeepgramSpeechToText, Deepgra
 from asterisk_ai.providers.vendors.deepgram.agent import DeepgramAgent
 from asterisk_ai.providers.vendors.deepgram.agent_session import DeepgramAgentSession
 from asterisk_ai.providers.vendors.deepgram.client import KEEP
-from asterisk_ai.providers.vendors.deepgram.listen import _Utterance as Utterance
+from asterisk_ai.providers.vendors.deepgram.listen import DeepgramUtterance as Utterance
 from asterisk_ai.providers.vendors.openai import OpenAIChat, OpenAISpeech, OpenAITranscription
 from asterisk_ai.providers.vendors.openai.completion import Completion
 from asterisk_ai.providers.vendors.openai.realtime import OpenAIRealtime

@@ -205,7 +205,7 @@ def message(body: bytes) -> str:
     """What an error's body says, on one line; never what it does not say."""
     try:
         found = json.loads(body)
-        error = found.get("error") or found.get("err_msg") or found.get("message") or ""
+        error = found.get("error") or found.get("detail") or found.get("err_msg") or found.get("message") or ""
         text = str(error.get("message", "")) if isinstance(error, dict) else str(error)
     except (ValueError, AttributeError):
         text = body.decode("utf-8", "replace")

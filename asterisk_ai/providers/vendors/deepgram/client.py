@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -100,15 +99,8 @@ def sockets(settings: DeepgramSettings, query: str) -> Sockets:
     )
 
 
-def read(message: str | bytes) -> dict[str, Any]:
-    """A JSON message. Raises ProviderUnavailable where it is none, or tells an error."""
-    try:
-        found = json.loads(message)
-    except ValueError:
-        raise ProviderUnavailable(NAME, "sent a message that is not JSON") from None
-    if not isinstance(found, dict):
-        raise ProviderUnavailable(NAME, "sent a message that is not an object")
-    if found.get("type") == "Error":
-        text = found.get("description") or found.get("message") or "no reason given"
+def checked(message: Mapping[str, Any]) -> None:
+    """Raise ProviderUnavailable where a message tells an error."""
+    if message.get("type") == "Error":
+        text = message.get("description") or message.get("message") or "no reason given"
         raise ProviderUnavailable(NAME, f"sent an error: {text}"[:300])
-    return found
