@@ -55,7 +55,7 @@ def reload(config: Config, state: dict[str, Any], *, force: bool = False, second
     :raises ReloadFailed: it says why not, or says nothing for ``seconds``.
     """
     before = int(state.get("reloads", 0))
-    _signal(int(state.get("pid", 0)), signal.SIGUSR1 if force else signal.SIGHUP)
+    send(int(state.get("pid", 0)), signal.SIGUSR1 if force else signal.SIGHUP)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(POLL_SECONDS)
@@ -68,7 +68,7 @@ def reload(config: Config, state: dict[str, Any], *, force: bool = False, second
     raise ReloadFailed(f"the server has not read its configuration within {seconds:g} s")
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
+def send(pid: int, number: signal.Signals) -> None:
     """By its process number, or by systemd where we may not."""
     try:
         if pid <= 1:

@@ -121,7 +121,8 @@ class CallRoutes:
     def expects(self, request: AgiRequest) -> bool:
         """Whether it is about a call that has not ended: such a request is served however many others there are."""
         of_a_call = request.script in ("call/media", "call/next", "call/brief", "call/end")
-        return of_a_call and self._registry.store.get(_call_id(request)) is not None
+        call_id, store = _call_id(request), self._registry.store
+        return of_a_call and (store.get(call_id) is not None or call_id in store.elsewhere)
 
     async def start(self, agi: Channel) -> None:
         """Register the call: sets AI_CALL_ID, AI_AUDIOSOCKET and AI_STATUS.
@@ -165,6 +166,7 @@ class CallRoutes:
                 raise ControlError("websocket: is not in the configuration")
             if not call_id or len(arguments) < 2:
                 raise ControlError("call/media needs AI_CALL_ID and MEDIA_WEBSOCKET_CONNECTION_ID")
+            await self._registry.bring(call_id)
             await self._fetch(call_id, arguments[1])
         except ControlError as error:
             logger.error("no audio over chan_websocket: %s", error, extra={"call_id": call_id})
@@ -228,7 +230,7 @@ class CallRoutes:
 
         Arguments: AI_CALL_ID, AI_PLAYED and AI_DIALLED, which tell what became of what it was told before.
         """
-        session = self._session(agi.request)
+        session = await self._session(agi.request)
         if session is None:
             self._count("call/next", "UNKNOWN")
             await agi.set_variable("AI_NEXT", "fallback")
@@ -272,12 +274,12 @@ class CallRoutes:
         """
         heard = _argument(agi.request, 1)
         number = int(heard) if heard.isdecimal() and len(heard) < 4 else 0
-        session = self._session(agi.request)
+        session = await self._session(agi.request)
         self._count("call/brief", await self._transfers.brief(agi, session, number, _argument(agi.request, 2)))
 
     async def end(self, agi: Channel) -> None:
         """The channel is gone, or the dialplan has given up. Arguments: AI_CALL_ID, and an outcome if it knows one."""
-        session = self._session(agi.request)
+        session = await self._session(agi.request)
         self._count("call/end", "OK" if session else "UNKNOWN")
         if session is not None:
             if away := self._away(session.call_id):
@@ -287,11 +289,13 @@ class CallRoutes:
             told = _argument(agi.request, 1)
             self._registry.end(session, Outcome(told) if told and told in tuple(Outcome) else Outcome.HANGUP)
 
-    def _session(self, request: AgiRequest) -> CallSession | None:
+    async def _session(self, request: AgiRequest) -> CallSession | None:
         call_id = _call_id(request)
         if not call_id:
             logger.warning("%s without a call id (AI_CALL_ID)", request.script)
-        return self._registry.store.find(call_id) if call_id else None
+            return None
+        await self._registry.bring(call_id)
+        return self._registry.store.find(call_id)
 
     def _count(self, route: str, status: str) -> None:
         self._metrics.fastagi_requests.labels(route, status).inc()

@@ -28,6 +28,8 @@ NEVER_CONNECTED_SECONDS = 15.0
 """A registered call that brings no audio in this time does not come any more."""
 AWAY_SECONDS = {Away.PLAY: 900.0, Away.PLAYED: 30.0, Away.TALK: 30.0, Away.CONNECT: 300.0, Away.RESTART: 60.0}
 """How long a call may be with the dialplan before it counts as lost, by what it does there."""
+_BRING_SECONDS = 3.0
+"""So long is waited for a call that another process has; Asterisk tells it that the audio is over, too."""
 _RELEASE_SECONDS = 2.0
 """Asterisk may ask what comes next before we have seen its audio connection close."""
 
@@ -60,6 +62,10 @@ class CallRegistry:
         self.store = store
         self.admission = admission
         self.draining = False
+        self.want: Callable[[str], None] = lambda call_id: None
+        """Asks the process before us for a call that it carries ..."""
+        self.taken: Callable[[str], None] = lambda call_id: None
+        """... and tells it that the call is here, whatever it does."""
         self._metrics = metrics
         self._overload = overload
         self._ended = ended
@@ -88,7 +94,7 @@ class CallRegistry:
     @property
     def full(self) -> bool:
         """Whether there are as many calls as ``server.max_calls`` allows."""
-        return self.store.count >= self.admission.max_calls
+        return self.store.count + len(self.store.elsewhere) >= self.admission.max_calls
 
     def register(self, agent: str, *, rate: int, caller: Mapping[str, str], downstream: str = "") -> CallSession:
         """A new call, announced by the dialplan.
@@ -204,6 +210,27 @@ class CallRegistry:
         """After the start: the calls of a lost server may come back."""
         for session in self.store.live:
             session.away = Away.RESTART
+
+    def take(self, call_id: str) -> bool:
+        """The process before us is lost, or does not give the call: it goes on here. False where it has ended."""
+        found = self.store.take_elsewhere(call_id)
+        if (session := self.store.get(call_id)) is not None and found:
+            session.away = Away.RESTART
+        return found
+
+    async def bring(self, call_id: str) -> None:
+        """The dialplan asks about a call: if the process before us carries it, its audio there is over."""
+        came = self.store.elsewhere.get(call_id)
+        if came is None:
+            return
+        self.want(call_id)
+        try:
+            async with asyncio.timeout(_BRING_SECONDS):
+                await came.wait()
+        except TimeoutError:
+            logger.error("the server before us does not give the call: it is taken", extra={"call_id": call_id})
+            self.taken(call_id)
+            self.take(call_id)
 
     def reap(self) -> None:
         """End the calls that nobody came back for. To be called now and then."""

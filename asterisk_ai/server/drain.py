@@ -18,8 +18,8 @@ async def drain(store: SessionStore, seconds: float, at_once: asyncio.Event) -> 
     until = time.monotonic() + seconds
     if store.talking:
         logger.info("%d calls may finish within %g s", store.talking, seconds)
-    while store.count and not at_once.is_set() and time.monotonic() < until:
-        if not store.talking and all(session.away for session in store.live):
+    while (store.count or store.elsewhere) and not at_once.is_set() and time.monotonic() < until:
+        if not store.talking and not store.elsewhere and all(session.away for session in store.live):
             break  # nobody is talking or about to ask what comes next: the others come back to the next server
         await asyncio.sleep(_LOOK_SECONDS)
     if store.talking:

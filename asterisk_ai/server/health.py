@@ -45,6 +45,8 @@ class ServerHealth:
     ) -> None:
         self.serving = False
         """Whether new calls may come: the start is over, and the end has not begun."""
+        self.upgrade_problem = ""
+        """Why the last upgrade came to nothing; empty where none did."""
         self._in_use = in_use
         self._registry = registry
         self._metrics = metrics
@@ -64,7 +66,7 @@ class ServerHealth:
         self._beat = time.monotonic()
         store, limit_ms = self._registry.store, self._in_use.config.server.max_lateness_ms
         self._lateness.add(self._clock.take_lags(), calls=store.talking, limit_ms=limit_ms)
-        self._metrics.active_calls.set(store.count)
+        self._metrics.active_calls.set(store.count + len(store.elsewhere))
         self._metrics.clock_lag.set(self._lateness.p99_ms / 1000)
         self.descriptors.look()
         self._metrics.open_files.set(self.descriptors.open)
@@ -126,8 +128,8 @@ class ServerHealth:
             problems=problems,
             draining=self._registry.draining,
             stuck=stuck,
-            active_calls=store.count,
-            talking=store.talking,
+            active_calls=store.count + len(store.elsewhere),
+            talking=store.talking + len(store.elsewhere),
             max_calls=in_use.config.server.max_calls,
             providers={
                 name: {"ready": state.ready, "reason": state.reason}
@@ -141,6 +143,7 @@ class ServerHealth:
             config=in_use.config.source,
             reloads=in_use.reloads,
             reload_problem=in_use.problem,
+            upgrade_problem=self.upgrade_problem,
             conversation={
                 "gating_active": gated,
                 "capture_disabled": gated,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import socket
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -35,29 +36,68 @@ class Listeners:
         self._transports = transports
         self._make_http = http
         self._http: HttpServer | None = None
+        self._inherited: dict[str, socket.socket] = {}
         self._own_fastagi_port = self.websocket_port = 0
 
-    async def open(self) -> None:
-        """Listen. Raises OSError, with the key that changes a port which is taken."""
+    async def open(self, inherited: Mapping[str, socket.socket] | None = None) -> None:
+        """Listen. Raises OSError, with the key that changes a port which is taken.
+
+        :param inherited: sockets of the process before this one, by the names that :meth:`give` has for them.
+        """
         config, alone = self._config, self._place.workers == 1
-        port = await _bind(
-            "audiosocket" if alone else WORKER_PORTS, config.audiosocket, self._transports.audiosocket.start
+        self._inherited = dict(inherited or {})
+        port = await self._bind(
+            "audiosocket", "" if alone else WORKER_PORTS, config.audiosocket, self._transports.audiosocket.start
         )
         self.audio_address = config.audiosocket.advertise or host_port(reachable(config.audiosocket.host), port)
         shared = partial(self._transports.fastagi.start, shared=not alone)
-        self.fastagi_port = await _bind("fastagi", config.fastagi, shared)
+        self.fastagi_port = await self._bind("fastagi", "", config.fastagi, shared)
         if not alone:
             own = dataclasses.replace(config.fastagi, port=self._place.fastagi_port(config))
-            self._own_fastagi_port = await _bind(WORKER_PORTS, own, self._transports.fastagi.start)
+            self._own_fastagi_port = await self._bind("own", WORKER_PORTS, own, self._transports.fastagi.start)
         if config.websocket is not None and self._transports.websocket is not None and alone:
-            self.websocket_port = await _bind("websocket", config.websocket, self._transports.websocket.start)
+            start = self._transports.websocket.start
+            self.websocket_port = await self._bind("websocket", "", config.websocket, start)
         if config.http is not None:
-            await _bind("http" if alone else WORKER_PORTS, config.http, self._start_http)
+            await self._bind("http", "" if alone else WORKER_PORTS, config.http, self._start_http)
+        for unused in self._inherited.values():
+            unused.close()
 
-    async def _start_http(self, host: str, port: int) -> int:
+    async def _start_http(self, host: str, port: int, inherited: socket.socket | None) -> int:
         self._http = self._make_http(host, port)
-        self._http.start()
+        self._http.start(inherited)
         return self._http.port
+
+    async def _bind(self, name: str, key: str, listener: Any, start: Callable[..., Awaitable[int]]) -> int:
+        """Start a listener; a port that is taken is told with the key that changes it."""
+        inherited = self._inherited.get(name)
+        if inherited is not None and listener.port in (0, inherited.getsockname()[1]):
+            del self._inherited[name]
+        else:
+            inherited = None
+        try:
+            return await start(listener.host, listener.port, inherited)
+        except OSError as error:
+            raise port_in_use_error(key or name, (listener.host, listener.port), error) from error
+
+    def give(self) -> dict[str, int]:
+        """Descriptors of all sockets, for the process after this one, which nobody here listens on any more.
+
+        Who connects meanwhile waits for that one. The caller closes them.
+        """
+        transports = self._transports
+        given = {"audiosocket": transports.audiosocket.descriptor}
+        given.update(zip(("fastagi", "own"), transports.fastagi.descriptors, strict=False))
+        if transports.websocket is not None and self.websocket_port:
+            given["websocket"] = transports.websocket.descriptor
+            transports.websocket.stop_listening()
+        if self._http is not None:
+            given["http"] = self._http.descriptor
+            self._http.stop()
+            self._http = None
+        transports.audiosocket.stop_listening()
+        transports.fastagi.stop_listening()
+        return given
 
     async def close(self) -> None:
         """Close all, connections as well. May be called twice."""
@@ -87,11 +127,3 @@ class Listeners:
         websocket = f", WebSocket {media.host}:{self.websocket_port}" if media and self.websocket_port else ""
         agi = f"{self._config.fastagi.host}:{self.fastagi_port}"
         return f"AudioSocket {self.audio_address}{websocket}, FastAGI {agi}{http}"
-
-
-async def _bind(key: str, listener: Any, start: Callable[[str, int], Any]) -> int:
-    """Start a listener; a port that is taken is told with the key that changes it."""
-    try:
-        return int(await start(listener.host, listener.port))
-    except OSError as error:
-        raise port_in_use_error(key, (listener.host, listener.port), error) from error

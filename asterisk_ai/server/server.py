@@ -21,10 +21,12 @@ from asterisk_ai.server.after.summaries import Summaries
 from asterisk_ai.server.calls import Calls
 from asterisk_ai.server.descriptors import shortage
 from asterisk_ai.server.drain import drain
+from asterisk_ai.server.handover import Inheritance
 from asterisk_ai.server.health import ServerHealth
 from asterisk_ai.server.listeners import Listeners
 from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.server.transports import Fetch, transports
+from asterisk_ai.server.upgrade import Upgrade
 from asterisk_ai.server.worker import ALONE, WorkerPlace
 from asterisk_ai.session.backends import open_backend
 from asterisk_ai.session.model import CallSession, Recorded
@@ -107,6 +109,9 @@ class Server:
         )
         http = partial(HttpServer, health=self.status.health, ready=self.status.ready, metrics=self.metrics)
         self.listeners = Listeners(self.config, place, self.transports, http=http)
+        self.upgrade = Upgrade(
+            self.in_use, place, store=self.store, registry=self.registry, calls=self.calls, listeners=self.listeners
+        )
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
         self._reload = asyncio.Event()
@@ -144,10 +149,8 @@ class Server:
         self._signals()
         if short := shortage(self.config):
             logger.warning("%s", short)
-        self.store.start()
-        self.registry.take_back()
-        self.recordings.start(self._keeps_recording)
-        self._after_calls.start()
+        if not self.upgrade.find():
+            self._open_store(Inheritance())
         try:
             async with self._group as group:
                 if not await self._start_unless_stopped(group):
@@ -163,9 +166,13 @@ class Server:
                 if ready is not None:
                     ready(self)
                 await self._stopping.wait()
-                self.registry.draining = True
-                self._notifier.stopping("draining")
-                await drain(self.store, self.config.server.drain_seconds, self._at_once)
+                if self.upgrade.done:
+                    await self.upgrade.last_calls(self._at_once)
+                else:
+                    self.registry.draining = True
+                    self._notifier.stopping("draining")
+                    self.upgrade.stop()
+                    await drain(self.store, self.config.server.drain_seconds, self._at_once)
                 self._summaries.close()
                 for task in work:
                     task.cancel()
@@ -176,6 +183,7 @@ class Server:
                 raise
             raise errors.exceptions[0] from None  # a port that is taken, most of all
         finally:
+            await self.upgrade.close()
             await self.listeners.close()
             await self.in_use.agent_set.close()
             self.vad.close()
@@ -195,7 +203,44 @@ class Server:
 
     async def _start(self) -> None:
         await self.in_use.agent_set.start()
-        await self.listeners.open()
+        inherited = await self.upgrade.inherit()
+        if inherited is not None:
+            self._open_store(inherited)
+        await self.listeners.open(inherited.listeners if inherited else {})
+        if self.upgrade.predecessor is not None:
+            self._group.create_task(self.upgrade.predecessor.run(self.store, self.registry))
+
+    def _open_store(self, inherited: Inheritance) -> None:
+        """Raises StoreError."""
+        if self.store.lock is not None and inherited.lock >= 0:
+            self.store.lock.descriptor = inherited.lock
+        self.store.start(inherited.elsewhere)
+        self.registry.take_back()
+        for session in inherited.moved:
+            self.store.adopt(session)
+        self.recordings.start(self._keeps_recording)
+        self._after_calls.start()
+
+    # ---- another server takes over ------------------------------------------------
+
+    def ask_upgrade(self) -> None:
+        """SIGUSR2: have another process, of the code that is installed now, take over."""
+        if self.status.serving and not self._stopping.is_set():
+            self._group.create_task(self._hand_over())
+
+    async def _hand_over(self) -> None:
+        self._notifier.reloading()
+        pid = await self.upgrade.run()
+        self.status.upgrade_problem = self.upgrade.problem
+        if not self.upgrade.done:
+            self._notifier.ready(str(self.listeners))
+            return
+        logger.info("another process has taken over; %d calls go on here", self.store.talking)
+        self._notifier.main_process(pid, "another process has taken over")
+        self._notifier = Notifier()
+        self._after_calls.stop()
+        self._stopping.set()
+        self._end_within(CLOSE_SECONDS + self.config.server.handover_seconds)
 
     # ---- signals, drain, reload ---------------------------------------------------
 
@@ -206,6 +251,7 @@ class Server:
             loop.add_signal_handler(signal.SIGINT, self.stop)
             loop.add_signal_handler(signal.SIGHUP, self.ask_reload)
             loop.add_signal_handler(signal.SIGUSR1, self.ask_reload, True)
+            loop.add_signal_handler(signal.SIGUSR2, self.ask_upgrade)
         except (ValueError, RuntimeError):
             logger.debug("not on the main thread: signals are left alone")
 

@@ -25,7 +25,8 @@ class StoreInUse(StoreError):
 class StoreLock:
     """Held from the server's start to its end, whatever ends it, on a file beside the store.
 
-    It is the file description that holds it, so that processes which inherit :attr:`descriptor` hold it, too.
+    It is the file description that holds it, so that processes which inherit :attr:`descriptor`, or are given it to put
+    there before :meth:`acquire`, hold it, too.
     """
 
     def __init__(self, store: Path) -> None:
@@ -38,6 +39,9 @@ class StoreLock:
         :raises StoreInUse: it is another server's.
         :raises OSError: the file cannot be made.
         """
+        if self.descriptor >= 0:
+            self._sign()
+            return
         self.descriptor = os.open(self._store.with_name(self._store.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o640)
         until = time.monotonic() + (WAIT_SECONDS if wait_seconds is None else wait_seconds)
         while not self._locked():
@@ -49,6 +53,9 @@ class StoreLock:
                     "stop that one, or give this one a store.path of its own"
                 )
             time.sleep(0.05)
+        self._sign()
+
+    def _sign(self) -> None:
         with contextlib.suppress(OSError):  # the disk is full; the lock holds all the same
             os.truncate(self.descriptor, 0)
             os.pwrite(self.descriptor, str(os.getpid()).encode(), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,11 +68,24 @@ class SessionStore:
         self._clock = clock
         self._live: dict[str, _Live] = {}
         self._claimed: dict[str, asyncio.Event] = {}  # set when the claim ends
+        self.elsewhere: dict[str, asyncio.Event] = {}
+        """Calls that the process before us still carries; set when they are not there any more."""
 
-    def start(self) -> None:
-        """Open the backend and take over the calls that a lost server left. Raises StoreError."""
+    @property
+    def lock(self) -> StoreLock | None:
+        """What keeps other servers off the backend, where they could be on it."""
+        return self._backend.lock
+
+    def start(self, elsewhere: Collection[str] = ()) -> None:
+        """Open the backend and take over the calls that a lost server left. Raises StoreError.
+
+        :param elsewhere: calls that the process before us still carries.
+        """
+        self.elsewhere = {call_id: asyncio.Event() for call_id in elsewhere}
         for session in self._backend.start():
-            if session.worker % self._workers != self._worker:  # there may have been more of us
+            if (
+                session.call_id in self.elsewhere or session.worker % self._workers != self._worker
+            ):  # there may have been more of us
                 continue
             self._take_back(session)
         if self._live:
@@ -86,6 +99,36 @@ class SessionStore:
         if not session.seconds <= lasted <= session.seconds + MAX_ABSENCE_SECONDS:
             lasted = session.seconds  # the date was set in between
         self._live[session.call_id] = _Live(session, now - lasted, now)
+
+    # ---- from one process to the next -------------------------------------------
+
+    def adopt(self, session: CallSession) -> None:
+        """A call of the process before us goes on here."""
+        now = self._clock()
+        self._live[session.call_id] = _Live(session, now - session.seconds, now)
+        self.save(session)
+        self.forget_elsewhere(session.call_id)
+
+    def give(self, session: CallSession) -> str:
+        """A call goes on in the process after us. Returns its record."""
+        self._live.pop(session.call_id, None)
+        return session.to_json()
+
+    def forget_elsewhere(self, call_id: str) -> None:
+        """It is over, or here."""
+        if (came := self.elsewhere.pop(call_id, None)) is not None:
+            came.set()
+
+    def take_elsewhere(self, call_id: str) -> bool:
+        """Go on with a call that the process before us carried, as it was last written. False where it has ended."""
+        self.forget_elsewhere(call_id)
+        session = self._backend.find(call_id)
+        if session is None or session.ended:
+            return False
+        self._take_back(session)
+        return True
+
+    # ---- a call -----------------------------------------------------------------
 
     def stop(self) -> None:
         self._backend.stop()

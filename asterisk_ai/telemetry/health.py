@@ -67,6 +67,8 @@ class Health:
     """How often the configuration was read again; of several processes as often as all have."""
     reload_problem: str = field(default="", metadata=_by(_first))
     """Why the last reload was refused; empty where it was not."""
+    upgrade_problem: str = field(default="", metadata=_by(_first))
+    """Why no other server could take over; empty where none was to, or one has."""
     conversation: Mapping[str, int] = field(default_factory=dict, metadata=_by(_sum_by_key))
     frames: Mapping[str, float] = field(default_factory=dict, metadata=_by(_frames))
     refused_connections: Mapping[str, int] = field(default_factory=dict, metadata=_by(_sum_by_key))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
+import select
 import socket
 import threading
 import time
@@ -59,6 +61,8 @@ class HttpServer:
         self._waited_for: Strangers[socket.socket] = Strangers(MAX_WAITED_FOR)
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
+        self._waker: socket.socket
+        self._woken: socket.socket
         self._thread: threading.Thread | None = None
 
     @property
@@ -66,12 +70,20 @@ class HttpServer:
         """The port listened on, 0 before :meth:`start`."""
         return int(self._listener.getsockname()[1]) if self._listener else 0
 
-    def start(self) -> None:
-        """Listen; on ``::`` for IPv4, too. Raises OSError."""
+    def start(self, inherited: socket.socket | None = None) -> None:
+        """Listen; on ``::`` for IPv4, too. Raises OSError.
+
+        :param inherited: a socket of the process before this one, that listens there.
+        """
         host = self._address[0]
         both = host == "::" and socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server(self._address, family=family, backlog=32, dualstack_ipv6=both)
+        self._listener = inherited or socket.create_server(
+            self._address, family=family, backlog=32, dualstack_ipv6=both
+        )
+        self._listener.setblocking(False)
+        self._waker, woken = socket.socketpair()
+        self._woken = woken
         self._thread = threading.Thread(target=self._accept, args=(self._listener,), name="http", daemon=True)
         self._thread.start()
 
@@ -79,9 +91,15 @@ class HttpServer:
         """Stop listening. Requests being served end by themselves within their time limit. May be called twice."""
         listener, thread, self._listener, self._thread = self._listener, self._thread, None, None
         if listener and thread:
-            listener.shutdown(socket.SHUT_RDWR)  # accept() returns
+            self._waker.close()  # not the listener: another process may go on with it
             thread.join()
+            self._woken.close()
             listener.close()
+
+    @property
+    def descriptor(self) -> int:
+        """Of the socket that is listened on, for another process. The caller closes it."""
+        return os.dup(self._listener.fileno()) if self._listener else -1
 
     def __enter__(self) -> HttpServer:
         self.start()
@@ -91,9 +109,16 @@ class HttpServer:
         self.stop()
 
     def _accept(self, listener: socket.socket) -> None:
+        waiting = select.poll()
+        waiting.register(listener, select.POLLIN)
+        waiting.register(self._woken, select.POLLIN)
         while self._listener is listener:
+            waiting.poll()
             try:
                 connection, address = listener.accept()
+                connection.setblocking(True)
+            except BlockingIOError:  # the process that shares it was faster, or we are to stop
+                continue
             except OSError as error:  # out of file descriptors: it would come again at once
                 if self._listener is listener and not isinstance(error, ConnectionError):
                     logger.warning("http: cannot accept: %s", error)

@@ -32,6 +32,10 @@ class Notifier:
         """Still alive; to be sent at half the watchdog's interval."""
         return self._send("WATCHDOG=1")
 
+    def main_process(self, pid: int, status: str = "") -> bool:
+        """Another process is the service's main one from now on."""
+        return self._send("READY=1", status, f"MAINPID={pid}")
+
     def status(self, text: str) -> bool:
         """One line for ``systemctl status``."""
         return self._send("", text)

@@ -18,15 +18,23 @@ is 16 new callers a second, and the others wait in silence.
 
 
 async def listen(
-    serve: Callable[..., Awaitable[asyncio.Server]], host: str, port: int, *, shared: bool = False
+    serve: Callable[..., Awaitable[asyncio.Server]],
+    host: str,
+    port: int,
+    *,
+    shared: bool = False,
+    inherited: socket.socket | None = None,
 ) -> list[asyncio.Server]:
     """Have ``serve`` listen there, :data:`AT_ONCE` times on the same socket; on ``::`` for IPv4, too.
 
     :param serve: takes ``host`` and ``port``, or ``sock``, and ``backlog``, as ``loop.create_server`` does.
     :param shared: other processes may listen there as well.
+    :param inherited: a socket that listens there already, given by the process before this one.
     :raises OSError: where the address cannot be bound.
     """
-    if host == "::":  # which asyncio takes for IPv6 alone, and Asterisk's callers come from 127.0.0.1
+    if inherited is not None:
+        first = await serve(sock=inherited, backlog=BACKLOG)
+    elif host == "::":  # which asyncio takes for IPv6 alone, and Asterisk's callers come from 127.0.0.1
         first = await serve(sock=both_families(port, shared=shared), backlog=BACKLOG)
     else:
         first = await serve(host=host, port=port, backlog=BACKLOG, reuse_port=shared or None)
@@ -43,6 +51,11 @@ def both_families(port: int, *, shared: bool = False) -> socket.socket:
     return socket.create_server(
         ("::", port), family=socket.AF_INET6, backlog=BACKLOG, reuse_port=shared, dualstack_ipv6=dualstack
     )
+
+
+def descriptor(servers: list[asyncio.Server]) -> int:
+    """A descriptor of the socket that :func:`listen` has bound, for another process. The caller closes it."""
+    return os.dup(servers[0].sockets[0].fileno())
 
 
 def bound_port(servers: list[asyncio.Server]) -> int:

@@ -139,6 +139,8 @@ class ServerConfig:
     """More calls than this get ``AI_STATUS=FULL``, and the dialplan's fallback."""
     drain_seconds: Annotated[float, Range(0, 86_400)] = 30.0
     """When the server is stopped, calls in progress may go on for so long."""
+    handover_seconds: Annotated[float, Range(0, 86_400)] = 7200.0
+    """When another process takes over (``asterisk-ai upgrade``), the calls of this one may go on for so long."""
     max_call_seconds: Annotated[float, Range(1, 604_800)] = 3600.0
     """A call that lasts longer is ended."""
     workers: Annotated[int, Range(1, 64)] = 1

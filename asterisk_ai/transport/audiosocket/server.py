@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 from dataclasses import dataclass, field
 
 from asterisk_ai.errors import Refusal
@@ -11,7 +12,7 @@ from asterisk_ai.protocol.strangers import Strangers
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
 from asterisk_ai.transport.audiosocket.handshake import Accept, Handshake
 from asterisk_ai.transport.clock import PlayoutClock
-from asterisk_ai.transport.listener import bound_port, listen
+from asterisk_ai.transport.listener import bound_port, descriptor, listen
 
 
 @dataclass(slots=True)
@@ -57,11 +58,16 @@ class AudioSocketServer:
         self._listeners: list[asyncio.Server] = []
         self._stopped = False
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the bound port. Raises OSError."""
+    async def start(self, host: str, port: int, inherited: socket.socket | None = None) -> int:
+        """Listen, on a socket of the process before this one where there is one; returns the port. Raises OSError."""
         serve = functools.partial(asyncio.get_running_loop().create_server, lambda: Handshake(self))
-        self._listeners = await listen(serve, host, port)
+        self._listeners = await listen(serve, host, port, inherited=inherited)
         return bound_port(self._listeners)
+
+    @property
+    def descriptor(self) -> int:
+        """See :func:`~asterisk_ai.transport.listener.descriptor`."""
+        return descriptor(self._listeners)
 
     def stop_listening(self) -> None:
         """Take no new connections; those there are go on."""

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import cast
 
 from asterisk_ai.errors import CallHungUp, RemoteProtocolError
@@ -16,7 +17,7 @@ from asterisk_ai.protocol.agi.reader import AgiReader, AgiReply, AgiRequest
 from asterisk_ai.protocol.strangers import Strangers
 from asterisk_ai.transport.fastagi.application import Application
 from asterisk_ai.transport.fastagi.session import READ_BYTES, AgiSession, Handler
-from asterisk_ai.transport.listener import bound_port, listen
+from asterisk_ai.transport.listener import bound_port, descriptor, listen
 
 __all__ = ["AgiReply", "AgiRequest", "AgiSession", "FastAgiCounters", "FastAgiServer", "Handler"]
 
@@ -70,7 +71,8 @@ class FastAgiServer:
         self._expects = expects
         self._strangers: Strangers[asyncio.Task[None]] = Strangers(max_connections)
         self._serving = self._refusing = 0
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[list[asyncio.Server]] = []  # of each address
+        self._closed: list[asyncio.Server] = []
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.counters = FastAgiCounters()
 
@@ -79,9 +81,10 @@ class FastAgiServer:
         """Connections that are served now."""
         return len(self._connections)
 
-    async def start(self, host: str, port: int, *, shared: bool = False) -> int:
+    async def start(self, host: str, port: int, inherited: socket.socket | None = None, *, shared: bool = False) -> int:
         """Listen; ``port`` 0 takes any free one. Returns the port. May be called again, for another address.
 
+        :param inherited: a socket of the process before this one, that listens there.
         :param shared: other processes may listen there as well, and the system shares the connections out.
         :raises OSError: where the address cannot be bound.
         """
@@ -91,16 +94,25 @@ class FastAgiServer:
             self._connected(application, reader, writer)
 
         # No coroutine is given to start_server: over the limit, a connection must cost no task
-        servers = await listen(partial(asyncio.start_server, connected), host, port, shared=shared)
-        self._servers += servers
+        servers = await listen(partial(asyncio.start_server, connected), host, port, shared=shared, inherited=inherited)
+        self._servers.append(servers)
         return bound_port(servers)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """See :func:`~asterisk_ai.transport.listener.descriptor`; in the order of the starts."""
+        return [descriptor(servers) for servers in self._servers]
+
+    def stop_listening(self) -> None:
+        """Take no more connections; those there are go on."""
+        for server in chain.from_iterable(self._servers):
+            server.close()
+            self._closed.append(server)
+        self._servers.clear()
 
     async def stop(self, grace_seconds: float = 5.0) -> None:
         """Take no more connections, wait for the handlers, cancel those that are not done after the grace."""
-        if not self._servers:
-            return
-        for server in self._servers:
-            server.close()
+        self.stop_listening()
         if self._connections:
             await asyncio.wait(self._connections, timeout=grace_seconds)
         for task in list(self._connections):
@@ -109,9 +121,9 @@ class FastAgiServer:
             await asyncio.wait(self._connections, timeout=grace_seconds + _CLOSE_SECONDS)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
-                for server in self._servers:
+                for server in self._closed:
                     await server.wait_closed()
-        self._servers.clear()
+        self._closed.clear()
 
     def _connected(self, application: Application, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.counters.connections += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -20,7 +21,7 @@ from asterisk_ai.errors import ControlError, Refusal
 from asterisk_ai.protocol.strangers import Strangers
 from asterisk_ai.protocol.websocket import SUBPROTOCOL
 from asterisk_ai.transport.clock import PlayoutClock
-from asterisk_ai.transport.listener import bound_port, listen
+from asterisk_ai.transport.listener import bound_port, descriptor, listen
 from asterisk_ai.transport.media import Line, MediaHandler
 from asterisk_ai.transport.websocket.connection import WebSocketConnection
 from asterisk_ai.transport.websocket.opening import Opening
@@ -73,15 +74,15 @@ class WebSocketServer:
         self._listeners: list[asyncio.Server] = []
         self._stopped = False
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the bound port. Raises OSError."""
+    async def start(self, host: str, port: int, inherited: socket.socket | None = None) -> int:
+        """Listen, on a socket of the process before this one where there is one; returns the port. Raises OSError."""
         serve = functools.partial(asyncio.get_running_loop().create_server, self._opening)
-        self._listeners = await listen(serve, host, port)
+        self._listeners = await listen(serve, host, port, inherited=inherited)
         return bound_port(self._listeners)
 
     def _opening(self) -> Opening:
-        socket = ServerProtocol(subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=MAX_MESSAGE)
-        return Opening(self, socket)
+        protocol = ServerProtocol(subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=MAX_MESSAGE)
+        return Opening(self, protocol)
 
     async def connect(self, call_id: str, connection_id: str) -> None:
         """Connect to the channel of Asterisk that waits for us as ``connection_id``, and give its audio to the call.
@@ -90,11 +91,11 @@ class WebSocketServer:
         """
         url = f"{self._asterisk}/{quote(connection_id, safe='')}"
         uri = parse_uri(url)
-        socket = ClientProtocol(uri, subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=MAX_MESSAGE)
+        protocol = ClientProtocol(uri, subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=MAX_MESSAGE)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.handshake_seconds):
-                _, opening = await loop.create_connection(lambda: Opening(self, socket, call_id), uri.host, uri.port)
+                _, opening = await loop.create_connection(lambda: Opening(self, protocol, call_id), uri.host, uri.port)
         except (OSError, TimeoutError) as error:
             raise ControlError(
                 f"{url}: {str(error) or 'no answer'} (enabled=yes in http.conf, and chan_websocket loaded?)"
@@ -102,10 +103,19 @@ class WebSocketServer:
         if problem := await opening.done:
             raise ControlError(f"{url}: {problem}")
 
-    async def stop(self) -> None:
-        """Close everything."""
+    @property
+    def descriptor(self) -> int:
+        """See :func:`~asterisk_ai.transport.listener.descriptor`."""
+        return descriptor(self._listeners)
+
+    def stop_listening(self) -> None:
+        """Take no new connections; those there are go on."""
         for listener in self._listeners:
             listener.close()
+
+    async def stop(self) -> None:
+        """Close everything."""
+        self.stop_listening()
         self._stopped = True
         for connection in tuple(self._connections):
             connection.abort("the server stops")
