@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -86,6 +87,9 @@ class AgentSet:
             self.transfers[name] = targets_of(agent)
         except ConfigError as error:
             raise self.config.located(error) from error
+        if agent.lookup and importlib.util.find_spec("httpx") is None:
+            why = "needs httpx: pip install 'asterisk-ai[remote]'"
+            raise self.config.located(ConfigError(why, path=f"agents.{name}.lookup"))
         pipeline = self.config.pipeline_of(agent)
         limit = min(agent.turn.max_call_seconds, self.config.server.max_call_seconds)
         agent = replace(agent, turn=replace(agent.turn, max_call_seconds=limit))

@@ -243,7 +243,7 @@ def _check_texts(config: Config, reader: Reader) -> None:
     for name, agent in config.agents.items():
         texts = [(key, text, True) for key, text in agent.said()] + [("prompt", agent.prompt, False)]
         for key, text, spoken in texts:
-            if problem := caller.problem(text, spoken=spoken):
+            if problem := caller.problem(text, spoken=spoken, known=agent.known):
                 path = f"agents.{name}.{key}"
                 reader.problem(problem, path, reader.lines.get(path, 0))
 

@@ -84,6 +84,7 @@ class CallRoutes:
     :param away: the call of an id, where the dialplan may be playing its replies.
     :param fetch: connects to the channel of Asterisk that waits with a call's audio, given the call's id and the
         channel's; None where that is not configured. Raises ControlError.
+    :param look_up: adds what is known about a new call's caller; within a time limit.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class CallRoutes:
         away: Callable[[str], Away | None] = lambda call_id: None,
         server: Callable[[str], str] = lambda host: "",
         fetch: Callable[[str, str], Awaitable[None]] | None = None,
+        look_up: Callable[[CallSession], Awaitable[None]] | None = None,
     ) -> None:
         self._registry = registry
         self._metrics = metrics
@@ -106,6 +108,7 @@ class CallRoutes:
         self._away = away
         self._server = server
         self._fetch = fetch
+        self._look_up = look_up
 
     def table(self) -> Mapping[str, Callable[[Channel], Awaitable[None]]]:
         """Script path to handler."""
@@ -143,6 +146,8 @@ class CallRoutes:
             self._count(route, refused.reason)
             await agi.set_variable("AI_STATUS", refused.reason)
             return None
+        if self._look_up is not None:
+            await self._look_up(session)
         playing = player(session)
         # The status last: a dialplan that sees OK has the other two.
         await agi.set_variable("AI_CALL_ID", session.call_id)

@@ -24,6 +24,7 @@ from asterisk_ai.server.drain import drain
 from asterisk_ai.server.handover import Inheritance
 from asterisk_ai.server.health import ServerHealth
 from asterisk_ai.server.listeners import Listeners
+from asterisk_ai.server.lookup import Lookups
 from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.server.transports import Fetch, transports
 from asterisk_ai.server.upgrade import Upgrade
@@ -87,6 +88,7 @@ class Server:
             changed=self._config_changed,
             group=self._group,
         )
+        self._lookups = Lookups(lambda: self.config, self.metrics)
         self._summaries = Summaries(self.in_use, self.store, self._group)
         self._after_calls.awaits_summary = self._summaries.expected
         self._lateness = Lateness()
@@ -130,6 +132,7 @@ class Server:
             away=self.calls.away,
             server=lambda host: self.listeners.worker_address(host),  # noqa: PLW0108 - made after these
             fetch=fetch,
+            look_up=self._lookups.look_up,
         )
 
     @property
@@ -185,6 +188,7 @@ class Server:
         finally:
             await self.upgrade.close()
             await self.listeners.close()
+            await self._lookups.close()
             await self.in_use.agent_set.close()
             self.vad.close()
             self.recordings.stop()
@@ -203,6 +207,7 @@ class Server:
 
     async def _start(self) -> None:
         await self.in_use.agent_set.start()
+        await self._lookups.start()
         inherited = await self.upgrade.inherit()
         if inherited is not None:
             self._open_store(inherited)
@@ -238,7 +243,7 @@ class Server:
         logger.info("another process has taken over; %d calls go on here", self.store.talking)
         self._notifier.main_process(pid, "another process has taken over")
         self._notifier = Notifier()
-        self._after_calls.stop()
+        await asyncio.to_thread(self._after_calls.stop)  # it waits for what is on its way
         self._stopping.set()
         self._end_within(CLOSE_SECONDS + self.config.server.handover_seconds)
 
@@ -284,6 +289,7 @@ class Server:
     async def _config_changed(self, config: Config) -> None:
         self.registry.admission = self._admission()
         self._after_calls.change(config)
+        await self._lookups.start()
         await self.vad.change(config.vad)
         self.calls.tell_ready()
 

@@ -151,6 +151,9 @@ class Metrics:
         )
 
     def _of_deliveries(self) -> None:
+        self.lookups = self._counter(
+            "ai_agent_lookups_total", "Questions about a caller before the first word: found, nothing, failed", "result"
+        )
         self.deliveries = self._counter(
             "ai_agent_deliveries_total",
             "What was to be told of calls, by how it went: delivered, failed (tried again later), given_up",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from asterisk_ai.config.schema.after import WebhookConfig
 from asterisk_ai.config.schema.agent import DIAGNOSTIC_AGENTS, DOWNSTREAM_MODES, AgentConfig
+from asterisk_ai.config.schema.lookup import LookupConfig
 from asterisk_ai.config.schema.mail import MailConfig, MessageConfig
 from asterisk_ai.config.schema.pipeline import READY_MADE, STAGES, PipelineConfig
 from asterisk_ai.config.schema.root import Config
@@ -45,6 +46,7 @@ __all__ = [
     "FastAGIConfig",
     "HttpConfig",
     "LogConfig",
+    "LookupConfig",
     "MailConfig",
     "MessageConfig",
     "ModelsConfig",

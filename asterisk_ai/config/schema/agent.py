@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from asterisk_ai.config.schema.lookup import LookupConfig
 from asterisk_ai.config.schema.transfer import TransferConfig
 from asterisk_ai.config.schema.types import Names, Range
-from asterisk_ai.dialog.caller import spoken
+from asterisk_ai.dialog.caller import refers, spoken
 from asterisk_ai.dialog.params import TurnParams, in_language
 from asterisk_ai.dialog.transfer import regret
 
@@ -35,6 +36,7 @@ class AgentConfig:
     """False for what callers have to hear."""
     closing: str = ""
     """What it says before it hangs up."""
+    lookup: LookupConfig | None = None
     record: bool = False
     """True records its calls, see ``recordings``."""
     record_announcement: str = ""
@@ -82,6 +84,11 @@ class AgentConfig:
                 yield f"turn.{item.name}", text
 
     @property
+    def known(self) -> tuple[str, ...]:
+        """The names of what may be known about its callers beside what the telephone network tells."""
+        return tuple(self.lookup.variables) if self.lookup else ()
+
+    @property
     def first_words(self) -> str:
         """Its greeting, after the word about recording."""
         return " ".join(text for text in (self.record_announcement * self.record, self.greeting) if text)
@@ -95,7 +102,7 @@ class AgentConfig:
 
     def for_caller(self, caller: Mapping[str, str]) -> AgentConfig:
         """With what is known about the caller filled in where it is to be said; engines fill the prompt in."""
-        if not any("{caller." in text for _, text in self.said()):
+        if not any(refers(text) for _, text in self.said()):
             return self
         turn: dict[str, Any] = {}
         for item in dataclasses.fields(self.turn):

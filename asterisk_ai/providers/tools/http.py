@@ -39,6 +39,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from asterisk_ai.config.schema import Range
 from asterisk_ai.config.settings import read_settings
+from asterisk_ai.dialog.caller import KNOWN
 from asterisk_ai.errors import ConfigError
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -114,6 +115,8 @@ class HttpTool:
         self._check(arguments)
         values: dict[str, Any] = {name: arguments.get(name) for name in self.parameters}
         values |= {name: str(caller.get(name.partition(".")[2]) or "") for name in CALLER}
+        known = [name for name in _PLACEHOLDER.findall(f"{self.url} {json.dumps(self.body)}") if name.startswith(KNOWN)]
+        values |= {name: str(caller.get(name) or "") for name in known}
         url = _PLACEHOLDER.sub(lambda found: quote(_text(values[found[1]]), safe=""), self.url)
         self.check_allowed(url)
         content = b"" if self.body is None else json.dumps(_filled(self.body, values)).encode()
@@ -311,7 +314,7 @@ def _placeholders(template: Any, parameters: Mapping[str, object], path: str) ->
             _placeholders(item, parameters, path)
     elif isinstance(template, str):
         for name in _PLACEHOLDER.findall(template):
-            if name not in parameters and name not in CALLER:
+            if name not in parameters and name not in CALLER and not name.startswith(KNOWN):
                 known = ", ".join((*parameters, *CALLER))
                 raise ConfigError(f"there is no parameter {{{name}}}; known: {known}", path=path)
 

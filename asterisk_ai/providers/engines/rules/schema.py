@@ -241,6 +241,8 @@ class _Templates:
         if name == "caller":
             known = ("number", "dialled") if action else CALLER
             return "" if attribute in known else f"known here: {', '.join('caller.' + key for key in known)}"
+        if name == "known":  # by the agent's lookup
+            return "" if attribute else "write known.NAME, a name of the agent's lookup.variables"
         if name == "hours":
             if action:
                 return "is something to be said, not to be dialled"

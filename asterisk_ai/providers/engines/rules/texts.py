@@ -76,8 +76,8 @@ class Texts:
     def _resolve(self, reference: str, slots: Mapping[str, str], caller: Mapping[str, str], *, speech: bool) -> str:
         path, _, spec = reference.partition(":")
         name, _, attribute = path.partition(".")
-        if name == "caller":
-            value = str(caller.get(attribute, ""))
+        if name in ("caller", "known"):
+            value = str(caller.get(attribute if name == "caller" else path, ""))
             # Whoever calls chooses these: only what a telephone number is made of gets into the dialplan.
             value = without_sounds(value) if speech else re.sub(r"[^0-9*#+]", "", value)
             spec = spec or ("digits" if attribute in ("number", "dialled") else "")
