@@ -42,6 +42,7 @@ class Crm(FakeHttp):
         return True
 
 
+STAGES = {"stt": "SpeechToText", "llm": "LanguageModel", "tts": "TextToSpeech"}
 KINDS = (*ANSWERS, "unknown", "broken", "close", "hang", "nobody-listens")
 
 
@@ -55,7 +56,7 @@ def configuration(folder: Path, port: int) -> str:
     return yaml.safe_dump(
         {
             "default_agent": "known", "agents": agents,
-            "pipelines": {"offline": {"stt": f"{engines}SpeechToText", "llm": f"{engines}LanguageModel", "tts": f"{engines}TextToSpeech"}},
+            "pipelines": {"offline": {stage: f"{engines}{name}" for stage, name in STAGES.items()}},
             "providers": {f"{engines}TextToSpeech": {"seconds": 0, "speaking": 0.2}},
             "audiosocket": {"port": 0}, "fastagi": {"port": 0}, "http": None, "vad": {"engine": "energy"},
             "server": {"max_lateness_ms": 0}, "store": {"path": str(folder / "sessions.db")},

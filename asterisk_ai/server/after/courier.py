@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 PAUSES = (2.0, 10.0, 30.0, 120.0, 600.0, 1800.0)
 """Seconds from a failed try to the next one; the last one for all others."""
-FAILED_PAUSE_SECONDS = 1.0
-"""And so long to the next try of another one."""
+FAILED_PAUSE_SECONDS, FAILED_IN_A_ROW = 1.0, 3
+"""And so long to the next try of another one, after so many that failed: who does not answer gets no flood."""
 GIVE_UP_SECONDS = 72 * 3600.0
 """What could not be delivered for so long is given up."""
 MAX_WAITING = 100_000
@@ -55,7 +55,7 @@ class Courier:
         self._metrics = metrics
         self._place = place
         self._unsettled: Delivery | None = None  # was tried, and the disk did not take how it went
-        self._failing = False
+        self._failed = 0  # in a row
         self._before: Sequence[Courier] = ()
         self._wake = threading.Event()
         self._stopping = False
@@ -108,11 +108,12 @@ class Courier:
         return pause
 
     def _deliver_due(self, database: sqlite3.Connection) -> float:
-        """Until nothing is due, or one fails: who does not answer gets no flood."""
+        """Until nothing is due, or several in a row have failed."""
         pause = self._measure(database)
         while some := self._due(database):
             for one, record in some:
-                if not self._deliver(database, one, record):
+                self._deliver(database, one, record)
+                if self._failed >= FAILED_IN_A_ROW:
                     self._measure(database)
                     return FAILED_PAUSE_SECONDS
             pause = self._measure(database)
@@ -135,7 +136,7 @@ class Courier:
         latest = now + 2 * PAUSES[-1]
         return deliveries.due(database, self._target, now=now, latest=latest, limit=_AT_ONCE, **self._ours)
 
-    def _deliver(self, database: sqlite3.Connection, one: Delivery, record: str) -> bool:
+    def _deliver(self, database: sqlite3.Connection, one: Delivery, record: str) -> None:
         problem = ""
         try:
             self._send(one, CallSession.from_json(record))
@@ -147,7 +148,6 @@ class Courier:
         self._tell(problem)
         self._unsettled = dataclasses.replace(one, due_at=now + pause, tries=tries, state=state, problem=problem)
         self._settle(database)
-        return not problem
 
     def _settle(self, database: sqlite3.Connection) -> None:
         if self._unsettled is not None:
@@ -156,11 +156,11 @@ class Courier:
 
     def _tell(self, problem: str) -> None:
         self._metrics.deliveries.labels(self._target, "failed" if problem else "delivered").inc()
-        if problem and not self._failing:
+        if problem and not self._failed:
             logger.warning("%s: not delivered, will be tried again: %s", self._target, problem)
-        elif self._failing and not problem:
+        elif self._failed and not problem:
             logger.info("%s: delivered again", self._target)
-        self._failing = bool(problem)
+        self._failed = self._failed + 1 if problem else 0
 
     def _give_up(self, database: sqlite3.Connection) -> None:
         before = time.time() - GIVE_UP_SECONDS
