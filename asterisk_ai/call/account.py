@@ -108,8 +108,17 @@ class Account:
         """Whether a turn of the agent's has begun and has not been told how it ended."""
         return self._agent is not None
 
+    def hearing(self, words: str) -> None:
+        """The recogniser's view of a turn that has not ended, for those who look on."""
+        self._store.feed.tell(self._session, "hearing", words)
+
+    def saying(self, words: str) -> None:
+        """What the agent is about to say, for those who look on."""
+        self._store.feed.tell(self._session, "saying", words)
+
     def agent_begins(self, source: str = "") -> None:
         """The first audio of what the agent says is there, and about to be queued; ``source`` tells where it stands."""
+        self._session.handed_over = False
         self._agent = TurnRecord("agent", "", time.time(), source=source)
         self._session.history.append(self._agent)
         if self._timings:  # it answers the caller: the time that it took is the turn's

@@ -190,6 +190,11 @@ class Call:
         logger.info("back to the dialplan: %s", action.kind)
         self.connection.hang_up()
 
+    @property
+    def phase(self) -> Phase:
+        """Where its conversation is."""
+        return self._phase
+
     # ---- what conversations work with ------------------------------------------
 
     @property
@@ -290,6 +295,7 @@ class Call:
             self._metrics.conversation_state.labels(self._phase.value).dec()
             self._metrics.conversation_state.labels(phase.value).inc()
             self._phase = phase
+            self.store.feed.tell(self.session, "phase", phase)
 
     def gate(self, gates: frozenset[str]) -> None:
         """Capture closes with the first token and opens with the last."""

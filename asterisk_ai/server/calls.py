@@ -18,6 +18,7 @@ from asterisk_ai.call.briefing import Briefing
 from asterisk_ai.call.call import Call
 from asterisk_ai.call.diagnostic import DiagnosticCall
 from asterisk_ai.call.kinds import conversations
+from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.errors import CallRefused, ProviderUnavailable, Refusal
 from asterisk_ai.pbx.registry import CallRegistry
 from asterisk_ai.recording.recordings import Recordings
@@ -61,6 +62,8 @@ class Calls:
         self._file_players: WeakValueDictionary[str, FilePlayer] = WeakValueDictionary()
         # Those whose replies are, or may come to be, played by the dialplan. Their calls own them.
         self._switched: WeakValueDictionary[str, SwitchedConnection] = WeakValueDictionary()
+        # Those that have audio now; their tasks own them.
+        self._running: WeakValueDictionary[str, Call] = WeakValueDictionary()
 
     def accept(self, call_id: str, connect: Connect) -> MediaHandler:
         """The call of an AudioSocket connection.
@@ -108,6 +111,47 @@ class Calls:
     def away(self, call_id: str) -> SwitchedConnection | None:
         """The connection of a call that the dialplan may be playing replies of."""
         return self._switched.get(call_id)
+
+    # ---- asked from outside, on the loop ----------------------------------------------
+
+    def phase(self, call_id: str) -> str:
+        """Where its conversation is; empty where it has none. May be asked from other threads."""
+        call = self._running.get(call_id)
+        return "" if call is None else call.phase
+
+    def leave(self, session: CallSession, action: DialplanAction) -> None:
+        """Give a call back to the dialplan, which is to do this.
+
+        :raises CallRefused: it cannot be.
+        """
+        call = self._talking(session)
+        if action.kind not in session.actions:
+            raise CallRefused(
+                Refusal.ERROR, "there is no dialplan that could do that: the call came without call/start"
+            )
+        call.leave(action)
+
+    def hand_over(self, session: CallSession, agent: str) -> None:
+        """Have another agent go on with a call, from its greeting on.
+
+        :raises CallRefused: it cannot be.
+        """
+        call = self._talking(session)
+        if agent not in self._in_use.agent_set.agents:
+            raise CallRefused(Refusal.ERROR, f"there is no agent {agent[:50]!r}")
+        if not session.registered:
+            raise CallRefused(Refusal.ERROR, "the call came without call/start: nobody would bring it back")
+        session.agent, session.handed_over = agent, True
+        session.memory, session.digits_wanted, session.pending = {}, 0, None
+        logger.info("handed over to agent %s", agent, extra=_of(session))
+        self._registry.store.save(session)
+        call.connection.hang_up()  # the dialplan asks what comes next, and brings it back
+
+    def _talking(self, session: CallSession) -> Call:
+        call = self._running.get(session.call_id)
+        if call is None or call.closed.is_set() or session.pending is not None:
+            raise CallRefused(Refusal.BUSY, "the call is with the dialplan, or has no agent that talks")
+        return call
 
     def close(self) -> None:
         """The server stops: calls that are with the dialplan are not waited for."""
@@ -235,6 +279,7 @@ class Calls:
     ) -> Call:
         store, kinds = self._registry.store, conversations(agent)
         call = Call(session, connection, store, self._metrics, kinds, detector=self._vad.detector, beside=beside)
+        self._running[session.call_id] = call
         if agent.config.record:
             call.record(self._recordings, agent.config.record_decline)
         return call

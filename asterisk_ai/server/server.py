@@ -19,6 +19,7 @@ from asterisk_ai.recording.recordings import Recordings
 from asterisk_ai.server.after.after_calls import AfterCalls
 from asterisk_ai.server.after.summaries import Summaries
 from asterisk_ai.server.calls import Calls
+from asterisk_ai.server.control import LiveCalls
 from asterisk_ai.server.descriptors import shortage
 from asterisk_ai.server.drain import drain
 from asterisk_ai.server.handover import Inheritance
@@ -109,7 +110,8 @@ class Server:
             recordings=self.recordings,
             log=log,
         )
-        http = partial(HttpServer, health=self.status.health, ready=self.status.ready, metrics=self.metrics)
+        live = LiveCalls(lambda: self.config, self.store, self.calls)
+        http = partial(HttpServer, health=self.status.health, ready=self.status.ready, metrics=self.metrics, calls=live)
         self.listeners = Listeners(self.config, place, self.transports, http=http)
         self.upgrade = Upgrade(
             self.in_use, place, store=self.store, registry=self.registry, calls=self.calls, listeners=self.listeners

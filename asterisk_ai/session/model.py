@@ -149,6 +149,8 @@ class CallSession:
     downstream: str = ""
     """How replies reach the caller: ``stream``, ``file`` or ``auto``; empty: as the agent's configuration says."""
     recorded: Recorded = Recorded.NO
+    handed_over: bool = False
+    """Another agent has the call, and has not spoken yet."""
     gating: list[str] = field(default_factory=list)
     """Tokens that keep the caller's audio from being captured."""
     troubles: list[dict[str, Any]] = field(default_factory=list)
@@ -172,7 +174,7 @@ class CallSession:
     @property
     def resumed(self) -> bool:
         """Whether the caller has been talked with before: by a lost server, or by another kind of conversation."""
-        return self.connects > 1 or any(record.role == "agent" for record in self.history)
+        return not self.handed_over and (self.connects > 1 or any(record.role == "agent" for record in self.history))
 
     def heard_all(self) -> None:
         """What the agent was saying is over: nothing of it is left to be said."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from asterisk_ai.errors import CallRefused, Refusal
+from asterisk_ai.session.feed import LiveFeed
 from asterisk_ai.session.lock import StoreLock
 from asterisk_ai.session.model import CallSession, Outcome
 
@@ -70,6 +71,8 @@ class SessionStore:
         self._claimed: dict[str, asyncio.Event] = {}  # set when the claim ends
         self.elsewhere: dict[str, asyncio.Event] = {}
         """Calls that the process before us still carries; set when they are not there any more."""
+        self.feed = LiveFeed()
+        """Those who look on are told of every call that is saved."""
 
     @property
     def lock(self) -> StoreLock | None:
@@ -193,6 +196,7 @@ class SessionStore:
         if live is not None:
             session.seconds = round(self._clock() - live.began, 3)
         self._backend.write(session)
+        self.feed.tell(session)
 
     def end(self, session: CallSession, outcome: Outcome) -> None:
         """Close the record. The first outcome stands."""

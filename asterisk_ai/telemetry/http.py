@@ -1,4 +1,4 @@
-"""/health, /live, /ready and /metrics, from threads of their own: they answer while the media loop is busy.
+"""/health, /live, /ready, /metrics and live calls, from threads of their own: they answer while the media loop is busy.
 
 The protocol is h11's. A request has two seconds in all, and a peer that keeps us waiting makes room for the next one.
 """
@@ -6,6 +6,7 @@ The protocol is h11's. A request has two seconds in all, and a peer that keeps u
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import logging
 import os
@@ -13,9 +14,10 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol
+from urllib.parse import parse_qsl
 
 import h11
 
@@ -42,7 +44,22 @@ MAX_REQUEST = 8192
 MAX_WAITED_FOR = 8
 """Peers whose request, or whose end after the answer, is waited for."""
 MAX_THREADS = 32
+MAX_STREAMS = 4
 _JSON, _TEXT = "application/json", "text/plain; charset=utf-8"
+
+
+class Live(Protocol):
+    """Live calls, below ``/calls``."""
+
+    @property
+    def token(self) -> str:
+        """What has to be known; empty where nobody may ask."""
+
+    def stream(self) -> Generator[bytes]:
+        """Lines, as things happen; some every second. Closed when nobody takes them any more."""
+
+    def act(self, call_id: str, what: str, fields: Mapping[str, str]) -> tuple[int, str]:
+        """Do something with a call; status, and why not."""
 
 
 class HttpServer:
@@ -50,13 +67,18 @@ class HttpServer:
 
     :param health: whether calls are served well; not so is HTTP 503.
     :param ready: whether new calls are taken; not so is HTTP 503.
+    :param calls: ``GET /calls`` is a stream of what happens in them, ``POST /calls/ID/WHAT`` does something with one.
     """
 
-    def __init__(self, host: str, port: int, *, health: Probe, ready: Probe, metrics: Rendered) -> None:
+    def __init__(
+        self, host: str, port: int, *, health: Probe, ready: Probe, metrics: Rendered, calls: Live | None = None
+    ) -> None:
         self._address = (host, port)
         live: Probe = lambda: (True, {"status": "live"})  # noqa: E731
         self._probes = {"/health": health, "/ready": ready, "/live": live}
         self._metrics = metrics
+        self._calls = calls
+        self._streams = threading.BoundedSemaphore(MAX_STREAMS)
         self._threads = threading.BoundedSemaphore(MAX_THREADS)
         self._waited_for: Strangers[socket.socket] = Strangers(MAX_WAITED_FOR)
         self._lock = threading.Lock()
@@ -169,7 +191,10 @@ class HttpServer:
             with self._lock:
                 self._waited_for.discard(connection)
             answer = 500, b"", _TEXT
-            answer = self._answer(request)
+            if request.target.startswith(b"/calls"):
+                answer = self._about_calls(peer, connection, request, deadline)
+            else:
+                answer = self._answer(request)
         except h11.RemoteProtocolError as error:
             answer = error.error_status_hint, b"", _TEXT
         except TimeoutError:
@@ -178,6 +203,44 @@ class HttpServer:
             if answer is not None:
                 connection.settimeout(REQUEST_SECONDS)
                 connection.sendall(_encoded(peer, answer, head=request is not None and request.method == b"HEAD"))
+
+    def _about_calls(
+        self, peer: h11.Connection, connection: socket.socket, request: h11.Request, deadline: float
+    ) -> Answer | None:
+        """Of live calls; None where the answer has been sent."""
+        given = dict(request.headers).get(b"authorization", b"")
+        token = self._calls.token.encode() if self._calls is not None else b""
+        if self._calls is None or not token or not hmac.compare_digest(given, b"Bearer " + token):
+            return HTTPStatus.UNAUTHORIZED, b"", _TEXT
+        path = request.target.decode("latin-1").split("/")
+        if request.method == b"GET" and path == ["", "calls"]:
+            return self._stream(peer, connection, self._calls)
+        if request.method == b"POST" and len(path) == 4:
+            fields = dict(parse_qsl(_body(peer, connection, deadline).decode("utf-8", "replace")))
+            status, problem = self._calls.act(path[2], path[3], fields)
+            return status, json.dumps({"problem": problem}).encode() + b"\n", _JSON
+        return HTTPStatus.NOT_FOUND, b"", _TEXT
+
+    def _stream(self, peer: h11.Connection, connection: socket.socket, live: Live) -> Answer | None:
+        """Until the peer goes away, is too slow, or we stop."""
+        if not self._streams.acquire(blocking=False):
+            return HTTPStatus.SERVICE_UNAVAILABLE, b"too many look on\n", _TEXT
+        connection.settimeout(REQUEST_SECONDS)
+        listener, lines = self._listener, live.stream()
+        try:
+            head = h11.Response(status_code=200, headers=[("Content-Type", "application/jsonl"), *_HEADERS])
+            connection.sendall(peer.send(head) or b"")
+            for line in lines:
+                if self._listener is not listener:
+                    break
+                connection.sendall(peer.send(h11.Data(data=line)) or b"")
+            connection.sendall(peer.send(h11.EndOfMessage()) or b"")
+        except OSError:
+            pass  # nobody takes them any more
+        finally:
+            lines.close()
+            self._streams.release()
+        return None
 
     def _answer(self, request: h11.Request) -> Answer:
         path = request.target.partition(b"?")[0].decode("latin-1")
@@ -191,15 +254,33 @@ class HttpServer:
         return 200 if well else 503, json.dumps(details, default=str).encode() + b"\n", _JSON
 
 
+_HEADERS = (("Connection", "close"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
+
+
 def _encoded(peer: h11.Connection, answer: Answer, *, head: bool) -> bytes:
     status, body, media_type = answer
     reason = HTTPStatus(status).phrase.encode()
     body = body or reason + b"\n"
-    headers = [("Content-Type", media_type), ("Content-Length", str(len(body))), ("Connection", "close")]
-    headers += [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+    headers = [("Content-Type", media_type), ("Content-Length", str(len(body))), *_HEADERS]
     headers += [("Allow", "GET, HEAD")] * (status == HTTPStatus.METHOD_NOT_ALLOWED)
     encoded = peer.send(h11.Response(status_code=status, headers=headers, reason=reason)) or b""
     return encoded if head else encoded + (peer.send(h11.Data(data=body)) or b"")
+
+
+def _body(peer: h11.Connection, connection: socket.socket, deadline: float) -> bytes:
+    """What follows the request's header. Raises OSError and RemoteProtocolError."""
+    found = b""
+    while not isinstance(event := peer.next_event(), h11.EndOfMessage):
+        if event is h11.NEED_DATA:
+            connection.settimeout(max(0.001, deadline - time.monotonic()))
+            peer.receive_data(connection.recv(4096))
+        elif isinstance(event, h11.Data):
+            found += event.data
+        else:
+            raise ConnectionAbortedError
+        if len(found) > MAX_REQUEST:
+            raise h11.RemoteProtocolError("too long", error_status_hint=413)
+    return found
 
 
 def _receive(peer: h11.Connection, connection: socket.socket, deadline: float) -> h11.Request:

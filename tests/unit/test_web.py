@@ -74,7 +74,7 @@ def addresses(made: Site) -> list[tuple[str, str]]:
         if route.path in PUBLIC:
             continue
         assert isinstance(route, Route), f"{route.path}: who may go there?"
-        path = route.path.format(call_id=CALL)
+        path = route.path.format(call_id=CALL, what="hangup")
         found += [(method, path) for method in sorted(route.methods or ()) if method != "HEAD"]
     return found
 

@@ -81,6 +81,7 @@ class RealtimeSpeech:
 
     def text(self, item: str, words: str) -> None:
         self._piece(item).text += words
+        self._account.saying(self._piece(item).text)
 
     def made(self) -> None:
         """All of the answer has come."""

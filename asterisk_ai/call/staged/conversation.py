@@ -259,6 +259,8 @@ class StagedConversation:
     def _partial_words(self, utterance: CallerUtterance, words: Transcript) -> None:
         """The recogniser has a view of what was said so far."""
 
+        self._call.account.hearing(words.text)
+
         def heard() -> None:
             complete, unfinished = completeness(words, self.agent.config.language, self._is_whole)
             self.step(

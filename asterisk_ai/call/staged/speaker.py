@@ -296,7 +296,7 @@ class ReplySpeaker:
         for part in parts:
             async with self._voice:
                 reply.rest.pop(0)
-                audible = partial(self._audible, reply, interruptible)
+                audible = partial(self._audible, reply, interruptible, text)
                 if isinstance(part, Sound):
                     await self._playback.play(part, audible)
                 else:
@@ -312,13 +312,14 @@ class ReplySpeaker:
         except ProviderError as error:
             logger.warning("the filler failed: %s", error)
 
-    async def _audible(self, reply: _Reply, interruptible: bool) -> None:
+    async def _audible(self, reply: _Reply, interruptible: bool, text: str) -> None:
         """The first audio of a piece is there; the caller hears it as soon as this returns."""
         await reply.certain.wait()
         if not self._account.speaking:
             self._account.agent_begins(reply.source)
             self._before = None
         self._goes_on(reply)
+        self._account.saying(text)
         self._step(SpeakingStarted(reply.number, interruptible))
 
     def _goes_on(self, reply: _Reply) -> None:

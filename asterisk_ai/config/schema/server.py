@@ -102,12 +102,15 @@ class WebSocketConfig:
 
 @dataclass(frozen=True, slots=True)
 class HttpConfig:
-    """``/health``, ``/live``, ``/ready`` and ``/metrics``. ``http: false`` switches it off."""
+    """``/health``, ``/live``, ``/ready``, ``/metrics`` and live calls. ``http: false`` switches it off."""
 
     host: str = "127.0.0.1"
     """The address to listen on."""
     port: AnyPort = 9093
     """The port; 0 takes any free one."""
+    token: str = field(default="", repr=False)
+    """What a program has to know to see and end live calls, best as ``${NAME}``; empty for what stands in the file
+    ``control.token`` beside the store, which ``asterisk-ai web`` makes."""
 
 
 @dataclass(frozen=True, slots=True)

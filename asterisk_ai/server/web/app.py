@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from asterisk_ai.server.web import history, overview, setup
+from asterisk_ai.server.web import history, live, overview, setup
 from asterisk_ai.server.web.guard import Guard
 from asterisk_ai.server.web.login import Login
 from asterisk_ai.server.web.site import HERE, Site
@@ -24,7 +24,9 @@ def application(site: Site) -> Starlette:
     login, page = Login(site), site.page
     call = "/calls/{call_id}"
     routes = [
-        Route("/", page(overview.overview, Right.SEE)),
+        Route("/", page(live.live, Right.SEE)),
+        Route("/live/events", page(live.events, Right.SEE)),
+        Route("/live/{call_id}/{what}", page(live.act, Right.ACT), methods=["POST"]),
         Route("/calls", page(history.calls, Right.SEE)),
         Route(call, page(history.call, Right.SEE)),
         Route(f"{call}/picture.svg", page(history.picture, Right.WORDS)),

@@ -39,7 +39,7 @@ async def calls(visit: Visit) -> Response:
         found = found[:PAGE]
         given = {name: value for name, value in asked.items() if value}
         older = urlencode({**given, "before": repr(found[-1].started_at)})
-    agents = sorted({*visit.site.config.agents, *(one.agent for one in found)})
+    agents = sorted({*(await visit.site.agent_names()), *(one.agent for one in found)})
     return visit.page(
         "calls.html", calls=found, asked=asked, agents=agents, outcomes=OUTCOMES, older=older, problem=problem,
         paged=bool(visit.query("before")),

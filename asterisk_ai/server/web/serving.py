@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 
 import uvicorn
 
 from asterisk_ai.config import Config
+from asterisk_ai.config.private import made_control_token
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.server.web.app import application
 from asterisk_ai.server.web.site import Site, loopback
+
+logger = logging.getLogger(__name__)
 
 Told = Callable[[str, int, str], None]
 """Given the address, the port, and the key of the link; empty where there are passwords."""
@@ -41,6 +45,10 @@ def serve(config: Config, file: str | None, told: Told) -> int:
     except OSError as error:
         hint = "is another one running? web.port chooses another port"
         raise OSError(error.errno, f"cannot listen on {web.host}:{web.port}: {error.strerror} ({hint})") from error
+    try:
+        made_control_token(config)
+    except OSError as error:
+        logger.warning("live calls are not shown: %s cannot be written: %s", config.store_path().parent, error.strerror)
     with listener:
         by_key = not site.users.all() and not web.proxy_header
         told(web.host, listener.getsockname()[1], site.key if by_key else "")

@@ -18,10 +18,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from asterisk_ai import __version__
-from asterisk_ai.config import Config
-from asterisk_ai.errors import StoreError
+from asterisk_ai.config import Config, find, load_part
+from asterisk_ai.errors import ConfigError, StoreError
 from asterisk_ai.server.web import words
 from asterisk_ai.server.web.guard import SAFE
+from asterisk_ai.server.web.hub import LiveHub
 from asterisk_ai.server.web.sessions import Attempts, By, Session, Sessions, same
 from asterisk_ai.server.web.users import FILE_NAME, Right, User, Users
 from asterisk_ai.session.backends.sqlite import SqliteReader
@@ -73,6 +74,8 @@ class Site:
         self.attempts = Attempts()
         self.key = secrets.token_urlsafe(24)
         """Who has it may log in as long as there are no users."""
+        self.live = LiveHub(config)
+        self._agents: tuple[int, list[str]] = (0, [])
         self._hashing = anyio.CapacityLimiter(1)  # a hash takes much memory, on purpose
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"),
@@ -178,6 +181,19 @@ class Site:
     def fragment(self, template: str, **values: Any) -> str:
         """A part of a page."""
         return self._templates.get_template(template).render(**values)
+
+    async def agent_names(self) -> list[str]:
+        """Of the configuration as it is now; none where they cannot be read."""
+        return await anyio.to_thread.run_sync(self._agent_names)
+
+    def _agent_names(self) -> list[str]:
+        try:
+            changed = find(self.file).stat().st_mtime_ns
+            if changed != self._agents[0]:
+                self._agents = changed, list(load_part(self.file, "agents.*.language").agents)
+        except (ConfigError, OSError):
+            return []
+        return self._agents[1]
 
     async def read(self, query: Callable[[SqliteReader], R]) -> R:
         """What ``query`` finds in the store, beside the loop. Raises StoreError."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +12,7 @@ from typing import Any
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from asterisk_ai.config.private import write_private
 from asterisk_ai.errors import StoreError
 
 FILE_NAME = "web-users.json"
@@ -121,15 +121,7 @@ class Users:
         return found
 
     def _write(self, users: dict[str, dict[str, Any]]) -> None:
-        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            owner = self.path.parent.stat()
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(users, file, indent=1)
-            if os.geteuid() == 0:  # root has set it, the service's user has to read it
-                os.chown(aside, owner.st_uid, owner.st_gid)
-            aside.replace(self.path)
+            write_private(self.path, json.dumps(users, indent=1))
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror}") from error

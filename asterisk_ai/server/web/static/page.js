@@ -51,5 +51,68 @@ function copying() {
   });
 }
 
+// Live calls: the server renders each call's card, and its changing part again whenever it has changed.
+function watching() {
+  const list = document.getElementById("live");
+  if (!list) return;
+  const state = document.getElementById("live-state");
+  const empty = document.getElementById("live-empty"), lost = document.getElementById("live-lost");
+  const source = new EventSource(list.dataset.events);
+  const find = (id) => list.querySelector(`[data-call="${CSS.escape(id)}"]`);
+
+  function tick(part) {
+    for (const one of part.querySelectorAll("[data-lasted]")) {
+      if (!one.dataset.since) one.dataset.since = performance.now() - 1000 * Number(one.dataset.lasted);
+      const seconds = Math.floor((performance.now() - Number(one.dataset.since)) / 1000);
+      one.textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+    }
+  }
+  source.addEventListener("call", (event) => {
+    const told = JSON.parse(event.data);
+    let card = find(told.id);
+    if (told.gone) {
+      if (card) card.remove();
+      return;
+    }
+    if (!card) {
+      list.insertAdjacentHTML("afterbegin", told.card);
+      card = find(told.id);
+    } else {
+      card.querySelector(".live-now").innerHTML = told.now; // not the rest: somebody may be typing there
+    }
+    card.classList.toggle("ended", told.ended);
+    const acts = card.querySelector(".acts");
+    if (told.ended && acts) acts.remove();
+    tick(card);
+  });
+  source.addEventListener("state", (event) => {
+    const told = JSON.parse(event.data);
+    const some = told.reached < told.places ? ` · ${told.reached} of ${told.places} processes reached` : "";
+    const text = `${told.calls} ${told.calls === 1 ? "call" : "calls"} now${some}`;
+    if (state.textContent !== text) state.textContent = text;
+    lost.hidden = told.reached > 0;
+    empty.hidden = told.reached === 0 || told.calls > 0 || list.children.length > 0;
+  });
+  source.addEventListener("error", () => {
+    state.textContent = "The connection to this page's server is lost; trying again …";
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 3000); // logged out
+  });
+  setInterval(() => tick(list), 1000);
+
+  list.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const form = event.target, result = form.closest(".acts").querySelector(".result");
+    result.textContent = "…";
+    try {
+      const body = new URLSearchParams(new FormData(form));
+      const answer = await fetch(form.action, { method: "POST", body, headers: { Accept: "text/plain" } });
+      result.textContent = await answer.text();
+    } catch {
+      result.textContent = "This page's server did not answer.";
+    }
+  });
+}
+
 player();
 copying();
+watching();
