@@ -1,5 +1,5 @@
 # make run     one simulated call on the embedded default (no Asterisk, no key, nothing to download)
-# make test    everything the tests need, a real Asterisk included, then the tests (TESTARGS=...; WORKERS=0: one by one)
+# make test    everything the tests need, a real Asterisk and a browser included, then the tests (TESTARGS=...; WORKERS=0: one by one)
 # make test-unit   what needs no server and no process
 # make serve   the server in the foreground
 # make lint    ruff, mypy --strict, import contracts
@@ -80,9 +80,10 @@ test-health:
 asterisk:
 	scripts/get_asterisk.sh
 
-# Where no Asterisk can be had the other tests still run; the run says so, and fails under CI=true.
+# Where no Asterisk or browser can be had the other tests still run; the run says so, and fails under CI=true.
 test: $(TEST_STAMP)
 	-@scripts/get_asterisk.sh
+	-@scripts/get_chromium.sh >/dev/null
 	$(BIN)/python -m pytest $(XDIST) $(TESTARGS)
 
 test-unit: $(TEST_STAMP)

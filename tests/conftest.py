@@ -1,7 +1,7 @@
 """What all tests share: the human prompts, and the word about tests that could not run.
 
-A test that needs the real Asterisk, or its recordings, is skipped where there
-is none; but the last lines of the run say so, and with ``CI=true`` the run
+A test that needs the real Asterisk, its recordings, or a browser is skipped
+where there is none; but the last lines of the run say so, and with ``CI=true`` the run
 fails. Nothing is skipped in silence.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import alone
+import browser
 import pytest
 import rig
 from hypothesis import settings
@@ -19,8 +20,9 @@ from hypothesis import settings
 settings.register_profile("here", deadline=None)  # how long an example takes says how busy the machine is
 settings.load_profile("here")
 os.environ.setdefault("ASTERISK_SOUNDS", str(rig.SOUNDS))
-NEEDS_ASTERISK = "needs the real Asterisk"
-NOT_RUN: list[str] = []
+NEEDS = "needs"
+NOT_RUN: dict[str, int] = {}
+"""How many tests were left out, by what they need."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,16 +66,22 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("asterisk") or "prompts" in getattr(item, "fixturenames", ()):
-        reason = rig.why_not()
-        if reason:
-            item.user_properties.append((NEEDS_ASTERISK, reason))
-            pytest.skip(reason)
+        _needs(item, "the real Asterisk", rig.why_not())
+    if item.get_closest_marker("browser"):
+        _needs(item, "a browser", browser.why_not())
+
+
+def _needs(item: pytest.Item, what: str, why_not: str) -> None:
+    if why_not:
+        item.user_properties.append((NEEDS, f"{what}: {why_not}"))
+        pytest.skip(why_not)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Where tests run in several processes, the one that has the last word hears of them by reports only."""
-    if report.when == "setup" and any(name == NEEDS_ASTERISK for name, _ in report.user_properties):
-        NOT_RUN.append(report.nodeid)
+    for name, what in report.user_properties if report.when == "setup" else ():
+        if name == NEEDS:
+            NOT_RUN[str(what)] = NOT_RUN.get(str(what), 0) + 1
 
 
 @pytest.fixture(scope="session")
@@ -94,4 +102,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Genera
     if NOT_RUN:
         failure = " That is a failure here, because CI=true." if os.environ.get("CI") == "true" else ""
         terminalreporter.section("tests that did NOT run", red=True)
-        terminalreporter.line(f"{len(NOT_RUN)} tests need the real Asterisk: {rig.why_not()}.{failure}")
+        for what, count in NOT_RUN.items():
+            terminalreporter.line(f"{count} tests need {what}.{failure}")

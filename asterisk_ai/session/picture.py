@@ -28,7 +28,7 @@ text { font: 11px system-ui, sans-serif; fill: #1f2328 } .small { font-size: 9px
 .bad { fill: #cf222e } .back { fill: #ffffff } .box { fill: #f6f8fa; stroke: #d0d7de }
 @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .small { fill: #9198a1 } .back { fill: #0d1117 }
 .box { fill: #161b22; stroke: #3d444d } .axis, .grid { stroke: #3d444d }
-.wave { fill: #4493f8 } .agent { fill: #3fb950 } }
+.wave { fill: #4493f8 } .agent { fill: #3fb950 } .bad { fill: #ff8b82 } .mark { stroke: #ff8b82 } }
 """
 
 

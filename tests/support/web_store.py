@@ -74,3 +74,37 @@ def configured(folder: Path, **settings: object) -> Path:
     }
     file.write_text(yaml.safe_dump(written, sort_keys=False))
     return file
+
+
+def day() -> list[CallSession]:
+    """A day of calls, for figures and pictures."""
+    now = time.time()
+    asked = [
+        ("what are your opening hours", "We are open Monday to Thursday from 9 to 5.", Outcome.HANGUP),
+        ("connect me to the sales department", "One moment, please.", Outcome.TRANSFER),
+        ("where are you located", "You find us at 12 Main Street, next to the station.", Outcome.AGENT_HANGUP),
+        ("i want to talk about my invoice", "", Outcome.FALLBACK),
+        ("leave a message for accounting", "Please speak after the tone.", Outcome.VOICEMAIL),
+    ]
+    found = []
+    for n in range(64):
+        began = now - 700 - n * 1250 - 400 * (n % 3)
+        words, answer, outcome = asked[n * n % len(asked)]
+        first = 0.29 + 0.013 * (n % 17) + (0.5 if n % 23 == 0 else 0)
+        timings = {"endpoint": 0.25, "words": first - 0.04, "first_audio": first - 0.015, "first_frame": first}
+        call = CallSession(
+            f"{n:08x}-5dad-41d1-80b4-00c04fd430c8",
+            "reception" if n % 4 else "sales",
+            caller={"number": f"+1555{n * 7919 % 10**7:07d}", "name": ("", "Alice", "Bob Ames", "")[n % 4]},
+            started_at=began,
+            connects=1,
+            history=[
+                TurnRecord("agent", "Hello, how can I help you?", began + 0.4),
+                TurnRecord("caller", words, began + 3.1, understood=bool(answer)),
+                TurnRecord("agent", answer or "Sorry, I did not understand that.", began + 5.2, timings=timings),
+            ],
+        )
+        call.seconds = 9.5 + n % 31
+        call.ended_at, call.outcome = began + call.seconds, outcome
+        found.append(call)
+    return found

@@ -13,6 +13,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+def test_no_browser(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/system/test_web_browser.py", "-q", "-p", "no:cacheprovider"],
+        cwd=ROOT, env={**os.environ, "CI": "true", "PATH": str(tmp_path), "PYTEST_ADDOPTS": ""},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    last = done.stdout[done.stdout.index("tests that did NOT run") :]
+    assert re.search(r"\d+ tests need a browser: there is no Chromium \(scripts/get_chromium.sh", last)
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize("ci", ["true", ""])
 def test_no_asterisk(tmp_path: Path, workers: str, ci: str) -> None:

@@ -98,4 +98,4 @@ async def act(visit: Visit) -> Response:
     logger.info("%s: %s of call %s %s", visit.user.name, what, call_id, f"failed: {problem}" if problem else "done")
     if "text/html" in visit.request.headers.get("accept", ""):
         return RedirectResponse("/", 303)
-    return PlainTextResponse(f"Not done: {problem}" if problem else "Done.", 409 if problem else 200)
+    return PlainTextResponse(f"Not done: {problem}" if problem else "Done.")

@@ -36,7 +36,7 @@ function player() {
     const button = event.target.closest("[data-seek]");
     if (!button) return;
     sound.currentTime = Number(button.dataset.seek);
-    sound.play();
+    sound.play().catch(() => {}); // stopped before it began
   });
 }
 
