@@ -73,6 +73,7 @@ class Supervisor:
         self._up: set[int] = set()  # workers that have answered since they were started
         self._all_up = False
         self._restarts = 0
+        self._upgrade_problem = ""
         self._stopping = asyncio.Event()
         self._started = time.monotonic()
         self._http: HttpServer | None = None
@@ -218,6 +219,12 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload, signal.SIGHUP)
         loop.add_signal_handler(signal.SIGUSR1, self._reload, signal.SIGUSR1)
+        loop.add_signal_handler(signal.SIGUSR2, self._refuse_upgrade)
+
+    def _refuse_upgrade(self) -> None:
+        """SIGUSR2, which would end a process that does not expect it."""
+        self._upgrade_problem = "with several server.workers the server has to be restarted"
+        logger.error("no other server takes over: %s", self._upgrade_problem)
 
     def stop(self) -> None:
         """Let the workers drain and end; a second time: end now."""
@@ -267,6 +274,7 @@ class Supervisor:
             Health.merge(Health.from_json(worker) for worker in workers if worker),
             problems=problems,
             draining=self._stopping.is_set(),
+            upgrade_problem=self._upgrade_problem,
             uptime_seconds=round(time.monotonic() - self._started, 1),
             pid=os.getpid(),
             version=__version__,

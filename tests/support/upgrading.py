@@ -159,6 +159,14 @@ class Caller:
         return after.get("AI_NEXT", after["AGISTATUS"])
 
 
+async def lag(longest: list[float]) -> None:
+    """How late this very program is at the worst: what it tells of silence cannot be better."""
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(0.01)
+        longest[0] = max(longest[0], time.monotonic() - before - 0.01)
+
+
 async def under_calls(server: Upgraded, calls: int, upgrades: int) -> tuple[list[Caller], int]:
     """Upgrade under so many calls, with new ones all the time. Returns all callers, and how many came meanwhile."""
     callers = [Caller(server) for _ in range(calls)]
@@ -191,12 +199,21 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         upgraded = Upgraded(Path(name))
         try:
-            found, meanwhile = asyncio.run(under_calls(upgraded, int(sys.argv[1]), int(sys.argv[2])))
+            own_lag = [0.0]
+
+            async def measured() -> tuple[list[Caller], int]:
+                measuring = asyncio.create_task(lag(own_lag))
+                try:
+                    return await under_calls(upgraded, int(sys.argv[1]), int(sys.argv[2]))
+                finally:
+                    measuring.cancel()
+
+            found, meanwhile = asyncio.run(measured())
             longest = [caller.silence * 1000 for caller in found]
             print(
                 f"{len(found)} calls, {sum(caller.lost for caller in found)} lost, {meanwhile} came meanwhile, none "
                 f"refused; longest silence {max(longest):.0f} ms, median of the calls' longest "
-                f"{statistics.median(longest):.0f} ms"
+                f"{statistics.median(longest):.0f} ms, this program's own lag {own_lag[0] * 1000:.0f} ms"
             )
         finally:
             upgraded.kill()
