@@ -139,6 +139,7 @@ REALTIME: Kind[RealtimeAgent] = Kind(
     RealtimeAgent,
     {
         "deepgram": f"{_VENDORS}.deepgram.agent:DeepgramAgent",
+        "gemini_live": f"{_VENDORS}.gemini.live:GeminiLive",
         "openai_realtime": f"{_VENDORS}.openai.realtime:OpenAIRealtime",
     },
     of_agent=True,
@@ -171,6 +172,7 @@ if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
     from asterisk_ai.providers.vendors.deepgram.flux import DeepgramFlux
     from asterisk_ai.providers.vendors.elevenlabs import ElevenLabsSpeech, Scribe
     from asterisk_ai.providers.vendors.gemini import GeminiChat
+    from asterisk_ai.providers.vendors.gemini.live import GeminiLive
     from asterisk_ai.providers.vendors.openai import OpenAIChat, OpenAISpeech, OpenAITranscription
     from asterisk_ai.providers.vendors.openai.realtime import OpenAIRealtime
     from asterisk_ai.providers.vendors.wyoming import WyomingSpeechToText, WyomingTextToSpeech
@@ -206,7 +208,7 @@ if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
         WyomingTextToSpeech,
     )
     _turn: tuple[Callable[[Settings], TurnEnd], ...] = (SmartTurn,)
-    _realtime: tuple[Callable[[Settings, Settings], RealtimeAgent], ...] = (DeepgramAgent, OpenAIRealtime)
+    _realtime: tuple[Callable[[Settings, Settings], RealtimeAgent], ...] = (DeepgramAgent, GeminiLive, OpenAIRealtime)
 
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {

@@ -61,7 +61,7 @@ class VoiceServer(Generic[S]):
 
     session: ClassVar[type[VoiceSession]]
     scheme: ClassVar[str]
-    """Of the Authorization header."""
+    """Of the Authorization header; or the name of another header, with its colon."""
     path: ClassVar[str]
     fault_in: ClassVar[str]
     """The key of the query that names the fault."""
@@ -113,7 +113,9 @@ class VoiceServer(Generic[S]):
                 response.headers["Retry-After"] = "30"
             return response
 
-        if request.headers.get("Authorization") != f"{self.scheme} {KEY}":
+        header, colon, _ = self.scheme.partition(":")
+        found = request.headers.get(header if colon else "Authorization")
+        if found != (KEY if colon else f"{self.scheme} {KEY}"):
             return refuse(401, "Incorrect API key provided")
         if (answer := self.other(url, request)) is not None:
             status, text = answer

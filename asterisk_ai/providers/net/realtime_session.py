@@ -187,12 +187,21 @@ class SocketSession(RealtimeSession, ABC):
     def _read(self, message: str | bytes) -> list[RealtimeEvent]:
         if isinstance(message, bytes):
             return list(self._binary(message))
+        return self._parsed(message)
+
+    def _parsed(self, message: str | bytes) -> list[RealtimeEvent]:
         try:
-            found = json.loads(message)
-            handler = self.handlers.get(found["type"])
-            return list(handler(self, found)) if handler is not None else []
+            events: list[RealtimeEvent] = []
+            for kind, told in self._kinds(json.loads(message)):
+                if (handler := self.handlers.get(kind)) is not None:
+                    events += handler(self, told)
+            return events
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise ProviderUnavailable(self._name, "sent a message that makes no sense") from error
+
+    def _kinds(self, message: Any) -> Iterator[tuple[str, Json]]:
+        """The key of the handler of each thing that a message tells, and that thing."""
+        yield message["type"], message
 
     def _binary(self, data: bytes) -> Iterator[RealtimeEvent]:
         yield ServiceProblem(f"sent {len(data)} bytes that are no event")

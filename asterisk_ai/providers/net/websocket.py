@@ -269,9 +269,10 @@ def closed(name: str, error: ConnectionClosed) -> ProviderError:
     """A connection that was closed, in our terms.
 
     Source: RFC 6455, 7.4. Services name their errors in the reason: OpenAI ``invalid_request_error.invalid_...``,
-    Deepgram ``NET-0001 ...``; a policy that is violated (1008) stays so at the next try, too.
+    Deepgram ``NET-0001 ...``; data that is not allowed (1007) and a policy that is violated (1008) stay so at the next
+    try, too.
     """
     frame = error.rcvd
     reason = f"{frame.code} {frame.reason}".strip() if frame is not None else "without a word"
-    refused = frame is not None and ("invalid_request_error" in frame.reason or frame.code == 1008)
+    refused = frame is not None and ("invalid_request_error" in frame.reason or frame.code in (1007, 1008))
     return (ProviderRejected if refused else ProviderUnavailable)(name, f"closed the connection: {reason}"[:300])

@@ -29,6 +29,7 @@ from asterisk_ai.providers.vendors.gemini.content import Content
 
 NAME = "gemini"
 BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
+KEY = "x-goog-api-key:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class GeminiChat(ChatModel):
 
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
         own = self._own = read_settings(GeminiSettings, settings, f"providers.{NAME}")
-        service = HttpService(NAME, own, base_url=BASE_URL, scheme="x-goog-api-key:", probe=f"models/{own.model}")
+        service = HttpService(NAME, own, base_url=BASE_URL, scheme=KEY, probe=f"models/{own.model}")
         super().__init__(NAME, service, agent)
 
     def _request(self, system: str, messages: Sequence[Json], tools: Sequence[Json]) -> tuple[str, Json]:
@@ -68,7 +69,7 @@ class GeminiChat(ChatModel):
             "generationConfig": {key: value for key, value in generation.items() if value is not None},
         }
         if tools:
-            body["tools"] = [{"functionDeclarations": [_declared(tool) for tool in tools]}]
+            body["tools"] = [{"functionDeclarations": [declared(tool) for tool in tools]}]
         if own.safety:
             body["safetySettings"] = [{"category": key, "threshold": value} for key, value in own.safety.items()]
         return f"models/{own.model}:streamGenerateContent?alt=sse", merged(body, own.extra)
@@ -96,7 +97,8 @@ def _result(answer: Content, call: Call, result: str) -> Json:
     return {"functionResponse": response}
 
 
-def _declared(function: Json) -> Json:
+def declared(function: Json) -> Json:
+    """A function as the API takes it; one without parameters has no schema."""
     found = {"name": function["name"], "description": function["description"]}
     if function["parameters"]["properties"]:
         found["parametersJsonSchema"] = function["parameters"]
