@@ -58,6 +58,7 @@ def inspect(
         yield from _variables(etc, console, config)
         if config is not None:
             yield from _destinations(console, config)
+            yield from _transfers(console, config)
     except ConsoleError as error:
         yield Finding(None, f"Asterisk itself not checked: {error}", "run this on the PBX, as root or asterisk")
 
@@ -114,6 +115,26 @@ def _spool(etc: Path, reader: User, config: Config) -> Iterator[Finding]:
 
 
 # -- Asterisk
+
+
+_TO_CONNECT = "app_dial app_stack app_read bridge_simple func_channel func_devstate func_extstate".split()
+"""What an agent's ``transfers`` need besides."""
+
+
+def _transfers(console: Console, config: Config) -> Iterator[Finding]:
+    """Whom agents have rung: modules and extensions. A device may well come later."""
+    if not any(agent.transfers for agent in config.agents.values()):
+        return
+    running = console.modules()
+    if missing := [name for name in _TO_CONNECT if name not in running]:
+        cure = f"asterisk -rx 'module load {missing[0]}.so'; for good: asterisk-ai dialplan print modules"
+        yield Finding(False, f"transfers: modules missing: {', '.join(missing)}", cure)
+    for agent in config.agents.values():
+        for name, target in agent.transfers.items():
+            for exten, at, context in (one.partition("@") for one in target.to if "/" not in one):
+                if at and not console.has_extension(exten, context):
+                    cure = f"create it in the dialplan, or change agents.{agent.name}.transfers.{name}"
+                    yield Finding(False, f"agent {agent.name} rings {exten}@{context}, which is not there", cure)
 
 
 def _modules(console: Console) -> Iterator[Finding]:

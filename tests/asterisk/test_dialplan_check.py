@@ -109,6 +109,18 @@ def test_audio_another_way_needs_modules_and_a_section() -> None:
         }
 
 
+def test_who_is_rung_for_callers(asterisk: Asterisk) -> None:
+    transfers = "{sales: {to: [601@landed, 601@elsewhere, PJSIP/200]}}"
+    rules = "{intents: {x: {say: [x], do: {connect: sales}}}}"
+    ours = parse(f"fastagi: {{port: {PORT}}}\nagents: {{a: {{transfers: {transfers}, rules: {rules}}}}}")
+    assert list(problems(asterisk, ours)) == ["agent a rings 601@elsewhere, which is not there"]
+    asterisk.rx("module unload func_devstate.so")
+    try:
+        assert "transfers: modules missing: func_devstate" in problems(asterisk, ours)
+    finally:
+        asterisk.rx("module load func_devstate.so")
+
+
 def test_a_dialplan_that_was_not_reloaded(asterisk: Asterisk) -> None:
     file = asterisk.folder / "etc/asterisk_ai.conf"
     text = file.read_text()
@@ -153,4 +165,4 @@ def test_what_is_missing_is_found() -> None:
         assert any("func_cut" in problem for problem in found)
         assert "the application VoiceMail is not there: no caller can leave a message" in found
         assert "context [asterisk-ai] is not loaded" in found
-        assert len(found) == 7
+        assert len(found) == 9

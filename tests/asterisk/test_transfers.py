@@ -77,7 +77,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def asterisk(served: Served) -> Iterator[Asterisk]:
-    with Asterisk(server=served.address, dialplan=PEOPLE) as running:
+    with Asterisk(server=served.address, globals_={"AI_RECORD": "yes"}, dialplan=PEOPLE) as running:
         running.rx(f"dialplan set global REC {running.folder}/rec")
         yield running
 
@@ -166,6 +166,9 @@ def test_the_star_brings_the_caller_back_at_once(asterisk: Asterisk, served: Ser
         caller.dial("*")
         told(served, begin, "I have stopped ringing")
         assert not any("silent@people" in name for name in asterisk.channels())
+        recorded = [step.data for step in caller.steps() if "MixMonitor" in step.data]
+        assert [re.search(r"(\w+)\(|$", data)[1] for data in recorded] == ["MixMonitor", "StopMixMonitor", "MixMonitor"]
+        assert ",ai(AI_RECORDING)" in recorded[-1], "it is gone on with"
     clean(asterisk, served)
 
 
