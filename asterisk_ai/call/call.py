@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 GAP_SECONDS = 0.1
 """Without a frame for this long the caller is silent (comfort noise is not forwarded)."""
 _GAP_RECHECK = 0.02
+SECRET_SECONDS = 0.5
+"""So long after a secret entry nobody hears the caller: the last key's tone may still be on its way."""
+_SECRET = frozenset(("secret",))
 
 Detector = Callable[[int, Callable[[Onset], None]], EnergyVad]
 """Makes what finds the caller's speech in audio of a rate; it may tell of an onset between frames."""
@@ -95,6 +99,7 @@ class Call:
         self._recording: CallRecording | None = None
         self._decline_key = ""
         self._echo = EchoCanceller(session.rate, clock)
+        self._secret_until = 0.0
 
     def record(self, recordings: Recordings, decline: str = "") -> None:
         """Have this connection recorded from its beginning on, unless the caller has declined.
@@ -241,7 +246,7 @@ class Call:
     def _hear(self, conversation: Conversation, pcm: bytes) -> None:
         self.audio_at = now = self.clock()
         if self._recording is not None:
-            self._recording.heard(pcm)
+            self._recording.heard(bytes(len(pcm)) if now < self._secret_until else pcm)
         conversation.heard(*self._echo.cancel(pcm, dbov(pcm), now), now)
 
     def _played(self, pcm: bytes) -> None:
@@ -270,12 +275,26 @@ class Call:
             self._recording = None
 
     def _digit(self, conversation: Conversation, digit: str) -> None:
-        conversation.step(DigitDialled(digit, self.session.digits_wanted or conversation.digits_wanted))
+        entry = conversation.entry
+        wanted = self.session.digits_wanted or entry.wanted
+        conversation.step(DigitDialled(digit, wanted, entry.restarts, entry.pause_seconds))
 
     def on_closed(self, reason: str) -> None:
         self.close_reason = reason
         self._begun.set()
         self.closed.set()
+
+    def keep_secret(self, secret: bool) -> None:
+        """From now on nobody may hear the caller, until told otherwise; then for as long as a tone may take."""
+        if secret:
+            self._secret_until = math.inf
+        elif self._secret_until == math.inf:
+            self._secret_until = self.clock() + SECRET_SECONDS
+
+    @property
+    def secret_gates(self) -> frozenset[str]:
+        """What keeps the caller from being captured now, whatever the dialog core thinks."""
+        return _SECRET if self.clock() < self._secret_until else frozenset()
 
     # ---- phase, gates and the timer --------------------------------------------
 

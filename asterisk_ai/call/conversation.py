@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from asterisk_ai.dialog.caller_input import Entry
 from asterisk_ai.dialog.events import CallerEvent
 from asterisk_ai.dialog.phase import Phase
 
@@ -34,8 +35,8 @@ class Conversation(Protocol):
         """When the dialog core wants to be told the time; None where it need not."""
 
     @property
-    def digits_wanted(self) -> int:
-        """How many digits make an answer now, where nobody has asked for some; 0 where it is open."""
+    def entry(self) -> Entry:
+        """What is waited for on the keys now, where nobody has asked for a number of digits."""
 
     def capture_closed(self) -> None:
         """What was captured before a gap in the capture must not be joined to what comes after it."""

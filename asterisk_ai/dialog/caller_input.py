@@ -9,6 +9,19 @@ from asterisk_ai.dialog.params import TurnParams
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """What is waited for on the keys now; see :class:`~asterisk_ai.dialog.events.DigitDialled`.
+
+    ``secret``: meanwhile nothing of the caller is heard, recorded, logged or kept.
+    """
+
+    wanted: int = 0
+    restarts: bool = False
+    pause_seconds: float = 0.0
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Keys:
     """The keys of one entry. An entry ends with its wanted number of digits, with ``#``, or with a pause."""
 
@@ -17,14 +30,18 @@ class Keys:
     """When the last key was dialled."""
     wanted: int = 0
     """How many digits end it at once; 0 where their number is open."""
+    pause_seconds: float = 0.0
+    """The pause that ends it; 0: the agent's own."""
 
     def __bool__(self) -> bool:
         return bool(self.digits)
 
     def pressed(self, event: DigitDialled, now: float, params: TurnParams) -> Keys | None:
         """With one more key. None where it means nothing: the ``#`` behind an entry that its length has ended."""
+        if event.digit == "*" and event.restarts:
+            return Keys("", now, event.wanted, event.pause_seconds)
         if event.digit != "#":
-            return Keys(self.digits + event.digit, now, event.wanted)
+            return Keys(self.digits + event.digit, now, event.wanted, event.pause_seconds)
         if self.digits:
             return Keys(self.digits, now, len(self.digits))
         if self.wanted and now - self.at <= params.digit_timeout_ms / 1000:
@@ -42,12 +59,13 @@ class Keys:
 
     def since(self, now: float) -> Keys:
         """Typed ahead, and looked at only now: the pause that ends the entry begins anew."""
-        return Keys(self.digits, now, self.wanted) if self.digits else self
+        return Keys(self.digits, now, self.wanted, self.pause_seconds) if self.digits else self
 
 
 def input_due(keys: Keys, silent_since: float, params: TurnParams) -> float:
     """When a pause ends what is being dialled; without that, when a silent caller is asked for something."""
-    return keys.at + params.digit_timeout_ms / 1000 if keys else silent_since + params.no_input_seconds
+    pause = keys.pause_seconds or params.digit_timeout_ms / 1000
+    return keys.at + pause if keys else silent_since + params.no_input_seconds
 
 
 def no_input_question(asked: int, params: TurnParams) -> str | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from asterisk_ai.dialog.secret import SecretDigits, without_secrets
 from asterisk_ai.errors import LocalProtocolError
 
 #: AST_MAX_EXTENSION, which holds for contexts as well, less the NUL; files and queues are kept within it, too.
@@ -93,8 +94,13 @@ class DialplanAction:
         object.__setattr__(self, "kind", ActionKind(self.kind))
 
     def as_record(self) -> dict[str, Any]:
-        """For the session's record."""
-        return {"kind": self.kind.value, "arguments": dict(self.arguments)}
+        """For the session's record, without what is secret."""
+        return {"kind": self.kind.value, "arguments": without_secrets(self.arguments)}
+
+    @property
+    def secret(self) -> bool:
+        """Whether nobody may read what it does: it cannot be kept."""
+        return any(isinstance(value, SecretDigits) for value in self.arguments.values())
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> DialplanAction:

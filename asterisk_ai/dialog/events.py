@@ -47,10 +47,15 @@ class VoiceOffset:
 
 @dataclass(frozen=True, slots=True)
 class DigitDialled:
-    """DTMF. ``wanted`` is how many digits make an answer now, 0 where it is open."""
+    """DTMF. ``wanted`` is how many digits make an answer now, 0 where it is open.
+
+    ``restarts``: a star begins the entry anew. ``pause_seconds``: so long a pause ends it; 0: the agent's own.
+    """
 
     digit: str
     wanted: int = 0
+    restarts: bool = False
+    pause_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from asterisk_ai.dialog.dialplan import ACTIONS, FALL_BACK, ActionKind, DialplanAction
+from asterisk_ai.dialog.secret import without_secrets
 from asterisk_ai.errors import StoreError
 
 logger = logging.getLogger(__name__)
@@ -193,10 +194,11 @@ class CallSession:
     def to_json(self) -> str:
         record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_STORED}
         for name in _ACTIONS:
-            record[name] = record[name].as_record() if record[name] else None
+            # What is secret is not kept: where the server is lost meanwhile, it is asked for again.
+            record[name] = record[name].as_record() if record[name] and not record[name].secret else None
         record["history"] = [{f.name: getattr(turn, f.name) for f in fields(turn)} for turn in self.history]
         try:
-            return _dump({**self.extra, **record})
+            return _dump({**self.extra, **record, "memory": without_secrets(self.memory)})
         except (TypeError, ValueError, RecursionError) as error:
             # An engine of somebody else's may remember anything; the rest of the record must not be lost for it.
             logger.error("what the language model remembers cannot be stored: %s", error)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from asterisk_ai.dialog.secret import without_secrets
 from asterisk_ai.session.model import CallSession, Outcome, Recorded, TurnRecord
 
 STARTED, ENDED = "call.started", "call.ended"
@@ -40,7 +41,7 @@ def report(session: CallSession) -> dict[str, Any]:
 def slots(session: CallSession) -> dict[str, Any]:
     """What the caller has told that was asked for, by the slots' names."""
     found = session.memory.get("slots")
-    return dict(found) if isinstance(found, Mapping) else {}
+    return dict(without_secrets(found)) if isinstance(found, Mapping) else {}
 
 
 def intents(session: CallSession) -> list[str]:
@@ -67,7 +68,7 @@ def summary(session: CallSession) -> str:
     if not asked:
         parts.append("The caller said nothing.")
     ending = _ENDINGS.get(session.outcome, "")
-    where = "@".join(map(str, session.pending.arguments.values())) if session.pending else ""
+    where = "@".join(map(str, without_secrets(session.pending.arguments).values())) if session.pending else ""
     return " ".join([*parts, f"{ending}{f' ({where})' if where else ''}." if ending else ""]).strip()
 
 

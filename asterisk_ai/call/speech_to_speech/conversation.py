@@ -11,6 +11,7 @@ from asterisk_ai.agents.agent import RealtimeAgentSetup
 from asterisk_ai.call.call import Call
 from asterisk_ai.call.speech_to_speech.service import Services
 from asterisk_ai.call.speech_to_speech.speech import RealtimeSpeech
+from asterisk_ai.dialog.caller_input import Entry
 from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.dialog.events import (
     Answer,
@@ -50,7 +51,7 @@ class RealtimeConversation:
     A :class:`~asterisk_ai.call.conversation.Conversation`, which fails when all services of its agent have failed.
     """
 
-    digits_wanted = 0
+    entry = Entry()
 
     def __init__(self, call: Call, agent: RealtimeAgentSetup) -> None:
         self.agent = agent = replace(agent, config=agent.config.for_caller(call.session.caller))

@@ -14,6 +14,7 @@ from asterisk_ai.call.staged.recognition import RECENT_SECONDS, CallerUtterance,
 from asterisk_ai.call.staged.speaker import ReplySpeaker
 from asterisk_ai.call.staged.synthesis import PlaybackManager
 from asterisk_ai.dialog.backchannel import phrases
+from asterisk_ai.dialog.caller_input import Entry
 from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.dialog.events import (
     Action,
@@ -34,7 +35,7 @@ from asterisk_ai.dialog.phase import Phase
 from asterisk_ai.dialog.staged import machine as turn
 from asterisk_ai.dialog.staged.deadlines import deadline
 from asterisk_ai.errors import ProviderError
-from asterisk_ai.providers.api import Offering, Transcript, TurnEnd
+from asterisk_ai.providers.api import Collecting, Offering, Transcript, TurnEnd
 from asterisk_ai.telemetry.logs import call_scope
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class StagedConversation:
             ),
             step=self.step,
             interruptible=lambda: self._state.reply.interruptible,
+            secret=lambda: self.entry.secret,
         )
 
     # ---- life -------------------------------------------------------------
@@ -142,7 +144,7 @@ class StagedConversation:
     def heard(self, pcm: bytes, level: float, now: float) -> None:
         call = self._call
         if call.gates:
-            call.gate(turn.gates(self._state, self._params, now))  # a guard time ends by the clock alone
+            call.gate(self._gates())  # a guard time ends by the clock alone
             if call.gates:
                 return
         voice = call.vad.hear(pcm, level, now)
@@ -157,8 +159,12 @@ class StagedConversation:
         self._preroll.clear()
 
     @property
-    def digits_wanted(self) -> int:
-        return self.agent.llm.digits_wanted(self._session.memory)
+    def entry(self) -> Entry:
+        llm, memory = self.agent.llm, self._session.memory
+        return llm.entry(memory) if isinstance(llm, Collecting) else Entry(llm.digits_wanted(memory))
+
+    def _gates(self) -> frozenset[str]:
+        return turn.gates(self._state, self._params, self._call.clock()) | self._call.secret_gates
 
     # ---- the dialog core ------------------------------------------------------
 
@@ -180,8 +186,8 @@ class StagedConversation:
             judging = self._call.spawn(self._listen_for_end(self.agent.turn_end, self._open, event.at))
             self._judging.add(judging)
             judging.add_done_callback(self._judging.discard)
-        gates = turn.gates(self._state, self._params, self._call.clock())
-        self._call.after_step(gates, self.due)
+        self._call.keep_secret(self.entry.secret)
+        self._call.after_step(self._gates(), self.due)
 
     def _carry_out(self, action: Action) -> None:
         match action:

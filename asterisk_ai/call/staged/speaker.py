@@ -31,6 +31,7 @@ from asterisk_ai.dialog.events import (
     StopReason,
     StopReply,
 )
+from asterisk_ai.dialog.secret import MASK
 from asterisk_ai.dialog.spoken import Sound, pieces, script
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.providers.api import AskDigits, Message, Remember, Say, TurnRequest, Wait
@@ -81,8 +82,11 @@ class ReplySpeaker:
         *,
         step: Callable[[Event], None],
         interruptible: Callable[[], bool],
+        secret: Callable[[], bool],
     ) -> None:
-        """``step`` takes the machine's events; ``interruptible`` tells whether what is said now may be interrupted."""
+        """``step`` takes the machine's events; ``interruptible`` tells whether what is said now may be interrupted, and
+        ``secret`` whether nobody may know what is dialled now.
+        """
         self._session = session = call.session
         self._account = call.account
         self._agent = agent
@@ -91,6 +95,7 @@ class ReplySpeaker:
         self._spawn = call.spawn
         self._step = step
         self._interruptible = interruptible
+        self._secret = secret
         self._ledger = Ledger(session.done, partial(call.store.save, session))
         self._reply: _Reply | None = None
         self._draft: _Reply | None = None
@@ -108,7 +113,7 @@ class ReplySpeaker:
         """The call is over and all tasks are: let go of it. Nothing may be said any more."""
         self._reply = self._draft = None
         self._fillers.clear()
-        del self._step, self._spawn, self._interruptible
+        del self._step, self._spawn, self._interruptible, self._secret
 
     # ---- what the machine wants ---------------------------------------------------
 
@@ -152,7 +157,8 @@ class ReplySpeaker:
         """Ask the language model and speak what it says."""
         history, before = self._until_turn(action.continues)
         request = self._request(action, history, before)
-        record = TurnRecord("caller", action.text, time.time(), understood=action.understood, dialled=action.dialled)
+        text = MASK if action.dialled and self._secret() else action.text
+        record = TurnRecord("caller", text, time.time(), understood=action.understood, dialled=action.dialled)
         self._account.caller_said(record, after=len(history))
         if action.dialled:
             self._account.turn_ended(self._clock())

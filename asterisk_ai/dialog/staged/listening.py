@@ -171,7 +171,7 @@ def digit(state: TurnState, event: DigitDialled, now: float, params: TurnParams)
     if state.phase in AUDIBLE and not state.reply.interruptible:
         return state, ()  # typed ahead; looked at when the agent has finished
     dropped, state = drop_all(state, StopReason.DIGIT), quiet(state)
-    if state.phase is not Phase.LISTENING:
+    if state.phase is not Phase.LISTENING or not keys:
         state = replace(state, phase=Phase.LISTENING, since=now)
     if not keys.complete:
         return state, dropped

@@ -21,6 +21,7 @@ from asterisk_ai.providers.api.common import (
 )
 from asterisk_ai.providers.api.llm import (
     AskDigits,
+    Collecting,
     LanguageModel,
     Offering,
     Remember,
@@ -67,6 +68,7 @@ __all__ = [
     "AgentText",
     "AskDigits",
     "CallerText",
+    "Collecting",
     "Counting",
     "DialplanAction",
     "Engine",

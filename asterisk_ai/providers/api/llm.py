@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from asterisk_ai.dialog.caller_input import Entry
 from asterisk_ai.dialog.dialplan import ACTIONS, ActionKind, DialplanAction
 from asterisk_ai.providers.api.common import Engine, Message
 from asterisk_ai.providers.api.stt import Hints
@@ -118,6 +119,14 @@ class LanguageModel(Engine, Protocol):
         Pure and cheap: called at each pause.
         """
         return None
+
+
+@runtime_checkable
+class Collecting(Protocol):
+    """A language model that knows more of what is dialled than how many digits it is."""
+
+    def entry(self, memory: Mapping[str, Any]) -> Entry:
+        """What is waited for on the keys now. Pure and cheap."""
 
 
 @runtime_checkable

@@ -7,8 +7,10 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from asterisk_ai.dialog.caller_input import Entry
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.api import (
+    Collecting,
     DialplanAction,
     Hints,
     LanguageModel,
@@ -62,6 +64,11 @@ class LanguageModelChain(Chain[LanguageModel]):
 
     def complete(self, text: str, memory: Mapping[str, Any]) -> bool | None:
         return self.first().engine.complete(text, memory)
+
+    def entry(self, memory: Mapping[str, Any]) -> Entry:
+        """See :class:`~asterisk_ai.providers.api.Collecting`."""
+        engine = self.first().engine
+        return engine.entry(memory) if isinstance(engine, Collecting) else Entry(engine.digits_wanted(memory))
 
     def offered(self, memory: Mapping[str, Any], wish: str) -> Mapping[str, Any]:
         engine = self.first().engine

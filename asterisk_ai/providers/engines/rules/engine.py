@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from asterisk_ai.dialog.caller_input import Entry
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers import knowledge
 from asterisk_ai.providers.api import Hints, LanguageModel, Remember, ReplyPart, TurnRequest
@@ -90,6 +91,10 @@ class Rules(LanguageModel):
     def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
         """Whether the words are an answer that need not go on; digits of open length may always go on."""
         return self._turn(TurnRequest(text, memory=memory)).is_complete()
+
+    def entry(self, memory: Mapping[str, Any]) -> Entry:
+        """See :class:`~asterisk_ai.providers.api.Collecting`."""
+        return self._turn(TurnRequest("", memory=memory)).entry()
 
     def offered(self, memory: Mapping[str, Any], wish: str) -> Mapping[str, Any]:
         if wish not in self.rules.intents:

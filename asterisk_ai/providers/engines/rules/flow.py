@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from asterisk_ai.dialog.dialplan import HANG_UP
+from asterisk_ai.dialog.secret import SecretDigits
 from asterisk_ai.providers.api import ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.engines.rules.ruleset import Outcome, RuleSet
 from asterisk_ai.providers.engines.rules.small_talk import Language
@@ -29,7 +30,8 @@ class Flow:
     def __init__(self, request: TurnRequest, rules: RuleSet, texts: Texts, language: Language | None) -> None:
         self._request, self._rules, self._texts, self._language = request, rules, texts, language
         known = request.memory.get("slots")
-        said = {key: str(value) for key, value in known.items()} if isinstance(known, Mapping) else {}
+        said = dict(known) if isinstance(known, Mapping) else {}
+        said = {key: value if isinstance(value, SecretDigits) else str(value) for key, value in said.items()}
         self.slots = {name: value for name, value in said.items() if self._is_value(name, value)}
         self.pending = self._asked(request.memory.get("pending"))
         count = request.memory.get("unknown", 0)
@@ -116,6 +118,7 @@ class Flow:
             if not self._rules.slots[needed].keep:
                 self.slots.pop(needed, None)
         self.pending, self.unknown = {}, 0
+        values = {slot: value for slot, value in values.items() if self._rules.slots[slot].accepts(value)}
         unsure = [slot for slot in values if self._rules.slots[slot].confirm]
         self.slots.update(values)
         if unsure and unsure[0] in self._rules.intents[name].needs:
@@ -125,6 +128,11 @@ class Flow:
 
     def fill(self, slot: str, value: str, *, sure: bool) -> None:
         """:param sure: it was dialled, so that there is no doubt what was meant."""
+        known = self._rules.slots[slot]
+        if not known.accepts(value):
+            self.not_understood()
+            return
+        value = SecretDigits(value, result=known.result) if known.secret else value
         intent, self.slots[slot] = self.pending["intent"], value
         self.pending, self.unknown = {}, 0
         if self._rules.slots[slot].confirm and not sure:
@@ -201,6 +209,10 @@ class Flow:
         """Ask again, in other words each time; then offer a human; then do not ask any more."""
         unknown = self._rules.unknown
         self.unknown += 1
+        asked = self._rules.slots.get(self.pending.get("slot", ""))
+        if asked is not None and asked.tries and self.unknown >= asked.tries and not self.pending.get("confirm"):
+            self._give_up(asked.failed or unknown.handoff)
+            return
         again = unknown.say or self._own_words()
         if unknown.handoff and self.unknown > len(again) and self.can(unknown.handoff):
             offered = self.pending.get("intent") == OFFER
@@ -217,6 +229,14 @@ class Flow:
         self.say(in_other_words or again[min(self.unknown, len(again)) - 1], filled=not unknown.say)
         if not in_other_words:
             self.say(self.question())
+
+    def _give_up(self, instead: str) -> None:
+        """There were too many wrong ones."""
+        self.pending, self.unknown = {}, 0
+        if instead and self.can(instead):
+            self.carry_out(instead)
+        else:
+            self.parts.append(HANG_UP)
 
     def _own_words(self) -> tuple[str, ...]:
         """What is said where the rules have no words for who is not understood."""

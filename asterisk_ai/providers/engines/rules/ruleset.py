@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from asterisk_ai.dialog.dialplan import ActionKind, DialplanAction
 from asterisk_ai.providers.engines.rules import hours as opening
 from asterisk_ai.providers.grammar import Phrase, SlotGrammar
+
+
+def _luhn(digits: str) -> int:
+    """0 where the last digit is right. Source: ISO/IEC 7812-1, annex B."""
+    doubled = [int(digit) * (2 if place % 2 else 1) for place, digit in enumerate(reversed(digits))]
+    return sum(number // 10 + number % 10 for number in doubled) % 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,24 @@ class Slot:
     confirm: str = ""
     keep: bool = False
     fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    luhn: bool = False
+    """The last digit is a check of the others, as on credit cards."""
+    like: str = ""
+    """A regular expression that digits must match as a whole; empty: any will do."""
+    pause_seconds: float = 0.0
+    """So long a pause ends what is dialled; 0: as everywhere."""
+    secret: bool = False
+    """It is dialled, and nobody but who asked for it may know."""
+    result: bool = False
+    """The dialplan is given it all the same."""
+    tries: int = 0
+    """After so many wrong ones in a row it is given up; 0: never."""
+    failed: str = ""
+    """What is done then: an intent; empty: whatever is done for who is not understood."""
+
+    def accepts(self, value: str) -> bool:
+        """Whether a value of the right length passes the checks."""
+        return not (self.like and not re.fullmatch(self.like, value)) and not (self.luhn and _luhn(value))
 
 
 @dataclass(frozen=True, slots=True)

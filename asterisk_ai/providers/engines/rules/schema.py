@@ -109,9 +109,15 @@ def load(data: Any, path: str, language: str = "en", targets: Collection[str] = 
     for name, slot in slots.items():
         for key in ("ask", "again", "confirm"):
             templates.check(getattr(slot, key), f"{path}.slots.{name}.{key}", {name} if key == "confirm" else set())
+    for name, slot in slots.items():
+        if slot.secret and (slot.confirm or len(slot.say) > 1):
+            top.fail("what is secret is dialled: it is neither said nor repeated", f"slots.{name}")
     if "intents" not in keys or not keys["intents"].entries():
         top.fail("an agent that answers by rules needs at least one intent", "intents")
     intents = {name: _intent(node, slots, templates) for name, node in keys["intents"].entries().items()}
+    for name, slot in slots.items():
+        if slot.failed and (slot.failed not in intents or name in intents[slot.failed].needs):
+            top.fail(f"there is no intent {slot.failed!r} that does without it", f"slots.{name}.failed")
     unknown = _unknown(keys["unknown"], intents, templates) if "unknown" in keys else Unknown()
     menu = _menu(keys["dtmf"], intents) if "dtmf" in keys else {}
     declined = keys["declined"].text() if "declined" in keys else said.declined
@@ -152,8 +158,11 @@ def _hours(node: _Node) -> opening.Hours:
     return opening.Hours(week, closed, zone)
 
 
+_OF_DIGITS = ("luhn", "like", "pause_seconds", "secret", "result", "tries", "failed")
+
+
 def _slot(name: str, node: _Node, yes: tuple[Phrase, ...], no: tuple[Phrase, ...]) -> Slot:
-    keys = node.keys("digits", "values", "yes_no", "say", "ask", "again", "confirm", "keep")
+    keys = node.keys("digits", "values", "yes_no", "say", "ask", "again", "confirm", "keep", *_OF_DIGITS)
     if sum(key in keys for key in ("digits", "values", "yes_no")) != 1:
         node.fail("needs exactly one of digits, values, yes_no")
     fields: Mapping[str, Mapping[str, str]] = {}
@@ -167,9 +176,26 @@ def _slot(name: str, node: _Node, yes: tuple[Phrase, ...], no: tuple[Phrase, ...
     say = keys["say"].phrases([name]) if "say" in keys else ()
     if any(name not in slot_names(phrase) for phrase in say):
         keys["say"].fail(f"each phrase needs {{{name}}} in it")
-    texts = {key: keys[key].text() if key in keys else "" for key in ("ask", "again", "confirm")}
+    texts: dict[str, Any] = {key: keys[key].text() if key in keys else "" for key in ("ask", "again", "confirm")}
     keep = "keep" in keys and keys["keep"].flag()
-    return Slot(grammar, (parse(f"{{{name}}}"), *say), keep=keep, fields=fields, **texts)
+    given = [key for key in _OF_DIGITS if key in keys]
+    if given and "digits" not in keys:
+        keys[given[0]].fail("is for digits only")
+    return Slot(grammar, (parse(f"{{{name}}}"), *say), keep=keep, fields=fields, **texts, **_checks(keys))
+
+
+def _checks(keys: Mapping[str, _Node]) -> dict[str, Any]:
+    """What makes digits right, and what becomes of wrong ones."""
+    found: dict[str, Any] = {key: keys[key].flag() for key in ("luhn", "secret", "result") if key in keys}
+    found |= {key: keys[key].text() for key in ("like", "failed") if key in keys}
+    try:
+        re.compile(found.get("like", ""))
+    except re.error as error:
+        keys["like"].fail(f"is no regular expression: {error}")
+    if "pause_seconds" in keys:
+        found["pause_seconds"] = float(keys["pause_seconds"].whole(1, 60))
+    found["tries"] = keys["tries"].whole(1, 20) if "tries" in keys else 3 if found.get("secret") else 0
+    return found
 
 
 def _digits(node: _Node) -> SlotGrammar:
@@ -236,8 +262,8 @@ class _Templates:
     def _problem(self, inner: str, allowed: set[str], action: bool) -> str:
         reference, _, spec = inner.partition(":")
         name, _, attribute = reference.partition(".")
-        if spec not in ("", "digits", "number"):
-            return "after ':' write digits or number"
+        if spec not in ("", "digits", "number", "count"):
+            return "after ':' write digits or number, or count"
         if name == "caller":
             known = ("number", "dialled") if action else CALLER
             return "" if attribute in known else f"known here: {', '.join('caller.' + key for key in known)}"
@@ -251,6 +277,8 @@ class _Templates:
             return "" if attribute in ("until", "next", "today") else "known: hours.until, hours.next, hours.today"
         if name not in self._slots:
             return f"there is no slot {name!r} (slots: {', '.join(self._slots) or 'none'})"
+        if self._slots[name].secret and spec != "count" and not action:
+            return f"it is secret: only how many digits it has can be said, {{{name}:count}}"
         if name not in allowed:
             return f"{name} may not be known when this is said"
         fields = self._slots[name].fields

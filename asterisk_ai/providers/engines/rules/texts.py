@@ -8,6 +8,7 @@ from datetime import datetime
 
 from asterisk_ai.dialog.caller import without_sounds
 from asterisk_ai.dialog.dialplan import ACTIONS
+from asterisk_ai.dialog.secret import SecretDigits
 from asterisk_ai.providers.api import DialplanAction
 from asterisk_ai.providers.engines.rules.basics import basics
 from asterisk_ai.providers.engines.rules.ruleset import Intent, Outcome, RuleSet
@@ -32,13 +33,20 @@ class Texts:
         """For the caller's ear."""
         return self._fill(template, slots, caller, speech=True).strip()
 
+    def _argument(self, template: str, slots: Mapping[str, str], caller: Mapping[str, str], *, speech: bool) -> str:
+        """One of an action's: secret, where something secret is in it."""
+        names = {inner.partition(":")[0].partition(".")[0] for inner in REFERENCE.findall(template)}
+        filled = self._fill(template, slots, caller, speech=speech)
+        secret = not speech and any(isinstance(slots.get(name), SecretDigits) for name in names)
+        return SecretDigits(filled) if secret else filled
+
     def _fill(self, template: str, slots: Mapping[str, str], caller: Mapping[str, str], *, speech: bool) -> str:
         return REFERENCE.sub(lambda match: self._resolve(match[1], slots, caller, speech=speech), template)
 
     def do(self, action: DialplanAction, slots: Mapping[str, str], caller: Mapping[str, str]) -> DialplanAction:
         """For the dialplan."""
         filled = {
-            key: self._fill(template, slots, caller, speech=ACTIONS[action.kind][key].spoken)
+            key: self._argument(template, slots, caller, speech=ACTIONS[action.kind][key].spoken)
             for key, template in action.arguments.items()
         }
         return DialplanAction(action.kind, filled)
@@ -90,6 +98,8 @@ class Texts:
                 value = slot.fields[value][field] if field and value in slot.fields else value
             else:
                 spec = spec or "digits"
+        if spec == "count":
+            return str(len(value))
         return in_groups(value) if speech and spec == "digits" else value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from asterisk_ai.dialog.caller_input import Entry
 from asterisk_ai.providers.api import TurnRequest, Wait
 from asterisk_ai.providers.engines.rules.asked_hours import AskedHours
 from asterisk_ai.providers.engines.rules.flow import EITHER, FAREWELL, OFFER, Flow
@@ -73,6 +74,14 @@ class Turn:
             return 1 if limits.values else limits.maximum if limits.minimum == limits.maximum else 0
         lengths = {len(key) for key in self._rules.menu}
         return lengths.pop() if len(lengths) == 1 else 0
+
+    def entry(self) -> Entry:
+        """What is waited for on the keys now."""
+        slot = self._rules.slots.get(self.flow.pending.get("slot", ""))
+        digits = slot is not None and not slot.grammar.values and not self.flow.pending.get("confirm")
+        if slot is None or not digits:
+            return Entry(self.digits_wanted())
+        return Entry(self.digits_wanted(), True, slot.pause_seconds, slot.secret)
 
     # ---- what the caller said, by the phrases -------------------------------------------
 
