@@ -66,9 +66,8 @@ def main() -> None:
             verdict = "wrong"
             for attempt in ("first", "second"):
                 text = spoken(digits, rng, single=attempt == "second")
-                hints = model.hints(memory)
                 pcm = speak(text if attempt == "first" else f"no, it is {text}")
-                words = hear(engine, pcm, hints.phrases, digits=hints.digits)
+                words = hear(engine, pcm, model.hints(memory))
                 remembered, *_ = model.answer(TurnRequest(words.text, confidence=words.confidence, memory=memory))
                 memory = remembered.memory  # type: ignore[union-attr]
                 if memory.get("slots", {}).get("number") == digits:

@@ -24,6 +24,7 @@ from hibari.voices import voice_path
 from meaning import judged, lists, outcome, reception
 
 from asterisk_ai.audio.g711 import decode_mu_law, encode_mu_law
+from asterisk_ai.providers.api import Hints
 from asterisk_ai.providers.engines.moonshine.engine import MoonshineEngine
 from asterisk_ai.providers.engines.moonshine.expected import Heard
 
@@ -76,9 +77,9 @@ def on_the_line(samples: np.ndarray, rate: int) -> bytes:  # type: ignore[type-a
     return decode_mu_law(encode_mu_law(pcm))
 
 
-def hear(engine: MoonshineEngine, pcm: bytes, phrases: tuple[str, ...], *, digits: bool = False) -> Heard:
+def hear(engine: MoonshineEngine, pcm: bytes, hints: Hints) -> Heard:
     """The final words of one utterance."""
-    stream = engine.open({"rate": RATE, "phrases": phrases, "digits": digits})
+    stream = engine.open({"rate": RATE, "phrases": hints.phrases, "digits": hints.digits, "examples": hints.examples})
     stream.feed(pcm)
     found = dict(stream.finish())
     found.pop("lost")
@@ -98,13 +99,13 @@ def main() -> None:
     for number, (name, speak) in enumerate(voices().items()):
         verdicts: Counter[str] = Counter()
         for wanted, text in requests[number % chosen.each :: chosen.each]:
-            heard = hear(engine, speak(text), hints.phrases, digits=hints.digits)
+            heard = hear(engine, speak(text), hints)
             verdict = judged(wanted, heard.text, heard.confidence) if heard.accepted else "none"
             verdicts[verdict] += 1
             if verdict != "right" and not chosen.held_out:
                 print(name, verdict, wanted, text, heard, sep="\t")
         for text in other[number % chosen.each :: chosen.each]:
-            heard = hear(engine, speak(text), hints.phrases, digits=hints.digits)
+            heard = hear(engine, speak(text), hints)
             acted = heard.accepted and outcome(heard.text, heard.confidence)[1]
             strange["acted" if acted else "not"] += 1
             if acted and not chosen.held_out:

@@ -19,6 +19,7 @@ from pathlib import Path
 from asterisk_ai import config
 from asterisk_ai.providers.api import DialplanAction, Say, TurnRequest
 from asterisk_ai.providers.engines.rules import Rules
+from asterisk_ai.providers.engines.rules.flow import EITHER
 from asterisk_ai.providers.engines.rules.small_talk import language
 from asterisk_ai.providers.engines.rules.understanding import Understanding
 from asterisk_ai.providers.grammar import Grammar
@@ -40,13 +41,15 @@ def reception(*, vectors: bool = True) -> Rules:
 
 
 def outcome(text: str, confidence: float = 1.0) -> tuple[str, bool]:
-    """The intent that was taken, ``asked`` or ``none``; and whether something was done."""
+    """The intent that was taken, ``asked``, ``either`` (department) or ``none``; and whether something was done."""
     model = reception()
     memory, *parts = model.answer(TurnRequest(text, confidence=confidence))
     action = next((part for part in parts if isinstance(part, DialplanAction)), None)
     if action is not None:
         return _BY_EXTEN.get(action.arguments.get("exten", "")) or _BY_KIND[action.kind], True
     pending = memory.memory.get("pending", {})  # type: ignore[union-attr]
+    if pending.get("intent") == EITHER and {intent for intent, _ in pending["options"]} == {"transfer"}:
+        return "either", False  # of the departments
     if pending:
         return ("asked" if pending["intent"].startswith("<") else pending["intent"]), False
     said = " ".join(part.text for part in parts if isinstance(part, Say))
@@ -65,7 +68,9 @@ def judged(wanted: str, text: str, confidence: float = 1.0) -> str:
     got, acted = outcome(text, confidence)
     if got == wanted or any({got, wanted} <= same for same in _SAME):
         return "right"
-    if got == "asked" or (wanted in ("sales", "support") and got == "transfer"):
+    if got == "either" and wanted == "transfer":
+        return "right"
+    if got in ("asked", "either") or (wanted in ("sales", "support") and got == "transfer"):
         return "asked"
     return "acted" if acted else "none" if got == "none" else "wrong"
 
@@ -85,7 +90,8 @@ def main() -> None:
         for one in (*(one for one in verdicts if one[0] != "right"), *(one for one in strangers if one[0] != "none")):
             print(*one, sep="\t")
     print("requests", dict(Counter(verdict for verdict, *_ in verdicts)))
-    done = Counter("acted" if acted else got if got in ("none", "asked") else "answered" for got, acted, _ in strangers)
+    known = ("none", "asked", "either")
+    done = Counter("acted" if acted else got if got in known else "answered" for got, acted, _ in strangers)
     print("other", dict(done))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from asterisk_ai.errors import ProviderRejected
 from asterisk_ai.providers.engines.moonshine import weights
+from asterisk_ai.providers.engines.moonshine.biased import FOLLOWING, KNOWN, PHRASED, Expected, Path
 from asterisk_ai.providers.engines.moonshine.expected import (
     DOUBTFUL,
+    FREE_CONFIDENCE,
     Expectations,
     Heard,
     Phrase,
@@ -228,7 +230,7 @@ def test_pieces_that_are_nothing_are_left_out() -> None:
     assert joined([]) == Heard()
 
 
-def test_another_file_than_the_right_one_is_refused(tmp_path: Path) -> None:
+def test_another_file_than_the_right_one_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ProviderRejected, match=r"cannot be read.*moonshine-voice==0\.0\.73"):
         weights.checked(str(tmp_path))
     for name in weights.FILES:
@@ -241,3 +243,33 @@ def test_a_correction_without_a_digit_is_no_number() -> None:
     heard = Heard("No, it is zero to six.", True, 0.6, False, "No, it is zero to six.")
     assert weigh_numbers(heard, -5.0, "no it is", -4.0) == heard
     assert weigh_numbers(heard, -5.0, "no it is zero two six", -6.0).text == "no it is zero two six"
+
+
+def test_a_doubtful_phrase_gives_way_to_the_sentence_that_has_more() -> None:
+    support = [(Phrase("please transfer me to support", (1,)), -9.5), (Phrase("transfer me", (2,)), -9.9)]
+    free = "Please transfer me to the support team."
+    assert decide(free, -1.0, 2.5, support) == Heard(free, True, FREE_CONFIDENCE, False, free)
+
+
+def _written(expected: Expected, tokens: list[int]) -> Path:
+    path = Path()
+    for token in [*tokens, 2]:
+        path = expected.step(path, token, -1.0)
+    return path
+
+
+def test_expected_words_are_worth_more_where_they_follow_each_other_as_expected() -> None:
+    words = Expected(TOKENS, ["nonono"], ["yesyes nonono"])
+    followed = _written(words, TOKENS.encode("yesyes nonono"))
+    alone = _written(words, TOKENS.encode("yesno nonono"))
+    unfinished = _written(words, TOKENS.encode("yesyes nono"))
+    known, spoken = (len(TOKENS.encode(word)) for word in ("yesyes", "nonono"))
+    assert alone.kept == PHRASED * spoken
+    assert followed.kept == KNOWN * known + (PHRASED + FOLLOWING) * spoken
+    assert unfinished.kept == KNOWN * known, "what was given in advance is taken back"
+
+
+def test_short_words_are_worth_nothing_but_for_what_they_follow() -> None:
+    words = Expected(TOKENS, ["yes no"])
+    assert _written(words, TOKENS.encode("no")).kept == 0
+    assert _written(words, TOKENS.encode("yes no")).kept == FOLLOWING * len(TOKENS.encode("no"))

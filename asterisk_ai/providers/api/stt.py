@@ -18,12 +18,14 @@ class Hints:
     """What the caller may say next, for recognisers that can use it.
 
     ``expected`` are the phrases; none where the language model takes free speech. ``free`` tells that anything else
-    may be said as well: the phrases are then only more likely than the rest.
+    may be said as well: the phrases are then only more likely than the rest. ``examples`` are sentences as callers
+    may put it freely, for recognisers that prefer words which follow each other there.
     """
 
     expected: Expected = field(default_factory=Expected)
     language: str = "en-US"
     free: bool = False
+    examples: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, *phrases: str, language: str = "en-US", free: bool = False) -> Hints:

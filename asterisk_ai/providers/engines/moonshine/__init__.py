@@ -87,6 +87,6 @@ class Moonshine(PooledRecogniser):
         if language.partition("-")[0] != "en":
             raise ProviderRejected(NAME, f"understands English only, not {hints.language}")
         check_rate(NAME, rate, SAMPLE_RATES)
-        options = {"rate": rate, "phrases": hints.phrases, "digits": hints.digits}
+        options = {"rate": rate, "phrases": hints.phrases, "digits": hints.digits, "examples": hints.examples}
         async with self.utterance(options, partial) as stream:
             yield stream

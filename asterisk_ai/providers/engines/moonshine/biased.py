@@ -1,12 +1,15 @@
-"""Free decoding that would rather write a word that is expected: contextual biasing by shallow fusion.
+"""Free decoding that would rather write what is expected: contextual biasing by shallow fusion.
 
 Several texts are followed side by side; each token of an expected word is worth a little more than the sound alone
-says, and what was given in advance is taken back where the word is not finished. On 262 requests by eight synthetic
-voices over mu-law 69 % were understood from the likeliest token each time, 75 % from the likeliest text, and 79 % so.
+says, more so where that word follows the one before it in an expected sentence, and what was given in advance is taken
+back where the word is not finished. On 210 requests by four synthetic voices over mu-law that it was tuned on, 72 %
+were understood from the likeliest text, 76 % with what single words of the rules' phrases are worth, 82 % so.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,10 +18,12 @@ import numpy as np
 from asterisk_ai.providers.engines.moonshine.model import BEAMS, PER_SECOND, Beams, Floats, Model, Sound
 from asterisk_ai.providers.engines.moonshine.tokens import END, Tokens
 
-WORTH = 2.5
-"""Of each token of an expected word, in natural log likelihood. 1 to 4 were tried; from 4 on words are made up."""
+PHRASED, KNOWN, FOLLOWING = 1.5, 1.0, 2.5
+"""Worth of each token of a word of the expected phrases, of a word of the examples, and what is added where the word
+follows the one before it in one of them; natural log likelihood. From 4 for a token on words are made up."""
 LEAST_LETTERS = 4
-"""Shorter words are heard as they are: too many others sound like them."""
+"""Shorter words are heard as they are, but for what they follow: too many others sound like them."""
+_ROOT = 0
 _WIDTH = 6  # tokens that each text may go on with, the likeliest ones
 _FAR = 8.0  # so much less likely than the likeliest token is not tried, expected or not
 _HOPE = 3.0  # how much worse than the best that has ended a text may be, to be followed further
@@ -26,33 +31,73 @@ _ALPHA = 0.3  # a longer text may be that much less likely: the model ends too e
 
 
 class Expected:
-    """A tree of the tokens of the words that are expected."""
+    """A tree of the tokens of the words that are expected; each word goes on with those that follow it somewhere.
 
-    def __init__(self, tokens: Tokens, words: Iterable[str]) -> None:
-        self.following: list[dict[int, int]] = [{}]
-        self.whole: set[int] = set()
-        self._tokens = tokens
-        for word in {form for one in words if len(one) >= LEAST_LETTERS for form in (one, one.capitalize())}:
-            node = 0
-            for number in tokens.encode(word):
-                if number not in self.following[node]:
-                    self.following.append({})
-                    self.following[node][number] = len(self.following) - 1
-                node = self.following[node][number]
-            self.whole.add(node)
+    :param phrases: what may be said now.
+    :param examples: sentences as callers say them, one of which or the like it may be.
+    """
+
+    def __init__(self, tokens: Tokens, phrases: Iterable[str], examples: Iterable[str] = ()) -> None:
+        self._following: dict[int, dict[int, int]] = {_ROOT: {}}
+        self._worth = [0.0]
+        self._whole: set[int] = set()
+        self._alone: dict[int, int] = {}
+        """Where a word ends that follows another one: where it ends by itself."""
+        self._encode, self._begins_word = functools.cache(tokens.encode), tokens.begins_word
+        said = {word: PHRASED for sentence in phrases for word in sentence.split()}
+        said = {word: KNOWN for sentence in examples for word in sentence.split()} | said
+        worth = {word: value if len(word) >= LEAST_LETTERS else 0.0 for word, value in said.items()}
+        for word, value in worth.items():
+            for form in _forms(word):
+                self._add(_ROOT, form, value)
+        for first, second in {two for text in (*phrases, *examples) for two in itertools.pairwise(text.split())}:
+            alone = self._end(second)
+            for form in _forms(first):
+                self._alone[self._add(self._end(form), _forms(second)[0], worth[second] + FOLLOWING)] = alone
+        del self._encode
+        self._first = np.fromiter(self._following[_ROOT], np.int64)
+
+    def _add(self, node: int, word: str, worth: float) -> int:
+        for number in self._encode(word):
+            branches = self._following.setdefault(node, {})
+            if number not in branches:
+                branches[number] = len(self._worth)
+                self._worth.append(worth)
+            node = branches[number]
+            self._worth[node] = max(self._worth[node], worth)
+        self._whole.add(node)
+        return node
+
+    def _end(self, word: str) -> int:
+        node = _ROOT
+        for number in self._encode(_forms(word)[0]):
+            node = self._following[node][number]
+        return node
+
+    def hoped(self, node: int, likely: Floats, least: float) -> list[int]:
+        """The tokens that go on with a word or from one to the next and are likelier than ``least``."""
+        going = {**self._following.get(node, {}), **self._following.get(self._alone.get(node, node), {})}
+        found = [token for token in going if likely[token] > least]
+        return found if node and node not in self._whole else found + self._first[likely[self._first] > least].tolist()
 
     def step(self, path: Path, token: int, likelihood: float) -> Path:
         """The path with one more token."""
-        kept, given, node = path.kept, path.given, 0
-        if path.node and token in self.following[path.node]:
-            node, given = self.following[path.node][token], given + WORTH
-        else:
-            if path.node in self.whole and self._tokens.begins_word(token):
-                kept += given
-            given = 0.0
-            if token in self.following[0]:
-                node, given = self.following[0][token], WORTH
-        return Path((*path.tokens, token), path.likelihood + likelihood, kept, given, node)
+        kept, given = path.kept, path.given
+        next_word = path.node in self._whole and self._begins_word(token)
+        if next_word:
+            kept, given = kept + given, 0.0
+        for node in (path.node, self._alone.get(path.node, _ROOT), _ROOT):
+            longer = self._following.get(node, {}).get(token)
+            if longer is not None:
+                given = given + self._worth[longer] if node else self._worth[longer]
+                return Path((*path.tokens, token), path.likelihood + likelihood, kept, given, longer)
+        return Path((*path.tokens, token), path.likelihood + likelihood, kept, 0.0, _ROOT)
+
+
+def _forms(word: str) -> list[str]:
+    """A word as it is written in a sentence, and at its beginning."""
+    written = word.capitalize() if word == "i" or word.startswith("i'") else word
+    return list(dict.fromkeys((written, word.capitalize())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +157,7 @@ def _extended(paths: Sequence[Path], likely: Floats, expected: Expected) -> tupl
     for parent, (path, row) in enumerate(zip(paths, likely, strict=True)):
         likeliest = np.argpartition(-row, _WIDTH)[:_WIDTH].tolist()
         least = float(row.max()) - _FAR
-        hoped = [token for token in expected.following[path.node] if row[token] > least]
-        for token in {*likeliest, *hoped}:
+        for token in {*likeliest, *expected.hoped(path.node, row, least)}:
             longer = expected.step(path, token, float(row[token]))
             if token == END:
                 ended.append(longer)

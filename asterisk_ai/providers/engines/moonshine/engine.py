@@ -25,8 +25,8 @@ from asterisk_ai.providers.engines.moonshine.model import RATE, Model, Sound
 from asterisk_ai.providers.engines.moonshine.utterance import Utterance
 from asterisk_ai.providers.engines.moonshine.within import CORRECTIONS, NUMBERS, Words, search
 
-KEPT = 64
-"""Sets of expected words that are kept; the oldest goes first."""
+KEPT = 16
+"""Sets of expected words that are kept, some MB each; the oldest goes first."""
 TOKENS_A_STEP = 3
 """Written between two looks at what else there is to do: some 15 ms of work."""
 PHRASES_A_STEP = 8
@@ -47,7 +47,7 @@ class MoonshineEngine:
         self._expectations = Expectations(self._model.tokens)
         self._numbers = Words(self._model.tokens, NUMBERS)
         self._corrections = Words(self._model.tokens, CORRECTIONS)
-        self._biases: dict[tuple[str, ...], Expected] = {}
+        self._biases: dict[tuple[tuple[str, ...], tuple[str, ...]], Expected] = {}
         self._load = min(self._measured() for _ in range(3))
         if self._load > settings["most_load"]:
             raise ProviderRejected(
@@ -70,14 +70,15 @@ class MoonshineEngine:
         return {"load": self._load}
 
     def open(self, options: Mapping[str, Any]) -> Utterance:
-        return Utterance(self, int(options["rate"]), Wanted(tuple(options["phrases"]), bool(options["digits"])))
+        wanted = Wanted(tuple(options["phrases"]), bool(options["digits"]), tuple(options.get("examples", ())))
+        return Utterance(self, int(options["rate"]), wanted)
 
     def understand(self, pcm: bytes, wanted: Wanted) -> Iterator[Heard | None]:
         """Work on a piece of speech (at RATE) in steps of some 50 ms at most; what is yielded last is the result."""
         sound = self._model.hear(np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768))
         yield None
         written = Written()
-        for step, more in enumerate(write(self._model, sound, self._words(wanted.phrases))):
+        for step, more in enumerate(write(self._model, sound, self._words(wanted))):
             if more is not None:
                 written = more
             elif step % TOKENS_A_STEP == TOKENS_A_STEP - 1:
@@ -98,13 +99,14 @@ class MoonshineEngine:
                 return
         yield heard
 
-    def _words(self, phrases: tuple[str, ...]) -> Expected:
-        """The words of the phrases. Those of the last few askers are kept."""
-        if phrases not in self._biases:
-            self._biases[phrases] = Expected(self._model.tokens, {word for one in phrases for word in one.split()})
+    def _words(self, wanted: Wanted) -> Expected:
+        """The words of the phrases and examples. Those of the last few askers are kept."""
+        key = wanted.phrases, wanted.examples
+        if key not in self._biases:
+            self._biases[key] = Expected(self._model.tokens, *key)
             while len(self._biases) > KEPT:
                 del self._biases[next(iter(self._biases))]
-        return self._biases[phrases]
+        return self._biases[key]
 
     def _number(self, sound: Sound, heard: Heard, own: float, words: Words) -> Iterator[Heard | None]:
         """Digits may be expected: read as such what the free text makes other words of."""

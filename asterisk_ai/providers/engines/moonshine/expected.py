@@ -43,6 +43,8 @@ SENTENCE, MORE = 3, 1.5
 """So many free words are a sentence of their own, and so many times the phrase's are more than it."""
 DOUBTFUL = 0.2
 """Confidence in doubt: enough to be answered, too little for anything that cannot be undone."""
+WEAK = 0.35
+"""A phrase of less confidence leads to a question; the caller's own sentence of more words is better understood."""
 VARIANTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "okay": ("Ok", "O.K"),
@@ -91,10 +93,11 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What may be said: phrases, and whether spoken digits are among them."""
+    """What may be said: phrases, whether spoken digits are among them, and sentences that it may be like."""
 
     phrases: tuple[str, ...] = ()
     digits: bool = False
+    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,8 @@ def decide(free: str, own: float, seconds: float, judged: Sequence[tuple[Phrase,
                 invented or (rival is not None and score - rival[1] < DOUBT) or alike(one.text, plain(free)) < UNLIKE
             )
             confidence = min(2.0 * sure - 1.0, DOUBTFUL) if doubt else 2.0 * sure - 1.0
+            if confidence < WEAK and len(text.split()) > max(SENTENCE, len(one.text.split())):
+                return Heard(text, True, FREE_CONFIDENCE, False, text)
             return Heard(one.text, True, round(confidence, 3), not one.small, text)
     return Heard(text, bool(text), FREE_CONFIDENCE if text else 0.0, False, text)
 

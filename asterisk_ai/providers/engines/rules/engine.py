@@ -63,7 +63,8 @@ class Rules(LanguageModel):
         for slot in ("", *rules.slots):
             for confirm in (False, True):
                 phrases = tuple(self._sayable(slot, confirm))
-                self._hints[slot, confirm] = Hints(Expected(phrases, self._grammar.slots, rules.digits), tag)
+                expected = Expected(phrases, self._grammar.slots, rules.digits)
+                self._hints[slot, confirm] = Hints(expected, tag, examples=self.understanding.examples())
 
     def vocabulary(self) -> frozenset[str]:
         """Every word a caller can be understood by, for checking against a recogniser's dictionary."""

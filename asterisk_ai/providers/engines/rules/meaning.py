@@ -98,12 +98,12 @@ class Meanings:
         names = list(dict.fromkeys(meaning for meaning, _ in kept))
         ordered = sorted(kept, key=lambda one: names.index(one[0]))
         self.meanings = tuple(names)
-        self._texts = [text for _, text in ordered]
+        self.texts = tuple(text for _, text in ordered)
         self._of = np.array([names.index(meaning) for meaning, _ in ordered], np.intp)
         kind = {meaning: kept[meaning, text] for meaning, text in ordered}
         self._chosen = [number for number, name in enumerate(names) if kind[name] is not Kind.FOREIGN]
         self._likenesses = Likenesses(
-            self._texts,
+            self.texts,
             self._of,
             foreign=np.array([kind[name] is Kind.FOREIGN for name in names]),
             talk=np.array([kind[name] is Kind.TALK for name in names]),
@@ -144,7 +144,7 @@ class Meanings:
 
     def _examples(self, meaning: str) -> list[str]:
         number = self.meanings.index(meaning)
-        return [self._texts[one] for one in np.flatnonzero(self._of == number)]
+        return [self.texts[one] for one in np.flatnonzero(self._of == number)]
 
 
 def learned_from(own: Mapping[str, Sequence[str]], common: Mapping[str, tuple[str, Sequence[str]]]) -> dict[str, str]:

@@ -192,11 +192,11 @@ class Understanding:
                         return True
         return False
 
-    @staticmethod
-    def _is_snatch(text: str, meaning: str, meanings: Meanings) -> bool:
-        """A word or two that are no example themselves: "see" is no "see you"."""
-        core = meanings.core(text)
-        return len(core.split()) <= SNATCH_WORDS and not meanings.has(meaning, core)
+    def _is_snatch(self, text: str, meaning: str, meanings: Meanings) -> bool:
+        """A word or two that are no example themselves and name nothing: "see" is no "see you"."""
+        core, values = meanings.core(text), Wish.of(meaning).values
+        named = bool(values) and all(value in self.values_in(text, slot) for slot, value in values.items())
+        return len(core.split()) <= SNATCH_WORDS and not named and not meanings.has(meaning, core)
 
     def _rivals(self, first: Likely, second: Likely, meanings: Meanings) -> bool:
         """Whether to ask which of two was meant: one of them does something, and they are told apart by their names."""
@@ -217,6 +217,10 @@ class Understanding:
         if name in DELICATE and best.certainty < meanings.sure:
             return Understood(talk="foreign")
         return Understood(talk=name)
+
+    def examples(self) -> tuple[str, ...]:
+        """Sentences that callers may say, in words."""
+        return (*self.meanings.texts, *self._language.fillers) if self.meanings and self._language else ()
 
     def rows(self, text: str) -> tuple[list[str], Floats]:
         """How like a sentence is to each meaning, for fitting."""
