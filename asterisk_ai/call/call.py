@@ -11,11 +11,10 @@ from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from typing import Any
 
-from asterisk_ai.audio.echo import EchoCanceller
-from asterisk_ai.audio.levels import dbov
 from asterisk_ai.call.account import Account
 from asterisk_ai.call.alarm import Alarm
 from asterisk_ai.call.conversation import Conversation
+from asterisk_ai.call.own_voice import OwnVoice
 from asterisk_ai.call.troubles import Troubles
 from asterisk_ai.dialog.dialplan import FALL_BACK, HANG_UP, ActionKind, DialplanAction
 from asterisk_ai.dialog.events import DigitDialled, Timer, VoiceOffset, VoiceOnset
@@ -68,6 +67,7 @@ class Call:
         *,
         clock: Callable[[], float] = time.monotonic,
         detector: Detector = by_level,
+        cancels_echo: bool = True,
         beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self.session = session
@@ -98,7 +98,8 @@ class Call:
         self._recordings: Recordings | None = None
         self._recording: CallRecording | None = None
         self._decline_key = ""
-        self._echo = EchoCanceller(session.rate, clock)
+        self._cancels_echo = cancels_echo
+        self._own_voice: OwnVoice | None = None  # of the line, whose rate is not known yet
         self._secret_until = 0.0
 
     def record(self, recordings: Recordings, decline: str = "") -> None:
@@ -234,23 +235,24 @@ class Call:
         if self._recordings is not None:
             self.session.recorded = Recorded.YES
             self._recording = self._recordings.begin(self.session.call_id, rate, offset=self.session.seconds)
-        self._echo = EchoCanceller(rate, self.clock)
+        self._own_voice = OwnVoice(rate, self.clock, cancels=self._cancels_echo)
         self.connection.tap = self._played
         self._begin_conversation()
         self._begun.set()
 
     def on_audio(self, pcm: bytes) -> None:
-        if self.conversation is not None and not self.closed.is_set():
-            self.guard(self._hear, self.conversation, pcm)
+        if self.conversation is not None and self._own_voice is not None and not self.closed.is_set():
+            self.guard(self._hear, self.conversation, self._own_voice, pcm)
 
-    def _hear(self, conversation: Conversation, pcm: bytes) -> None:
+    def _hear(self, conversation: Conversation, own_voice: OwnVoice, pcm: bytes) -> None:
         self.audio_at = now = self.clock()
         if self._recording is not None:
             self._recording.heard(bytes(len(pcm)) if now < self._secret_until else pcm)
-        conversation.heard(*self._echo.cancel(pcm, dbov(pcm), now), now)
+        conversation.heard(*own_voice.without(pcm, now), now)
 
     def _played(self, pcm: bytes) -> None:
-        self._echo.played(pcm)
+        if self._own_voice is not None:
+            self._own_voice.played(pcm)
         if self._recording is not None:
             self._recording.played(pcm)
 

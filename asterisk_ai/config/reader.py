@@ -24,6 +24,7 @@ _NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: 
 _RANGES = {
     "endpoint_ms": Range(100, 10_000),
     "barge_in_ms": Range(20, 5_000),
+    "hangover_ms": Range(60, 1_000),
     "sounds_finished": Range(0, 1),
     "sounds_over": Range(0, 1),
     "sounds_unfinished": Range(0, 1),

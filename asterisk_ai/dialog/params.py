@@ -36,6 +36,11 @@ class TurnParams:
     join_ms: float = 1000.0
     """What the caller says within so long of the beginning of an answer goes on with the turn that is answered: both
     are understood as one. 0: each is a turn of its own."""
+    hangover_ms: float = 160.0
+    """Silence after which the caller's voice has ended: longer than a plosive's closure, shorter than an endpoint."""
+    echo_cancelling: bool = True
+    """Take the agent's own voice, as hybrids and speakerphones send it back, out of what is heard; False where the line
+    has a canceller of its own and the work should be spared."""
     barge_in: bool = True
     """False: half duplex, the caller is not listened to while the agent speaks."""
     barge_in_ms: float = 140.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -192,9 +193,7 @@ class Calls:
         agent = self._agent(session)
         language = "" if isinstance(agent, str) else agent.config.language
         speaker = agent.fallback if isinstance(agent, RealtimeAgentSetup) else agent
-        return Briefing(
-            texts(language), None if isinstance(speaker, str) else speaker, self._spool(), session.call_id
-        )
+        return Briefing(texts(language), None if isinstance(speaker, str) else speaker, self._spool(), session.call_id)
 
     def _agent(self, session: CallSession) -> Agent | RealtimeAgentSetup | str:
         """Whose call it is; a word for the diagnostic ones."""
@@ -278,7 +277,17 @@ class Calls:
         beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> Call:
         store, kinds = self._registry.store, conversations(agent)
-        call = Call(session, connection, store, self._metrics, kinds, detector=self._vad.detector, beside=beside)
+        turn = agent.config.turn
+        call = Call(
+            session,
+            connection,
+            store,
+            self._metrics,
+            kinds,
+            detector=functools.partial(self._vad.detector, hangover=turn.hangover_ms / 1000),
+            cancels_echo=turn.echo_cancelling,
+            beside=beside,
+        )
         self._running[session.call_id] = call
         if agent.config.record:
             call.record(self._recordings, agent.config.record_decline)

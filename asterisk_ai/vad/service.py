@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from asterisk_ai.config.schema import VadConfig
 from asterisk_ai.errors import ProviderError
 from asterisk_ai.vad.batch import BatchedModel, Floats, Model
-from asterisk_ai.vad.energy import EnergyVad, Onset
-from asterisk_ai.vad.speech import SpeechParams, SpeechVad
+from asterisk_ai.vad.energy import EnergyVad, Onset, VadParams
+from asterisk_ai.vad.speech import GATE, SpeechParams, SpeechVad
 
 logger = logging.getLogger(__name__)
 
@@ -126,14 +127,19 @@ class VadService:
         if self._model is not None:
             self._model.flush(now)
 
-    def detector(self, rate: int, on_onset: Callable[[Onset], None]) -> EnergyVad:
-        """For one call whose audio has ``rate`` Hz; ``on_onset`` is told of those that are found between its frames."""
+    def detector(
+        self, rate: int, on_onset: Callable[[Onset], None], *, hangover: float = VadParams().hangover
+    ) -> EnergyVad:
+        """For one call whose audio has ``rate`` Hz; ``on_onset`` is told of those that are found between its frames.
+
+        :param hangover: seconds without voice that end speech.
+        """
         model = self._model
         if self._config.engine != "silero" or model is None or model.broken:
-            return EnergyVad(rate)
+            return EnergyVad(rate, VadParams(hangover=hangover))
         threshold = self._config.threshold
         params = SpeechParams(onset=threshold, offset=min(SpeechParams().offset, threshold))
-        return SpeechVad(rate, model, on_onset, speech=params)
+        return SpeechVad(rate, model, on_onset, replace(GATE, hangover=hangover), params)
 
     def status(self) -> Mapping[str, Any]:
         """For /health: the engine that is at work, and why it is not the configured one."""

@@ -410,3 +410,23 @@ def test_calls_of_both_kinds_are_heard_as_configured(engine: str, kind: type[Ene
         server.vad.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("engine", ["energy", "silero"])
+def test_how_long_a_voice_may_be_gone_is_the_agents_own(engine: str) -> None:
+    async def main() -> None:
+        service = VadService(VadConfig(engine=engine), lambda: by_loudness)
+        await service.change(VadConfig(engine=engine))
+        vad = service.detector(8000, lambda onset: None, hangover=0.4)
+        assert isinstance(vad, SpeechVad) == (engine == "silero")
+        ends = []
+        for number in range(100):
+            level = -20.0 if number < 50 else -90.0
+            voice = vad.hear(sound(level, FRAME), level, number * FRAME)
+            service.flush(number * FRAME)
+            ends += [number * FRAME] if isinstance(voice, Offset) else []
+            await asyncio.sleep(0.001)
+        assert ends == [pytest.approx(1.38, abs=0.05)]
+        service.close()
+
+    asyncio.run(main())
