@@ -3,7 +3,7 @@
 In the dialplan::
 
     AGI(asterisk-ai-agi,start,reception)
-    AGI(asterisk-ai-agi,next,${AI_CALL_ID},${AI_PLAYED})
+    AGI(asterisk-ai-agi,next,${AI_CALL_ID},${AI_PLAYED},${AI_DIALLED})
     AGI(asterisk-ai-agi,end,${AI_CALL_ID})
 
 sets what the FastAGI routes of the same names set. Where the server is not
@@ -63,8 +63,8 @@ def start(arguments: Sequence[str]) -> Job:
 
 
 def next_(arguments: Sequence[str]) -> Job:
-    # After a reply was played, what became of it: the sample dialplan's AI_PLAYED
-    return Job("call/next", one_call(arguments[:1]) + tuple(arguments[1:2]), _UNAVAILABLE | {"AI_NEXT": "fallback"})
+    # What became of what it was told before: the sample dialplan's AI_PLAYED and AI_DIALLED
+    return Job("call/next", one_call(arguments[:1]) + tuple(arguments[1:3]), _UNAVAILABLE | {"AI_NEXT": "fallback"})
 
 
 def end(arguments: Sequence[str]) -> Job:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
 from asterisk_ai.config.schema import DOWNSTREAM_MODES
+from asterisk_ai.dialog.caller import KNOWN, plain
 from asterisk_ai.dialog.dialplan import FALL_BACK, ActionKind, reply_variables
 from asterisk_ai.errors import CallRefused, ControlError, LocalProtocolError, Refusal
+from asterisk_ai.pbx.agi_arguments import argument, call_of, key_of, played
 from asterisk_ai.pbx.caller import caller_of
 from asterisk_ai.pbx.registry import CallRegistry
+from asterisk_ai.pbx.results import results
 from asterisk_ai.pbx.transfers import Transfers
 from asterisk_ai.protocol.agi.reader import AgiReply, AgiRequest
 from asterisk_ai.protocol.audiosocket import KIND_BY_RATE
-from asterisk_ai.session.model import CallSession, Outcome
+from asterisk_ai.session.model import END_BY, CallSession, Outcome
 from asterisk_ai.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -84,6 +86,7 @@ class CallRoutes:
     :param away: the call of an id, where the dialplan may be playing its replies.
     :param fetch: connects to the channel of Asterisk that waits with a call's audio, given the call's id and the
         channel's; None where that is not configured. Raises ControlError.
+    :param listed: the ``variables`` of a call's agent: what they are called, and what the channel is asked for.
     :param look_up: adds what is known about a new call's caller; within a time limit.
     """
 
@@ -98,6 +101,7 @@ class CallRoutes:
         away: Callable[[str], Away | None] = lambda call_id: None,
         server: Callable[[str], str] = lambda host: "",
         fetch: Callable[[str, str], Awaitable[None]] | None = None,
+        listed: Callable[[CallSession], Mapping[str, str]] = lambda session: {},
         look_up: Callable[[CallSession], Awaitable[None]] | None = None,
     ) -> None:
         self._registry = registry
@@ -108,6 +112,7 @@ class CallRoutes:
         self._away = away
         self._server = server
         self._fetch = fetch
+        self._listed = listed
         self._look_up = look_up
 
     def table(self) -> Mapping[str, Callable[[Channel], Awaitable[None]]]:
@@ -124,7 +129,7 @@ class CallRoutes:
     def expects(self, request: AgiRequest) -> bool:
         """Whether it is about a call that has not ended: such a request is served however many others there are."""
         of_a_call = request.script in ("call/media", "call/next", "call/brief", "call/end")
-        call_id, store = _call_id(request), self._registry.store
+        call_id, store = call_of(request), self._registry.store
         return of_a_call and (store.get(call_id) is not None or call_id in store.elsewhere)
 
     async def start(self, agi: Channel) -> None:
@@ -146,6 +151,9 @@ class CallRoutes:
             self._count(route, refused.reason)
             await agi.set_variable("AI_STATUS", refused.reason)
             return None
+        for name, asked in self._listed(session).items():
+            if value := plain((await agi.command("GET FULL VARIABLE", f"${{{asked}}}")).data):
+                session.caller[KNOWN + name] = value
         if self._look_up is not None:
             await self._look_up(session)
         playing = player(session)
@@ -165,7 +173,7 @@ class CallRoutes:
         Arguments: AI_CALL_ID and the channel's MEDIA_WEBSOCKET_CONNECTION_ID. The channel is hung up where that fails,
         so that nobody waits for it.
         """
-        call_id, arguments = _call_id(agi.request), agi.request.arguments
+        call_id, arguments = call_of(agi.request), agi.request.arguments
         try:
             if self._fetch is None:
                 raise ControlError("websocket: is not in the configuration")
@@ -199,12 +207,12 @@ class CallRoutes:
                 await agi.command("CHANNEL STATUS")  # a hang-up ends it here; else it was the file
                 self._unplayable(session, f"{path}.wav")
                 player.close()
-            elif key := _digit(reply.result):
+            elif key := key_of(reply.result):
                 return reply.endpos or offset, key
             return None
 
         async def idle() -> None:
-            if key := _digit((await agi.command("WAIT FOR DIGIT", _IDLE_MS)).result):
+            if key := key_of((await agi.command("WAIT FOR DIGIT", _IDLE_MS)).result):
                 player.dialled(key)
 
         await player.play(play, idle)
@@ -247,6 +255,8 @@ class CallRoutes:
             kind, variables = ActionKind.FALLBACK, {}
             session.pending = FALL_BACK
         logger.info("next: %s", kind, extra={"call_id": session.call_id})
+        if kind not in (ActionKind.TALK, ActionKind.PLAY):
+            variables = {**results(session, END_BY.get(kind, kind)), **variables}
         for name, value in variables.items():
             await agi.set_variable(name, value)
         await agi.set_variable("AI_NEXT", kind)
@@ -257,7 +267,7 @@ class CallRoutes:
         """AI_NEXT and the variables beside it."""
         away = self._away(session.call_id)
         if away is not None:
-            status, stopped_ms, key = _played(request)
+            status, stopped_ms, key = played(request)
             if status == "ERROR" and away.plays:
                 self._unplayable(session, "a reply in the spool")
                 away.gone("the reply could not be played")
@@ -268,7 +278,7 @@ class CallRoutes:
         await self._registry.wait_released(session)
         action = self._registry.next_action(session)
         if action.kind is ActionKind.CONNECT:
-            rung = self._transfers.next(session, _argument(request, 2))
+            rung = self._transfers.next(session, argument(request, 2))
             return (ActionKind.TALK, {}) if rung is None else (ActionKind.CONNECT, rung)
         return action.kind, action.variables()
 
@@ -277,10 +287,10 @@ class CallRoutes:
 
         Arguments: AI_CALL_ID, how many pieces of the briefing were heard, and a key that was pressed.
         """
-        heard = _argument(agi.request, 1)
+        heard = argument(agi.request, 1)
         number = int(heard) if heard.isdecimal() and len(heard) < 4 else 0
         session = await self._session(agi.request)
-        self._count("call/brief", await self._transfers.brief(agi, session, number, _argument(agi.request, 2)))
+        self._count("call/brief", await self._transfers.brief(agi, session, number, argument(agi.request, 2)))
 
     async def end(self, agi: Channel) -> None:
         """The channel is gone, or the dialplan has given up. Arguments: AI_CALL_ID, and an outcome if it knows one."""
@@ -291,11 +301,13 @@ class CallRoutes:
                 away.gone()
             await self._registry.wait_released(session)
             self._transfers.over(session)
-            told = _argument(agi.request, 1)
+            told = argument(agi.request, 1)
             self._registry.end(session, Outcome(told) if told and told in tuple(Outcome) else Outcome.HANGUP)
+            for name, value in results(session, session.outcome).items():
+                await agi.set_variable(name, value)
 
     async def _session(self, request: AgiRequest) -> CallSession | None:
-        call_id = _call_id(request)
+        call_id = call_of(request)
         if not call_id:
             logger.warning("%s without a call id (AI_CALL_ID)", request.script)
             return None
@@ -304,27 +316,3 @@ class CallRoutes:
 
     def _count(self, route: str, status: str) -> None:
         self._metrics.fastagi_requests.labels(route, status).inc()
-
-
-def _digit(code: str) -> str:
-    """The key of a code as AGI tells it; empty where there was none."""
-    return chr(int(code)) if code.isdecimal() and 0 < int(code) < 128 else ""
-
-
-def _played(request: AgiRequest) -> tuple[str, int, str]:
-    """What AI_PLAYED says: CPLAYBACKSTATUS, CPLAYBACKOFFSET, and CPLAYBACKSTOPKEY where a key has stopped it."""
-    status, _, rest = _argument(request, 1).partition("-")
-    milliseconds, _, key = rest.partition("-")
-    return status, int(milliseconds) if milliseconds.isdecimal() else 0, key if status == "USERSTOPPED" else ""
-
-
-def _argument(request: AgiRequest, number: int) -> str:
-    return request.arguments[number] if len(request.arguments) > number else ""
-
-
-def _call_id(request: AgiRequest) -> str:
-    """The UUID that the request is about; empty where it has none."""
-    try:
-        return str(uuid.UUID(request.arguments[0]))
-    except (IndexError, ValueError):
-        return ""

@@ -188,6 +188,11 @@ class Calls:
         agent = self._agent(session)
         return {} if isinstance(agent, str) else self._in_use.agent_set.transfers[agent.config.name]
 
+    def listed(self, session: CallSession) -> Mapping[str, str]:
+        """The ``variables`` of the call's agent."""
+        agent = self._agent(session)
+        return {} if isinstance(agent, str) else agent.config.variables
+
     def briefing(self, session: CallSession, texts: Callable[[str], tuple[str, ...]]) -> Briefing:
         """What somebody who is rung hears of the call, of these texts for a language."""
         agent = self._agent(session)

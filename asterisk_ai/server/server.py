@@ -131,6 +131,7 @@ class Server:
             address=lambda: self.listeners.audio_address,
             player=self.calls.file_player,
             transfers=transfers,
+            listed=self.calls.listed,
             away=self.calls.away,
             server=lambda host: self.listeners.worker_address(host),  # noqa: PLW0108 - made after these
             fetch=fetch,

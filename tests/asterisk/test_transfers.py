@@ -36,6 +36,7 @@ exten => leaver,1,Answer()
  same => n,Hangup()
 exten => listener,1,Answer()
  same => n,Record(${GLOBAL(REC)}/briefing.wav,0,20,k)
+exten => check,1,NoOp(${AI_RESULT} / ${AI_RESULT_PIN} / ${AI_RESULT_OUTCOME})
 exten => talker,1,Answer()
  same => n(talk),Playback(conf-full)
  same => n,Wait(0.5)
@@ -57,12 +58,22 @@ def agent() -> dict[str, Any]:
         name: {"answer": "One moment please, I connect you.", "do": {"connect": {"to": name, "about": "It is a test."}}}
         for name in transfers
     }
+    intents["check"] = {"ask": ["pin", "order"], "answer": "Thank you.", "do": {"transfer": "check@people"}}
+    slots = {
+        "pin": {"digits": 4, "secret": True, "result": True, "ask": "Your PIN please."},
+        "order": {"digits": 4, "ask": "Your order, {known.customer}?"},
+    }
     intents["message"] = {"say": ["leave a message"], "do": {"transfer": "603@landed"}}
     return {
-        "greeting": "Hello, how can I help you?",
+        "greeting": "Hello {known.customer}, how can I help you?",
+        "variables": {"customer": "CUSTOMER_ID"},
         "turn": {"no_input_seconds": 60},
         "transfers": transfers,
-        "rules": {"intents": intents, "dtmf": {str(key): name for key, name in enumerate(transfers)}},
+        "rules": {
+            "slots": slots,
+            "intents": intents,
+            "dtmf": {"*": "check"} | {str(key): name for key, name in enumerate(transfers)},
+        },
     }
 
 
@@ -179,6 +190,27 @@ def test_the_colleague_hears_who_calls_and_a_caller_who_hangs_up_leaves_nothing(
         ask_for(caller, "listener")
         until(lambda: re.search(r"Playing '\S+briefing-1", asterisk.log()), PATIENCE, "the briefing")
     clean(asterisk, served)
+
+
+def test_the_agent_knows_what_is_listed_and_the_dialplan_what_came_of_it(asterisk: Asterisk, served: Served) -> None:
+    begin = len(served.log())
+    variables = {"CUSTOMER_ID": "${SHELL(touch broken-in)} Ann", "AI_CDR": "yes"}
+    with asterisk.call(record=False, variables=variables) as caller:
+        caller.hear()
+        caller.dial("*")
+        caller.hear()
+        caller.dial("7391")
+        told(served, begin, "Your order")
+        caller.dial("4711")
+        until(lambda: any(step.application == "NoOp" and "/ 7391 /" in step.data for step in caller.steps()), 20, "it")
+    steps = caller.steps()
+    line = "outcome=transfer intent=check order=4711"
+    assert f"{line} / 7391 / transfer" in [step.data for step in steps]
+    assert next(step.data for step in steps if "CDR(userfield)" in step.data) == f"1?Set(CDR(userfield)={line})"
+    assert "Ann, how can I help you?" in served.log()[begin:]
+    assert not (asterisk.folder / "broken-in").exists()
+    clean(asterisk, served)
+    assert "7391" not in served.log()[begin:]
 
 
 def test_a_server_that_is_killed_in_the_briefing_costs_no_caller(asterisk: Asterisk, served: Served) -> None:

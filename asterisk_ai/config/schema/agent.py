@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 
 from asterisk_ai.config.schema.lookup import LookupConfig
 from asterisk_ai.config.schema.transfer import TransferConfig
-from asterisk_ai.config.schema.types import Names, Range
+from asterisk_ai.config.schema.types import Names, Pattern, Range
 from asterisk_ai.dialog.caller import refers, spoken
 from asterisk_ai.dialog.params import TurnParams, in_language
 from asterisk_ai.dialog.transfer import regret
 
 DIAGNOSTIC_AGENTS = ("echo", "milliwatt")
 """Agents that are there without being configured, see :mod:`asterisk_ai.call.diagnostic`."""
+ChannelVariable = Annotated[str, Pattern(r"[A-Za-z_]\w*(\([\w,:.-]*\))?")]
 DOWNSTREAM_MODES = ("stream", "file", "auto")
 
 
@@ -58,6 +59,10 @@ class AgentConfig:
     """How loud that is; speech is at about -20."""
     turn: TurnParams = field(default_factory=TurnParams)
     """Who speaks when."""
+    variables: Mapping[str, ChannelVariable] = field(default_factory=dict)
+    """What the dialplan tells it of a call: a name, and the channel variable or function that is asked for it, such as
+    ``customer: CUSTOMER_ID`` or ``ticket: "PJSIP_HEADER(read,X-Ticket)"``. ``{known.customer}`` in texts; language
+    models are told it as data."""
     transfers: Mapping[str, TransferConfig] = field(default_factory=dict)
     """Whom it can have rung, by the names that rules (``do: {connect: NAME}``) and tools (``connect``) use."""
     rules: Mapping[str, Any] = field(default_factory=dict)
@@ -86,7 +91,7 @@ class AgentConfig:
     @property
     def known(self) -> tuple[str, ...]:
         """The names of what may be known about its callers beside what the telephone network tells."""
-        return tuple(self.lookup.variables) if self.lookup else ()
+        return (*self.variables, *(self.lookup.variables if self.lookup else ()))
 
     @property
     def first_words(self) -> str:

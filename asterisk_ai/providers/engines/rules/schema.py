@@ -6,85 +6,23 @@ Every mistake is a :class:`~asterisk_ai.errors.ConfigError` with the key's path.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from asterisk_ai.config.reader import did_you_mean
-from asterisk_ai.config.schema import Range
-from asterisk_ai.config.settings import read_scalar
 from asterisk_ai.dialog import dialplan
 from asterisk_ai.dialog.dialplan import ActionKind, DialplanAction
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers.engines.rules import hours as opening
 from asterisk_ai.providers.engines.rules.basics import basics
+from asterisk_ai.providers.engines.rules.node import Node
 from asterisk_ai.providers.engines.rules.ruleset import Intent, Outcome, RuleSet, Slot, Unknown
-from asterisk_ai.providers.grammar import DIGITS, Grammar, Phrase, SlotGrammar, parse, slot_names, words
+from asterisk_ai.providers.engines.rules.slots import read_slot
+from asterisk_ai.providers.grammar import DIGITS, Grammar, parse, slot_names, words
 
 CALLER = ("number", "name", "channel", "dialled")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 REFERENCE = re.compile(r"\{([^{}]*)\}")
 _RESERVED = ("caller", "hours")
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """A value of the YAML and its path, with readers that check it."""
-
-    data: Any
-    path: str
-
-    def fail(self, message: str, below: str = "") -> NoReturn:
-        raise ConfigError(message, path=f"{self.path}.{below}" if below else self.path)
-
-    def keys(self, *known: str) -> dict[str, _Node]:
-        """A mapping with no keys but these."""
-        nodes = self.entries()
-        for key in nodes:
-            if key not in known:
-                self.fail(f"unknown key{did_you_mean(key, known)}", key)
-        return nodes
-
-    def entries(self) -> dict[str, _Node]:
-        if self.data is None:
-            return {}
-        if not isinstance(self.data, Mapping):
-            self.fail("expected a mapping of keys")
-        return {str(key): _Node(value, f"{self.path}.{key}") for key, value in self.data.items() if value is not None}
-
-    def text(self) -> str:
-        if isinstance(self.data, bool) or not isinstance(self.data, (str, int)):
-            self.fail("expected text (a text with [ ], { } or ': ' in it needs quotes)")
-        return " ".join(str(self.data).split())
-
-    def lines(self) -> list[str]:
-        """A list of texts, or one text of several lines."""
-        if isinstance(self.data, list):
-            return [_Node(item, f"{self.path}[{n}]").text() for n, item in enumerate(self.data)]
-        if isinstance(self.data, str):
-            return [" ".join(line.split()) for line in self.data.splitlines() if line.strip()]
-        return [self.text()]
-
-    def phrases(self, slots: Iterable[str] = ()) -> tuple[Phrase, ...]:
-        known, found = list(slots), []
-        for line in self.lines():
-            try:
-                phrase = parse(line)
-            except ValueError as error:
-                self.fail(f"the phrase {line!r}: {error}")
-            for name in slot_names(phrase):
-                if name not in known:
-                    self.fail(f"the phrase {line!r}: there is no slot {name!r} (slots: {', '.join(known) or 'none'})")
-            found.append(phrase)
-        if not found:
-            self.fail("expected at least one phrase")
-        return tuple(found)
-
-    def flag(self) -> bool:
-        return read_scalar(bool, self.data, self.path)
-
-    def whole(self, low: int, high: int) -> int:
-        return read_scalar(int, self.data, self.path, Range(low, high))
 
 
 def load(data: Any, path: str, language: str = "en", targets: Collection[str] = ()) -> RuleSet:
@@ -93,7 +31,7 @@ def load(data: Any, path: str, language: str = "en", targets: Collection[str] = 
     :param targets: the names of the agent's ``transfers``.
     """
     said = basics(language)
-    top = _Node(data, path)
+    top = Node(data, path)
     keys = top.keys("intents", "slots", "dtmf", "unknown", "declined", "hours", "yes_no", "digit_words")
     digits = _digit_words(keys["digit_words"]) if "digit_words" in keys else said.digits
     spoken = keys["yes_no"].keys("yes", "no") if "yes_no" in keys else {}
@@ -104,7 +42,7 @@ def load(data: Any, path: str, language: str = "en", targets: Collection[str] = 
     for name, node in keys["slots"].entries().items() if "slots" in keys else ():
         if not _NAME.fullmatch(name) or name in _RESERVED:
             node.fail("a slot's name is letters, digits and '_', and not 'caller' or 'hours'")
-        slots[name] = _slot(name, node, yes, no)
+        slots[name] = read_slot(name, node, yes, no)
     templates = _Templates(slots, targets, has_hours=hours is not None)
     for name, slot in slots.items():
         for key in ("ask", "again", "confirm"):
@@ -127,7 +65,7 @@ def load(data: Any, path: str, language: str = "en", targets: Collection[str] = 
     return rules
 
 
-def _digit_words(node: _Node) -> Mapping[str, tuple[str, ...]]:
+def _digit_words(node: Node) -> Mapping[str, tuple[str, ...]]:
     keys = node.keys(*DIGITS)
     spoken = {digit: tuple(" ".join(words(line)) for line in keys[digit].lines()) for digit in DIGITS if digit in keys}
     for digit in DIGITS:
@@ -138,10 +76,10 @@ def _digit_words(node: _Node) -> Mapping[str, tuple[str, ...]]:
 
 def read_hours(data: Any, path: str) -> opening.Hours:
     """Opening hours, as rules and transfers have them. Raises ConfigError."""
-    return _hours(_Node(data, path))
+    return _hours(Node(data, path))
 
 
-def _hours(node: _Node) -> opening.Hours:
+def _hours(node: Node) -> opening.Hours:
     keys = node.keys("timezone", "open", "closed")
     if "open" not in keys:
         node.fail("missing: the days and times, e.g. mon-fri: 9:00-17:00", "open")
@@ -156,80 +94,6 @@ def _hours(node: _Node) -> opening.Hours:
     except ValueError as error:
         node.fail(str(error), key)
     return opening.Hours(week, closed, zone)
-
-
-_OF_DIGITS = ("luhn", "like", "pause_seconds", "secret", "result", "tries", "failed")
-
-
-def _slot(name: str, node: _Node, yes: tuple[Phrase, ...], no: tuple[Phrase, ...]) -> Slot:
-    keys = node.keys("digits", "values", "yes_no", "say", "ask", "again", "confirm", "keep", *_OF_DIGITS)
-    if sum(key in keys for key in ("digits", "values", "yes_no")) != 1:
-        node.fail("needs exactly one of digits, values, yes_no")
-    fields: Mapping[str, Mapping[str, str]] = {}
-    if "digits" in keys:
-        grammar = _digits(keys["digits"])
-    elif "values" in keys:
-        grammar, fields = _values(keys["values"])
-    else:
-        keys["yes_no"].flag()
-        grammar, fields = SlotGrammar({"yes": yes, "no": no}), {"yes": {"name": "yes"}, "no": {"name": "no"}}
-    say = keys["say"].phrases([name]) if "say" in keys else ()
-    if any(name not in slot_names(phrase) for phrase in say):
-        keys["say"].fail(f"each phrase needs {{{name}}} in it")
-    texts: dict[str, Any] = {key: keys[key].text() if key in keys else "" for key in ("ask", "again", "confirm")}
-    keep = "keep" in keys and keys["keep"].flag()
-    given = [key for key in _OF_DIGITS if key in keys]
-    if given and "digits" not in keys:
-        keys[given[0]].fail("is for digits only")
-    return Slot(grammar, (parse(f"{{{name}}}"), *say), keep=keep, fields=fields, **texts, **_checks(keys))
-
-
-def _checks(keys: Mapping[str, _Node]) -> dict[str, Any]:
-    """What makes digits right, and what becomes of wrong ones."""
-    found: dict[str, Any] = {key: keys[key].flag() for key in ("luhn", "secret", "result") if key in keys}
-    found |= {key: keys[key].text() for key in ("like", "failed") if key in keys}
-    try:
-        re.compile(found.get("like", ""))
-    except re.error as error:
-        keys["like"].fail(f"is no regular expression: {error}")
-    if "pause_seconds" in keys:
-        found["pause_seconds"] = float(keys["pause_seconds"].whole(1, 60))
-    found["tries"] = keys["tries"].whole(1, 20) if "tries" in keys else 3 if found.get("secret") else 0
-    return found
-
-
-def _digits(node: _Node) -> SlotGrammar:
-    if not isinstance(node.data, Mapping):
-        length = node.whole(1, 20)
-        return SlotGrammar({}, length, length)
-    keys = node.keys("min", "max")
-    if "max" not in keys:
-        node.fail("missing", "max")
-    low, high = keys["min"].whole(1, 20) if "min" in keys else 1, keys["max"].whole(1, 20)
-    if low > high:
-        node.fail("min is more than max")
-    return SlotGrammar({}, low, high)
-
-
-def _values(node: _Node) -> tuple[SlotGrammar, Mapping[str, Mapping[str, str]]]:
-    """``sales: [sales, the sales team]`` or ``sales: {say: ..., exten: "200", ...}``."""
-    grammar: dict[str, tuple[Phrase, ...]] = {}
-    fields: dict[str, dict[str, str]] = {}
-    taken: dict[str, str] = {}
-    for value, item in node.entries().items():
-        more = item.entries() if isinstance(item.data, Mapping) else {"say": item}
-        say = more.pop("say", _Node(value.replace("_", " "), item.path))
-        grammar[value] = say.phrases()
-        for phrase in map(str, grammar[value]):
-            if taken.setdefault(phrase, value) != value:
-                say.fail(f"{taken[phrase]!r} has the same phrase")
-        fields[value] = {"name": value.replace("_", " "), **{key: entry.text() for key, entry in more.items()}}
-    if not grammar:
-        node.fail("expected at least one value")
-    keys = [entry["dtmf"] for entry in fields.values() if "dtmf" in entry]
-    if len(set(keys)) < len(keys) or any(not re.fullmatch("[0-9*]", key) for key in keys):
-        node.fail("dtmf must be one key, and another one for each value")
-    return SlotGrammar(grammar), fields
 
 
 class _Templates:
@@ -288,7 +152,7 @@ class _Templates:
         return ""
 
 
-def _intent(node: _Node, slots: Mapping[str, Slot], templates: _Templates) -> Intent:
+def _intent(node: Node, slots: Mapping[str, Slot], templates: _Templates) -> Intent:
     keys = node.keys("say", "ask", "confirm", "answer", "do", "if_open", "if_closed", "if_no", "label")
     say = keys["say"].phrases(slots) if "say" in keys else ()
     asked = keys["ask"].lines() if "ask" in keys else []
@@ -325,15 +189,15 @@ def _all_text(data: Any) -> str:
     return str(data) if isinstance(data, str) else ""
 
 
-def _outcome(keys: Mapping[str, _Node], path: str, filled: set[str], templates: _Templates) -> Outcome:
+def _outcome(keys: Mapping[str, Node], path: str, filled: set[str], templates: _Templates) -> Outcome:
     answer = keys["answer"].text() if "answer" in keys else ""
     templates.check(answer, f"{path}.answer", filled)
     return Outcome(answer, _action(keys["do"], filled, templates) if "do" in keys else None)
 
 
-def _action(node: _Node, filled: set[str], templates: _Templates) -> DialplanAction:
+def _action(node: Node, filled: set[str], templates: _Templates) -> DialplanAction:
     """``hangup``, ``{transfer: "200@from-internal"}`` or ``{transfer: {exten: "200", context: from-internal}}``."""
-    entries = node.entries() if isinstance(node.data, Mapping) else {node.text(): _Node({}, node.path)}
+    entries = node.entries() if isinstance(node.data, Mapping) else {node.text(): Node({}, node.path)}
     if len(entries) != 1:
         node.fail("expected one action")
     word, arguments = next(iter(entries.items()))
@@ -364,7 +228,7 @@ def _action(node: _Node, filled: set[str], templates: _Templates) -> DialplanAct
     return DialplanAction(kind, given)
 
 
-def _unknown(node: _Node, intents: Mapping[str, Intent], templates: _Templates) -> Unknown:
+def _unknown(node: Node, intents: Mapping[str, Intent], templates: _Templates) -> Unknown:
     keys = node.keys("say", "offer", "handoff")
     say = tuple(keys["say"].lines()) if "say" in keys else ()
     offer, handoff = (keys[key].text() if key in keys else "" for key in ("offer", "handoff"))
@@ -377,7 +241,7 @@ def _unknown(node: _Node, intents: Mapping[str, Intent], templates: _Templates) 
     return Unknown(say, offer, handoff)
 
 
-def _menu(node: _Node, intents: Mapping[str, Intent]) -> Mapping[str, str]:
+def _menu(node: Node, intents: Mapping[str, Intent]) -> Mapping[str, str]:
     menu = {}
     for key, item in node.entries().items():
         if not re.fullmatch(r"[0-9*A-D]{1,8}", key):
