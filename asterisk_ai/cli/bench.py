@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from asterisk_ai.bench.figures import Figures
+from asterisk_ai.bench.flood import flooded
 from asterisk_ai.bench.soak import Sample, Soak
 from asterisk_ai.bench.steps import LIMIT_MS, Plan, Steps
 from asterisk_ai.bench.target import Target, loaded
@@ -54,6 +55,7 @@ examples:
   asterisk-ai bench --serve                                  how many calls can this machine play to?
   asterisk-ai bench --serve --mode conversation              ... and talk with, its engines apart?
   asterisk-ai bench --mode embedded --calls 10,20,40         the running server, with its own engines
+  asterisk-ai bench --serve --calls 50 --flood               what do callers hear while strangers come?
   asterisk-ai bench --soak 20 --calls 200                    does anything grow, is any frame lost?
   asterisk-ai bench --serve --server-cpu 0 --cpu 1 --json bench.json
 """
@@ -92,6 +94,11 @@ def add_parser(commands: Any) -> None:
         help="what each engine takes in mode conversation (default: %(default)g)",
     )
     parser.add_argument("--soak", type=_minutes, metavar="MINUTES", help="calls that come and go, for so long")
+    parser.add_argument(
+        "--flood",
+        action="store_true",
+        help="strangers flood all ports meanwhile, from another address: half-open, slow, reset, endless, unknown",
+    )
     said = parser.add_mutually_exclusive_group()
     said.add_argument(
         "--say", default="what are your opening hours", metavar="TEXT", help='what every caller says ("%(default)s")'
@@ -184,15 +191,22 @@ def run(arguments: argparse.Namespace) -> int:
         )
         steps = Steps(target, plan, (lambda _: None) if arguments.json == "-" else Table(arguments.seconds).show)
         try:
-            if arguments.calls:
-                steps.measure_all(arguments.calls)
-            else:
-                steps.search(arguments.most)
+            with flooded(_ports(target), arguments.cpu) if arguments.flood else contextlib.nullcontext():
+                if arguments.calls:
+                    steps.measure_all(arguments.calls)
+                else:
+                    steps.search(arguments.most)
         except KeyboardInterrupt:
             print("interrupted: what was measured until then follows", file=sys.stderr)
             _tell(arguments, steps.results)
             return 130
     return 0 if _tell(arguments, steps.results) else 1
+
+
+def _ports(target: Target) -> dict[str, int]:
+    config = target.config
+    http = {"http": config.http.port} if config.http is not None else {}
+    return {"audiosocket": config.audiosocket.port, "fastagi": config.fastagi.port, **http}
 
 
 def _soak(target: Target, arguments: argparse.Namespace, speech: bytes) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -262,6 +263,13 @@ def _check_listeners(config: Config, reader: Reader) -> None:
         if listener.port and other != name:
             line = reader.lines.get(f"{name}.port") or reader.lines.get(f"{other}.port", 0)
             reader.problem(f"port {listener.port} is {other}'s already", f"{name}.port", line)
+    for name in ("audiosocket", "fastagi", "websocket", "http"):
+        for number, network in enumerate(getattr(getattr(config, name), "allow", ())):
+            try:
+                ipaddress.ip_network(network, strict=False)
+            except ValueError as error:
+                path = f"{name}.allow[{number}]"
+                reader.problem(str(error), path, reader.lines.get(path, reader.lines.get(f"{name}.allow", 0)))
     _check_workers(config, reader)
     advertise = config.audiosocket.advertise
     host, _, port = advertise.rpartition(":")

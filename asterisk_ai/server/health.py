@@ -83,7 +83,7 @@ class ServerHealth:
         self._advance("audio/connections", audio.connections, self._metrics.connections.labels("audiosocket"))
         self._advance("audio/unknown", audio.unknown_messages, self._metrics.unknown_messages)
         self._advance("agi/connections", agi.connections, self._metrics.connections.labels("fastagi"))
-        for reason in ("refused", "displaced", "protocol_errors", "unknown_routes", "failed_handlers"):
+        for reason in ("refused", "strangers", "displaced", "protocol_errors", "unknown_routes", "failed_handlers"):
             self._advance(f"agi/{reason}", getattr(agi, reason), self._metrics.fastagi_failures.labels(reason))
         if self._transports.external_media is not None:
             for kind, count in dataclasses.asdict(self._transports.external_media.ports.counters).items():

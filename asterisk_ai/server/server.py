@@ -12,9 +12,11 @@ from asterisk_ai import __version__
 from asterisk_ai.agents.agent_set import AgentSet
 from asterisk_ai.agents.engines import Engines
 from asterisk_ai.config import Config, ServiceManager
+from asterisk_ai.config.private import control_token
 from asterisk_ai.pbx.agi_routes import CallRoutes
 from asterisk_ai.pbx.registry import Admission, CallRegistry
 from asterisk_ai.pbx.transfers import Transfers
+from asterisk_ai.protocol.door import Door
 from asterisk_ai.recording.recordings import Recordings
 from asterisk_ai.server.after.after_calls import AfterCalls
 from asterisk_ai.server.after.summaries import Summaries
@@ -26,6 +28,7 @@ from asterisk_ai.server.handover import Inheritance
 from asterisk_ai.server.health import ServerHealth
 from asterisk_ai.server.listeners import Listeners
 from asterisk_ai.server.lookup import Lookups
+from asterisk_ai.server.permissions import exposed
 from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.server.transports import Fetch, transports
 from asterisk_ai.server.upgrade import Upgrade
@@ -111,7 +114,15 @@ class Server:
             log=log,
         )
         live = LiveCalls(lambda: self.config, self.store, self.calls)
-        http = partial(HttpServer, health=self.status.health, ready=self.status.ready, metrics=self.metrics, calls=live)
+        http = partial(
+            HttpServer,
+            health=self.status.health,
+            ready=self.status.ready,
+            metrics=self.metrics,
+            calls=live,
+            door=Door(config.http.allow if config.http else ()),
+            token=lambda: control_token(self.config),
+        )
         self.listeners = Listeners(self.config, place, self.transports, http=http)
         self.upgrade = Upgrade(
             self.in_use, place, store=self.store, registry=self.registry, calls=self.calls, listeners=self.listeners
@@ -153,8 +164,9 @@ class Server:
     async def run(self, ready: Callable[[Server], None] | None = None) -> None:
         """Serve until :meth:`stop`, SIGTERM or SIGINT; then drain. Raises OSError and StoreError at the start."""
         self._signals()
-        if short := shortage(self.config):
-            logger.warning("%s", short)
+        for problem in (shortage(self.config), *exposed(self.config)):
+            if problem:
+                logger.warning("%s", problem)
         if not self.upgrade.find():
             self._open_store(Inheritance())
         try:

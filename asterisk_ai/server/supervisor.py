@@ -25,7 +25,9 @@ from typing import Any
 
 from asterisk_ai import __version__
 from asterisk_ai.config import Config, ServiceManager
+from asterisk_ai.config.private import control_token
 from asterisk_ai.errors import AsteriskAIError
+from asterisk_ai.protocol.door import Door
 from asterisk_ai.server.worker import WorkerPlace, port_in_use_error
 from asterisk_ai.session.backends import open_backend
 from asterisk_ai.telemetry.health import Health
@@ -117,7 +119,13 @@ class Supervisor:
         if self.config.http is not None:
             metrics = MergedMetrics(lambda: [self._ask(place, "/metrics") for place in self._places])
             self._http = HttpServer(
-                self.config.http.host, self.config.http.port, health=self.health, ready=self.ready, metrics=metrics
+                self.config.http.host,
+                self.config.http.port,
+                health=self.health,
+                ready=self.ready,
+                metrics=metrics,
+                door=Door(self.config.http.allow),
+                token=lambda: control_token(self.config),
             )
             try:
                 self._http.start()

@@ -10,6 +10,7 @@ from asterisk_ai.config import AriConfig, Config, WebSocketConfig
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.pbx.agi_routes import CallRoutes
 from asterisk_ai.protocol.agi.commands import set_variable_line
+from asterisk_ai.protocol.door import Door
 from asterisk_ai.server.calls import Calls
 from asterisk_ai.transport.audiosocket.server import AudioSocketServer
 from asterisk_ai.transport.clock import PlayoutClock
@@ -56,6 +57,7 @@ def transports(
             handshake_seconds=config.audiosocket.handshake_seconds,
             idle_seconds=config.audiosocket.idle_seconds,
             max_connections=config.audiosocket.max_connections,
+            door=Door(config.audiosocket.allow, config.audiosocket.per_second),
         ),
         FastAgiServer(
             table.table(),
@@ -64,6 +66,7 @@ def transports(
             max_connections=config.fastagi.max_connections,
             refusal=set_variable_line("AI_STATUS", "FULL"),
             expects=table.expects,
+            door=Door(config.fastagi.allow, config.fastagi.per_second),
         ),
         None if ari is None else _external_media(ari, clock, accept),
         websocket,
@@ -113,4 +116,5 @@ def _websocket(config: WebSocketConfig, clock: PlayoutClock, accept: Accept) -> 
         handshake_seconds=config.handshake_seconds,
         idle_seconds=config.idle_seconds,
         max_connections=config.max_connections,
+        door=Door(config.allow, config.per_second),
     )

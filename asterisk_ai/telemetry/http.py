@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 
 import h11
 
+from asterisk_ai.protocol.door import Door
 from asterisk_ai.protocol.strangers import Strangers
 
 logger = logging.getLogger(__name__)
@@ -67,13 +68,26 @@ class HttpServer:
 
     :param health: whether calls are served well; not so is HTTP 503.
     :param ready: whether new calls are taken; not so is HTTP 503.
+    :param door: who may connect.
+    :param token: what a peer of another machine has to know for ``/health`` and ``/metrics``; empty where none gets
+        them. ``/live`` and ``/ready`` tell nothing, and are there for everybody.
     :param calls: ``GET /calls`` is a stream of what happens in them, ``POST /calls/ID/WHAT`` does something with one.
     """
 
     def __init__(
-        self, host: str, port: int, *, health: Probe, ready: Probe, metrics: Rendered, calls: Live | None = None
+        self,
+        host: str,
+        port: int,
+        *,
+        health: Probe,
+        ready: Probe,
+        metrics: Rendered,
+        calls: Live | None = None,
+        door: Door | None = None,
+        token: Callable[[], str] = lambda: "",
     ) -> None:
         self._address = (host, port)
+        self._door, self._token = door or Door(), token
         live: Probe = lambda: (True, {"status": "live"})  # noqa: E731
         self._probes = {"/health": health, "/ready": ready, "/live": live}
         self._metrics = metrics
@@ -146,7 +160,8 @@ class HttpServer:
                     logger.warning("http: cannot accept: %s", error)
                     time.sleep(0.2)
                 continue
-            if not self._threads.acquire(blocking=False):
+            refused = self._door.refuses(address[0], time.monotonic())
+            if refused or not self._threads.acquire(blocking=False):
                 connection.close()
                 continue
             self._wait_for(connection, address[0])
@@ -171,7 +186,7 @@ class HttpServer:
 
     def _serve(self, connection: socket.socket, source: str) -> None:
         try:
-            self._exchange(connection, time.monotonic() + REQUEST_SECONDS)
+            self._exchange(connection, source, time.monotonic() + REQUEST_SECONDS)
             connection.shutdown(socket.SHUT_WR)
             self._wait_for(connection, source)
             end = time.monotonic() + REQUEST_SECONDS
@@ -182,7 +197,7 @@ class HttpServer:
         finally:
             self._end(connection)
 
-    def _exchange(self, connection: socket.socket, deadline: float) -> None:
+    def _exchange(self, connection: socket.socket, source: str, deadline: float) -> None:
         peer = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
         answer: Answer | None = None
         request = None
@@ -193,6 +208,8 @@ class HttpServer:
             answer = 500, b"", _TEXT
             if request.target.startswith(b"/calls"):
                 answer = self._about_calls(peer, connection, request, deadline)
+            elif not _is_here(source) and not request.target.startswith((b"/live", b"/ready")):
+                answer = self._answer(request) if _knows(request, self._token()) else _UNKNOWN
             else:
                 answer = self._answer(request)
         except h11.RemoteProtocolError as error:
@@ -208,9 +225,7 @@ class HttpServer:
         self, peer: h11.Connection, connection: socket.socket, request: h11.Request, deadline: float
     ) -> Answer | None:
         """Of live calls; None where the answer has been sent."""
-        given = dict(request.headers).get(b"authorization", b"")
-        token = self._calls.token.encode() if self._calls is not None else b""
-        if self._calls is None or not token or not hmac.compare_digest(given, b"Bearer " + token):
+        if self._calls is None or not _knows(request, self._calls.token):
             return HTTPStatus.UNAUTHORIZED, b"", _TEXT
         path = request.target.decode("latin-1").split("/")
         if request.method == b"GET" and path == ["", "calls"]:
@@ -252,6 +267,24 @@ class HttpServer:
             return HTTPStatus.NOT_FOUND if path.startswith("/") else HTTPStatus.BAD_REQUEST, b"", _TEXT
         well, details = self._probes[path]()
         return 200 if well else 503, json.dumps(details, default=str).encode() + b"\n", _JSON
+
+
+_UNKNOWN: Answer = (
+    HTTPStatus.UNAUTHORIZED,
+    b"from another machine, with the token: http.token in asterisk_ai.yaml, and Authorization: Bearer TOKEN\n",
+    _TEXT,
+)
+
+
+def _is_here(source: str) -> bool:
+    """Whether the address is this machine's own."""
+    return source == "::1" or source.removeprefix("::ffff:").startswith("127.")
+
+
+def _knows(request: h11.Request, token: str) -> bool:
+    """Whether it carries the token; never where there is none."""
+    given = dict(request.headers).get(b"authorization", b"")
+    return bool(token) and hmac.compare_digest(given, b"Bearer " + token.encode())
 
 
 _HEADERS = (("Connection", "close"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asterisk_ai.errors import Refusal
+from asterisk_ai.protocol.door import MAX_SOURCES, Door
 from asterisk_ai.protocol.strangers import Strangers
 
 
@@ -41,3 +44,33 @@ def test_there_are_never_more_than_the_limit_and_the_newest_is_always_let_in(
             assert strangers.discard(number)
             inside.remove(number)
         assert len(strangers) == len(inside) <= limit
+
+
+# ---- the door -------------------------------------------------------------------------------
+
+
+def test_addresses_and_networks_that_may_connect() -> None:
+    door = Door(["192.0.2.7", "10.0.0.0/8", "2001:db8::/32"])
+    for source in ("192.0.2.7", "10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1", "2001:db8::1%eth0"):
+        assert door.refuses(source, 0.0) is None
+    for source in ("192.0.2.8", "127.0.0.1", "::1", "2001:db9::1", "", "nonsense"):
+        assert door.refuses(source, 0.0) is Refusal.SOURCE
+    with pytest.raises(ValueError, match="300"):
+        Door(["300.1.1.1"])
+
+
+def test_who_connects_too_often_waits_and_the_others_do_not() -> None:
+    door = Door(per_second=10)
+    assert [door.refuses("a", 5.0) for _ in range(100)] == [None] * 100, "a PBX may come with all its calls"
+    assert door.refuses("a", 5.0) is Refusal.RATE
+    assert door.refuses("b", 5.0) is None
+    assert door.refuses("a", 5.05) is Refusal.RATE
+    assert door.refuses("a", 5.16) is None
+    assert [door.refuses("a", 100.0) for _ in range(101)][-1] is Refusal.RATE, "no more is saved up than that"
+
+
+def test_sources_without_end_take_no_memory_without_end() -> None:
+    door = Door(per_second=1)
+    for number in range(3 * MAX_SOURCES):
+        door.refuses(f"192.0.2.{number}", float(number))
+    assert len(door._left) == MAX_SOURCES

@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h11
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from asterisk_ai.telemetry import http as http_module
 from asterisk_ai.telemetry import log_queue, logs
-from asterisk_ai.telemetry.http import HttpServer
+from asterisk_ai.telemetry.http import HttpServer, _is_here, _knows
 from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.telemetry.sd_notify import Notifier
 
@@ -424,3 +425,15 @@ def test_no_systemd_is_no_failure(tmp_path: Path) -> None:
     assert not Notifier().ready()
     assert not Notifier(str(tmp_path / "absent")).ready()
     assert not Notifier("nonsense").ready()
+
+
+def test_another_machine_needs_the_token_where_anything_is_told() -> None:
+    def request(*headers: tuple[str, str]) -> h11.Request:
+        return h11.Request(method="GET", target="/health", headers=[("Host", "a"), *headers])
+
+    assert all(map(_is_here, ("127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1")))
+    assert not any(map(_is_here, ("192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1", "")))
+    assert _knows(request(("Authorization", "Bearer s3cret")), "s3cret")
+    assert not _knows(request(("Authorization", "Bearer s3cret")), "other")
+    assert not _knows(request(("Authorization", "Bearer s3cret")), "")
+    assert not _knows(request(), "s3cret")

@@ -11,6 +11,7 @@ import uuid
 import pytest
 from in_process import CONFIG, serving, started
 
+from asterisk_ai.bench.flood import Flood
 from asterisk_ai.protocol import audiosocket
 from asterisk_ai.server.server import Server
 from asterisk_ai.simulator.agi_client import run_agi
@@ -80,5 +81,57 @@ def test_who_listens_on_all_addresses_is_reached_at_each() -> None:
                 where = f"[{host}]" if ":" in host else host
                 url = f"http://{where}:{ports(server)['http']}/live"
                 assert (await asyncio.to_thread(urllib.request.urlopen, url, None, 5)).status == 200
+
+    asyncio.run(body())
+
+
+def test_a_flood_at_every_door_takes_no_caller_anything() -> None:
+    async def body() -> None:
+        async with serving() as server:
+            flood = Flood(ports(server), at_once=20, held=100)
+            talking = await started(server, "milliwatt")
+            flooding = asyncio.create_task(flood.run())
+            while len(flood.done) < 5 or min(flood.done.values()) < 30:
+                assert not flooding.done()
+                await asyncio.sleep(0.02)
+            for _ in range(3):
+                call = await started(server, "milliwatt")
+                assert call["AI_STATUS"] == "OK"
+                assert len(await hears(call)) == 323
+            assert len(await hears(talking)) == 323
+            flooding.cancel()
+            await asyncio.wait((flooding,))
+            assert len(server.transports.audiosocket) < 200
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("listener", ["audiosocket", "fastagi", "http"])
+def test_who_is_not_on_the_list_is_not_let_in(listener: str) -> None:
+    text = CONFIG.replace(f"{listener}: {{", f"{listener}: {{allow: [192.0.2.0/24], ")
+
+    async def body() -> None:
+        async with serving(text) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", ports(server)[listener])
+            writer.write(b"GET /live HTTP/1.1\r\n\r\n")
+            with contextlib.suppress(OSError):
+                assert await asyncio.wait_for(reader.read(), 20) == b""
+            writer.close()
+
+    asyncio.run(body())
+
+
+def test_a_call_s_id_opens_one_connection_and_no_later_one() -> None:
+    async def body() -> None:
+        async with serving() as server:
+            call = await started(server, "milliwatt")
+            host, _, port = call["AI_AUDIOSOCKET"].rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(audiosocket.uuid_message(uuid.UUID(call["AI_CALL_ID"])))
+            await reader.readexactly(323)
+            assert await hears(call) == b"", "it has a connection"
+            writer.close()
+            await run_agi("127.0.0.1", server.fastagi_port, "call/end", arguments=[call["AI_CALL_ID"]], timeout=5)
+            assert await hears(call) == b"", "it is over"
 
     asyncio.run(body())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from asterisk_ai.config.schema.types import AnyPort, Count, Port, Range, Seconds
+from asterisk_ai.config.schema.types import AnyPort, Count, Network, Port, Range, Seconds
 
 WORKER_PORTS_EACH = 3
 """AudioSocket, FastAGI and HTTP."""
@@ -29,6 +29,10 @@ class AudioSocketConfig:
     """Asterisk's host has not answered TCP for so long: it is gone. That no audio comes says nothing."""
     max_connections: Count = 200
     """So many connections may be without a UUID; for one more the oldest is closed. Calls have a limit of their own."""
+    allow: tuple[Network, ...] = ()
+    """Addresses and networks that may connect, as in ``[192.0.2.10, 10.0.0.0/8]``; empty for all."""
+    per_second: Count = 200
+    """So many connections a second may one address begin in the long run, and ten times as many at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,10 @@ class FastAGIConfig:
     max_connections: Count = 200
     """So many requests are served at a time (more get ``AI_STATUS=FULL``), and so many connections may be without one;
     for one more of these the oldest is closed."""
+    allow: tuple[Network, ...] = ()
+    """Addresses and networks that may connect, as in ``[192.0.2.10, 10.0.0.0/8]``; empty for all."""
+    per_second: Count = 200
+    """So many connections a second may one address begin in the long run, and ten times as many at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +101,10 @@ class WebSocketConfig:
     """Asterisk's host has not answered TCP for so long: it is gone. That no audio comes says nothing."""
     max_connections: Count = 200
     """So many connections may be without a call; for one more the oldest is closed. Calls have a limit of their own."""
+    allow: tuple[Network, ...] = ()
+    """Addresses and networks that may connect, as in ``[192.0.2.10, 10.0.0.0/8]``; empty for all."""
+    per_second: Count = 200
+    """So many connections a second may one address begin in the long run, and ten times as many at once."""
 
     def __post_init__(self) -> None:
         """:raises ValueError: the address of Asterisk is none that we can connect to."""
@@ -108,8 +120,11 @@ class HttpConfig:
     """The address to listen on."""
     port: AnyPort = 9093
     """The port; 0 takes any free one."""
+    allow: tuple[Network, ...] = ()
+    """Addresses and networks that may connect, as in ``[192.0.2.10, 10.0.0.0/8]``; empty for all."""
     token: str = field(default="", repr=False)
-    """What a program has to know to see and end live calls, best as ``${NAME}``; empty for what stands in the file
+    """What a program has to know to see and end live calls, and from another machine for ``/health`` and ``/metrics``;
+    best as ``${NAME}``. Empty for what stands in the file
     ``control.token`` beside the store, which ``asterisk-ai web`` makes."""
 
 

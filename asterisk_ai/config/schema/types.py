@@ -43,6 +43,8 @@ class Names(tuple[str, ...]):
         return ", ".join(self)
 
 
+Network = Annotated[str, Pattern(r"[0-9A-Fa-f.:]+(/[0-9]{1,3})?")]
+"""An address, or a network as in ``192.0.2.0/24``."""
 Port = Annotated[int, Range(1, 65_535)]
 AnyPort = Annotated[int, Range(0, 65_535)]
 Seconds = Annotated[float, Range(0.1, 86_400)]

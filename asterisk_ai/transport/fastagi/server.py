@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from typing import cast
 
 from asterisk_ai.errors import CallHungUp, RemoteProtocolError
 from asterisk_ai.protocol.agi.reader import AgiReader, AgiReply, AgiRequest
+from asterisk_ai.protocol.door import Door
 from asterisk_ai.protocol.strangers import Strangers
 from asterisk_ai.transport.fastagi.application import Application
 from asterisk_ai.transport.fastagi.session import READ_BYTES, AgiSession, Handler
@@ -33,6 +35,8 @@ class FastAgiCounters:
     connections: int = 0
     refused: int = 0
     """Requests beyond ``max_connections``."""
+    strangers: int = 0
+    """Connections of an address that may not connect, or does too often."""
     displaced: int = 0
     """Connections without a request that had to make room for others."""
     protocol_errors: int = 0
@@ -62,6 +66,7 @@ class FastAgiServer:
         max_connections: int,
         refusal: bytes = b"",
         expects: Callable[[AgiRequest], bool] = lambda request: False,
+        door: Door | None = None,
     ) -> None:
         self._routes = dict(routes)
         self._header_seconds = header_seconds
@@ -69,6 +74,7 @@ class FastAgiServer:
         self._max_connections = max_connections
         self._refusal = refusal
         self._expects = expects
+        self._door = door or Door()
         self._strangers: Strangers[asyncio.Task[None]] = Strangers(max_connections)
         self._serving = self._refusing = 0
         self._servers: list[list[asyncio.Server]] = []  # of each address
@@ -127,12 +133,18 @@ class FastAgiServer:
 
     def _connected(self, application: Application, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.counters.connections += 1
+        peer = writer.get_extra_info("peername")
+        source = str(peer[0]) if peer else ""
+        if (refusal := self._door.refuses(source, time.monotonic())) is not None:
+            self.counters.strangers += 1
+            logger.warning("FastAGI: a connection is refused (%s)", refusal, extra={"source": source})
+            writer.transport.abort()
+            return
         _keep_alive(writer)
         task = asyncio.get_running_loop().create_task(self._serve(application, reader, writer))
         self._connections[task] = writer
         task.add_done_callback(self._gone)
-        peer = writer.get_extra_info("peername")
-        displaced = self._strangers.add(task, str(peer[0]) if peer else "")
+        displaced = self._strangers.add(task, source)
         if displaced is not None:
             self.counters.displaced += 1
             logger.warning("FastAGI: %d connections wait without a request, the oldest is closed", len(self._strangers))
