@@ -83,6 +83,7 @@ asterisk:
 # Where no Asterisk or browser can be had the other tests still run; the run says so, and fails under CI=true.
 test: $(TEST_STAMP)
 	-@scripts/get_asterisk.sh
+	-@scripts/get_prometheus.sh
 	-@scripts/get_chromium.sh >/dev/null
 	$(BIN)/python -m pytest $(XDIST) $(TESTARGS)
 

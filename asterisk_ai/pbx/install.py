@@ -59,6 +59,11 @@ FILES = {
     "modules": Packaged("etc-asterisk", "modules.conf"),
     "systemd": Packaged("etc-asterisk", "asterisk-ai.service"),
     "config": Packaged("etc-asterisk", "asterisk_ai.yaml"),
+    "alerts": Packaged("etc-asterisk", "prometheus-alerts.yml"),
+    "dashboard": Packaged("etc-asterisk", "grafana-dashboard.json"),
+    "fail2ban-filter": Packaged("etc-asterisk", "fail2ban-filter.conf"),
+    "fail2ban-jail": Packaged("etc-asterisk", "fail2ban-jail.conf"),
+    "logrotate": Packaged("etc-asterisk", "logrotate.conf"),
 }
 
 

@@ -69,6 +69,9 @@ class CallRegistry:
         self._metrics = metrics
         self._overload = overload
         self._ended = ended
+        for outcome in Outcome:  # what has been counted from its first one on is seen to grow
+            if outcome:
+                metrics.calls.labels(outcome)
 
     # ---- new calls --------------------------------------------------------------
 

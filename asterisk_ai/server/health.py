@@ -58,6 +58,7 @@ class ServerHealth:
         self._log = log
         self.descriptors = Descriptors()
         self._exported: dict[str, int] = {}
+        self._engines: set[str] = set()
         self._loop = asyncio.get_running_loop()
         self._started = self._beat = time.monotonic()
 
@@ -102,6 +103,23 @@ class ServerHealth:
         if self._log is not None:
             self._advance("log/flood", self._log.flood.suppressed, self._metrics.log_lines_dropped.labels("flood"))
             self._advance("log/slow", self._log.lost, self._metrics.log_lines_dropped.labels("slow"))
+
+        self._look_at_parts()
+
+    def _look_at_parts(self) -> None:
+        problems = {
+            "store": self._registry.store.problem(),
+            "recordings": self._recordings.problem(),
+            "reload": self._in_use.problem,
+        }
+        for part, problem in problems.items():
+            self._metrics.failing.labels(part).set(bool(problem))
+        states = self._in_use.agent_set.readiness()
+        for engine in self._engines - set(states):
+            self._metrics.engines_not_ready.remove(engine)
+        for engine, state in states.items():
+            self._metrics.engines_not_ready.labels(engine).set(not state.ready)
+        self._engines = set(states)
 
     def _advance(self, name: str, count: int, counter: Counter) -> None:
         counter.inc(max(0, count - self._exported.get(name, 0)))  # a reload may begin to count anew

@@ -43,6 +43,8 @@ class Lookups:
         self._config = config
         self._metrics = metrics
         self._http: httpx.AsyncClient | None = None
+        for result in ("found", "nothing", "failed"):
+            metrics.lookups.labels(result)
 
     async def start(self) -> None:
         """Have at hand what asking needs, where some agent asks: loading it takes a while. May be called again."""

@@ -117,6 +117,15 @@ class Metrics:
         )
 
     def _of_process(self) -> None:
+        self.failing = self._gauge(
+            "ai_agent_failing",
+            "1 while a part of the server does not do its work: store, recordings, reload (the configuration that was "
+            "to be read was refused)",
+            "part",
+        )
+        self.engines_not_ready = self._gauge(
+            "ai_agent_engines_not_ready", "1 while an engine cannot be used, by kind/name; another may serve", "engine"
+        )
         self.provider_failures = self._counter(
             "ai_agent_provider_failures_total",
             "Engines that failed a call, by how (unavailable, rejected, timeout, error)",

@@ -60,6 +60,8 @@ class Courier:
         self._wake = threading.Event()
         self._stopping = False
         self._problem = ""
+        for result in ("delivered", "failed", "given_up"):
+            metrics.deliveries.labels(target, result)
         self._thread = threading.Thread(target=self._run, name=f"deliveries to {target}", daemon=True)
 
     def start(self, after: Sequence[Courier] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 from starlette.requests import Request
@@ -9,6 +10,8 @@ from starlette.responses import RedirectResponse, Response
 
 from asterisk_ai.errors import StoreError
 from asterisk_ai.server.web.site import COOKIE, Site, Visit
+
+logger = logging.getLogger(__name__)
 
 
 class Login:
@@ -42,6 +45,7 @@ class Login:
         except StoreError as error:
             return self._site.render("trouble.html", status=503, visit=None, text=str(error))
         if value is None:
+            logger.warning("login from %s refused: wrong name or password", address)
             return self._form(target, problem="Name or password is wrong.", name=name, status=401)
         self._site.attempts.succeeded(address)
         return self._welcome(request, value, target)

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
+from asterisk_ai.config import host_port
 from asterisk_ai.errors import CallRefused, Refusal, RemoteProtocolError
 from asterisk_ai.protocol import audiosocket
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
@@ -98,7 +99,7 @@ class Handshake(asyncio.Protocol):
             return
         self._server.counters.refuse(reason)
         peer = self._transport.get_extra_info("peername")
-        address = f"{peer[0]}:{peer[1]}" if peer else "?"
+        address = host_port(peer[0], peer[1]) if peer else "?"
         logger.warning("AudioSocket connection from %s refused: %s", address, detail or reason)
         self._stop_timer()
         self._transport.abort()

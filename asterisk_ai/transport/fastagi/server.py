@@ -13,6 +13,7 @@ from functools import partial
 from itertools import chain
 from typing import cast
 
+from asterisk_ai.config import host_port
 from asterisk_ai.errors import CallHungUp, RemoteProtocolError
 from asterisk_ai.protocol.agi.reader import AgiReader, AgiReply, AgiRequest
 from asterisk_ai.protocol.door import Door
@@ -204,11 +205,15 @@ class FastAgiServer:
                         incoming.receive_eof()
         except TimeoutError:
             self.counters.protocol_errors += 1
-            logger.warning("FastAGI: no whole environment within %g s", self._header_seconds)
+            logger.warning(
+                "FastAGI connection from %s refused: no whole environment within %g s",
+                _peer(writer),
+                self._header_seconds,
+            )
             return None
         except (RemoteProtocolError, OSError) as error:
             self.counters.protocol_errors += 1
-            logger.warning("FastAGI: %s", error)
+            logger.warning("FastAGI connection from %s refused: %s", _peer(writer), error)
             return None
         return AgiSession(
             request, incoming=incoming, reader=reader, writer=writer, command_seconds=self._command_seconds
@@ -251,3 +256,8 @@ def _keep_alive(writer: asyncio.StreamWriter) -> None:
         for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _peer(writer: asyncio.StreamWriter) -> str:
+    peer = writer.get_extra_info("peername")
+    return host_port(peer[0], peer[1]) if peer else "?"
