@@ -109,5 +109,13 @@ class ProviderUnavailable(ProviderError):
     """Worth a retry or a fallback: time-out, overload, lost worker, no network."""
 
 
+class RateLimited(ProviderUnavailable):
+    """The service was asked too often, and will answer again in a while."""
+
+
+class QuotaExceeded(ProviderUnavailable):
+    """What was paid for is used up: somebody has to see to it."""
+
+
 class ProviderRejected(ProviderError):
     """Not worth a retry: wrong key, wrong parameters, unsupported language."""

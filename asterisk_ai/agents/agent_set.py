@@ -195,8 +195,12 @@ class AgentSet:
         return {label: found for label, key in self._keys.items() if (found := self._engines.counters(key))}
 
     def readiness(self) -> dict[str, Readiness]:
-        """Every engine's, by ``kind/name``."""
-        return {label: self._engines.readiness(key) for label, key in self._keys.items()}
+        """Every engine's, by ``kind/name``. One that has cost enough works, and says so: it is asked last."""
+        found = {label: self._engines.readiness(key) for label, key in self._keys.items()}
+        for label, state in found.items():
+            if state.ready and (why := self._engines.enough(label.split("/")[1])):
+                found[label] = Readiness(True, why)
+        return found
 
     def problems(self) -> list[str]:
         """Why some agent's calls cannot be served: a stage of it has no engine that is ready. Empty where all can."""

@@ -13,7 +13,7 @@ from asterisk_ai.errors import AsteriskAIError, ConfigError, ModelError, Provide
 from asterisk_ai.providers.api import Counting, Engine, Readiness
 from asterisk_ai.providers.boundary import EngineFault, engine_boundary
 from asterisk_ai.providers.catalog import Kind
-from asterisk_ai.providers.chain import Breaker, Member
+from asterisk_ai.providers.chain import KEYS, Breaker, Member, Meter
 
 logger = logging.getLogger(__name__)
 E = TypeVar("E", bound=Engine)
@@ -56,6 +56,7 @@ class Engines:
     def __init__(self) -> None:
         self._shared: dict[str, _Shared[Any]] = {}
         self._resources: dict[str, _Resource] = {}
+        self._meters: dict[str, Meter] = {}  # by name: they outlast engines, as days do
 
     def take(
         self,
@@ -71,6 +72,8 @@ class Engines:
 
         ``settings.engine`` names the engine's class where ``name`` is the administrator's own.
         """
+        self._meters.setdefault(name, Meter()).set(settings, name)
+        settings = {item: value for item, value in settings.items() if item not in KEYS}
         key = json.dumps([kind.name, name, settings, agent], sort_keys=True, default=str)
         shared = self._shared.get(key)
         if shared is None:
@@ -124,13 +127,17 @@ class Engines:
     def member(self, name: str, key: str) -> Member[Any]:
         """The engine as a part of a chain."""
         shared = self._shared[key]
-        return Member(name, shared.engine, shared.breaker, shared.readiness)
+        return Member(name, shared.engine, shared.breaker, shared.readiness, self._meters[name])
 
     def readiness(self, key: str) -> Readiness:
         """The engine's own, or that it has failed too often lately."""
         shared = self._shared[key]
         state, left_alone = shared.readiness(), shared.breaker.problem()
         return Readiness(False, left_alone) if state.ready and left_alone else state
+
+    def enough(self, name: str) -> str:
+        """Why the engine of that name is asked after others, as it has cost enough today; empty where it has not."""
+        return self._meters[name].problem()
 
     def counters(self, key: str) -> Mapping[str, int]:
         """What the engine has lost; empty where it does not count."""

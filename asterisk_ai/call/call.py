@@ -15,6 +15,7 @@ from asterisk_ai.call.account import Account
 from asterisk_ai.call.alarm import Alarm
 from asterisk_ai.call.conversation import Conversation
 from asterisk_ai.call.own_voice import OwnVoice
+from asterisk_ai.call.spending import Spending
 from asterisk_ai.call.troubles import Troubles
 from asterisk_ai.dialog.dialplan import FALL_BACK, HANG_UP, ActionKind, DialplanAction
 from asterisk_ai.dialog.events import DigitDialled, Timer, VoiceOffset, VoiceOnset
@@ -80,6 +81,7 @@ class Call:
         """The connection is gone."""
         self.account = Account(session, store, metrics, connection, clock)
         self.troubles = Troubles(session)
+        self.spending = Spending(session, metrics)
         self.gates: frozenset[str] = frozenset()
         self.audio_at = 0.0
         """When the caller's last frame came."""
@@ -114,7 +116,7 @@ class Call:
 
     async def run(self) -> None:
         """From the first audio to the end; returns when the connection is gone. Never raises but CancelledError."""
-        with call_scope(self.session.call_id), listening(self.troubles):
+        with call_scope(self.session.call_id), listening(self.troubles, self.spending):
             self._context = copy_context()
             try:
                 async with self._calling():
@@ -172,6 +174,7 @@ class Call:
             conversation.release()
         self._makers.clear()
         self.troubles.close()
+        self.spending.close()
         self._alarm.close()
         self._beside = None
         self._context = Context()

@@ -252,9 +252,16 @@ def print_call(session: CallSession) -> None:
     print(summary(session))
     for record in session.history:
         print(turn_line(record))
+    for engine, told in session.usage.items():
+        units = ", ".join(f"{_number(value)} {unit.replace('_', ' ')}" for unit, value in told.items())
+        print(printable(f"    {engine}: {units}"))
     for trouble in session.troubles:
         when = time.strftime("%H:%M:%S", time.localtime(trouble.get("at", 0)))
         print(printable(f"    {when} {trouble.get('text', trouble)}"))
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}".rstrip("0").rstrip(".")
 
 
 def turn_line(record: TurnRecord) -> str:

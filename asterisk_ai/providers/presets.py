@@ -20,6 +20,7 @@ class Preset:
     :param probe: what is asked to see whether the service and the key are well.
     :param scheme: of the ``Authorization`` header, or the name of another header with its colon.
     :param kinds: of engines that it offers.
+    :param counts: it tells the tokens of a stream where it is asked to; others do so anyhow, or refuse the question.
     """
 
     name: str
@@ -30,16 +31,18 @@ class Preset:
     scheme: str = "Bearer"
     kinds: tuple[str, ...] = ("llm",)
     example: str = ""
+    counts: bool = False
 
 
 OPENAI = Preset(
     "openai", "https://platform.openai.com/docs/api-reference", "https://api.openai.com/v1", limit="",
-    kinds=("llm", "stt", "tts"),
+    kinds=("llm", "stt", "tts"), counts=True,
 )  # fmt: skip
 _OTHERS = (
     Preset(
         "azure", "https://learn.microsoft.com/azure/ai-foundry/openai/latest (a model is a deployment's name)",
         limit="max_completion_tokens", scheme="api-key:", example="https://RESOURCE.openai.azure.com/openai/v1",
+        counts=True,
     ),
     Preset("grok", "https://docs.x.ai/docs/api-reference", "https://api.x.ai/v1", limit="max_completion_tokens"),
     Preset(
@@ -47,7 +50,7 @@ _OTHERS = (
         limit="max_completion_tokens", kinds=("llm", "stt"),
     ),
     Preset("mistral", "https://docs.mistral.ai/api", "https://api.mistral.ai/v1"),
-    Preset("deepseek", "https://api-docs.deepseek.com", "https://api.deepseek.com/v1"),
+    Preset("deepseek", "https://api-docs.deepseek.com", "https://api.deepseek.com/v1", counts=True),
     Preset(
         "openrouter", "https://openrouter.ai/docs/api-reference (anybody may list models: the key is asked for)",
         "https://openrouter.ai/api/v1", probe="key",
@@ -55,11 +58,11 @@ _OTHERS = (
     Preset("together", "https://docs.together.ai/docs/inference/openai-compatibility", "https://api.together.ai/v1"),
     Preset(
         "vllm", "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html", "http://127.0.0.1:8000/v1",
-        kinds=("llm", "stt"),
+        kinds=("llm", "stt"), counts=True,
     ),
-    Preset("llamacpp", "https://github.com/ggml-org/llama.cpp (tools/server)", "http://127.0.0.1:8080/v1"),
+    Preset("llamacpp", "https://github.com/ggml-org/llama.cpp (tools/server)", "http://127.0.0.1:8080/v1", counts=True),
     Preset("lmstudio", "https://lmstudio.ai/docs/app/api/endpoints/openai", "http://127.0.0.1:1234/v1"),
-    Preset("ollama", "https://docs.ollama.com/api/openai-compatibility", "http://127.0.0.1:11434/v1"),
+    Preset("ollama", "https://docs.ollama.com/api/openai-compatibility", "http://127.0.0.1:11434/v1", counts=True),
     Preset("whisper", "https://speaches.ai (faster-whisper-server before)", "http://127.0.0.1:8000/v1", kinds=("stt",)),
     Preset("kokoro", "https://github.com/remsky/Kokoro-FastAPI", "http://127.0.0.1:8880/v1", kinds=("tts",)),
 )  # fmt: skip

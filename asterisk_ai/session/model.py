@@ -156,6 +156,8 @@ class CallSession:
     """Tokens that keep the caller's audio from being captured."""
     troubles: list[dict[str, Any]] = field(default_factory=list)
     """For people: engines that failed this call, ``at``, ``text`` and the fields of a fallback chain's Trouble."""
+    usage: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What engines took, by ``stage/engine``: ``input_tokens``, ``characters``, ``seconds`` ...; and ``cost``."""
     summary: str = ""
     """What the call was about, by a language model; empty where none was asked, or while it is being asked."""
     service_failed: bool = False
@@ -248,6 +250,7 @@ _KINDS: dict[str, type[Any]] = {
     "rate": int,
     "digits_wanted": int,
     "troubles": list,
+    "usage": dict,
     "connects": int,
     "tried": int,
     "came_back": dict,

@@ -34,6 +34,7 @@ def report(session: CallSession) -> dict[str, Any]:
         "slots": slots(session),
         "recorded": session.recorded is Recorded.YES,
         "transcript": [_turn(record) for record in session.history],
+        "usage": {engine: dict(told) for engine, told in session.usage.items()},
         "troubles": [str(trouble.get("text", "")) for trouble in session.troubles],
     }
 

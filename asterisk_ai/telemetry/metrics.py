@@ -128,7 +128,7 @@ class Metrics:
         )
         self.provider_failures = self._counter(
             "ai_agent_provider_failures_total",
-            "Engines that failed a call, by how (unavailable, rejected, timeout, error)",
+            "Engines that failed a call, by how (unavailable, rejected, rate_limited, quota, timeout, error)",
             "stage",
             "provider",
             "kind",
@@ -145,6 +145,19 @@ class Metrics:
             "stage",
             "provider",
             "next",
+        )
+        self.provider_usage = self._counter(
+            "ai_agent_provider_usage_total",
+            "What engines took: input_tokens (cached_tokens of them), output_tokens, characters, seconds of audio",
+            "stage",
+            "provider",
+            "unit",
+        )
+        self.provider_cost = self._counter(
+            "ai_agent_provider_cost_total",
+            "What engines cost, by their price in the configuration and in its currency",
+            "stage",
+            "provider",
         )
         self.log_lines_dropped = self._counter(
             "ai_agent_log_lines_dropped_total",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asterisk_ai.errors import ProviderUnavailable, RemoteProtocolError
-from asterisk_ai.providers.net.chat import alternating
+from asterisk_ai.providers.net.context import alternating
 from asterisk_ai.providers.net.sse import MAX_EVENT, EventReader
 from asterisk_ai.providers.vendors.openai.client import ChatSettings
 from asterisk_ai.providers.vendors.openai.completion import Completion

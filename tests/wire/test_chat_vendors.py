@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from vendor_types import example, members, problems
 from asterisk_ai.dialog.dialplan import ActionKind
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers import catalog, testing
-from asterisk_ai.providers.api import DialplanAction, Message, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.api import DialplanAction, Message, ReplyPart, Say, TurnRequest, Usage
 from asterisk_ai.providers.net.answer import Answer
 from asterisk_ai.providers.net.sse import EventReader
 from asterisk_ai.providers.vendors.anthropic.message import Message as AnthropicMessage
@@ -127,9 +128,33 @@ def test_every_fault_is_one_of_the_two_errors(
     engine = made(vendor, fake, model=fault, seconds=0.3)
     with pytest.raises(error) as found:
         asked(engine, TurnRequest("hello"))
-    assert type(found.value) is error
+    assert isinstance(found.value, ProviderRejected) == (error is ProviderRejected)
     if fault == "429-after":
         assert "in 30 s" in str(found.value)
+
+
+def test_what_was_taken_is_told(vendor: str, fake: FakeChat) -> None:
+    told: list[Usage] = []
+    asked(made(vendor, fake), TurnRequest("hello", spent=told.append))
+    assert told == [Usage(9, 0, 7 if vendor == "anthropic" else 9)]
+
+
+def test_a_long_call_fits_and_what_was_called_stays_with_its_result(vendor: str, fake: FakeChat) -> None:
+    long = [Message("agent" if number % 2 else "caller", f"turn {number} " * 10) for number in range(100)]
+    fake.script = [events(vendor, "[Hm.]", ("transfer", '{"to": "the moon"}')), events(vendor, "Sorry.")]
+    engine = made(vendor, fake, context_tokens=1500, max_tokens=300)
+    assert said(asked(engine, TurnRequest("the moon", history=long, caller={"name": "Ann"}))) == "Sorry."
+    for number, body in enumerate(fake.requests):
+        assert len(json.dumps(body)) / 4 < 1500
+        assert _problems(vendor, body) == []
+        text = json.dumps(body)
+        assert "Ann" in text
+        assert "beginning of the conversation is left out" in text
+        assert "turn 99" in text
+        assert "turn 20 " not in text
+        roles = [one["role"] for one in body["messages" if vendor == "anthropic" else "contents"]]
+        assert all(one != other for one, other in pairwise(roles))
+        assert ("to is one of sales" in text) == bool(number)
 
 
 def test_a_wrong_key_is_told_before_the_first_call(vendor: str, fake: FakeChat) -> None:

@@ -13,7 +13,7 @@ from elevenlabs.text_to_speech.client import TextToSpeechClient
 from speech_servers import KEY, FakeAzureSpeech, FakeCartesia, FakeElevenLabs, FakeVoice
 from vendor_types import parameters, problems
 
-from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable
+from asterisk_ai.errors import ConfigError, ProviderError, ProviderRejected, ProviderUnavailable, QuotaExceeded
 from asterisk_ai.providers import catalog, testing
 
 FAKES: Mapping[str, type[FakeVoice]] = {
@@ -77,9 +77,14 @@ def test_every_fault_is_one_of_the_two_errors(
     engine = made(vendor, fake, seconds=0.3 if fault in ("silent", "hang") else 5)
     with pytest.raises(error) as found:
         spoken(engine, voice=fault)
-    assert type(found.value) is error
+    assert isinstance(found.value, ProviderRejected) == (error is ProviderRejected)
     if fault[0].isdigit():
         assert fault in str(found.value), "what the service says is told"
+
+
+def test_a_plan_that_is_used_up_is_told_apart(vendor: str, fake: FakeVoice) -> None:
+    with pytest.raises(QuotaExceeded):
+        spoken(made(vendor, fake), voice="quota")
 
 
 def test_an_answer_without_sound_is_none(vendor: str, fake: FakeVoice) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.audio.window import Window
 from asterisk_ai.call.call import Call
 from asterisk_ai.errors import ProviderError, ProviderUnavailable
-from asterisk_ai.providers.api import Message, RealtimeAgent, RealtimeEvent, RealtimeRequest, RealtimeSession
+from asterisk_ai.providers.api import Message, RealtimeAgent, RealtimeEvent, RealtimeRequest, RealtimeSession, Usage
 from asterisk_ai.providers.chain.chain import Attempt
 from asterisk_ai.providers.ledger import Ledger
 
@@ -80,12 +81,15 @@ class Services:
     async def _serve_by(self, attempt: Attempt[RealtimeAgent]) -> None:
         """One engine has the call, until it fails; ``attempt.failure`` says how."""
         stack = AsyncExitStack()
+        chain, began = self._agent.chain, 0.0
         try:
             async with attempt.limit() as patience:
                 engine = attempt.member.engine
                 rates = list(engine.sample_rates)
                 request = self._request(self._call.rate if self._call.rate in rates else rates[0])
+                request = replace(request, spent=partial(chain.spend, attempt))
                 session = await stack.enter_async_context(engine.open(request))
+                began = self._call.clock()
                 self._call.guard(self._opened, session, request, patience)
                 events = await stack.enter_async_context(aclosing(session.events()))
                 async for event in events:
@@ -94,6 +98,8 @@ class Services:
                         break
         finally:
             self.session = self._patience = self._input = None
+            if began:
+                chain.spend(attempt, Usage(seconds=round(self._call.clock() - began, 3)))
             if not self._call.closed.is_set() and self._listener is not None:
                 self._call.guard(self._listener.lost)
             await attempt.close(stack)

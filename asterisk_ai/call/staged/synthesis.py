@@ -137,9 +137,7 @@ class PlaybackManager:
         self._pace.made(making.needed)
         return b"".join((*made, rest))
 
-    async def finished(
-        self, still: Callable[[], None] = lambda: None, look: Callable[[], None] = lambda: None
-    ) -> bool:
+    async def finished(self, still: Callable[[], None] = lambda: None, look: Callable[[], None] = lambda: None) -> bool:
         """Wait until everything said so far was played; False where the call is gone before that.
 
         :param still: called now and then meanwhile. A whole reply that is a file may take longer than any one part of

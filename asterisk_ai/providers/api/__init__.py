@@ -61,6 +61,7 @@ from asterisk_ai.providers.api.tts import (
 from asterisk_ai.providers.api.turn_end import (
     TurnEnd,
 )
+from asterisk_ai.providers.api.usage import Usage
 
 __all__ = [
     "ActionKind",
@@ -98,6 +99,7 @@ __all__ = [
     "Transcript",
     "TurnEnd",
     "TurnRequest",
+    "Usage",
     "Wait",
     "Word",
     "check_rate",

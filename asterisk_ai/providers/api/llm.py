@@ -12,6 +12,7 @@ from asterisk_ai.dialog.caller_input import Entry
 from asterisk_ai.dialog.dialplan import ACTIONS, ActionKind, DialplanAction
 from asterisk_ai.providers.api.common import Engine, Message
 from asterisk_ai.providers.api.stt import Hints
+from asterisk_ai.providers.api.usage import Spend, unmetered
 from asterisk_ai.providers.ledger import Ledger
 
 
@@ -38,6 +39,7 @@ class TurnRequest:
     :param ledger: what must not be done twice in the call, whoever answers.
     :param more_time: to be told how many seconds the next part may take longer, because somebody else's service is
         asked meanwhile: that is not held against the engine.
+    :param spent: to be told what the answer took, where the engine knows.
     """
 
     text: str
@@ -51,6 +53,7 @@ class TurnRequest:
     certain: Callable[[], Awaitable[object]] = field(default=_at_once, compare=False, repr=False)
     ledger: Ledger = field(default_factory=Ledger, compare=False, repr=False)
     more_time: Callable[[float], None] = field(default=_no_limit, compare=False, repr=False)
+    spent: Spend = field(default=unmetered, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from asterisk_ai.dialog.dialplan import ACTIONS, ActionKind, DialplanAction
 from asterisk_ai.providers.api.common import Engine, Message
 from asterisk_ai.providers.api.llm import AskDigits, Remember
+from asterisk_ai.providers.api.usage import Spend, unmetered
 from asterisk_ai.providers.ledger import Ledger
 
 
@@ -22,7 +23,7 @@ class RealtimeRequest:
     :param greeting: to be said first, word for word; empty where the caller is to speak first.
     :param history: what was said before as it was heard, oldest first: another server or engine had the call.
     :param memory: what was remembered with :class:`Remember`.
-    :param caller: as in :class:`TurnRequest`; ``actions`` and ``ledger`` as well.
+    :param caller: as in :class:`TurnRequest`; ``actions``, ``ledger`` and ``spent`` as well.
     """
 
     rate: int
@@ -32,6 +33,7 @@ class RealtimeRequest:
     caller: Mapping[str, str] = field(default_factory=dict)
     actions: Collection[ActionKind] = frozenset(ACTIONS)
     ledger: Ledger = field(default_factory=Ledger, compare=False, repr=False)
+    spent: Spend = field(default=unmetered, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,20 @@ from __future__ import annotations
 from asterisk_ai.providers.chain.chain import Limits, Listener, Member, Trouble, TroubleKind, listening
 from asterisk_ai.providers.chain.circuit import Breaker
 from asterisk_ai.providers.chain.llm import LanguageModelChain
+from asterisk_ai.providers.chain.meter import KEYS, Meter, Purse
 from asterisk_ai.providers.chain.stt import SpeechToTextChain
 from asterisk_ai.providers.chain.tts import TextToSpeechChain
 from asterisk_ai.providers.chain.whole import RealtimeChain, TurnEndChain
 
 __all__ = [
+    "KEYS",
     "Breaker",
     "LanguageModelChain",
     "Limits",
     "Listener",
     "Member",
+    "Meter",
+    "Purse",
     "RealtimeChain",
     "SpeechToTextChain",
     "TextToSpeechChain",

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
-from asterisk_ai.providers.api import Engine, Readiness
+from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable, QuotaExceeded, RateLimited
+from asterisk_ai.providers.api import Engine, Readiness, Usage
 from asterisk_ai.providers.boundary import EngineFault, engine_boundary
 from asterisk_ai.providers.chain.circuit import Breaker
+from asterisk_ai.providers.chain.meter import Meter, Purse
 
 logger = logging.getLogger(__name__)
 E = TypeVar("E", bound=Engine)
@@ -37,6 +38,10 @@ class TroubleKind(StrEnum):
 
     UNAVAILABLE = "unavailable"
     REJECTED = "rejected"
+    RATE_LIMITED = "rate_limited"
+    """It was asked too often."""
+    QUOTA = "quota"
+    """What was paid for is used up."""
     TIMEOUT = "timeout"
     ERROR = "error"
     """It raised what it should not."""
@@ -66,15 +71,17 @@ class Trouble:
 Listener = Callable[[Trouble], None]
 
 _listener: ContextVar[Listener | None] = ContextVar("asterisk_ai_trouble_listener", default=None)
+_purse: ContextVar[Purse | None] = ContextVar("asterisk_ai_purse", default=None)
 
 
 @contextlib.contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """Troubles of what is done inside, and in tasks begun inside, are told to ``listener``."""
-    token = _listener.set(listener)
+def listening(listener: Listener, purse: Purse | None = None) -> Iterator[None]:
+    """Troubles of what is done inside, and in tasks begun inside, are told to ``listener``; its costs to ``purse``."""
+    token, other = _listener.set(listener), _purse.set(purse)
     try:
         yield
     finally:
+        _purse.reset(other)
         _listener.reset(token)
 
 
@@ -87,10 +94,17 @@ class Member(Generic[E]):
     breaker: Breaker = field(default_factory=Breaker)
     state: Callable[[], Readiness] | None = None
     """The engine's readiness where its maker knows more of it than itself."""
+    meter: Meter = field(default_factory=Meter)
+    """Shared as the breaker is."""
 
     def usable(self) -> bool:
-        """Works, and is not being left alone for its failures."""
-        return self.breaker.allows() and self.ready()
+        """Works, is not being left alone for its failures, and has not cost enough."""
+        return self.breaker.allows() and self.ready() and not self.enough()
+
+    def enough(self) -> str:
+        """Why it is asked last now, as it has cost enough; empty where it has not."""
+        purse = _purse.get()
+        return self.meter.problem(purse.cost_of(self.name) if purse is not None else 0.0)
 
     def ready(self) -> bool:
         """Works as far as it knows itself."""
@@ -103,6 +117,14 @@ class Member(Generic[E]):
         state = self._state()
         problem = self.breaker.problem()
         return Readiness(False, problem) if state.ready and problem else state
+
+
+_KINDS = (
+    (EngineFault, TroubleKind.ERROR),
+    (ProviderRejected, TroubleKind.REJECTED),
+    (RateLimited, TroubleKind.RATE_LIMITED),
+    (QuotaExceeded, TroubleKind.QUOTA),
+)
 
 
 class Attempt(Generic[E]):
@@ -164,8 +186,7 @@ class Attempt(Generic[E]):
         # Its frames, and those of what it came from, know us: together they would outlive the call.
         error.__cause__ = error.__context__ = None
         self.failure = error.with_traceback(None)
-        rejected = TroubleKind.REJECTED if isinstance(error, ProviderRejected) else TroubleKind.UNAVAILABLE
-        self.kind = TroubleKind.ERROR if isinstance(error, EngineFault) else rejected
+        self.kind = next((kind for of, kind in _KINDS if isinstance(error, of)), TroubleKind.UNAVAILABLE)
 
     async def close(self, stack: contextlib.AsyncExitStack) -> None:
         """Let go of the engine's stream; what goes wrong with that is logged, the work itself is done or has failed."""
@@ -242,13 +263,21 @@ class Chain(Generic[E]):
                 last.member.name, last.reason
             )
 
+    def spend(self, attempt: Attempt[E], usage: Usage) -> None:
+        """The engine has done so much: it is told to its meter, and to the call that it was done for."""
+        if not usage:
+            return
+        cost = attempt.member.meter.add(usage)
+        if (purse := _purse.get()) is not None:
+            purse.spent(self.stage, attempt.member.name, usage, cost)
+
     def _pass_over(self, first: Member[E]) -> None:
         """Tell the call, and nobody else, which better engines were not tried: they have failed before."""
         listener = _listener.get()
         for member in self.members:
             if member is first or listener is None:
                 return
-            reason = member.readiness().reason or "another call is trying it"
+            reason = member.readiness().reason or member.enough() or "another call is trying it"
             listener(Trouble(self.stage, member.name, first.name, TroubleKind.UNREADY, reason, 0.0))
 
     def _tell(self, attempt: Attempt[E], following: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from asterisk_ai.dialog.caller_input import Entry
@@ -86,7 +87,7 @@ class LanguageModelChain(Chain[LanguageModel]):
             if self._switching and (said or waited >= SILENT_SWITCH_SECONDS):
                 yield Say(self._switching)
                 waited = 0.0
-            asked = replace(request, more_time=attempt.more_time)
+            asked = replace(request, more_time=attempt.more_time, spent=partial(self.spend, attempt))
             async with aclosing(self._one(attempt, asked)) as parts:
                 async for part in parts:
                     attempt.served = True

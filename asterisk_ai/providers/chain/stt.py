@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from asterisk_ai.audio.formats import SAMPLE_BYTES
 from asterisk_ai.audio.resample import Resampler
 from asterisk_ai.audio.window import Window
 from asterisk_ai.errors import ProviderError, ProviderUnavailable
@@ -14,6 +15,7 @@ from asterisk_ai.providers.api import (
     SpeechToText,
     SpeechToTextStream,
     Transcript,
+    Usage,
     ignore,
 )
 from asterisk_ai.providers.boundary import engine_boundary
@@ -64,7 +66,9 @@ class _Utterance:
     def __init__(
         self, chain: SpeechToTextChain, rate: int, hints: Hints, partial: Callable[[Transcript], None]
     ) -> None:
+        self._chain = chain
         self._rate, self._hints, self._partial = rate, hints, partial
+        self._fed = 0  # bytes that the engine got
         self._attempts = chain.attempts()
         self._attempt: Attempt[SpeechToText] | None = None
         self._stack = AsyncExitStack()
@@ -100,6 +104,7 @@ class _Utterance:
     def _pass(self, pcm: bytes) -> None:
         if self._stream is None or self._attempt is None:
             return
+        self._fed += len(pcm)
         try:
             with engine_boundary(self._attempt.member.name):
                 if line := self._resampler.push(pcm) if self._resampler else pcm:
@@ -127,6 +132,8 @@ class _Utterance:
     async def _leave(self) -> None:
         stack, self._stack, self._stream = self._stack, AsyncExitStack(), None
         if self._attempt is not None:
+            self._chain.spend(self._attempt, Usage(seconds=self._fed / SAMPLE_BYTES / self._rate))
+            self._fed = 0
             await self._attempt.close(stack)
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
 from asterisk_ai.providers.api import (
     MarkedPcm,
     TextToSpeech,
+    Usage,
 )
 from asterisk_ai.providers.chain.chain import Attempt, Chain, next_item
 
@@ -38,6 +39,8 @@ class TextToSpeechChain(Chain[TextToSpeech]):
             spoken = 0
             async with aclosing(self._one(attempt, rest, voice, speed, rate)) as pieces:
                 async for pcm in pieces:
+                    if not attempt.served:
+                        self.spend(attempt, Usage(characters=len(rest)))
                     attempt.served = True
                     spoken += len(pcm) // SAMPLE_BYTES
                     yield MarkedPcm(pcm, before + pcm.words) if before and isinstance(pcm, MarkedPcm) else pcm

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from asterisk_ai.errors import ProviderUnavailable
+from asterisk_ai.providers.api import Usage
 from asterisk_ai.providers.net.http import message
 from asterisk_ai.providers.net.sse import EventReader
 
@@ -49,6 +50,8 @@ class Answer(ABC):
         """Nothing follows."""
         self.reason = ""
         """Why it finished, in the API's word; empty where that was not told."""
+        self.usage = Usage()
+        """What it took, as far as that was told."""
 
     @property
     def calls(self) -> list[Call]:
@@ -81,6 +84,14 @@ class Answer(ABC):
     def declined(self, reason: str) -> None:
         """The service will not answer this. Raises ProviderUnavailable: another engine may."""
         raise ProviderUnavailable(self.provider, f"declined to answer: {reason}"[:300])
+
+
+def count(told: Mapping[str, Any], *path: str) -> int:
+    """A number in what a service says that it took; 0 where there is none."""
+    found: Any = told
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found if type(found) is int and found > 0 else 0
 
 
 async def texts(response: httpx.Response, answer: Answer) -> AsyncIterator[str]:

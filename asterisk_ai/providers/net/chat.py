@@ -18,13 +18,13 @@ from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers import knowledge
 from asterisk_ai.providers.api import DialplanAction, Hints, LanguageModel, Readiness, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.net.answer import Answer, Call, texts
+from asterisk_ai.providers.net.context import alternating, fitting, tokens
 from asterisk_ai.providers.net.http import HttpService
 from asterisk_ai.providers.tools.http import BadToolCall
 from asterisk_ai.providers.tools.toolbox import Toolbox
 
 MAX_ROUNDS = 5
 """How often the model is asked again in one turn, because what it called was wrong or gave it something to say."""
-MAX_HISTORY = 60
 PASSAGES, LIKE = 4, 0.25
 """Of the company's texts as many as that are given, if they are so like the question: the model sees what fits."""
 _RULES = (
@@ -39,12 +39,13 @@ class ChatModel(LanguageModel, ABC):
 
     :param service: that answers.
     :param agent: ``prompt``, ``language``, ``tools`` and ``knowledge`` of the agent.
+    :param context: tokens that the model can be told, its answer apart; 0: more than a call has.
     """
 
     uses_tools = True
 
-    def __init__(self, name: str, service: HttpService, agent: Mapping[str, Any]) -> None:
-        self._name, self._client = name, service
+    def __init__(self, name: str, service: HttpService, agent: Mapping[str, Any], context: int = 0) -> None:
+        self._name, self._client, self._context = name, service, context
         self._prompt = "\n\n".join(part for part in (str(agent.get("prompt") or ""), _RULES) if part)
         self._hints = Hints(language=str(agent.get("language") or "en-US"))
         path = f"agents.{agent.get('name') or '?'}"
@@ -71,43 +72,46 @@ class ChatModel(LanguageModel, ABC):
 
     async def _parts(self, request: TurnRequest) -> AsyncIterator[ReplyPart]:
         system = instructions(self._prompt, request.caller, request.actions)
-        messages = [self._message(role, text) for role, text in self._turns(request)]
         tools = [one["function"] for one in self._tools.schemas(request.actions)]
+        name, turns, since = name_as_data(request.caller), self._turns(request), list[Json]()
+        known = [("user", name)] if name else []
         before: set[str] = set()
         for _ in range(MAX_ROUNDS):
             calls: list[Call] = []
             now: list[str] = []
             answer = self._answer()
-            path, body = self._request(system, messages, tools)
-            async for sentence in self._stream(path, body, answer, calls):
-                now.append(sentence)
-                if sentence not in before:  # asked again, models begin with the same words
-                    yield Say(sentence)
+            told = alternating([*known, *fitting(turns, self._context, tokens(system, tools, name, since))])
+            path, body = self._request(system, [*(self._message(role, text) for role, text in told), *since], tools)
+            try:
+                async for sentence in self._stream(path, body, answer, calls):
+                    now.append(sentence)
+                    if sentence not in before:  # asked again, models begin with the same words
+                        yield Say(sentence)
+            finally:
+                request.spent(answer.usage)
             if not now and not calls:
                 raise ProviderUnavailable(self._name, "gave no answer")
             before.update(now)
-            told: dict[str, str] = {}
-            async for part in self._act(calls, request, told):
+            results: dict[str, str] = {}
+            async for part in self._act(calls, request, results):
                 yield part
                 if isinstance(part, DialplanAction):
                     return  # a call ends with its first action: whatever else was called is not done
-            if not told:
+            if not results:
                 return
-            messages += self._after(answer, now, calls, told)
+            since += self._after(answer, now, calls, results)
         raise ProviderUnavailable(self._name, f"came to no answer in {MAX_ROUNDS} rounds of calling functions")
 
     def _turns(self, request: TurnRequest) -> list[tuple[str, str]]:
         roles = {"caller": "user", "agent": "assistant"}
-        turns = [(roles.get(turn.role, "user"), turn.text) for turn in request.history[-MAX_HISTORY:] if turn.text]
+        turns = [(roles.get(turn.role, "user"), turn.text) for turn in request.history if turn.text]
         if request.dialled:
             text = f"(dialled on the keys: {request.text})"
         else:
             text = request.text if request.understood and request.text else "(could not be understood)"
             # Beside the caller's words and not in the system message, whose beginning servers keep from turn to turn.
             text += knowledge.as_data(self._knowledge.search(request.text, PASSAGES, LIKE))
-        name = name_as_data(request.caller)
-        known = [("user", name)] if name else []
-        return alternating([*known, *turns, ("user", text)])
+        return [*turns, ("user", text)]
 
     async def _stream(self, path: str, body: Json, answer: Answer, calls: list[Call]) -> AsyncIterator[str]:
         """One answer: its text in pieces to speak, its function calls into ``calls`` once it has ended well."""
@@ -178,19 +182,6 @@ class ChatModel(LanguageModel, ABC):
             told[call.id] = await sending
         finally:
             sending.cancel()  # where the caller went on; what changes something goes on by itself
-
-
-def alternating(turns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The user first, and never two of a kind in a row: the templates of many models refuse anything else."""
-    found: list[tuple[str, str]] = []
-    if turns[0][0] != "user":
-        found.append(("user", "(The caller is on the line.)"))
-    for role, text in turns:
-        if found and found[-1][0] == role:
-            found[-1] = (role, f"{found[-1][1]}\n{text}")
-        else:
-            found.append((role, text))
-    return found
 
 
 def _sayable(parts: list[str | ToolText], calls: list[ToolText]) -> list[str]:

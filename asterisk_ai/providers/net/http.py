@@ -22,6 +22,8 @@ from asterisk_ai.errors import (
     ProviderError,
     ProviderRejected,
     ProviderUnavailable,
+    QuotaExceeded,
+    RateLimited,
     RemoteProtocolError,
 )
 from asterisk_ai.providers.api import Readiness
@@ -35,33 +37,46 @@ LIMITED_SECONDS = 2.0
 LONGEST_LIMITED_SECONDS = 600.0
 
 
+QUOTA_SECONDS = 600.0
+"""A service whose quota is used up is asked again so much later, where it tells no time of its own."""
+_QUOTA = ("insufficient_quota", "quota_exceeded", "billing_error", "credit balance is too low", "spend_limit", "perday")
+"""In the body of a refusal: OpenAI, ElevenLabs, Anthropic (three ways), Google's quotaId of daily quotas."""
+
+
 class RateLimit:
     """Until when a service asked to be left alone."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._name, self._clock = name, clock
-        self._until = 0.0
+        self._until, self._quota = 0.0, False
 
     def problem(self) -> str:
         """Empty where the service may be asked."""
         wait = self._until - self._clock()
-        return f"the service asked to be left alone for {wait:.0f} s more" if wait > 0 else ""
+        if wait <= 0:
+            return ""
+        why = "its quota is used up, it is" if self._quota else "the service asked to be"
+        return f"{why} left alone for {wait:.0f} s more"
 
     def check(self) -> None:
         """Raises ProviderUnavailable while the service wants to be left alone: asking would make it longer."""
         if problem := self.problem():
-            raise ProviderUnavailable(self._name, problem)
+            raise (QuotaExceeded if self._quota else RateLimited)(self._name, problem)
 
     def refused(self, status: int, retry_after: str, body: bytes) -> ProviderError:
-        """The error that an answer of 300 or more stands for; a 429 is heeded from here on.
+        """The error that an answer of 300 or more stands for; rate limits and quotas are heeded from here on.
 
         :param retry_after: that header, empty where there is none.
         """
         text = message(body[: 16 * MAX_ERROR])
-        if status == 429:
-            wait = seconds_of(retry_after or _retry_delay(body))
-            self._until = self._clock() + wait
-            return ProviderUnavailable(self._name, f"rate limit, to be tried again in {wait:.0f} s: {text}")
+        quota = status == 402 or (status in (400, 401, 403, 429) and any(mark in _lower(body) for mark in _QUOTA))
+        if quota or status == 429:
+            told = retry_after or _retry_delay(body)
+            wait = seconds_of(told) if told or not quota else QUOTA_SECONDS
+            self._until, self._quota = self._clock() + wait, quota
+            if quota:
+                return QuotaExceeded(self._name, f"the quota is used up, to be tried again in {wait:.0f} s: {text}")
+            return RateLimited(self._name, f"rate limit, to be tried again in {wait:.0f} s: {text}")
         if status >= 500 or status in (408, 409, 425):
             return ProviderUnavailable(self._name, f"answered {status}: {text}")
         return ProviderRejected(self._name, f"answered {status}: {text}")
@@ -210,6 +225,10 @@ def message(body: bytes) -> str:
     except (ValueError, AttributeError):
         text = body.decode("utf-8", "replace")
     return " ".join(text.split())[:MAX_ERROR]
+
+
+def _lower(body: bytes) -> str:
+    return body[: 16 * MAX_ERROR].decode("utf-8", "replace").lower()
 
 
 def _retry_delay(body: bytes) -> str:

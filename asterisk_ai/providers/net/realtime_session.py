@@ -63,7 +63,7 @@ class SocketSession(RealtimeSession, ABC):
 
     def __init__(self, name: str, connection: ClientConnection, request: RealtimeRequest, tools: Toolbox) -> None:
         self._name, self._connection = name, connection
-        self._tools, self._actions = tools, request.actions
+        self._tools, self._actions, self._spent = tools, request.actions, request.spent
         self._requests = Requests(tools, request.caller, request.ledger)
         self._waiting: deque[tuple[bool, str | bytes]] = deque()  # whether it is audio, and the message
         self._waiting_audio = 0

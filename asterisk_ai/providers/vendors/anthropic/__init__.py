@@ -23,6 +23,7 @@ from asterisk_ai.config.schema import Range
 from asterisk_ai.config.settings import read_settings
 from asterisk_ai.providers.net.answer import Answer, Call
 from asterisk_ai.providers.net.chat import ChatModel, Json
+from asterisk_ai.providers.net.context import room
 from asterisk_ai.providers.net.http import HttpService, ServiceSettings
 from asterisk_ai.providers.vendors.anthropic.message import Message
 
@@ -39,6 +40,8 @@ class AnthropicSettings(ServiceSettings):
     model: str = "claude-haiku-4-5"
     max_tokens: Annotated[int, Range(1, 1_000_000)] = 1024
     """Of an answer, with its thoughts."""
+    context_tokens: Annotated[int, Range(500, 100_000_000)] | None = None
+    """That the model can be told and say at once, where a call may have more: its oldest turns are left out then."""
     thinking: Mapping[str, Any] = field(default_factory=dict)
     """As the API has it. What is thought is never spoken."""
     cache: bool = True
@@ -53,7 +56,7 @@ class AnthropicChat(ChatModel):
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
         own = self._own = read_settings(AnthropicSettings, settings, f"providers.{NAME}")
         service = HttpService(NAME, own, base_url=BASE_URL, scheme="x-api-key:", probe="models", headers=HEADERS)
-        super().__init__(NAME, service, agent)
+        super().__init__(NAME, service, agent, room(own.context_tokens, own.max_tokens))
 
     def _request(self, system: str, messages: Sequence[Json], tools: Sequence[Json]) -> tuple[str, Json]:
         own, told = self._own, list(messages)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from asterisk_ai.providers.net.answer import Answer, Call
+from asterisk_ai.providers.api import Usage
+from asterisk_ai.providers.net.answer import Answer, Call, count
 
 MAX_TOOL_TEXT = 20_000
 SENT_BACK = ("text", "thinking", "redacted_thinking", "tool_use")
@@ -38,17 +40,31 @@ class Message(Answer):
                 return self._begin(int(event["index"]), event["content_block"])
             case "content_block_delta":
                 return self._delta(int(event["index"]), event["delta"])
+            case "message_start":
+                self._count(event["message"].get("usage"))
             case "message_delta":
+                self._count(event.get("usage"))
                 self._reason(event["delta"])
             case "message_stop":
                 self.ended = self.over = True
             case "message":  # a server that does not stream
                 said = [self._begin(index, block) for index, block in enumerate(event["content"])]
+                self._count(event.get("usage"))
                 self._reason(event)
                 return "".join(said)
             case _:
                 pass  # ping, content_block_stop, and what is yet to be invented
         return ""
+
+    def _count(self, told: Mapping[str, Any] | None) -> None:
+        """Counts are of the whole message so far; tokens that were read from the cache or put there stand apart."""
+        told, before = told or {}, self.usage
+        cached = count(told, "cache_read_input_tokens")
+        fresh = count(told, "input_tokens") + count(told, "cache_creation_input_tokens")
+        if told.get("input_tokens") is None:
+            self.usage = replace(before, output_tokens=count(told, "output_tokens") or before.output_tokens)
+        else:
+            self.usage = Usage(fresh + cached, cached, count(told, "output_tokens"))
 
     def _reason(self, told: Mapping[str, Any]) -> None:
         self.reason = str(told.get("stop_reason") or "")

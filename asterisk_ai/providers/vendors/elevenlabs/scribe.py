@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from asterisk_ai.errors import ProviderRejected, ProviderUnavailable
+from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable, QuotaExceeded, RateLimited
 from asterisk_ai.providers.api import Transcript
 from asterisk_ai.providers.net.listen import StreamedRecogniser, StreamedUtterance
 from asterisk_ai.providers.net.websocket import Sockets
@@ -20,7 +20,14 @@ from asterisk_ai.providers.vendors.elevenlabs.client import BASE_URL, KEY, NAME,
 MAX_MESSAGE = 1 << 20
 NOTHING_SAID = ("insufficient_audio_activity", "commit_throttled")
 """There was nothing in the audio, or too little of it, that could be committed."""
-REFUSED = ("auth_error", "unaccepted_terms", "invalid_request")
+ERRORS: Mapping[str, type[ProviderError]] = {
+    "auth_error": ProviderRejected,
+    "unaccepted_terms": ProviderRejected,
+    "invalid_request": ProviderRejected,
+    "quota_exceeded": QuotaExceeded,
+    "rate_limited": RateLimited,
+    "resource_exhausted": RateLimited,
+}
 
 
 class ScribeUtterance(StreamedUtterance):
@@ -48,7 +55,7 @@ class ScribeUtterance(StreamedUtterance):
         if "error" in message:
             if self.backlog.ended and kind in NOTHING_SAID:
                 return True
-            error = ProviderRejected if kind in REFUSED else ProviderUnavailable
+            error = ERRORS.get(str(kind), ProviderUnavailable)
             raise error(NAME, f"{kind}: {message['error']}"[:300])
         if kind not in ("partial_transcript", "committed_transcript"):
             return False  # session_started, warnings, and what is yet to be invented

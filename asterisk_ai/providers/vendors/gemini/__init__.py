@@ -24,6 +24,7 @@ from asterisk_ai.config.schema import Range
 from asterisk_ai.config.settings import merged, read_settings
 from asterisk_ai.providers.net.answer import Answer, Call
 from asterisk_ai.providers.net.chat import ChatModel, Json
+from asterisk_ai.providers.net.context import room
 from asterisk_ai.providers.net.http import HttpService, ServiceSettings
 from asterisk_ai.providers.vendors.gemini.content import Content
 
@@ -40,6 +41,8 @@ class GeminiSettings(ServiceSettings):
     max_tokens: Annotated[int, Range(1, 1_000_000)] | None = None
     """Of an answer, with its thoughts."""
     temperature: Annotated[float, Range(0, 2)] | None = None
+    context_tokens: Annotated[int, Range(500, 100_000_000)] | None = None
+    """That the model can be told and say at once, where a call may have more: its oldest turns are left out then."""
     thinking: Mapping[str, Any] = field(default_factory=dict)
     """The API's ``thinkingConfig``. What is thought is never spoken."""
     safety: Mapping[str, Any] = field(default_factory=dict)
@@ -54,7 +57,7 @@ class GeminiChat(ChatModel):
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
         own = self._own = read_settings(GeminiSettings, settings, f"providers.{NAME}")
         service = HttpService(NAME, own, base_url=BASE_URL, scheme=KEY, probe=f"models/{own.model}")
-        super().__init__(NAME, service, agent)
+        super().__init__(NAME, service, agent, room(own.context_tokens, own.max_tokens))
 
     def _request(self, system: str, messages: Sequence[Json], tools: Sequence[Json]) -> tuple[str, Json]:
         own = self._own

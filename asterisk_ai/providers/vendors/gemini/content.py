@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from asterisk_ai.providers.net.answer import Answer, Call
+from asterisk_ai.providers.api import Usage
+from asterisk_ai.providers.net.answer import Answer, Call, count
 
 FINISHED = ("STOP", "MAX_TOKENS", "FINISH_REASON_UNSPECIFIED")
 """Any other reason tells that the answer was held back or went wrong: SAFETY, MALFORMED_FUNCTION_CALL ..."""
@@ -27,6 +28,8 @@ class Content(Answer):
         """Ids that are the service's."""
 
     def _event(self, event: Mapping[str, Any]) -> str:
+        if told := event.get("usageMetadata"):
+            self.usage = usage_of(told, "candidatesTokenCount")
         if reason := (event.get("promptFeedback") or {}).get("blockReason"):
             self.declined(str(reason))
         text = ""
@@ -49,3 +52,10 @@ class Content(Answer):
             arguments = json.dumps(call.get("args") or {}, ensure_ascii=False)
             self._calls.append(Call(id_, str(call["name"]), arguments, len(self._calls)))
         return "" if part.get("thought") else str(part.get("text") or "")
+
+
+def usage_of(told: Mapping[str, Any], written: str) -> Usage:
+    """:param written: the key of what the model wrote beside its thoughts."""
+    spoken = count(told, "promptTokenCount") + count(told, "toolUsePromptTokenCount")
+    cached = count(told, "cachedContentTokenCount")
+    return Usage(spoken, cached, count(told, written) + count(told, "thoughtsTokenCount"))

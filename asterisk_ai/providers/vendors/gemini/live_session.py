@@ -28,6 +28,7 @@ from asterisk_ai.providers.api import (
 )
 from asterisk_ai.providers.net.realtime_session import Json, SocketSession
 from asterisk_ai.providers.tools.toolbox import Toolbox
+from asterisk_ai.providers.vendors.gemini.content import usage_of
 
 NAME = "gemini_live"
 RATE = 24_000
@@ -189,6 +190,10 @@ class GeminiLiveSession(SocketSession):
                 self._requests.cancel(call)
         yield from ()
 
+    def _used(self, told: Json) -> Iterator[RealtimeEvent]:
+        self._spent(usage_of(told, "responseTokenCount"))
+        yield from ()
+
     def _going(self, told: Json) -> Iterator[RealtimeEvent]:
         yield ServiceProblem(f"will close the connection in {told.get('timeLeft')}")
 
@@ -198,5 +203,6 @@ class GeminiLiveSession(SocketSession):
             "toolCall": _functions,
             "toolCallCancellation": _cancelled,
             "goAway": _going,
+            "usageMetadata": _used,
         }
     )

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from asterisk_ai.providers.net.answer import Answer, Call
 from asterisk_ai.providers.net.chat import ChatModel, Json
+from asterisk_ai.providers.net.context import room
 from asterisk_ai.providers.presets import OPENAI, Preset
 from asterisk_ai.providers.vendors.openai.client import client, read
 from asterisk_ai.providers.vendors.openai.completion import Completion
@@ -19,11 +20,16 @@ class OpenAIChat(ChatModel):
 
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any]) -> None:
         own, name = read(settings, self.preset, "chat"), self.preset.name
-        super().__init__(name, client(own, name, self.preset), agent)
+        super().__init__(
+            name, client(own, name, self.preset), agent, room(own.chat.context_tokens, own.chat.max_tokens)
+        )
         self._own = own.chat
+        # Who speaks the protocol elsewhere may refuse what it does not know: there it is `extra` that asks.
+        self._counts = self.preset.counts and not (self.preset is OPENAI and own.base_url)
 
     def _request(self, system: str, messages: Sequence[Json], tools: Sequence[Json]) -> tuple[str, Json]:
-        body = self._own.parameters(self.preset.limit)
+        body: Json = {"stream_options": {"include_usage": True}} if self._counts else {}
+        body |= self._own.parameters(self.preset.limit)
         body["messages"] = [{"role": "system", "content": system}, *messages]
         if tools:
             body["tools"] = [{"type": "function", "function": tool} for tool in tools]

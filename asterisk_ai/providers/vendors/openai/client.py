@@ -26,6 +26,8 @@ class ChatSettings:
     """Not sent where nothing is said: some models refuse it."""
     max_tokens: Annotated[int, Range(1, 1_000_000)] | None = None
     """Of an answer. Sent as ``max_completion_tokens`` to models that think, which count their thoughts."""
+    context_tokens: Annotated[int, Range(500, 100_000_000)] | None = None
+    """That the model can be told and say at once, where a call may have more: its oldest turns are left out then."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Other parameters of the request."""
 

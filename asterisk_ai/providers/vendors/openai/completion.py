@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from asterisk_ai.errors import ProviderUnavailable
-from asterisk_ai.providers.net.answer import Answer, Call
+from asterisk_ai.providers.api import Usage
+from asterisk_ai.providers.net.answer import Answer, Call, count
 
 MAX_TOOL_TEXT = 20_000
 DONE = "[DONE]"
@@ -28,6 +29,12 @@ class Completion(Answer):
         return super().feed(data)
 
     def _event(self, event: Mapping[str, Any]) -> str:
+        if told := event.get("usage"):  # with the last chunk, or with one behind it
+            self.usage = Usage(
+                count(told, "prompt_tokens"),
+                count(told, "prompt_tokens_details", "cached_tokens"),
+                count(told, "completion_tokens"),
+            )
         choices = event.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         return self._choice(choice) if isinstance(choice, Mapping) else ""

@@ -25,7 +25,9 @@ from asterisk_ai.providers.api import (
     ServiceProblem,
     SpeechStarted,
     SpeechStopped,
+    Usage,
 )
+from asterisk_ai.providers.net.answer import count
 from asterisk_ai.providers.net.realtime_session import Json, SocketSession, known
 from asterisk_ai.providers.tools.toolbox import Toolbox
 
@@ -147,6 +149,9 @@ class OpenAIRealtimeSession(SocketSession):
 
     def _done(self, event: Json) -> Iterator[RealtimeEvent]:
         response = event["response"]
+        told = response.get("usage") or {}
+        cached = count(told, "input_token_details", "cached_tokens")
+        self._spent(Usage(count(told, "input_tokens"), cached, count(told, "output_tokens")))
         name, status = str(response.get("id") or self._answer), response.get("status", "completed")
         self._answer = ""
         problem = ""
