@@ -89,6 +89,21 @@ def test_what_cannot_be_is_refused(old: str, new: str, message: str) -> None:
         Rules({}, config.parse(RULES.replace(old, new)).agent().as_mapping())
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("do: {queue: help}", "then: nobody", "there is no intent 'nobody'"),
+        ("do: {queue: help}", "then: human", "it comes back to itself"),
+        ("do: {queue: help}", "do: {queue: help}, then: pay", "there is a 'do' already"),
+        ("luhn: true", "words: true", "exactly one of"),
+        ("digits: 4, secret: true, result: true, pause_seconds: 7,", "words: true,", "told, as it is, and not dialled"),
+    ],
+)
+def test_what_is_gone_on_with_and_said_freely(old: str, new: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Rules({}, config.parse(RULES.replace(old, new)).agent().as_mapping())
+
+
 def test_the_star_begins_anew_and_a_pause_may_be_longer() -> None:
     params, keys = TurnParams(), Keys()
     for at, digit in enumerate("12*3"):

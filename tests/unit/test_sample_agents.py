@@ -37,9 +37,31 @@ def test_questions_are_answered() -> None:
 
 def test_a_message_is_taken() -> None:
     call = caller("message")
-    assert call.say("I'd like to leave a message for support").startswith("Which number can we call you back on?")
+    assert call.say("I'd like to leave a message for support") == "May I have your name, please?"
+    assert call.say("This is Ann Goodbye") == "And what is it about?", "whatever is said is the name"
+    asked = call.say("My printer does not work, one two three.")
+    assert asked.startswith("Which number can we call you back on?"), "nothing is read back of a withheld number"
     assert call.say("oh double four one two three four five") == "I heard 0 4 4, 1 2 3, 4 5. Is that right?"
     assert call.action("yes that is right") == DialplanAction("voicemail", {"mailbox": "300", "context": "default"})
+    slots = call.memory["slots"]
+    assert (slots["name"], slots["matter"]) == ("This is Ann Goodbye", "My printer does not work, one two three.")
+
+
+def test_the_number_that_calls_is_read_back() -> None:
+    call = caller("message")
+    call.caller = {"number": "5551234"}
+    call.say("a message for sales")
+    call.say("Ann")
+    assert call.model.hints(call.memory).free, "anything may be said now"
+    assert call.say("an order") == "Can we call you back on 5 5 5, 1 2 3 4?"
+    assert not call.model.hints(call.memory).free
+    assert call.say("no").startswith("Which number can we call you back on?")
+    assert call.action("12345#", dialled=True) == DialplanAction("voicemail", {"mailbox": "200", "context": "default"})
+    call = caller("message")
+    call.caller = {"number": "5551234"}
+    for said in ("a message for sales", "Ann", "an order"):
+        call.say(said)
+    assert call.action("yes") == DialplanAction("voicemail", {"mailbox": "200", "context": "default"})
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,8 @@ class Rules(LanguageModel):
             for confirm in (False, True):
                 phrases = tuple(self._sayable(slot, confirm))
                 expected = Expected(phrases, self._grammar.slots, rules.digits)
-                self._hints[slot, confirm] = Hints(expected, tag, examples=self.understanding.examples())
+                free = slot in rules.slots and rules.slots[slot].words and not confirm
+                self._hints[slot, confirm] = Hints(expected, tag, free, self.understanding.examples())
 
     def vocabulary(self) -> frozenset[str]:
         """Every word a caller can be understood by, for checking against a recogniser's dictionary."""

@@ -11,6 +11,7 @@ from asterisk_ai.dialog.dialplan import HANG_UP
 from asterisk_ai.dialog.secret import SecretDigits
 from asterisk_ai.providers.api import ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.engines.rules.ruleset import Outcome, RuleSet
+from asterisk_ai.providers.engines.rules.schema import REFERENCE
 from asterisk_ai.providers.engines.rules.small_talk import Language
 from asterisk_ai.providers.engines.rules.texts import Texts
 from asterisk_ai.providers.engines.rules.understanding import Understood, Wish
@@ -77,7 +78,9 @@ class Flow:
 
     def _is_value(self, name: str, value: str) -> bool:
         slot = self._rules.slots.get(name)
-        return slot is not None and (value in slot.grammar.values or (not slot.grammar.values and value.isdigit()))
+        if slot is None or slot.words:
+            return slot is not None
+        return value in slot.grammar.values or (not slot.grammar.values and value.isdigit())
 
     # ---- wishes ----
 
@@ -174,11 +177,18 @@ class Flow:
         if missing:
             self.say(self._rules.slots[missing].ask)
             self.ask(name, missing)
+        elif intent.if_no and self._asks_for_nothing(intent.confirm):
+            self._finish(intent.if_no)
         elif intent.confirm:
             self.say(intent.confirm)
             self.ask(name, confirm=True)
         else:
             self.carry_out(name)
+
+    def _asks_for_nothing(self, question: str) -> bool:
+        """Whether what it asks the caller to confirm, such as their number, is not known."""
+        asked = [inner.partition(":")[0] for inner in REFERENCE.findall(question)]
+        return any(not self._request.caller.get(one.removeprefix("caller.")) for one in asked if one[:7] == "caller.")
 
     def carry_out(self, name: str) -> None:
         intent = self._rules.intents[name]
@@ -202,6 +212,8 @@ class Flow:
             self._cannot()
             return
         self.say(outcome.answer)
+        if outcome.then:
+            self._go_on(outcome.then)
         if outcome.do:
             self.parts.append(self._texts.do(outcome.do, self.slots, self._request.caller))
 

@@ -24,6 +24,8 @@ class Outcome:
     answer: str = ""
     do: DialplanAction | None = None
     """Its arguments are templates."""
+    then: str = ""
+    """The intent that it goes on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Slot:
     confirm: str = ""
     keep: bool = False
     fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    words: bool = False
+    """Whatever the caller says, in their own words."""
     luhn: bool = False
     """The last digit is a check of the others, as on credit cards."""
     like: str = ""

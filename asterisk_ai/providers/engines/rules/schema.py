@@ -60,6 +60,7 @@ def load(data: Any, path: str, language: str = "en", targets: Collection[str] = 
     menu = _menu(keys["dtmf"], intents) if "dtmf" in keys else {}
     declined = keys["declined"].text() if "declined" in keys else said.declined
     templates.check(declined, f"{path}.declined", set())
+    _check_then(intents, path)
     rules = RuleSet(intents, slots, menu, unknown, declined, hours, yes, no, digits)
     _check_reachable(rules, path)
     return rules
@@ -143,6 +144,8 @@ class _Templates:
             return f"there is no slot {name!r} (slots: {', '.join(self._slots) or 'none'})"
         if self._slots[name].secret and spec != "count" and not action:
             return f"it is secret: only how many digits it has can be said, {{{name}:count}}"
+        if self._slots[name].words and (action or attribute or spec):
+            return "is what the caller said: it can be told, as it is, and not dialled"
         if name not in allowed:
             return f"{name} may not be known when this is said"
         fields = self._slots[name].fields
@@ -153,8 +156,8 @@ class _Templates:
 
 
 def _intent(node: Node, slots: Mapping[str, Slot], templates: _Templates) -> Intent:
-    keys = node.keys("say", "ask", "confirm", "answer", "do", "if_open", "if_closed", "if_no", "label")
-    say = keys["say"].phrases(slots) if "say" in keys else ()
+    keys = node.keys("say", "ask", "confirm", "answer", "do", "then", "if_open", "if_closed", "if_no", "label")
+    say = keys["say"].phrases([name for name, one in slots.items() if not one.words]) if "say" in keys else ()
     asked = keys["ask"].lines() if "ask" in keys else []
     for name in asked:
         if name not in slots:
@@ -162,12 +165,13 @@ def _intent(node: Node, slots: Mapping[str, Slot], templates: _Templates) -> Int
     used = [ref.partition(":")[0].partition(".")[0] for ref in REFERENCE.findall(_all_text(node.data))]
     needs = tuple(dict.fromkeys([*asked, *(name for name in used if name in slots)]))
     for name in needs:
-        if not slots[name].ask and not (say and all(name in slot_names(phrase) for phrase in say)):
+        in_phrases = say and all(name in slot_names(phrase) for phrase in say)
+        if not slots[name].ask and not in_phrases:
             node.fail(f"has to ask for {name!r} where the caller has not said it: give the slot an 'ask' text")
     outcomes = {}
     for key in ("if_open", "if_closed", "if_no"):
         if key in keys:
-            more = keys[key].keys("answer", "do")
+            more = keys[key].keys("answer", "do", "then")
             outcomes[key] = _outcome(more, keys[key].path, set(needs), templates)
     if ("if_open" in keys or "if_closed" in keys) and not templates.has_hours:
         node.fail("if_open and if_closed need 'hours' in the rules")
@@ -192,7 +196,10 @@ def _all_text(data: Any) -> str:
 def _outcome(keys: Mapping[str, Node], path: str, filled: set[str], templates: _Templates) -> Outcome:
     answer = keys["answer"].text() if "answer" in keys else ""
     templates.check(answer, f"{path}.answer", filled)
-    return Outcome(answer, _action(keys["do"], filled, templates) if "do" in keys else None)
+    if "do" in keys and "then" in keys:
+        keys["then"].fail("there is a 'do' already, which ends the conversation")
+    do = _action(keys["do"], filled, templates) if "do" in keys else None
+    return Outcome(answer, do, keys["then"].text() if "then" in keys else "")
 
 
 def _action(node: Node, filled: set[str], templates: _Templates) -> DialplanAction:
@@ -255,12 +262,36 @@ def _menu(node: Node, intents: Mapping[str, Intent]) -> Mapping[str, str]:
     return menu
 
 
+def _check_then(intents: Mapping[str, Intent], path: str) -> None:
+    """What intents go on with is there, and comes to an end."""
+    following = {
+        name: [one.then for one in (intent.outcome, intent.if_open, intent.if_closed, intent.if_no) if one and one.then]
+        for name, intent in intents.items()
+    }
+    for name, more in following.items():
+        seen: set[str] = set()
+        while more:
+            here = more.pop()
+            if here not in intents or here == name:
+                why = "it comes back to itself" if here == name else f"there is no intent {here!r}"
+                raise ConfigError(why, path=f"{path}.intents.{name}.then")
+            more += [one for one in following[here] if one not in seen]
+            seen.add(here)
+
+
 def _check_reachable(rules: RuleSet, path: str) -> None:
     """Every intent can be said or dialled, and no phrase stands for two of them."""
     grammar = Grammar({name: slot.grammar for name, slot in rules.slots.items()}, rules.digits)
+    outcomes = (
+        one
+        for intent in rules.intents.values()
+        for one in (intent.outcome, intent.if_open, intent.if_closed, intent.if_no)
+    )
+    elsewhere = {one.then for one in outcomes if one} | {slot.failed for slot in rules.slots.values()}
     taken: dict[str, str] = {}
     for name, intent in rules.intents.items():
-        if not intent.say and name not in rules.menu.values() and name != rules.unknown.handoff:
+        led_to = name in (rules.unknown.handoff, *elsewhere)
+        if not intent.say and name not in rules.menu.values() and not led_to:
             raise ConfigError("cannot be reached: it has no 'say' and no key in dtmf", path=f"{path}.intents.{name}")
         for phrase in intent.say:
             text = grammar.pattern(phrase).pattern

@@ -1,4 +1,4 @@
-"""The ``slots`` of an agent's rules, checked: values, yes or no, digits."""
+"""The ``slots`` of an agent's rules, checked: values, yes or no, digits, words."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ _OF_DIGITS = ("luhn", "like", "pause_seconds", "secret", "result", "tries", "fai
 
 def read_slot(name: str, node: Node, yes: tuple[Phrase, ...], no: tuple[Phrase, ...]) -> Slot:
     """One slot. Raises ConfigError."""
-    keys = node.keys("digits", "values", "yes_no", "say", "ask", "again", "confirm", "keep", *_OF_DIGITS)
-    if sum(key in keys for key in ("digits", "values", "yes_no")) != 1:
-        node.fail("needs exactly one of digits, values, yes_no")
+    keys = node.keys("digits", "values", "yes_no", "say", "ask", "again", "confirm", "keep", "words", *_OF_DIGITS)
+    if sum(key in keys for key in ("digits", "values", "yes_no", "words")) != 1:
+        node.fail("needs exactly one of digits, values, yes_no, words")
     fields: Mapping[str, Mapping[str, str]] = {}
     if "digits" in keys:
         grammar = _digits(keys["digits"])
     elif "values" in keys:
         grammar, fields = _values(keys["values"])
+    elif "words" in keys:
+        keys["words"].flag()
+        grammar = SlotGrammar({})
     else:
         keys["yes_no"].flag()
         grammar, fields = SlotGrammar({"yes": yes, "no": no}), {"yes": {"name": "yes"}, "no": {"name": "no"}}
@@ -34,7 +37,10 @@ def read_slot(name: str, node: Node, yes: tuple[Phrase, ...], no: tuple[Phrase, 
     given = [key for key in _OF_DIGITS if key in keys]
     if given and "digits" not in keys:
         keys[given[0]].fail("is for digits only")
-    return Slot(grammar, (parse(f"{{{name}}}"), *say), keep=keep, fields=fields, **texts, **_checks(keys))
+    if "words" in keys and say:
+        keys["say"].fail("what is said freely is no part of a phrase")
+    phrases = () if "words" in keys else (parse(f"{{{name}}}"), *say)
+    return Slot(grammar, phrases, keep=keep, fields=fields, words="words" in keys, **texts, **_checks(keys))
 
 
 def _checks(keys: Mapping[str, Node]) -> dict[str, Any]:

@@ -96,6 +96,8 @@ class Texts:
             if slot.grammar.values:
                 field = attribute or ("name" if speech else "")
                 value = slot.fields[value][field] if field and value in slot.fields else value
+            elif slot.words:
+                return without_sounds(value)
             else:
                 spec = spec or "digits"
         if spec == "count":

@@ -17,6 +17,8 @@ from asterisk_ai.providers.knowledge import ENOUGH, Knowledge
 
 # Said around an answer by callers of recognisers that take free speech.
 _FILLERS = ("um", "uh", "er", "well", "hello", "hi", "please", "thanks", "thank you")
+MAX_WORDS = 500
+"""Characters of what is said freely."""
 _EDGE = "|".join(_FILLERS)
 _FILLED = re.compile(rf"^(?: (?:{_EDGE}))*(?P<rest>.*?)(?: (?:{_EDGE}))*$")
 
@@ -51,6 +53,8 @@ class Turn:
     def is_complete(self) -> bool:
         """Whether the words need not go on. Leaves the turn used up."""
         text = self._request.text
+        if self._asked_words():
+            return False
         if self._heard():
             limits = {name: self._rules.slots[name].grammar for name in self.flow.slots}
             return all(
@@ -78,8 +82,7 @@ class Turn:
     def entry(self) -> Entry:
         """What is waited for on the keys now."""
         slot = self._rules.slots.get(self.flow.pending.get("slot", ""))
-        digits = slot is not None and not slot.grammar.values and not self.flow.pending.get("confirm")
-        if slot is None or not digits:
+        if slot is None or slot.grammar.values or slot.words or self.flow.pending.get("confirm"):
             return Entry(self.digits_wanted())
         return Entry(self.digits_wanted(), True, slot.pause_seconds, slot.secret)
 
@@ -87,10 +90,19 @@ class Turn:
 
     def _heard(self) -> bool:
         """Match the words: an answer to what was asked comes before a new wish."""
+        if self._asked_words():
+            self.flow.fill(self.flow.pending["slot"], self._request.text.strip()[:MAX_WORDS], sure=False)
+            return True
         readings = self._grammar.readings(self._request.text)
         bare = [found["rest"] for found in map(_FILLED.match, readings) if found]
         texts = filter(None, dict.fromkeys((*readings, *bare)))
         return any(self._answered(text) or self._wished(text) for text in texts)
+
+    def _asked_words(self) -> bool:
+        """Whether all that the caller says is the answer."""
+        slot = self._rules.slots.get(self.flow.pending.get("slot", ""))
+        asked = slot is not None and slot.words and not self.flow.pending.get("confirm")
+        return asked and bool(self._request.text.strip())
 
     def _answered(self, spoken: str) -> bool:
         slot = self.flow.pending.get("slot", "")
@@ -172,7 +184,7 @@ class Turn:
         intent, slot = self.flow.pending["intent"], self.flow.pending.get("slot", "")
         known = self._rules.intents.get(intent)
         for name in [slot] if slot else known.needs if known else ():
-            if set(self._rules.slots[name].grammar.values) == {"yes", "no"}:
+            if self._rules.slots[name].words or set(self._rules.slots[name].grammar.values) == {"yes", "no"}:
                 continue
             said = self.flow.slots.get(name, "")
             named = set(self._understanding.values_in(self._not_denied(text), name))
