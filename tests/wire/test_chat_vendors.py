@@ -133,6 +133,14 @@ def test_every_fault_is_one_of_the_two_errors(
         assert "in 30 s" in str(found.value)
 
 
+def test_an_answer_that_another_engine_began_goes_on(vendor: str, fake: FakeChat) -> None:
+    asked(made(vendor, fake), TurnRequest("when", history=HISTORY, said=("We are open.",)))
+    (body,) = fake.requests
+    last = [json.dumps(one) for one in body["messages" if vendor == "anthropic" else "contents"][-2:]]
+    assert "We are open." in last[0]
+    assert "Go on behind it" in last[1]
+
+
 def test_what_was_taken_is_told(vendor: str, fake: FakeChat) -> None:
     told: list[Usage] = []
     asked(made(vendor, fake), TurnRequest("hello", spent=told.append))

@@ -39,6 +39,7 @@ class TurnRequest:
     :param ledger: what must not be done twice in the call, whoever answers.
     :param more_time: to be told how many seconds the next part may take longer, because somebody else's service is
         asked meanwhile: that is not held against the engine.
+    :param said: of the answer, what the caller heard from another engine before that one failed: go on behind it.
     :param spent: to be told what the answer took, where the engine knows.
     """
 
@@ -50,6 +51,7 @@ class TurnRequest:
     caller: Mapping[str, str] = field(default_factory=dict)
     actions: Collection[ActionKind] = frozenset(ACTIONS)
     confidence: float = 1.0
+    said: Sequence[str] = ()
     certain: Callable[[], Awaitable[object]] = field(default=_at_once, compare=False, repr=False)
     ledger: Ledger = field(default_factory=Ledger, compare=False, repr=False)
     more_time: Callable[[float], None] = field(default=_no_limit, compare=False, repr=False)

@@ -82,17 +82,24 @@ class LanguageModelChain(Chain[LanguageModel]):
             yield parts
 
     async def _parts(self, request: TurnRequest) -> AsyncGenerator[ReplyPart, None]:
-        waited, said = 0.0, False
+        waited, said = 0.0, dict[str, str]()  # what the caller has heard of the answer, by its letters
         for attempt in self.attempts():
             if self._switching and (said or waited >= SILENT_SWITCH_SECONDS):
                 yield Say(self._switching)
                 waited = 0.0
-            asked = replace(request, more_time=attempt.more_time, spent=partial(self.spend, attempt))
+            before = frozenset(said)
+            asked = replace(
+                request, more_time=attempt.more_time, spent=partial(self.spend, attempt), said=tuple(said.values())
+            )
             async with aclosing(self._one(attempt, asked)) as parts:
                 async for part in parts:
                     attempt.served = True
+                    if isinstance(part, Say):
+                        letters = _letters(part.text)
+                        if letters in before:
+                            continue  # the engine before had said it when it failed
+                        said[letters] = part.text
                     yield part
-                    said = said or isinstance(part, Say)
                     if isinstance(part, Remember):
                         request = replace(request, memory=part.memory)  # what was done for the caller stays done
                     if isinstance(part, DialplanAction):
@@ -124,3 +131,7 @@ class LanguageModelChain(Chain[LanguageModel]):
                 attempt.failure = ProviderUnavailable(attempt.member.name, "gave no answer")
         finally:
             await attempt.close(stack)
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.casefold()))

@@ -31,6 +31,7 @@ _RULES = (
     "You are on the telephone. What you write is spoken: answer in one or two short sentences, without lists, "
     "markup, emoji or web addresses. If you did not understand the caller, say so and ask again."
 )
+_GO_ON = "(You broke off there. Go on behind it, and say nothing of it again.)"
 Json = dict[str, Any]
 
 
@@ -111,7 +112,8 @@ class ChatModel(LanguageModel, ABC):
             text = request.text if request.understood and request.text else "(could not be understood)"
             # Beside the caller's words and not in the system message, whose beginning servers keep from turn to turn.
             text += knowledge.as_data(self._knowledge.search(request.text, PASSAGES, LIKE))
-        return [*turns, ("user", text)]
+        begun = [("assistant", " ".join(request.said)), ("user", _GO_ON)] if request.said else []
+        return [*turns, ("user", text), *begun]
 
     async def _stream(self, path: str, body: Json, answer: Answer, calls: list[Call]) -> AsyncIterator[str]:
         """One answer: its text in pieces to speak, its function calls into ``calls`` once it has ended well."""
