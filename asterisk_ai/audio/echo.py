@@ -31,7 +31,13 @@ AUDIBLE = -52.0
 LIKE = 0.2
 """Likeness, 0 to 1, of the line to what was played from which some of it may be echo; other speech reaches 0.3."""
 _LOOK_EVERY = 8
-"""Frames between two searches for the delay, which seldom changes: they are half of the work."""
+"""Frames between two searches for the delay, which seldom changes."""
+_LOOK_FIRST = 2
+"""The same, while none is known."""
+_COARSE = 4
+"""Samples that are one in a first search."""
+_PEAKS = 6
+"""Places that it finds and that are looked at sample by sample: a voice is much like itself some pulses later, too."""
 _FIT_EVERY = 4
 """Frames between two fits."""
 _JITTER = 0.05
@@ -79,14 +85,15 @@ class EchoCanceller:
         heard = self._heard[-len(pcm) // 2 :]
         while self._waiting:
             self._play(*self._waiting.popleft())
-        if self._count % _LOOK_EVERY == 0 or self._delay < 0:
+        known = self._delay >= 0
+        if self._count % (_LOOK_EVERY if known else _LOOK_FIRST) == 0:
             self._delay = self._likeliest()
-        if self._delay < 0:
-            self._count += 1
-            return pcm, level
-        if self._count % _FIT_EVERY == 0:
-            self._filter = self._fitted()
+        fit = self._count % _FIT_EVERY == 0 or not known
         self._count += 1
+        if self._delay < 0:
+            return pcm, level
+        if fit:
+            self._filter = self._fitted()
         reference = self._part(self._heard_until - self._delay + self._lead, len(heard) + self._taps - 1)
         rest = heard - np.convolve(reference, self._filter, "valid")
         left = rest.clip(-32768, 32767).astype("<i2").tobytes()
@@ -130,22 +137,55 @@ class EchoCanceller:
     def _likeliest(self) -> int:
         """The delay, in samples, at which the line is most like what was played; -1 where it is not like it."""
         reference = self._part(self._heard_until, self._window + self._longest)
-        size = 1 << (len(reference) - 1).bit_length()
-        product = np.fft.rfft(reference, size) * np.conj(np.fft.rfft(self._heard, size))
-        alike = np.abs(np.fft.irfft(product, size)[: self._longest + 1])
-        energy = np.concatenate(([0.0], np.cumsum(reference.astype(np.float64) ** 2)))
-        energy = energy[self._window :] - energy[: self._longest + 1]
-        own = float(np.dot(self._heard, self._heard))
-        alike /= np.sqrt((energy + len(self._heard)) * (own + 1.0))
-        at = int(np.argmax(alike))
-        return max(self._lead, self._longest - at) if alike[at] >= LIKE else -1
+        coarse, heard = _coarse(reference), _coarse(self._heard)
+        energy = np.concatenate(([0.0], np.cumsum(coarse.astype(np.float64) ** 2)))
+        energy = energy[len(heard) :] - energy[: -len(heard)]
+        alike = np.abs(np.correlate(coarse, heard, "valid"))
+        alike /= np.sqrt((energy + len(heard)) * (float(np.dot(heard, heard)) + 1.0))
+        if alike.max() < LIKE:
+            return -1
+        peaks = np.flatnonzero((alike >= np.append(alike[1:], 0)) & (alike >= np.append(0, alike[:-1])))
+        peaks = peaks[np.argsort(alike[peaks])[-_PEAKS:]]
+        near = np.arange(-_COARSE, _COARSE + 1)
+        places = (_COARSE * peaks[:, None] + near).clip(0, self._longest).ravel()
+        parts = np.lib.stride_tricks.sliding_window_view(reference, self._window)[places]
+        energies = np.einsum("ij,ij->i", parts, parts) + self._window
+        fine = np.abs(parts @ self._heard) / np.sqrt(energies * (float(np.dot(self._heard, self._heard)) + 1.0))
+        at = int(np.argmax(fine))
+        return max(self._lead, self._longest - int(places[at])) if fine[at] >= LIKE else -1
 
     def _fitted(self) -> Samples:
         """The filter that makes of what was played what is most like the line, with the least squares of the rest."""
         until = self._heard_until - self._delay + self._lead
         reference = self._part(until, self._window + self._taps - 1)
-        delayed = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(reference, self._taps))
-        power = delayed.T @ delayed
+        power = _products(reference, self._window, self._taps)
         power[np.diag_indices(self._taps)] += _RIDGE * np.trace(power) / self._taps + self._window
-        fitted: Samples = np.linalg.solve(power, delayed.T @ self._heard)[::-1].astype(np.float32)
+        fitted: Samples = np.linalg.solve(power, np.correlate(reference, self._heard, "valid"))[::-1].astype(np.float32)
         return fitted
+
+
+def _coarse(samples: Samples) -> Samples:
+    mean: Samples = samples.reshape(-1, _COARSE) @ np.full(_COARSE, 1 / _COARSE, np.float32)
+    return mean
+
+
+def _products(samples: Samples, window: int, taps: int) -> npt.NDArray[np.float64]:
+    """How much of ``samples[i : i + window]`` is in ``samples[j : j + window]``, for all i and j below ``taps``.
+
+    A sample further on, for both, that is the same but for what has gone out of them and what has come in: so the first
+    row is computed, and all others follow from it, at a third of the cost of multiplying all with all.
+    """
+    edges = np.zeros((2, 2 * taps))  # what goes out, and what comes in
+    edges[0, : taps - 1], edges[1, : taps - 1] = samples[: taps - 1], samples[window:]
+    later = np.lib.stride_tricks.sliding_window_view(edges, taps, axis=1)[:, : taps - 1]
+    diagonals = np.empty((taps, taps))  # [i, d] is what belongs to i and i + d
+    diagonals[0] = np.correlate(samples, samples[:window], "valid")
+    diagonals[1:] = edges[1, : taps - 1, None] * later[1] - edges[0, : taps - 1, None] * later[0]
+    np.cumsum(diagonals, axis=0, out=diagonals)
+    found = np.zeros((taps, 2 * taps))
+    row, column = found.strides
+    np.lib.stride_tricks.as_strided(found, (taps, taps), (row + column, column))[:] = diagonals
+    upper = found[:, :taps]
+    whole: npt.NDArray[np.float64] = upper + upper.T
+    whole[np.diag_indices(taps)] = diagonals[:, 0]
+    return whole

@@ -10,6 +10,7 @@ machine with two CPUs that does nothing else. Ends with status 1 where channels,
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 import sys
 import tempfile
@@ -98,6 +99,10 @@ def measured(
     )
 
 
+def _bridges(asterisk: PrivateAsterisk) -> list[str]:
+    return [line for line in asterisk.bridges() if "asterisk-ai" in line or "WebSocket" in line]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m asterisk_ai.bench.transports",
@@ -134,7 +139,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             for _ in range(arguments.rounds):
                 for way in ways:
                     figures[way].append(measured(asterisk, server, way, arguments.calls, arguments.seconds))
-            left = [line for line in asterisk.bridges() if "asterisk-ai" in line or "WebSocket" in line]
+            with contextlib.suppress(TimeoutError):  # they are removed when the calls have ended
+                until(lambda: not _bridges(asterisk), 5, "no bridge in Asterisk")
+            left = _bridges(asterisk)
     print(f"{'':12} {'calls':>5} {'server':>8} {'from':>8} {'to':>8} {'Asterisk':>8} {'late p99':>8}")
     for way, rows in figures.items():
         own = [row[0] for row in rows]

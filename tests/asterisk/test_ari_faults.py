@@ -9,7 +9,7 @@ import base64
 import json
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,24 @@ def test_a_call_in_every_format(asterisk: Asterisk, tmp_path: Path, name: str) -
     assert heard > 0.8 * said > 0
 
 
+def test_who_comes_while_the_line_is_made_is_not_taken_for_left_over(
+    asterisk: Asterisk, served: Served, cable: Cable
+) -> None:
+    """They ask every second, so that all of them are there before the server has looked at what there is."""
+    cable.cut()
+    until(lambda: served.health()["ari"] != "connected", 20, "the line is gone")
+    before = len(served.log())
+    with ExitStack() as callers:
+        for _ in range(8):
+            callers.enter_context(asterisk.call(record=False))
+        cable.mend()
+        until(lambda: served.health()["talking"] == 8, 20, "all of them talk")
+        told = served.log()[before:]
+    assert "left by an earlier server" not in told
+    assert told.count("ExternalMedia channel created") == 8, "none had to come twice"
+    nothing_is_left(asterisk, served)
+
+
 def test_a_call_outlives_the_line_to_ari(asterisk: Asterisk, served: Served, cable: Cable) -> None:
     with asterisk.call() as caller:
         caller.say(WEASELS)
@@ -216,7 +234,7 @@ def test_what_a_crash_left_is_found_at_the_start(asterisk: Asterisk, served: Ser
     served.start()
     connected(served)
     until(lambda: not asterisk.channels() and not asterisk.bridges(), 20, "no channel and no bridge in Asterisk")
-    assert "left by an earlier server: 1 media channels, 1 bridges, 0 callers" in served.log()
+    assert "left by an earlier server: 1 media channels, 1 bridges" in served.log()
 
 
 @pytest.fixture(autouse=True)

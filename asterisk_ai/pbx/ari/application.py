@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 ENTER_SECONDS = 5.0
 """How long the media channel may take to be there."""
+SWEEP_SECONDS = 1.0
+"""How long the event of a caller whom Asterisk lists may take: who has none by then came to an earlier server."""
 
 
 class Media(Protocol):
@@ -56,7 +59,14 @@ class Ports(Protocol):
 
 
 @dataclass(slots=True)
-class _Call:
+class _Visit:
+    """One stay of a call in the application: it may go to the dialplan and be back before all of the last is removed.
+
+    :param name: of this stay alone, and part of what Asterisk's things of it are called.
+    """
+
+    name: str
+    call_id: str
     channel: str
     media: Media
     entered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -73,7 +83,7 @@ class AriApplication:
 
     def __init__(self, *, url: str, user: str, password: str, app: str, sound_format: str, ports: Ports) -> None:
         self._app, self._format, self.ports = app, sound_format, ports
-        self._calls: dict[str, _Call] = {}  # by call id
+        self._visits: dict[str, _Visit] = {}  # by name
         self._group = asyncio.TaskGroup()
         self._stopping = False
         self.client = AriClient(
@@ -95,8 +105,8 @@ class AriApplication:
                 await asyncio.get_running_loop().create_future()  # until cancelled
             finally:
                 self._stopping = True
-                for call in self._calls.values():
-                    call.media.close("the server stops")
+                for visit in self._visits.values():
+                    visit.media.close("the server stops")
 
     # ---- events ------------------------------------------------------------------
 
@@ -105,12 +115,12 @@ class AriApplication:
             case ari.Entered(channel, _, arguments):
                 self._entered(channel, arguments)
             case ari.Left(channel) | ari.Gone(channel):
-                if call := self._call_with(channel):
-                    call.gone = True
-                    call.media.close("hangup")
+                if visit := self._visit_of(channel):
+                    visit.gone = True
+                    visit.media.close("hangup")
             case ari.Digit(channel, digit):
-                if call := self._call_with(channel):
-                    call.media.digit(digit)
+                if visit := self._visit_of(channel):
+                    visit.media.digit(digit)
             case ari.Replaced():
                 logger.error("another server has taken the Stasis application", extra={"app": self._app})
             case ari.Other():
@@ -119,18 +129,18 @@ class AriApplication:
     def _entered(self, channel: str, arguments: tuple[str, ...]) -> None:
         if self._stopping:
             return
-        if call_id := self._of_media(channel):
-            if call_id in self._calls:
-                self._calls[call_id].entered.set()
-        elif arguments and arguments[0] not in self._calls:
+        if name := self._of_media(channel):
+            if name in self._visits:
+                self._visits[name].entered.set()
+        elif arguments:
             self._group.create_task(self._serve(channel, arguments[0]))
         else:
-            logger.warning("a channel came by Stasis() without a call id of its own", extra={"channel": channel})
+            logger.warning("a channel came by Stasis() without a call id", extra={"channel": channel})
             self._group.create_task(self._quietly(ari.leave(channel)))
 
-    def _call_with(self, channel: str) -> _Call | None:
-        """The call whose caller's channel this is."""
-        return next((call for call in self._calls.values() if call.channel == channel), None)
+    def _visit_of(self, channel: str) -> _Visit | None:
+        """The stay of this caller's channel that has not ended."""
+        return next((visit for visit in self._visits.values() if visit.channel == channel and not visit.gone), None)
 
     # ---- one call ----------------------------------------------------------------
 
@@ -141,9 +151,10 @@ class AriApplication:
             logger.error("no RTP port for the call: %s", error, extra={"call_id": call_id})
             await self._quietly(ari.leave(channel))
             return
-        call = self._calls[call_id] = _Call(channel, media)
+        name = f"{call_id}-{secrets.token_hex(4)}"
+        visit = self._visits[name] = _Visit(name, call_id, channel, media)
         try:
-            await self._connect(call_id, call)
+            await self._connect(visit)
             media.begin(call_id)
             logger.info("ExternalMedia connected: RTP at %s", media.address, extra={"call_id": call_id})
             await media.closed()
@@ -154,25 +165,28 @@ class AriApplication:
         finally:
             media.close("ended")
             # The server may be stopping: what Asterisk holds for the call is given back all the same.
-            await asyncio.shield(self._clean_up(call_id, call))
+            await asyncio.shield(self._clean_up(visit))
 
-    async def _connect(self, call_id: str, call: _Call) -> None:
-        bridge, media_channel = self._bridge(call_id), self._media_channel(call_id)
+    async def _connect(self, visit: _Visit) -> None:
+        bridge, media_channel = self._bridge(visit.name), self._media_channel(visit.name)
         await self.client.do(ari.make_bridge(bridge))
-        made = await self.client.do(ari.make_external_media(media_channel, self._app, call.media.address, self._format))
-        logger.info("ExternalMedia channel created: %s", media_channel, extra={"call_id": call_id})
+        made = await self.client.do(
+            ari.make_external_media(media_channel, self._app, visit.media.address, self._format)
+        )
+        logger.info("ExternalMedia channel created: %s", media_channel, extra={"call_id": visit.call_id})
         if source := ari.rtp_source(made):
-            call.media.lock(source)
+            visit.media.lock(source)
         async with asyncio.timeout(ENTER_SECONDS):
-            await call.entered.wait()
-        await self.client.do(ari.join(bridge, call.channel, media_channel))
+            await visit.entered.wait()
+        await self.client.do(ari.join(bridge, visit.channel, media_channel))
 
-    async def _clean_up(self, call_id: str, call: _Call) -> None:
-        await self._quietly(ari.hang_up(self._media_channel(call_id)), ari.remove_bridge(self._bridge(call_id)))
-        if not call.gone:
-            await self._quietly(ari.leave(call.channel))
-        self._calls.pop(call_id, None)
-        logger.info("ExternalMedia cleaned up", extra={"call_id": call_id})
+    async def _clean_up(self, visit: _Visit) -> None:
+        await self._quietly(ari.hang_up(self._media_channel(visit.name)), ari.remove_bridge(self._bridge(visit.name)))
+        if not visit.gone:
+            visit.gone = True  # what comes of its channel from now on is of another stay
+            await self._quietly(ari.leave(visit.channel))
+        self._visits.pop(visit.name, None)
+        logger.info("ExternalMedia cleaned up", extra={"call_id": visit.call_id})
 
     async def _quietly(self, *requests: ari.Request) -> None:
         """Each of them, whether or not the one before could be done."""
@@ -190,40 +204,41 @@ class AriApplication:
         :raises ControlError: Asterisk does not tell what there is.
         """
         channels, bridges = _ids(await self.client.do(ari.CHANNELS)), _ids(await self.client.do(ari.BRIDGES))
-        ours = {call.channel for call in self._calls.values()}
+        media = [channel for channel in channels if (name := self._of_media(channel)) and name not in self._visits]
+        empty = [
+            bridge
+            for bridge in bridges
+            if bridge.startswith(self._bridge("")) and bridge.removeprefix(self._bridge("")) not in self._visits
+        ]
+        if media or empty:
+            logger.info("left by an earlier server: %d media channels, %d bridges", len(media), len(empty))
+        await self._quietly(*map(ari.hang_up, media), *map(ari.remove_bridge, empty))
+        for visit in self._visits.values():
+            if visit.channel not in channels:  # it hung up while we were not connected
+                visit.gone = True
+                visit.media.close("hangup")
         known = await self.client.do(ari.application(self._app))
         waiting = known.get("channel_ids", []) if isinstance(known, dict) else []
-        media = [name for name in channels if (call_id := self._of_media(name)) and call_id not in self._calls]
-        empty = [
-            name for name in bridges if name.startswith(self._bridge("")) and self._call_of(name) not in self._calls
-        ]
-        callers = [name for name in waiting if name not in ours and not self._of_media(name)]
-        if media or empty or callers:
-            logger.info(
-                "left by an earlier server: %d media channels, %d bridges, %d callers",
-                len(media),
-                len(empty),
-                len(callers),
-            )
-        await self._quietly(*map(ari.hang_up, media), *map(ari.remove_bridge, empty), *map(ari.leave, callers))
-        for call in self._calls.values():
-            if call.channel not in channels:  # it hung up while we were not connected
-                call.gone = True
-                call.media.close("hangup")
+        self._group.create_task(self._send_back({channel for channel in waiting if not self._of_media(channel)}))
+
+    async def _send_back(self, callers: set[str]) -> None:
+        """To the dialplan, those who came to an earlier server; not who came just now, of whom we shall be told."""
+        await asyncio.sleep(SWEEP_SECONDS)
+        left = callers - {visit.channel for visit in self._visits.values()}
+        if left:
+            logger.info("left by an earlier server: %d callers", len(left))
+        await self._quietly(*map(ari.leave, left))
 
     # ---- names ------------------------------------------------------------------------
 
-    def _bridge(self, call_id: str) -> str:
-        return f"{self._app}-bridge-{call_id}"
+    def _bridge(self, visit: str) -> str:
+        return f"{self._app}-bridge-{visit}"
 
-    def _call_of(self, bridge: str) -> str:
-        return bridge.removeprefix(self._bridge(""))
-
-    def _media_channel(self, call_id: str) -> str:
-        return f"{self._app}-media-{call_id}"
+    def _media_channel(self, visit: str) -> str:
+        return f"{self._app}-media-{visit}"
 
     def _of_media(self, channel: str) -> str:
-        """The call whose media channel this is; empty for any other channel."""
+        """The stay whose media channel this is; empty for any other channel."""
         prefix = self._media_channel("")
         return channel.removeprefix(prefix) if channel.startswith(prefix) else ""
 

@@ -62,7 +62,7 @@ class AriClient:
 
     async def run(self) -> None:
         """Connect, and again whenever the connection is lost; until cancelled."""
-        limits = httpx.Limits(max_connections=50)
+        limits = httpx.Limits(max_connections=8)
         async with httpx.AsyncClient(
             headers=self._headers, timeout=self._seconds, trust_env=False, limits=limits
         ) as http:
