@@ -32,6 +32,7 @@ from asterisk_ai.dialog.events import (
     WordsPartial,
 )
 from asterisk_ai.dialog.phase import Phase
+from asterisk_ai.dialog.secret import MASK
 from asterisk_ai.dialog.staged import machine as turn
 from asterisk_ai.dialog.staged.deadlines import deadline
 from asterisk_ai.errors import ProviderError
@@ -105,8 +106,9 @@ class StagedConversation:
         history = session.history
         history[:] = [turn for turn in history if turn.text or turn.role == "caller"]  # one was cut off before a word
         owed = None
-        if history and history[-1].role == "caller" and not unheard and then is None:
-            last = history[-1]
+        last = history[-1] if history else None
+        # What is secret was not kept: it is asked for again.
+        if last is not None and last.role == "caller" and last.text != MASK and not unheard and then is None:
             owed = Answer(0, last.text, understood=last.understood, dialled=last.dialled, continues=True)
             self._speaker.answers(last)
         talked = any(turn.role == "caller" for turn in history)

@@ -85,7 +85,7 @@ class CallFilter:
         if self.ids:
             conditions.append(f"({' OR '.join(['substr(call_id, 1, ?) = ?'] * len(self.ids))})")
             values += [value for one in self.ids for value in (len(one), one)]
-        return conditions, values
+        return conditions, [_storable(value) if isinstance(value, str) else value for value in values]
 
     def _caller(self) -> tuple[str, object]:
         digits = _digits(self.caller)
