@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from asterisk_ai.session.backends.call_index import readable
-from asterisk_ai.session.model import STEPS, CallSession
+from asterisk_ai.session.model import STEPS, CallSession, Outcome
 
 MOST_READ = 500
 """So many of the newest calls are looked into; the others are counted only."""
@@ -56,10 +56,12 @@ def figures(database: sqlite3.Connection, edges: Sequence[float]) -> Figures:
     within = [first, last]
     count = "SELECT count(*) FROM calls WHERE started_at >= ? AND started_at < ?"
     per_slot = [database.execute(count, slot).fetchone()[0] for slot in itertools.pairwise(edges)]
-    outcomes = {}
+    outcomes: dict[str, int] = {}
     if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'ended'").fetchone():
-        by_outcome = "SELECT outcome, count(*) FROM ended WHERE started_at >= ? AND started_at < ? GROUP BY outcome"
-        outcomes = dict(database.execute(by_outcome, within).fetchall())
+        # One by one: so the index is enough.
+        of_one = "SELECT count(*) FROM ended WHERE outcome = ? AND started_at >= ? AND started_at < ?"
+        counts = {outcome: database.execute(of_one, (outcome, *within)).fetchone()[0] for outcome in Outcome if outcome}
+        outcomes = {str(outcome): count for outcome, count in counts.items() if count}
     newest = "SELECT record FROM calls WHERE started_at >= ? AND started_at < ? ORDER BY started_at DESC LIMIT ?"
     calls = readable(database.execute(newest, (*within, MOST_READ)))
     timings = [turn.timings for call in calls for turn in call.history if "first_frame" in turn.timings]

@@ -155,6 +155,10 @@ def search(database: sqlite3.Connection, wanted: CallFilter) -> list[CallSession
         conditions, values = wanted.conditions()
         # The index of words tells its finds in the order in which the calls were entered, without sorting them first.
         tables, order = ("spoken, ended", "spoken.rowid") if _WORD.search(wanted.text) else ("ended", "started_at")
+        if tables == "ended" and wanted.caller and not wanted.since:
+            # Nearly no call is the caller's: reading all of them as they lie takes a tenth of the time that going
+            # through the index of times does, which the sign keeps from being used.
+            order = "+started_at"
         select = f"SELECT started_at, call_id FROM {tables} WHERE {' AND '.join(conditions)}"  # noqa: S608 - ours
         found += database.execute(f"{select} ORDER BY {order} DESC LIMIT ?", (*values, limit)).fetchall()
     found.sort(reverse=True)
