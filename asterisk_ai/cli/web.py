@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.set_password or arguments.remove_user or arguments.users:
         return _users(config, arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     return serve(config, arguments.config, _tell)
 
 

@@ -53,6 +53,17 @@ def calls() -> list[CallSession]:
     return [good, bad]
 
 
+BARE_CALL = "8ba7b810-9dad-41d1-80b4-00c04fd430c8"
+
+
+def bare() -> CallSession:
+    """One of which nearly nothing is known, as its channel came without call/start."""
+    began = time.time() - 900
+    call = CallSession(BARE_CALL, "reception", started_at=began, registered=False, troubles=[{}, {"text": None}])
+    call.ended_at, call.outcome = began + 1, Outcome.HANGUP
+    return call
+
+
 def fill(path: Path, records: list[CallSession]) -> None:
     backend = SqliteBackend(path)
     backend.start()
@@ -63,7 +74,7 @@ def fill(path: Path, records: list[CallSession]) -> None:
 
 def configured(folder: Path, **settings: object) -> Path:
     """A configuration whose store has the calls."""
-    fill(folder / "sessions.db", calls())
+    fill(folder / "sessions.db", [*calls(), bare()])
     file = folder / "asterisk_ai.yaml"
     written = {
         "store": {"path": str(folder / "sessions.db")},

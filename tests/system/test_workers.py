@@ -22,8 +22,10 @@ import pytest
 from ports import free_ports
 
 from asterisk_ai.config import parse
+from asterisk_ai.config.private import made_control_token
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.protocol import audiosocket
+from asterisk_ai.server.web.hub import LiveHub
 from asterisk_ai.server.worker import ALONE, WorkerPlace
 from asterisk_ai.session.backends.memory import MemoryBackend
 from asterisk_ai.session.model import CallSession
@@ -136,6 +138,33 @@ async def one_call_each(served: Served) -> tuple[dict[str, str], dict[str, str]]
             first, second = sorted(calls)
             return calls[first], calls[second]
     raise AssertionError("sixty calls went to one worker")
+
+
+def test_the_page_sees_and_ends_the_calls_of_every_worker(served: Served) -> None:
+    async def body() -> None:
+        config = parse(served.file.read_text(), str(served.file))
+        made_control_token(config)
+        hub = LiveHub(config)
+        browser = hub.subscribe()
+        one, other = await one_call_each(served)
+        listening = [asyncio.create_task(Listener(call).listen()) for call in (one, other)]
+        ids = {one["AI_CALL_ID"], other["AI_CALL_ID"]}
+        async with asyncio.timeout(30):
+            while not all(hub.calls.get(call_id, {}).get("connected") for call_id in ids):
+                browser.wake.clear()
+                await browser.wake.wait()
+            assert len({hub.calls[call_id]["place"] for call_id in ids}) == 2
+            assert ids <= set(browser.changed)
+            for call_id in ids:
+                assert await hub.act(call_id, "hangup", {}) == ""
+            await asyncio.gather(*listening)
+        for call in (one, other):
+            assert (await served.agi("call/next", call["AI_CALL_ID"], server=call["AI_SERVER"]))["AI_NEXT"] == "hangup"
+        assert await hub.act(one["AI_CALL_ID"], "hangup", {}) == "the call has ended"
+        hub.unsubscribe(browser)
+        assert hub.calls == {}
+
+    asyncio.run(body())
 
 
 def test_one_of_two_workers_is_killed_and_only_its_callers_notice(served: Served) -> None:

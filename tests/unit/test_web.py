@@ -17,11 +17,14 @@ from web_store import CALL, HOSTILE_CALL
 from asterisk_ai.config import load_part
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.server.web.app import PUBLIC, application
+from asterisk_ai.server.web.live import _shown
 from asterisk_ai.server.web.serving import check_open
 from asterisk_ai.server.web.sessions import MAX_FAILURES, Attempts, By, Sessions
 from asterisk_ai.server.web.setup import without_secrets
-from asterisk_ai.server.web.site import COOKIE, Site
+from asterisk_ai.server.web.site import COOKIE, Site, Visit
 from asterisk_ai.server.web.users import User, Users
+from asterisk_ai.session.feed import shown as shown_live
+from asterisk_ai.session.model import CallSession
 
 HOST = "http://127.0.0.1:9094"
 PASSWORD = "a long password"
@@ -347,11 +350,25 @@ def test_a_call_tells_what_was_said_and_what_it_waited_for(made: Site, stranger:
         assert stranger.get(f"/calls/{wrong}/recording").status_code == 404
 
 
+def test_a_call_of_which_nothing_is_known_is_shown(made: Site, stranger: TestClient) -> None:
+    page = browser(made, "otto", stranger).get(f"/calls/{web_store.BARE_CALL}")
+    assert page.status_code == 200
+    assert "Nothing was said in this call." in page.text
+    assert "unknown" in stranger.get("/calls").text
+    shown = shown_live(CallSession(web_store.BARE_CALL, "reception"), {})
+    hub = made.live
+    hub.calls[web_store.BARE_CALL] = {**shown, "place": "here"}
+    session = made.sessions.find(stranger.cookies[COOKIE])
+    assert session is not None
+    told = _shown(Visit(made, None, session), hub.calls.pop(web_store.BARE_CALL), "x", [], whole=True)  # type: ignore[arg-type]
+    assert "unknown" in told["card"]
+
+
 def test_what_was_not_understood_comes_with_the_lines_that_help(made: Site, stranger: TestClient) -> None:
     page = browser(made, "otto", stranger).get("/overview?span=week").text
     assert "do you sell elephants" in page
     assert "new_intent:" in page
-    assert "2</span> calls" in page
+    assert "3</span> calls" in page
 
 
 def test_older_calls_are_on_the_next_page(tmp_path: Path) -> None:
@@ -373,7 +390,7 @@ def test_older_calls_are_on_the_next_page(tmp_path: Path) -> None:
             seen += re.findall(r'href="/calls/([0-9a-f-]{36})"', page)
             older = re.search(r'href="(/calls\?[^"]*before=[^"]*)"', page)
             path = older[1].replace("&amp;", "&") if older else ""
-        assert len(seen) == len(set(seen)) == 71
+        assert len(seen) == len(set(seen)) == 72
 
 
 def test_the_configuration_is_shown_without_its_secrets(tmp_path: Path) -> None:

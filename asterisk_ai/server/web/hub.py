@@ -32,6 +32,8 @@ class Subscriber:
 
     def __init__(self) -> None:
         self.changed: dict[str, None] = {}
+        self.seen: set[str] = set()
+        """Calls of which it has all, so that what changes is enough."""
         self.wake = asyncio.Event()
 
     def note(self, call_id: str) -> None:

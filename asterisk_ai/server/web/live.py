@@ -18,7 +18,8 @@ from asterisk_ai.server.web.site import Visit
 logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 10.0
-GATHER_SECONDS = 0.05
+GATHER_SECONDS, MANY_SECONDS, MANY_CALLS = 0.05, 0.2, 20
+"""What changes within it is told together; with many calls it is more of it."""
 
 
 async def live(visit: Visit) -> Response:
@@ -46,14 +47,16 @@ async def _events(visit: Visit, hub: LiveHub) -> AsyncIterator[str]:
             subscriber.wake.clear()
             for call_id in changed:
                 if call_id:
-                    yield _event("call", _shown(visit, hub.calls.get(call_id), call_id, agents))
+                    told = _shown(visit, hub.calls.get(call_id), call_id, agents, whole=call_id not in subscriber.seen)
+                    yield _event("call", told)
+                    (subscriber.seen.discard if told["gone"] else subscriber.seen.add)(call_id)
             running = sum(not call["ended"] for call in hub.calls.values())
             reached, places = len(hub.reached), len(hub.places())
             yield _event("state", {"calls": running, "reached": reached, "places": places})
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_SECONDS):
                     await subscriber.wake.wait()
-                    await asyncio.sleep(GATHER_SECONDS)
+                    await asyncio.sleep(MANY_SECONDS if running > MANY_CALLS else GATHER_SECONDS)
     finally:
         hub.unsubscribe(subscriber)
 
@@ -72,8 +75,10 @@ STATES = {
 }
 
 
-def _shown(visit: Visit, call: dict[str, Any] | None, call_id: str, agents: list[str]) -> dict[str, Any]:
-    """What the browser puts into its page: the call's card, or its changing part; nothing for a call that is gone."""
+def _shown(
+    visit: Visit, call: dict[str, Any] | None, call_id: str, agents: list[str], *, whole: bool
+) -> dict[str, Any]:
+    """What the browser puts into its page: the changing part of the call's card, or the ``whole`` card around it."""
     if call is None:
         return {"id": call_id, "gone": True}
     state = STATES.get(call["phase"], ("connecting", "plain"))
@@ -82,8 +87,8 @@ def _shown(visit: Visit, call: dict[str, Any] | None, call_id: str, agents: list
     answered = [turn["answered"] for turn in call["turns"] if turn["answered"]]
     values = {"call": call, "state": state, "answered": answered[-1] if answered else 0.0, "visit": visit}
     now = visit.site.fragment("live_now.html", **values, lasted=max(0.0, time.time() - call["started_at"]))
-    card = visit.site.fragment("live_call.html", **values, now=now, agents=agents)
-    return {"id": call_id, "gone": False, "ended": call["ended"], "now": now, "card": card}
+    told = {"id": call_id, "gone": False, "ended": call["ended"], "now": now}
+    return {**told, "card": visit.site.fragment("live_call.html", **values, now=now, agents=agents)} if whole else told
 
 
 async def act(visit: Visit) -> Response:

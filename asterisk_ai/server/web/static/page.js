@@ -75,6 +75,7 @@ function watching() {
       return;
     }
     if (!card) {
+      if (!told.card) return;
       list.insertAdjacentHTML("afterbegin", told.card);
       card = find(told.id);
     } else {
