@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,12 +109,20 @@ class Web:
         return status
 
 
-def shots() -> Callable[[Page, str], None]:
-    """Takes pictures for the documentation where SCREENSHOTS names a folder."""
+LOOKS: dict[str, tuple[Any, Any]] = {"light": ("light", DESK), "dark": ("dark", DESK), "phone": ("light", PHONE)}
+
+
+def look(page: Page, name: str) -> None:
+    """Have the page look as in one of :data:`LOOKS`."""
+    scheme, size = LOOKS[name]
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size(size)
+
+
+def shoot(page: Page, name: str, *, whole: bool = False) -> None:
+    """Take the documentation's pictures of a page, where SCREENSHOTS names a folder."""
     folder = os.environ.get("SCREENSHOTS", "")
-
-    def take(page: Page, name: str) -> None:
-        if folder:
-            page.screenshot(path=f"{folder}/web-{name}.png")
-
-    return take
+    for one in (*LOOKS, "light") if folder else ():
+        look(page, one)
+        page.evaluate("scrollTo(0, 0)")
+        page.screenshot(path=f"{folder}/web-{name}-{one}.png", full_page=whole)

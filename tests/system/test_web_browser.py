@@ -11,7 +11,7 @@ from typing import Any
 import browser
 import pytest
 import web_store
-from browser import DESK, PHONE, Watched, Web, browsing, serious, shots
+from browser import DESK, LOOKS, Watched, Web, browsing, look, serious, shoot
 from rig import until
 from served import Served
 
@@ -102,7 +102,7 @@ def test_a_call_appears_and_is_hung_up(running: Running) -> None:
     card.get_by_text("listening").wait_for(timeout=SECONDS)
     card.get_by_text("Hang up, transfer").click()
     assert serious(page) == []
-    shots()(page, "live")
+    shoot(page, "live")
     card.get_by_role("button", name="Hang up").click()
     assert end().next == "hangup"
     page.get_by_text("Nobody is on the line").wait_for(timeout=SECONDS)
@@ -141,9 +141,12 @@ def test_a_call_is_found_by_a_word_and_heard(running: Running) -> None:
     playing = "() => { const p = document.getElementById('player'); return p.currentTime > 1 && !p.paused }"
     page.wait_for_function(playing, timeout=SECONDS)
     page.wait_for_function("() => document.querySelector('.turn.now') && !document.querySelector('.playhead').hidden")
+    where = "() => document.querySelector('.playhead').offsetLeft > 100"  # of a second and more into the call
+    page.wait_for_function(where, timeout=SECONDS)
     now = page.locator(".turn.now")
     assert float(now.get_attribute("data-at")) > 1
     page.evaluate("document.getElementById('player').pause()")
+    shoot(page, "call", whole=True)
 
 
 def _recorded(page: Any) -> bool:
@@ -155,29 +158,28 @@ def _recorded(page: Any) -> bool:
 
 PAGES = {
     "overview": "/overview",
-    "calls": "/calls",
-    "call": f"/calls/{web_store.CALL}",
+    "calls": "/calls?agent=reception",
+    "one call": f"/calls/{web_store.CALL}",
     "agents": "/agents",
     "configuration": "/configuration",
-    "": f"/calls/{web_store.HOSTILE_CALL}",
-    "empty": "/calls?text=giraffe",
+    "hostile calls": "/calls",
+    "a hostile call": f"/calls/{web_store.HOSTILE_CALL}",
+    "no call": "/calls?text=giraffe",
 }
 
 
-@pytest.mark.parametrize("look", ["light", "dark", "phone"])
-def test_every_page_can_be_used(running: Running, look: str) -> None:
+@pytest.mark.parametrize("which", list(LOOKS))
+def test_every_page_can_be_used(running: Running, which: str) -> None:
     page = running.page
-    page.emulate_media(color_scheme="dark" if look == "dark" else "light")
-    page.set_viewport_size(PHONE if look == "phone" else DESK)
-    take = shots()
+    look(page, which)
     for name, path in PAGES.items():
         page.goto(running.link.partition("/login")[0] + path)
-        if look != "phone":  # the same page, narrower
-            assert serious(page) == [], (name, look)
+        if which != "phone":  # the same page, narrower
+            assert serious(page) == [], (name, which)
         wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wider <= 0, f"{name} is {wider} pixels wider than the window"
-        if name and name != "empty":
-            take(page, f"{name}-{look}")
+        if which == "light" and " " not in name:
+            shoot(page, name)
 
 
 def test_the_keyboard_is_enough(running: Running) -> None:

@@ -12,7 +12,7 @@ import httpx
 import yaml
 from starlette.responses import Response
 
-from asterisk_ai.config import STAGES, Config, ConfigErrors, find, host_port, load, reachable
+from asterisk_ai.config import STAGES, AgentConfig, Config, ConfigErrors, find, host_port, load, reachable
 from asterisk_ai.config.document import Document
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.server.web.site import Visit
@@ -38,7 +38,7 @@ def _agent(config: Config, name: str, state: Mapping[str, Any] | None) -> dict[s
     agent = config.agents[name]
     pipeline = config.pipeline_of(agent)
     ready = state.get("providers", {}) if state else {}
-    stages = [(stage, [(engine, ready.get(engine)) for engine in getattr(pipeline, stage)]) for stage in STAGES]
+    stages = {stage: getattr(pipeline, stage) for stage in STAGES if getattr(pipeline, stage)}
     return {
         "name": name,
         "default": name == config.default_agent,
@@ -46,8 +46,17 @@ def _agent(config: Config, name: str, state: Mapping[str, Any] | None) -> dict[s
         "pipeline": agent.pipeline or config.pipeline,
         "greeting": agent.greeting,
         "record": agent.record,
-        "stages": [(stage, engines) for stage, engines in stages if engines],
+        "stages": [
+            (stage, [(engine, _ready(ready, f"{stage}/{engine}", agent)) for engine in engines])
+            for stage, engines in stages.items()
+        ],
     }
+
+
+def _ready(states: Mapping[str, Any], label: str, agent: AgentConfig) -> Mapping[str, Any] | None:
+    """Of an engine, which may be one of the agent's own, or of its language's; None where nothing is known of it."""
+    own = (f"{label}{suffix}" for suffix in (f"/{agent.name}", f"/{agent.name}/{agent.language}", f"/{agent.language}"))
+    return next((states[name] for name in (*own, label) if name in states), None)
 
 
 async def health(config: Config) -> Mapping[str, Any] | None:

@@ -14,7 +14,7 @@ function player() {
 
   function follow() {
     const x = LEFT + sound.currentTime * scale();
-    head.hidden = false;
+    head.hidden = !(image.clientWidth > LEFT + RIGHT);
     head.style.left = `${x}px`;
     if (!sound.paused && (x < picture.scrollLeft || x > picture.scrollLeft + picture.clientWidth - 60)) {
       picture.scrollLeft = x - 80;
@@ -29,6 +29,7 @@ function player() {
   sound.addEventListener("play", frame);
   sound.addEventListener("timeupdate", follow);
   sound.addEventListener("seeked", follow);
+  image.addEventListener("load", follow);
   image.addEventListener("click", (event) => {
     sound.currentTime = Math.max(0, (event.offsetX - LEFT) / scale());
   });
