@@ -135,6 +135,7 @@ setup(
             "starlette>=0.49",
             "uvicorn>=0.30",
         ],
+        "otel": ["opentelemetry-sdk>=1.30,<2", "opentelemetry-exporter-otlp-proto-http>=1.30,<2"],
         "test": [
             "anthropic>=2.14,<3",
             "assemblyai>=1.8,<2",
@@ -157,6 +158,8 @@ setup(
             "mcp>=2.3,<3",
             "mypy>=1.11",
             "onnx>=1.16",
+            "opentelemetry-exporter-otlp-proto-http>=1.30,<2",
+            "opentelemetry-sdk>=1.30,<2",
             "openai>=3.57,<4",
             "piper-tts>=1.3",
             "playwright>=1.45",

@@ -22,8 +22,10 @@ from asterisk_ai.call.kinds import conversations
 from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.errors import CallRefused, ProviderUnavailable, Refusal
 from asterisk_ai.pbx.registry import CallRegistry
+from asterisk_ai.providers.api.work import watching
 from asterisk_ai.recording.recordings import Recordings
 from asterisk_ai.server.reload import ConfigInUse
+from asterisk_ai.server.traces import Traces
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection
@@ -51,6 +53,7 @@ class Calls:
         group: asyncio.TaskGroup,
         *,
         recordings: Recordings,
+        traces: Traces,
     ) -> None:
         """Calls run in ``group``."""
         self._registry = registry
@@ -59,6 +62,7 @@ class Calls:
         self._metrics = metrics
         self._group = group
         self._recordings = recordings
+        self._traces = traces
         # Those of the EAGI requests that are being served, which own them.
         self._file_players: WeakValueDictionary[str, FilePlayer] = WeakValueDictionary()
         # Those whose replies are, or may come to be, played by the dialplan. Their calls own them.
@@ -304,7 +308,8 @@ class Calls:
     async def _run(self, call: AnyCall, agent_set: AgentSet, close: Callable[[], None]) -> None:
         agent_set.enter()
         try:
-            await call.run()
+            with watching(self._traces.watch(call.session)):
+                await call.run()
         finally:
             close()
             agent_set.leave()

@@ -30,6 +30,7 @@ from asterisk_ai.server.listeners import Listeners
 from asterisk_ai.server.lookup import Lookups
 from asterisk_ai.server.permissions import exposed
 from asterisk_ai.server.reload import ConfigInUse
+from asterisk_ai.server.traces import Traces
 from asterisk_ai.server.transports import Fetch, transports
 from asterisk_ai.server.upgrade import Upgrade
 from asterisk_ai.server.worker import ALONE, WorkerPlace
@@ -95,12 +96,21 @@ class Server:
         self._lookups = Lookups(lambda: self.config, self.metrics)
         self._summaries = Summaries(self.in_use, self.store, self._group)
         self._after_calls.awaits_summary = self._summaries.expected
+        self.traces = Traces(config)
         self._lateness = Lateness()
         self.recordings = Recordings(config)
         self.registry = CallRegistry(
             self.store, self.metrics, self._admission(), overload=self._overload, ended=self._call_ended
         )
-        self.calls = Calls(self.registry, self.in_use, self.vad, self.metrics, self._group, recordings=self.recordings)
+        self.calls = Calls(
+            self.registry,
+            self.in_use,
+            self.vad,
+            self.metrics,
+            self._group,
+            recordings=self.recordings,
+            traces=self.traces,
+        )
         self.transports = transports(self.config, self.clock, self.calls, self._routes)
         self.status = ServerHealth(
             self.in_use,
@@ -209,6 +219,7 @@ class Server:
             self.recordings.stop()
             self.store.stop()
             self._after_calls.stop()
+            await asyncio.to_thread(self.traces.close)
             logger.info("asterisk-ai has stopped")
 
     async def _start_unless_stopped(self, group: asyncio.TaskGroup) -> bool:
@@ -240,6 +251,7 @@ class Server:
             self.store.adopt(session)
         self.recordings.start(self._keeps_recording)
         self._after_calls.start()
+        self.traces.start()
 
     # ---- another server takes over ------------------------------------------------
 
@@ -325,6 +337,7 @@ class Server:
         if session.recorded is Recorded.YES:
             self.recordings.end(session.call_id, keep=True)
         self._summaries.begin(session)
+        self.traces.ended(session)
 
     async def _keep_house(self) -> None:
         while True:

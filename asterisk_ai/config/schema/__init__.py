@@ -30,6 +30,7 @@ from asterisk_ai.config.schema.server import (
     WebConfig,
     WebSocketConfig,
 )
+from asterisk_ai.config.schema.tracing import TracingConfig
 from asterisk_ai.config.schema.transfer import TransferConfig
 from asterisk_ai.config.schema.types import Names, Pattern, Port, Range, Secret, Workers
 
@@ -60,6 +61,7 @@ __all__ = [
     "Secret",
     "ServerConfig",
     "StoreConfig",
+    "TracingConfig",
     "TransferConfig",
     "VadConfig",
     "WebConfig",

@@ -27,6 +27,7 @@ from asterisk_ai.config.schema.server import (
     WebConfig,
     WebSocketConfig,
 )
+from asterisk_ai.config.schema.tracing import TracingConfig
 from asterisk_ai.errors import ConfigError
 
 
@@ -56,6 +57,7 @@ class Config:
     recordings: RecordingsConfig = field(default_factory=RecordingsConfig)
     webhooks: Mapping[str, WebhookConfig] = field(default_factory=dict)
     mail: MailConfig | None = None
+    tracing: TracingConfig | None = None
     vad: VadConfig = field(default_factory=VadConfig)
     models: ModelsConfig = field(default_factory=ModelsConfig)
     log: LogConfig = field(default_factory=LogConfig)

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable, QuotaExceeded, RateLimited
 from asterisk_ai.providers.api import Engine, Readiness, Usage
+from asterisk_ai.providers.api.work import worked
 from asterisk_ai.providers.boundary import EngineFault, engine_boundary
 from asterisk_ai.providers.chain.circuit import Breaker
 from asterisk_ai.providers.chain.meter import Meter, Purse
@@ -251,6 +252,7 @@ class Chain(Generic[E]):
             try:
                 yield attempt
             finally:
+                worked(self.stage, member.name, attempt.elapsed, attempt.kind if attempt.failure else "")
                 if attempt.failure is None:
                     member.breaker.succeeded() if attempt.served else member.breaker.left()
             if attempt.failure is not None:

@@ -11,6 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from asterisk_ai.providers.api.work import worked
 from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool
 from asterisk_ai.providers.tools.once import Certain, Once, plain, unknown
@@ -74,7 +75,9 @@ class HttpCalls:
             status, result = 0, _failure(tool, describe(error))
         except BadToolCall as error:
             status, result = 0, f"error: {error}"
-        level = logging.INFO if 200 <= status < 300 else logging.WARNING
+        well = 200 <= status < 300
+        worked("tool", tool.name, time.monotonic() - began, "" if well else f"HTTP {status}" if status else "no answer")
+        level = logging.INFO if well else logging.WARNING
         took = (time.monotonic() - began) * 1000
         logger.log(level, "tool %s: %s after %.0f ms", tool.name, status or "no answer", took)
         return result, sent

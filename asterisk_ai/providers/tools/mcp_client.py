@@ -16,6 +16,7 @@ from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent
 
+from asterisk_ai.providers.api.work import worked
 from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.providers.tools.mcp import McpServerSettings, McpTool, tool_of
 from asterisk_ai.providers.tools.once import Certain, Once, plain, unknown
@@ -95,6 +96,7 @@ class McpServer:
         except FAILURES as error:
             self._look.set()
             result = _failure(tool, _plain(error))
+        worked("tool", tool.name, time.monotonic() - began, "" if well else "failed")
         took = (time.monotonic() - began) * 1000
         logger.log(
             logging.INFO if well else logging.WARNING, "tool %s of the MCP server %s: %s after %.0f ms",
