@@ -99,6 +99,7 @@ class ServerHealth:
         for engine, losses in self._in_use.agent_set.counters().items():
             for kind, count in losses.items():
                 self._advance(f"engine/{engine}/{kind}", count, self._metrics.provider_losses.labels(engine, kind))
+        self._advance("records", store.lost, self._metrics.records_lost)
         self._advance("recordings", self._recordings.lost_pieces, self._metrics.recording_lost)
         if self._log is not None:
             self._advance("log/flood", self._log.flood.suppressed, self._metrics.log_lines_dropped.labels("flood"))

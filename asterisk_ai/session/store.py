@@ -25,6 +25,8 @@ class Backend(Protocol):
 
     lock: StoreLock | None
     """What keeps other servers off, where they could be on it."""
+    lost: int
+    """Records that were given up, since the start."""
 
     def start(self) -> list[CallSession]:
         """Open it; returns the sessions that had not ended. Raises StoreError."""
@@ -242,6 +244,11 @@ class SessionStore:
 
     def recent(self, limit: int) -> list[CallSession]:
         return self._backend.recent(limit)
+
+    @property
+    def lost(self) -> int:
+        """Records that were given up, since the start: nothing could be written for too long."""
+        return self._backend.lost
 
     def problem(self) -> str:
         return self._backend.problem()

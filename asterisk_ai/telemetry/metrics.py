@@ -164,6 +164,10 @@ class Metrics:
             "Log lines that were not written: summed up as a flood, or nobody took them (slow)",
             "reason",
         )
+        self.records_lost = self._counter(
+            "ai_agent_records_lost_total",
+            "Records of calls that were given up: the store could not be written for too long",
+        )
         self.recording_lost = self._counter(
             "ai_agent_recording_lost_total", "Pieces of recordings, of about a second, that the disk did not take"
         )

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ import pytest
 from asterisk_ai.dialog.dialplan import FALL_BACK, HANG_UP, ActionKind, DialplanAction
 from asterisk_ai.errors import CallRefused, StoreError
 from asterisk_ai.session import lock
+from asterisk_ai.session.backends import sqlite
 from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.memory import MemoryBackend
 from asterisk_ai.session.backends.sqlite import SqliteBackend, SqliteReader
@@ -353,6 +355,7 @@ _WRITER = """
 import sys, time
 from pathlib import Path
 from asterisk_ai.session.model import CallSession, TurnRecord
+from asterisk_ai.session.backends import sqlite
 from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.sqlite import SqliteBackend
 from asterisk_ai.session.store import SessionStore
@@ -393,6 +396,7 @@ _FULL_DISK = """
 import resource, sys, time
 from pathlib import Path
 from asterisk_ai.session.model import CallSession
+from asterisk_ai.session.backends import sqlite
 from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.sqlite import SqliteBackend
 from asterisk_ai.session.store import SessionStore
@@ -453,6 +457,7 @@ _FULL_FROM_THE_START = """
 import resource, sys, time
 from pathlib import Path
 from asterisk_ai.session.model import CallSession
+from asterisk_ai.session.backends import sqlite
 from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.sqlite import SqliteBackend
 from asterisk_ai.session.store import SessionStore
@@ -659,3 +664,90 @@ def test_no_thread_and_no_descriptor_is_left(tmp_path: Path) -> None:
         store.stop()
     assert threading.active_count() == threads
     assert len(os.listdir("/proc/self/fd")) == files
+
+
+# ---- stores of earlier versions, and those that somebody holds ------------------------------------
+
+
+DUMPS = sorted((Path(__file__).parents[1] / "data" / "stores").glob("*.sql"))
+
+
+def schema(path: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(path)) as database:
+        return sorted(database.execute("SELECT name, sql FROM sqlite_master WHERE sql NOT NULL").fetchall())
+
+
+@pytest.mark.parametrize("dump", DUMPS, ids=lambda path: path.stem)
+def test_the_store_of_an_earlier_version_is_taken_over(tmp_path: Path, dump: Path) -> None:
+    """The dumps were made by that version's own code: a call that lasts, and one that has ended."""
+    path, fresh = tmp_path / "sessions.db", tmp_path / "fresh.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(dump.read_text("utf-8"))
+    store = reopened(path, keep_days=0)
+    [live] = store.live
+    assert [turn.text for turn in live.history] == ["Hi.", "account"]
+    assert (live.caller["name"], live.memory) == ("Ann \"x\" 'y'", {"slots": {"account": ""}})
+    store.claim(live.call_id)
+    live.history.append(TurnRecord("caller", "something new", 3.0))
+    store.end(live, Outcome.HANGUP)
+    store.stop()
+    reopened(fresh).stop()
+    assert schema(path) == schema(fresh)
+    reader = SqliteReader(path)
+    assert [call.outcome for call in reader.search(CallFilter(text="opening hours"))] == ["queue"]
+    assert [call.call_id for call in reader.search(CallFilter(text="something new"))] == [live.call_id]
+    assert len(reader.search(CallFilter())) == 2
+    reader.close()
+
+
+def test_there_is_a_dump_of_each_earlier_schema() -> None:
+    assert len(DUMPS) >= 4
+
+
+def test_while_somebody_holds_the_store_calls_go_on_and_their_records_wait(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    store = reopened(path)
+    call = session()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        store.add(call)
+        store.end(call, Outcome.HANGUP)
+        assert time.monotonic() - began < 1, "nobody waits for the disk"
+        until(lambda: "locked" in store.problem())
+        found = store.find(call.call_id)
+        assert found is not None
+        assert found.outcome is Outcome.HANGUP
+        other.execute("ROLLBACK")
+    until(lambda: not store.problem())
+    store.stop()
+    assert store.lost == 0
+    reader = SqliteReader(path)
+    assert reader.find(call.call_id) is not None
+    reader.close()
+
+
+def test_what_waits_for_a_disk_that_takes_nothing_is_bounded_and_the_loss_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "MAX_WAITING", 10)
+    path = tmp_path / "sessions.db"
+    store = reopened(path)
+    talking = session()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        store.add(talking)
+        calls = [session() for _ in range(30)]
+        for call in calls:
+            store.add(call)
+            store.end(call, Outcome.HANGUP)
+        until(lambda: store.lost > 15)
+        other.execute("ROLLBACK")
+    until(lambda: not store.problem())
+    store.stop()
+    reader = SqliteReader(path)
+    kept = [call.call_id for call in reader.search(CallFilter())]
+    reader.close()
+    assert len(kept) + store.lost == 31
+    assert talking.call_id in kept, "what lasts is not given up"
+    assert calls[-1].call_id in kept

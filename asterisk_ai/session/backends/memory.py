@@ -11,6 +11,7 @@ class MemoryBackend:
 
     def __init__(self, keep: int = 1000) -> None:
         self.lock: StoreLock | None = None
+        self.lost = 0
         self._records: dict[str, CallSession] = {}
         self._keep = keep
 

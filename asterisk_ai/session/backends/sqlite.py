@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS calls (
 CREATE INDEX IF NOT EXISTS calls_started ON calls (started_at);
 CREATE INDEX IF NOT EXISTS calls_live ON calls (ended_at) WHERE ended_at = 0;
 """
+MAX_WAITING = 5000
+"""Calls whose records wait for a disk that takes none: some 20 MB."""
 _RETRY_SECONDS = 1.0
 _PURGE_SECONDS = 3600.0
 _ENTER_SECONDS, _ENTER_CALLS = 0.02, 20
@@ -39,8 +41,8 @@ _Row = tuple[str, float, float, str]
 class SqliteBackend:
     """Writes on a thread of its own, so that a slow disk is never felt by the media path.
 
-    What waits is the newest state of each call, so it is bounded by the
-    number of calls. A failing disk is retried for as long as the server runs.
+    What waits is the newest state of each call. A failing disk is retried for as long as the server runs; of more than
+    :data:`MAX_WAITING` calls the oldest that has ended is given up, and counted.
 
     :param path: the database; its folder is made where it does not exist.
     :param keep_days: records older than this are removed; 0 keeps all.
@@ -68,6 +70,7 @@ class SqliteBackend:
         self._writing: dict[str, tuple[_Row, Sequence[Delivery]]] = {}  # taken from those, and not in the file yet
         self._condition = threading.Condition()
         self._stopping = False
+        self.lost = 0
         self._problem = ""
         self._thread: threading.Thread | None = None
         self._reader: sqlite3.Connection | None = None
@@ -137,7 +140,14 @@ class SqliteBackend:
         row = (session.call_id, session.started_at, session.ended_at, session.to_json())
         with self._condition:
             self._waiting[session.call_id] = row, self._wanted(session)
+            self._give_up_some()
             self._condition.notify()
+
+    def _give_up_some(self) -> None:
+        while len(self._waiting) > MAX_WAITING:
+            over = (call_id for call_id, ((_, _, ended_at, _), _) in self._waiting.items() if ended_at)
+            del self._waiting[next(over, next(iter(self._waiting)))]
+            self.lost += 1
 
     def find(self, call_id: str) -> CallSession | None:
         with self._condition:
@@ -192,6 +202,7 @@ class SqliteBackend:
                 self._writing = {}
                 if not written and not last:
                     self._waiting = {**rows, **self._waiting}  # newer states of the same calls go first
+                    self._give_up_some()
                     self._condition.wait(_RETRY_SECONDS)
             if last:
                 break
