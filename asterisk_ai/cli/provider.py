@@ -5,33 +5,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import difflib
-import inspect
 import os
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from asterisk_ai.agents.agent import Agent, RealtimeAgentSetup
 from asterisk_ai.agents.agent_set import AgentSet
 from asterisk_ai.agents.engines import Engines
 from asterisk_ai.cli import running
 from asterisk_ai.cli.findings import Finding, print_findings
-from asterisk_ai.cli.provider_trial import quiet, rehearse, trial
-from asterisk_ai.config import (
-    STAGES,
-    AgentConfig,
-    Config,
-    Names,
-    PipelineConfig,
-    edit,
-    find,
-    load_part,
-    parse,
-    share_path,
-)
-from asterisk_ai.errors import AsteriskAIError, ConfigError, ProviderError
+from asterisk_ai.cli.provider_bench import run_bench
+from asterisk_ai.cli.provider_engines import pipeline_named, tried, with_engine
+from asterisk_ai.cli.provider_table import engines_table
+from asterisk_ai.cli.provider_trial import quiet
+from asterisk_ai.config import STAGES, Config, PipelineConfig, edit, find, load_part, parse, share_path
+from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers import catalog
 
 
@@ -39,7 +27,7 @@ def add_parser(commands: Any) -> None:
     """Register the command and what is below it."""
     parser = commands.add_parser(
         "provider",
-        help="list, show, test and switch engines",
+        help="list, show, test, measure and switch engines",
         description="Which engines serve calls. `switch` changes the one line of the configuration that says so; calls "
         "in progress keep their engines, the next call uses the new ones.",
     )
@@ -52,12 +40,21 @@ def add_parser(commands: Any) -> None:
         command.set_defaults(run=run)
         return command
 
-    add("list", run_list, "the pipelines of the configuration, the active one marked, and how the running engines are")
+    listing = add(
+        "list", run_list, "the pipelines of the configuration, the active one marked, and how the running engines are"
+    )
+    listing.add_argument("--engines", action="store_true", help="what every engine can do, instead")
     show = add("show", run_show, "one pipeline: its engines, their settings, and the agents that use it")
     show.add_argument("name", nargs="?", metavar="PIPELINE", help="the active one where it is left out")
     test = add("test", run_test, "make, start and try the engines of a pipeline, or one engine, without the server")
     test.add_argument("name", nargs="?", metavar="PIPELINE|ENGINE", help="the active pipeline where it is left out")
     test.add_argument("--say", default="", metavar="TEXT", help="the sample that is spoken, heard and answered")
+    bench = add(
+        "bench", run_bench, "what engines take, side by side: time to the first token or sound, real-time factor"
+    )
+    bench.add_argument("names", nargs="*", metavar="PIPELINE|ENGINE", help="the active pipeline where none is named")
+    bench.add_argument("--say", default="", metavar="TEXT", help="the sample that is spoken, heard and answered")
+    bench.add_argument("--tries", type=int, default=5, metavar="N", help="medians of so many (default: 5)")
     switch = add("switch", run_switch, "use another pipeline (or other engines for one stage) from the next call on")
     switch.add_argument("name", metavar="PIPELINE|STAGE=ENGINE[,ENGINE]", help="e.g. local, or stt=vosk,pocketsphinx")
     switch.add_argument("--agent", metavar="NAME", help="for this agent only")
@@ -103,6 +100,9 @@ def _pipelines(arguments: argparse.Namespace, *more: str) -> Config:
 
 
 def run_list(arguments: argparse.Namespace) -> int:
+    if arguments.engines:
+        print(engines_table(_pipelines(arguments, "providers")))
+        return 0
     config = _pipelines(arguments)
     print(config.source)
     for name, pipeline in config.pipelines.items():
@@ -125,7 +125,7 @@ def run_list(arguments: argparse.Namespace) -> int:
 def run_show(arguments: argparse.Namespace) -> int:
     config = _pipelines(arguments, "providers")
     name = arguments.name or config.pipeline
-    pipeline = _pipeline(config, name)
+    pipeline = pipeline_named(config, name)
     print(f"{name}{' (active)' if name == config.pipeline else ''}{_agents(config, name)}")
     for stage in STAGES:
         for engine in getattr(pipeline, stage):
@@ -143,9 +143,9 @@ def run_test(arguments: argparse.Namespace) -> int:
     quiet()
     name = arguments.name or config.pipeline
     if name not in config.pipelines:
-        config = _with_engine(config, name)
+        config = with_engine(config, name)
         name = "test"
-    return asyncio.run(_show(_try(config, name, arguments.say)))
+    return asyncio.run(_show(tried(config, name, arguments.say)))
 
 
 async def _show(findings: AsyncIterator[Finding]) -> int:
@@ -165,95 +165,6 @@ def _agents(config: Config, name: str) -> str:
     """Who uses the pipeline by name, and not because it is the active one."""
     own = [agent.name for agent in config.agents.values() if agent.pipeline == name]
     return f"   (agents {', '.join(own)})" if own else ""
-
-
-def _pipeline(config: Config, name: str) -> PipelineConfig:
-    if name in config.pipelines:
-        return config.pipelines[name]
-    near = difflib.get_close_matches(name, config.pipelines, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(config.pipelines)}"
-    raise ConfigError(f"there is no pipeline {name!r}; {hint}", path="pipelines")
-
-
-def _with_engine(config: Config, name: str) -> Config:
-    """The active pipeline with the engine ``name`` alone in the stages that it can serve."""
-    target = str(config.settings(name).get("engine") or name)
-    if ":" in target:
-        stages = _stages_of(config, name, target)
-    else:
-        stages = [stage for stage in STAGES if target in catalog.names(stage)]
-    if not stages:
-        _pipeline(config, name)
-    none = dict.fromkeys(STAGES, Names()) if "realtime" in stages else {}
-    named = none | {stage: Names((name,)) for stage in stages}
-    changed = replace(config.pipelines[config.pipeline], **named)  # type: ignore[arg-type]
-    return replace(config, pipelines={"test": changed}, pipeline="test", agents=_one_agent(config))
-
-
-def _stages_of(config: Config, name: str, target: str) -> list[str]:
-    """Where anybody's engine belongs: where a pipeline has it, else where its class has what the stage asks for."""
-    named = [stage for stage in STAGES if any(name in getattr(one, stage) for one in config.pipelines.values())]
-    if named:
-        return named
-    engine = catalog.engine_class(target, f"the engine {name!r}")
-    opening = inspect.signature(engine.open).parameters if hasattr(engine, "open") else {}
-    marks = {"realtime": "request", "stt": "hints", "tts": "voice"}
-    found = [stage for stage, mark in marks.items() if mark in opening]
-    found += [stage for stage, method in (("llm", "reply"), ("turn", "likelihood")) if hasattr(engine, method)]
-    if not found:
-        raise ConfigError(f"it is not to be seen what {name!r} is: name it in a stage of a pipeline", path="pipelines")
-    return found
-
-
-def _one_agent(config: Config) -> dict[str, AgentConfig]:
-    agent = config.agents.get(config.default_agent) or next(iter(config.agents.values()))
-    return {agent.name: replace(agent, pipeline="")}
-
-
-async def _try(config: Config, name: str, sample: str) -> AsyncIterator[Finding]:
-    """Start the engines of one pipeline with one agent, let each do a little, and then all of them take a turn."""
-    agent_set = AgentSet(replace(config, pipeline=name, agents=_one_agent(config)), Engines())
-    began = time.monotonic()
-    try:
-        await agent_set.start()
-        for label, state in agent_set.readiness().items():
-            if not state.ready:
-                yield Finding(False, f"{label}: {state.reason}")
-        yield Finding(True, f"{name}: started in {time.monotonic() - began:.1f} s")
-        for agent in agent_set.agents.values():
-            for stage, chain in _chains(agent):
-                for member in getattr(chain, "members", ()):
-                    if member.readiness().ready:
-                        yield await _tried(stage, member, agent.config)
-            stages = agent.fallback if isinstance(agent, RealtimeAgentSetup) else agent
-            if stages is None or agent_set.problems():
-                continue
-            try:
-                async for finding in rehearse(stages, sample):
-                    yield finding
-            except ProviderError as error:
-                yield Finding(False, str(error))
-    finally:
-        await agent_set.close()
-
-
-def _chains(agent: Agent | RealtimeAgentSetup) -> list[tuple[str, Any]]:
-    """The engines of an agent, by what they do."""
-    if isinstance(agent, RealtimeAgentSetup):
-        return [("realtime", agent.chain), *(_chains(agent.fallback) if agent.fallback else [])]
-    turn = [("turn", agent.turn_end)] if agent.turn_end else []
-    return [("stt", agent.stt), ("llm", agent.llm), ("tts", agent.tts), *turn]
-
-
-async def _tried(stage: str, member: Any, agent: AgentConfig) -> Finding:
-    began = time.monotonic()
-    try:
-        what = await asyncio.wait_for(trial(stage, member.engine, agent), 30)
-    except TimeoutError:
-        return Finding(False, f"{stage}/{member.name}: no answer within 30 s")
-    except AsteriskAIError as error:
-        return Finding(False, f"{stage}/{member.name}: {error}")
-    return Finding(True, f"{stage}/{member.name}: {what} ({(time.monotonic() - began) * 1000:.0f} ms)")
 
 
 # ---- switch, reload ---------------------------------------------------------------------
@@ -311,7 +222,7 @@ def _change(config: Config, name: str, agent: str | None) -> tuple[list[str], st
             catalog.load(stage, str(config.settings(engine).get("engine") or engine))
         pipeline = (config.agents[agent].pipeline if agent else "") or config.pipeline
         return ["pipelines", pipeline, stage], names if len(names) > 1 else names[0]
-    _pipeline(config, name)
+    pipeline_named(config, name)
     return (["agents", agent, "pipeline"] if agent else ["pipeline"]), name
 
 

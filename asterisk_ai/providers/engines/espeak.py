@@ -148,6 +148,8 @@ class Espeak:
     :raises ConfigError: a setting that does not exist or is out of range.
     """
 
+    streams = "sound as it is made"
+
     @staticmethod
     def voice_of(language: str) -> str:
         """Its voice for a language tag: of the region where it has one, as ``en-us`` and ``pt-br``."""

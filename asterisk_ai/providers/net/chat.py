@@ -44,6 +44,7 @@ class ChatModel(LanguageModel, ABC):
     """
 
     uses_tools = True
+    streams = "sentences as they are written"
 
     def __init__(self, name: str, service: HttpService, agent: Mapping[str, Any], context: int = 0) -> None:
         self._name, self._client, self._context = name, service, context

@@ -157,6 +157,7 @@ class StreamedRecogniser(LaggingRecogniser, ABC):
 
     rates: ClassVar[tuple[int, ...]]
     utterance: ClassVar[type[StreamedUtterance]]
+    streams = "words while the caller speaks"
 
     def __init__(self, sockets: Sockets, seconds: float) -> None:
         super().__init__(sockets)

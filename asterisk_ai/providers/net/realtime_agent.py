@@ -40,6 +40,7 @@ class SocketAgent(RealtimeAgent, ABC):
     """
 
     sample_rates: tuple[int, ...] = ()
+    streams = "sound both ways"
 
     def __init__(
         self, name: str, agent: Json, *, voice: str, service: HttpService, sockets: Sockets, seconds: float

@@ -22,6 +22,8 @@ class HttpVoice(ServedEngine, TextToSpeech, ABC):
     :param longest: text of a request, in characters.
     """
 
+    streams = "sound as it is made"
+
     def __init__(self, name: str, service: HttpService, rate: int, longest: int) -> None:
         super().__init__(service)
         self._name, self._http, self._rate, self._longest = name, service, rate, longest

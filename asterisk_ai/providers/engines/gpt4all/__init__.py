@@ -91,6 +91,8 @@ class Gpt4All(PooledEngine):
     Satisfies :class:`~asterisk_ai.providers.api.LanguageModel`. It has no tools: what it may do, rules do better.
     """
 
+    streams = "sentences as they are written"
+
     uses_tools = False
 
     def __init__(self, settings: Mapping[str, Any], agent: Mapping[str, Any], pool: WorkerPool | None = None) -> None:

@@ -47,6 +47,8 @@ class Hibari(PooledEngine):
     :raises ConfigError: a setting that does not exist or is out of range.
     """
 
+    streams = "sound as it is made"
+
     languages = ("en",)
 
     def __init__(self, settings: Mapping[str, Any]) -> None:

@@ -47,6 +47,8 @@ class MoonshineSettings:
 class Moonshine(PooledRecogniser):
     """The recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
+    streams = "words in the caller's pauses"
+
     def __init__(self, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
         own = read_settings(MoonshineSettings, settings, f"providers.{NAME}")
         super().__init__(

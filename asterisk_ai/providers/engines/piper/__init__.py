@@ -40,6 +40,8 @@ class PiperSettings:
 class Piper(PooledEngine):
     """The ``piper`` engine. Satisfies :class:`~asterisk_ai.providers.api.TextToSpeech`."""
 
+    streams = "sound as it is made"
+
     def __init__(self, settings: Mapping[str, Any]) -> None:
         own = read_settings(PiperSettings, settings, f"providers.{NAME}")
         self._rate = 22_050

@@ -44,6 +44,8 @@ class PocketSphinxSettings:
 class PocketSphinx(PooledRecogniser):
     """The recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
+    streams = "words while the caller speaks"
+
     def __init__(self, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
         own = read_settings(PocketSphinxSettings, settings, f"providers.{NAME}")
         super().__init__(WorkerPool(NAME, ENGINE, {"rejection": own.rejection}, workers=own.workers))

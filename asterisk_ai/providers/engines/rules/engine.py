@@ -39,6 +39,8 @@ class Rules(LanguageModel):
     :raises ConfigError: the rules cannot be carried out; with the key's path.
     """
 
+    streams = "its texts at once"
+
     def __init__(
         self,
         settings: Mapping[str, Any],

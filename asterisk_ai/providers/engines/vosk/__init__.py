@@ -38,6 +38,8 @@ class VoskSettings:
 class Vosk(PooledRecogniser):
     """The ``vosk`` engine. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
+    streams = "words while the caller speaks"
+
     def __init__(self, settings: Mapping[str, Any]) -> None:
         own = read_settings(VoskSettings, settings, f"providers.{NAME}")
         self._grammar = own.grammar

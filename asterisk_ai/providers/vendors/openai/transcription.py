@@ -25,6 +25,7 @@ class OpenAITranscription(LaggingRecogniser):
     """The ``openai`` recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
     preset: ClassVar[Preset] = OPENAI
+    streams = "words in the caller's pauses"
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         own, name = read(settings, self.preset, "transcription"), self.preset.name

@@ -24,6 +24,8 @@ MAX_WAITING_SECONDS, PIECE_SECONDS = 120.0, 0.5
 class WyomingSpeechToText(LaggingRecogniser):
     """The ``wyoming`` recogniser. Satisfies :class:`~asterisk_ai.providers.api.SpeechToText`."""
 
+    streams, at_home = "words at the end", True
+
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._service = Service(settings, 10_300, models, "model")
         super().__init__(self._service)

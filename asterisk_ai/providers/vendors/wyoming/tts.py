@@ -19,6 +19,8 @@ from asterisk_ai.providers.vendors.wyoming.service import NAME, Service, voices
 class WyomingTextToSpeech(ServedEngine):
     """The ``wyoming`` synthesiser. Satisfies :class:`~asterisk_ai.providers.api.TextToSpeech`."""
 
+    streams, at_home = "sound as it is made", True
+
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._service = Service(settings, 10_200, voices, "voice")
         super().__init__(self._service)
