@@ -24,8 +24,8 @@ from asterisk_ai.errors import CallRefused, ProviderUnavailable, Refusal
 from asterisk_ai.pbx.registry import CallRegistry
 from asterisk_ai.providers.api.work import watching
 from asterisk_ai.recording.recordings import Recordings
+from asterisk_ai.server.after.traces import Traces
 from asterisk_ai.server.reload import ConfigInUse
-from asterisk_ai.server.traces import Traces
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.telemetry.metrics import Metrics
 from asterisk_ai.transport.audiosocket.connection import AudioSocketConnection

@@ -19,7 +19,6 @@ from asterisk_ai.pbx.transfers import Transfers
 from asterisk_ai.protocol.door import Door
 from asterisk_ai.recording.recordings import Recordings
 from asterisk_ai.server.after.after_calls import AfterCalls
-from asterisk_ai.server.after.summaries import Summaries
 from asterisk_ai.server.calls import Calls
 from asterisk_ai.server.control import LiveCalls
 from asterisk_ai.server.descriptors import shortage
@@ -30,7 +29,6 @@ from asterisk_ai.server.listeners import Listeners
 from asterisk_ai.server.lookup import Lookups
 from asterisk_ai.server.permissions import exposed
 from asterisk_ai.server.reload import ConfigInUse
-from asterisk_ai.server.traces import Traces
 from asterisk_ai.server.transports import Fetch, transports
 from asterisk_ai.server.upgrade import Upgrade
 from asterisk_ai.server.worker import ALONE, WorkerPlace
@@ -94,9 +92,7 @@ class Server:
             group=self._group,
         )
         self._lookups = Lookups(lambda: self.config, self.metrics)
-        self._summaries = Summaries(self.in_use, self.store, self._group)
-        self._after_calls.awaits_summary = self._summaries.expected
-        self.traces = Traces(config)
+        self._after_calls.attach(self.in_use, self.store, self._group)
         self._lateness = Lateness()
         self.recordings = Recordings(config)
         self.registry = CallRegistry(
@@ -109,7 +105,7 @@ class Server:
             self.metrics,
             self._group,
             recordings=self.recordings,
-            traces=self.traces,
+            traces=self._after_calls.traces,
         )
         self.transports = transports(self.config, self.clock, self.calls, self._routes)
         self.status = ServerHealth(
@@ -201,7 +197,7 @@ class Server:
                     self._notifier.stopping("draining")
                     self.upgrade.stop()
                     await drain(self.store, self.config.server.drain_seconds, self._at_once)
-                self._summaries.close()
+                self._after_calls.no_more_calls()
                 for task in work:
                     task.cancel()
                 await self.listeners.close()
@@ -218,8 +214,7 @@ class Server:
             self.vad.close()
             self.recordings.stop()
             self.store.stop()
-            self._after_calls.stop()
-            await asyncio.to_thread(self.traces.close)
+            await asyncio.to_thread(self._after_calls.close)
             logger.info("asterisk-ai has stopped")
 
     async def _start_unless_stopped(self, group: asyncio.TaskGroup) -> bool:
@@ -251,7 +246,6 @@ class Server:
             self.store.adopt(session)
         self.recordings.start(self._keeps_recording)
         self._after_calls.start()
-        self.traces.start()
 
     # ---- another server takes over ------------------------------------------------
 
@@ -336,8 +330,7 @@ class Server:
     def _call_ended(self, session: CallSession) -> None:
         if session.recorded is Recorded.YES:
             self.recordings.end(session.call_id, keep=True)
-        self._summaries.begin(session)
-        self.traces.ended(session)
+        self._after_calls.ended(session)
 
     async def _keep_house(self) -> None:
         while True:

@@ -19,7 +19,7 @@ from whole_calls import call, says, serving
 from asterisk_ai.config import TracingConfig, parse
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers.api.work import Work
-from asterisk_ai.server.spans import Tracing
+from asterisk_ai.server.after.spans import Tracing
 from asterisk_ai.session.model import CallSession, Outcome, TurnRecord, new_call_id
 
 ENGINES = "asterisk_ai.providers.engines.delay:Delay"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from asterisk_ai.config import Config, proxies
 from asterisk_ai.server.after.courier import STOP_SECONDS, Courier, Send
 from asterisk_ai.server.after.mail import Mail
+from asterisk_ai.server.after.summaries import Summaries
+from asterisk_ai.server.after.traces import Traces
 from asterisk_ai.server.after.webhooks import Webhook
+from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.server.worker import WorkerPlace
 from asterisk_ai.session.backends.deliveries import Delivery, delivery
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.report import ENDED, STARTED
+from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.metrics import Metrics
 
 SUMMARY_WAIT_SECONDS = 40.0
@@ -27,8 +32,23 @@ class AfterCalls:
         self._metrics = metrics
         self._place = place
         self._couriers: list[Courier] = []
-        self.awaits_summary: Callable[[CallSession], bool] = lambda session: False
-        """Whether a call that has ended is still to be summed up."""
+        self._summaries: Summaries | None = None
+        self.traces = Traces(config)
+
+    def attach(self, in_use: ConfigInUse, store: SessionStore, group: asyncio.TaskGroup) -> None:
+        """Have calls summed up, of these agents and in this group. To be called before the first one ends."""
+        self._summaries = Summaries(in_use, store, group)
+
+    def ended(self, session: CallSession) -> None:
+        """Called on the loop, once for each call."""
+        if self._summaries is not None:
+            self._summaries.begin(session)
+        self.traces.ended(session)
+
+    def no_more_calls(self) -> None:
+        """The server ends: nobody is waited for."""
+        if self._summaries is not None:
+            self._summaries.close()
 
     def wanted(self, session: CallSession) -> Sequence[Delivery]:
         """Who is to be told of a call as it is now. Called on the loop, at each turn's boundary."""
@@ -42,7 +62,8 @@ class AfterCalls:
                     found.append((_mail(name), ENDED))
         if not found:
             return ()
-        wait = SUMMARY_WAIT_SECONDS if session.ended and self.awaits_summary(session) else 0.0
+        awaited = session.ended and self._summaries is not None and self._summaries.expected(session)
+        wait = SUMMARY_WAIT_SECONDS if awaited else 0.0
         return [delivery(session, name, event, seconds=wait if event == ENDED else 0.0) for name, event in found]
 
     def entered(self) -> None:
@@ -50,8 +71,13 @@ class AfterCalls:
         for courier in self._couriers:
             courier.wake()
 
-    def start(self, after: Sequence[Courier] = ()) -> None:
-        """Begin, once these have ended."""
+    def start(self) -> None:
+        """Begin to deliver, and to trace."""
+        self._begin_to_deliver()
+        self.traces.start()
+
+    def _begin_to_deliver(self, after: Sequence[Courier] = ()) -> None:
+        """Once these have ended."""
         path = self._config.store_path()
         self._couriers = [Courier(path, name, send, self._metrics, self._place) for name, send in self._targets()]
         for courier in self._couriers:
@@ -74,7 +100,7 @@ class AfterCalls:
         before = self._couriers
         for courier in before:
             courier.stop()
-        self.start(after=before)
+        self._begin_to_deliver(after=before)
 
     def stop(self) -> None:
         """Deliver what can be delivered quickly."""
@@ -83,6 +109,11 @@ class AfterCalls:
             courier.stop()
         for courier in self._couriers:
             courier.join(max(0.0, until - time.monotonic()))
+
+    def close(self) -> None:
+        """The end of the process: deliver and send what can be quickly. It waits for that."""
+        self.stop()
+        self.traces.close()
 
 
 def _any_or(names: Collection[str], name: str) -> bool:

@@ -55,7 +55,7 @@ class Traces:
             self._thread.start()
 
     def _run(self) -> None:
-        from asterisk_ai.server.spans import Tracing
+        from asterisk_ai.server.after.spans import Tracing
 
         assert self._config is not None  # noqa: S101 - there would be no thread
         tracing = Tracing(self._config, self._exporter() if self._exporter else None)
