@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from asterisk_ai.config import Config, load_part
+from asterisk_ai.config import Config, load, load_part
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.session.backends import deliveries
 from asterisk_ai.session.backends.deliveries import WAITING, Delivery
 from asterisk_ai.session.backends.sqlite import SqliteReader
+from asterisk_ai.session.model import CallSession, Outcome, TurnRecord, new_call_id
 from asterisk_ai.telemetry.printable import printable, printable_json
 
 _EPILOG = """\
@@ -21,6 +22,8 @@ _EPILOG = """\
   asterisk-ai webhooks list --all       what was delivered, too
   asterisk-ai webhooks retry            try all of that again now
   asterisk-ai webhooks retry 6ba7b810   the delivery, or the call, whose id begins so
+  asterisk-ai webhooks test             tell each target of a made-up call (its type is "test"), and say what came of it
+  asterisk-ai webhooks test crm         this one; a message of `mail` is called mail/NAME
 """
 
 
@@ -33,7 +36,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("words", nargs="*", metavar="list | retry | ID", help="what to do, and with which")
+    parser.add_argument("words", nargs="*", metavar="list | retry | test | ID", help="what to do, and with which")
     parser.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml of the server")
     parser.add_argument("--all", action="store_true", help="list: what was delivered, too")
     parser.add_argument("--json", action="store_true", help="list: as JSON, one a line")
@@ -41,6 +44,8 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.words[:1] == ["test"]:
+        return _test(load(arguments.config), arguments.words[1:])
     config = load_part(arguments.config, "store")  # also while other parts are being edited
     if config.store.backend != "sqlite":
         raise ConfigError("store.backend is memory: nothing is kept, and nothing delivered", path="store.backend")
@@ -57,6 +62,32 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"nothing is to be delivered of {printable(' '.join(ids))} in {config.store_path()}")
         return 1
     return _retry(config, found) if retry else _list(found, as_json=arguments.json)
+
+
+def _test(config: Config, names: Sequence[str]) -> int:
+    """Exit status 1 where one could not be told, or where there is none of that name."""
+    # With what delivers: the other words do without.
+    from asterisk_ai.server.after.after_calls import targets
+    from asterisk_ai.server.after.courier import DeliveryFailed
+
+    now = time.time()
+    call = CallSession(new_call_id(), config.default_agent, started_at=now - 42, ended_at=now, outcome=Outcome.HANGUP)
+    call.caller = {"number": "5550100", "name": "Test"}
+    call.history = [TurnRecord("agent", "This is a test.", now - 40), TurnRecord("caller", "It works.", now - 35)]
+    known = dict(targets(config))
+    well = True
+    for name in names or known:
+        if name not in known:
+            raise ConfigError(f"nobody is called {name!r}; there are {', '.join(known) or 'none'}")
+        try:
+            known[name](deliveries.delivery(call, name, "test"), call)
+            print(f"{name}: delivered")
+        except DeliveryFailed as error:
+            print(f"{name}: not delivered: {error}")
+            well = False
+    if not known:
+        print("nobody is told of calls: webhooks and mail are not in the configuration")
+    return 0 if well else 1
 
 
 def _meant(one: Delivery, ids: Sequence[str]) -> bool:

@@ -6,12 +6,15 @@ import asyncio
 import signal
 from pathlib import Path
 
+import pytest
+import yaml
 from hook_server import CLOSE, HANG, HookServer
 from rig import until
 from served import Served
 from smtp_server import SmtpServer
 from sound import tone
 
+from asterisk_ai.cli.main import main
 from asterisk_ai.session.backends.call_index import CallFilter
 from asterisk_ai.session.backends.sqlite import SqliteReader
 from asterisk_ai.simulator.agi_client import AgiOutcome, run_agi
@@ -131,3 +134,27 @@ def test_a_call_is_summed_up_by_a_language_model_and_mailed(tmp_path: Path) -> N
     (mail_text,) = mails.messages
     assert mail_text.get_content().startswith("An answer.")
     assert mails.taken[0][0] == ["boss@example.com"]
+
+
+def test_each_target_can_be_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hooks, mails, file = HookServer(SECRET.encode()), SmtpServer(), tmp_path / "asterisk_ai.yaml"
+    with hooks.running() as url, mails.running() as port:
+        mail = {"server": "127.0.0.1", "port": port, "sender": "pbx@example.com"}
+        config = {
+            "agents": {"desk": {}},
+            "webhooks": {
+                name: {"url": at, "secret": SECRET} for name, at in (("crm", url), ("gone", "http://127.0.0.1:1"))
+            },
+            "mail": {**mail, "messages": {"boss": {"to": "boss@example.com"}}},
+        }
+        file.write_text(yaml.safe_dump(config))
+        assert main(["webhooks", "test", "--config", str(file)]) == 1
+        told = capsys.readouterr().out.splitlines()
+        assert told[0] == "crm: delivered"
+        assert told[1].startswith("gone: not delivered: no connection")
+        assert told[2] == "mail/boss: delivered"
+        assert main(["webhooks", "test", "crm", "--config", str(file)]) == 0
+        assert main(["webhooks", "test", "cmr", "--config", str(file)]) == 1
+        assert "nobody is called 'cmr'; there are crm, gone, mail/boss" in capsys.readouterr().err
+    assert [event["type"] for _, event, _ in hooks.accepted] == ["test", "test"]
+    assert "This is a test." in mails.messages[0].get_content()

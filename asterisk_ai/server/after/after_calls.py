@@ -79,17 +79,9 @@ class AfterCalls:
     def _begin_to_deliver(self, after: Sequence[Courier] = ()) -> None:
         """Once these have ended."""
         path = self._config.store_path()
-        self._couriers = [Courier(path, name, send, self._metrics, self._place) for name, send in self._targets()]
+        self._couriers = [Courier(path, name, send, self._metrics, self._place) for name, send in targets(self._config)]
         for courier in self._couriers:
             courier.start(after)
-
-    def _targets(self) -> Iterator[tuple[str, Send]]:
-        environment = proxies()
-        for name, webhook in self._config.webhooks.items():
-            yield name, Webhook(webhook, environment).send
-        if self._config.mail is not None:
-            for name, message in self._config.mail.messages.items():
-                yield _mail(name), Mail(self._config.mail, message).send
 
     def change(self, config: Config) -> None:
         """Another configuration is in use."""
@@ -114,6 +106,16 @@ class AfterCalls:
         """The end of the process: deliver and send what can be quickly. It waits for that."""
         self.stop()
         self.traces.close()
+
+
+def targets(config: Config) -> Iterator[tuple[str, Send]]:
+    """Who is told of calls: the names that their deliveries have, and what delivers."""
+    environment = proxies()
+    for name, webhook in config.webhooks.items():
+        yield name, Webhook(webhook, environment).send
+    if config.mail is not None:
+        for name, message in config.mail.messages.items():
+            yield _mail(name), Mail(config.mail, message).send
 
 
 def _any_or(names: Collection[str], name: str) -> bool:
