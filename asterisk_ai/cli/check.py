@@ -211,6 +211,8 @@ async def _engines(config: Config) -> AsyncIterator[Finding]:
         for name, spoken in agent_set.agents.items():
             if unused := _unused_tools(spoken):
                 yield unused
+            for problem in _missing_tools(spoken):
+                yield problem
             agent = spoken.fallback if isinstance(spoken, RealtimeAgentSetup) else spoken
             if agent is None:
                 continue  # its readiness is all that can be known without the service's time
@@ -240,6 +242,16 @@ def _unused_tools(agent: Agent | RealtimeAgentSetup) -> Finding | None:
         f"agent {agent.config.name}: nothing uses its tools ({lost}): the language model ({engines}) has none",
         "take another one, such as openai, or do it by rules (agents.NAME.rules), which need no tools",
     )
+
+
+def _missing_tools(agent: Agent | RealtimeAgentSetup) -> Iterator[Finding]:
+    """What a call's language model could not be offered, each once, whoever of a chain would use it."""
+    chain = agent.chain if isinstance(agent, RealtimeAgentSetup) else agent.llm
+    told: dict[str, None] = {}
+    for member in getattr(chain, "members", ()):
+        told |= dict.fromkeys(getattr(member.engine, "tool_problems", list)())
+    for problem in told:
+        yield Finding(None, f"agent {agent.config.name}: {problem}", "calls go on without these functions")
 
 
 async def _greeting(agent: Agent) -> float:

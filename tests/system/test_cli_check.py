@@ -64,6 +64,15 @@ def test_tools_that_are_used_or_not_there(tmp_path: Path, model: str, agent: str
     assert findings(tmp_path, model, agent) == []
 
 
+def test_an_mcp_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+    server = "mcp: {crm: {command: [/not/there], allow: [find]}}"
+    text = HEAD.replace("FOLDER", str(tmp_path)).replace("MODEL", "openai").replace("AGENT", f"tools: {{{server}}}")
+    found = asyncio.run(check._collect(check._engines(parse(text))))
+    (told,) = [one for one in found if "MCP" in one.text]
+    assert "the MCP server crm is not there" in told.text
+    assert told.ok is None
+
+
 @pytest.mark.parametrize(("words", "ok"), [("hello there", True), ("''", None)])
 def test_what_the_agents_voice_says_is_heard_or_there_is_a_warning(tmp_path: Path, words: str, ok: bool | None) -> None:
     text = HEAD.replace("FOLDER", str(tmp_path)).replace("MODEL", "rules").replace("AGENT", RULES)

@@ -80,6 +80,7 @@ async def world(kind: str, folder: Path, **more: Any) -> AsyncIterator[World]:
     found = World(told, {"url": f"http://127.0.0.1:{port}/mcp", **more})
     await found.tools.start()
     assert found.names() == [], "it is not there yet, and that is no error"
+    assert "the MCP server shop is not there" in found.tools.problems()[0]
     with subprocess.Popen([sys.executable, PROGRAM, str(told), str(port)], stderr=subprocess.DEVNULL) as program:
         try:
             await until(lambda: bool(found.names()))
@@ -97,6 +98,7 @@ def test_what_is_allowed_is_offered_and_done(kind: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with world(kind, tmp_path, say="One moment.", longest=100) as shop:
             assert shop.names() == ["stock", "orders_place", "hang", "refuse", "shrink", "die"]
+            assert shop.tools.problems() == ["the MCP server shop does not offer: not_there"]
             request = shop.tools.request("stock", '{"article": "tea", "count": "3", "why": "asked"}', {})
             assert (request.say, request.seconds) == ("One moment.", 10)
             assert await request.result(shop.ledger, at_once) == "9 of tea"

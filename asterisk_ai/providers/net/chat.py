@@ -65,6 +65,10 @@ class ChatModel(LanguageModel, ABC):
     def readiness(self) -> Readiness:
         return self._client.readiness()
 
+    def tool_problems(self) -> list[str]:
+        """Why some of the agent's tools cannot be offered now: ``asterisk-ai check`` tells."""
+        return self._tools.problems()
+
     def hints(self, memory: Mapping[str, Any]) -> Hints:
         return self._hints
 

@@ -68,6 +68,10 @@ class SocketAgent(RealtimeAgent, ABC):
     def counters(self) -> Mapping[str, int]:
         return {"dropped_frames": self._dropped}
 
+    def tool_problems(self) -> list[str]:
+        """Why some of the agent's tools cannot be offered now: ``asterisk-ai check`` tells."""
+        return self._tools.problems()
+
     def readiness(self) -> Readiness:
         """Also whether the service lets us have a connection, where one is kept for the next call."""
         state = self._service.readiness()

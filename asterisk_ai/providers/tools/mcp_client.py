@@ -46,6 +46,7 @@ class McpServer:
         self.name, self.own = name, own
         self.tools: Mapping[str, McpTool] = {}
         """What it offers now and may be called, by the names that models know; empty while it is not there."""
+        self._reason = "it has not answered yet"
         self._client: Client | None = None
         self._look = asyncio.Event()
         self._settled = asyncio.Event()
@@ -66,6 +67,13 @@ class McpServer:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def problem(self) -> str:
+        """What is wrong with it, for the administrator; empty where nothing is."""
+        if self._client is None:
+            return f"the MCP server {self.name} is not there: {self._reason}"
+        lacking = sorted(set(self.own.allow) - {tool.tool for tool in self.tools.values()})
+        return f"the MCP server {self.name} does not offer: {', '.join(lacking)}" if lacking else ""
 
     def asked(self, tool: McpTool, arguments: Mapping[str, object]) -> McpCall:
         """A call, ready to be made. Raises BadToolCall."""
@@ -114,13 +122,13 @@ class McpServer:
                 async with self._connected() as client:
                     await self._use(client)
             except (*FAILURES, TimeoutError) as error:
-                reason = _plain(error)
+                self._reason = _plain(error)
             finally:
                 self._client, self.tools = None, {}
             failed = 0 if time.monotonic() - began > 2 * LOOK_SECONDS else failed + 1
             wait = BACKOFF_SECONDS[min(failed, len(BACKOFF_SECONDS)) - 1] if failed else 0.0
             level = logging.WARNING if failed <= 1 else logging.DEBUG  # it is told once
-            logger.log(level, "the MCP server %s is not there: %s; it is tried again", self.name, reason)
+            logger.log(level, "the MCP server %s is not there: %s; it is tried again", self.name, self._reason)
             self._settled.set()
             await asyncio.sleep(wait)
 
@@ -167,9 +175,7 @@ class McpServer:
             if cursor is None:
                 break
         if found.keys() != self.tools.keys():
-            lacking = sorted(set(self.own.allow) - {tool.tool for tool in found.values()})
-            missing = f"; allowed, but not there: {', '.join(lacking)}" if lacking else ""
-            logger.info("the MCP server %s offers %s%s", self.name, ", ".join(found) or "nothing", missing)
+            logger.info("the MCP server %s offers %s", self.name, ", ".join(found) or "nothing that is allowed")
         return found
 
 

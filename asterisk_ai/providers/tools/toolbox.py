@@ -185,6 +185,10 @@ class Toolbox:
         if self._calls is not None:
             await self._calls.stop()
 
+    def problems(self) -> list[str]:
+        """Why some of the tools cannot be offered now."""
+        return [problem for server in self._servers if (problem := server.problem())]
+
     def schemas(self, actions: Collection[str]) -> list[dict[str, Any]]:
         """:param actions: what the dialplan can do for the call; a model is not told of others."""
         own = [tool.schema() for tool in self._tools.values() if tool.name not in _HANDOVERS or tool.name in actions]
