@@ -74,6 +74,10 @@ class Prometheus:
     def query(self, expression: str) -> list[Any]:
         return list(self._ask(f"query?query={urllib.parse.quote(expression)}").get("result", []))
 
+    def understands(self, expression: str) -> bool:
+        """Whether it can be asked that."""
+        return "result" in self._ask(f"query?query={urllib.parse.quote(expression)}")
+
     def firing(self) -> set[str]:
         """The names of the alerts that fire now."""
         alerts = self._ask("alerts").get("alerts", [])

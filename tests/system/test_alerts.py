@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -26,6 +27,7 @@ DELAY = {
 NOBODY = "http://127.0.0.1:1/calls"
 HOOK = {"url": NOBODY, "secret": "a secret of this test"}
 AGENT = {"greeting": "one two three", "turn": {"endpoint_ms": 200}}
+DASHBOARD = RULES.with_name("grafana-dashboard.json")
 NOT_TRIED = {"AsteriskAiOutOfFiles"}
 """Whoever takes a process its last files takes it the metrics, too."""
 
@@ -123,6 +125,9 @@ def test_each_fault_raises_its_alert(tmp_path: Path) -> None:
         with contextlib.suppress(AssertionError, TimeoutError):
             until(all_but_the_last, 40, "the alerts")
         assert expected - seen == {"AsteriskAiDown"}
+        panels = json.loads(DASHBOARD.read_text().replace("$instance", ".+"))["panels"]
+        asked = [one["expr"] for panel in panels for one in panel["targets"]]
+        assert [one for one in asked if not prometheus.understands(one)] == [], "the dashboard's"
         server.kill()
         until(lambda: "AsteriskAiDown" in prometheus.firing(), 40, "the alert of a server that is gone")
 

@@ -11,7 +11,8 @@ from asterisk_ai.config.schema.types import Range, Seconds
 
 @dataclass(frozen=True, slots=True)
 class TracingConfig:
-    """Each call as a trace of OpenTelemetry, by OTLP over HTTP. Not there: no traces. ``{}`` is enough."""
+    """Each call as a trace of OpenTelemetry, by OTLP over HTTP. Not there: no traces. ``{}`` is enough. What is changed
+    here holds from the server's next start on."""
 
     endpoint: str = "http://127.0.0.1:4318"
     """Where the collector takes OTLP over HTTP; ``/v1/traces`` is added."""

@@ -166,6 +166,9 @@ class Courier:
 
     def _give_up(self, database: sqlite3.Connection) -> None:
         before = time.time() - GIVE_UP_SECONDS
+        waiting, oldest, _ = deliveries.waiting(database, self._target, **self._ours)
+        if waiting <= MAX_WAITING and (not waiting or oldest >= before):
+            return  # it would hold up who writes records
         count = deliveries.give_up(database, self._target, before=before, most=MAX_WAITING, **self._ours)
         if count:
             self._metrics.deliveries.labels(self._target, "given_up").inc(count)
