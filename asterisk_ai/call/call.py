@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
@@ -14,16 +13,14 @@ from typing import Any
 from asterisk_ai.call.account import Account
 from asterisk_ai.call.alarm import Alarm
 from asterisk_ai.call.conversation import Conversation
-from asterisk_ai.call.own_voice import OwnVoice
+from asterisk_ai.call.sound import Sound
 from asterisk_ai.call.spending import Spending
 from asterisk_ai.call.troubles import Troubles
 from asterisk_ai.dialog.dialplan import FALL_BACK, HANG_UP, ActionKind, DialplanAction
 from asterisk_ai.dialog.events import DigitDialled, Timer, VoiceOffset, VoiceOnset
 from asterisk_ai.dialog.phase import Phase
 from asterisk_ai.providers.chain import listening
-from asterisk_ai.recording.recordings import Recordings
-from asterisk_ai.recording.writer import CallRecording
-from asterisk_ai.session.model import CallSession, Recorded
+from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.logs import call_scope
 from asterisk_ai.telemetry.metrics import Metrics
@@ -35,8 +32,6 @@ logger = logging.getLogger(__name__)
 GAP_SECONDS = 0.1
 """Without a frame for this long the caller is silent (comfort noise is not forwarded)."""
 _GAP_RECHECK = 0.02
-SECRET_SECONDS = 0.5
-"""So long after a secret entry nobody hears the caller: the last key's tone may still be on its way."""
 _SECRET = frozenset(("secret",))
 
 Detector = Callable[[int, Callable[[Onset], None]], EnergyVad]
@@ -97,20 +92,7 @@ class Call:
         self._alarm = Alarm(clock, self._time_has_come)
         self._detector = detector
         self._vad: EnergyVad | None = None
-        self._recordings: Recordings | None = None
-        self._recording: CallRecording | None = None
-        self._decline_key = ""
-        self._cancels_echo = cancels_echo
-        self._own_voice: OwnVoice | None = None  # of the line, whose rate is not known yet
-        self._secret_until = 0.0
-
-    def record(self, recordings: Recordings, decline: str = "") -> None:
-        """Have this connection recorded from its beginning on, unless the caller has declined.
-
-        :param decline: the key by which callers do so; empty where they cannot.
-        """
-        if self.session.recorded is not Recorded.DECLINED:
-            self._recordings, self._decline_key = recordings, decline
+        self.sound = Sound(session, store, connection, clock, cancels_echo=cancels_echo)
 
     # ---- life -------------------------------------------------------------
 
@@ -179,8 +161,7 @@ class Call:
         self._beside = None
         self._context = Context()
         self._vad = None
-        self.connection.tap = None
-        self._end_recording()
+        self.sound.close()
 
     def fall_back(self) -> None:
         """This caller goes to the fallback, the others feel nothing."""
@@ -235,29 +216,17 @@ class Call:
 
     def on_begin(self, rate: int) -> None:
         self.rate = rate
-        if self._recordings is not None:
-            self.session.recorded = Recorded.YES
-            self._recording = self._recordings.begin(self.session.call_id, rate, offset=self.session.seconds)
-        self._own_voice = OwnVoice(rate, self.clock, cancels=self._cancels_echo)
-        self.connection.tap = self._played
+        self.sound.begin(rate)
         self._begin_conversation()
         self._begun.set()
 
     def on_audio(self, pcm: bytes) -> None:
-        if self.conversation is not None and self._own_voice is not None and not self.closed.is_set():
-            self.guard(self._hear, self.conversation, self._own_voice, pcm)
+        if self.conversation is not None and not self.closed.is_set():
+            self.guard(self._hear, self.conversation, pcm)
 
-    def _hear(self, conversation: Conversation, own_voice: OwnVoice, pcm: bytes) -> None:
+    def _hear(self, conversation: Conversation, pcm: bytes) -> None:
         self.audio_at = now = self.clock()
-        if self._recording is not None:
-            self._recording.heard(bytes(len(pcm)) if now < self._secret_until else pcm)
-        conversation.heard(*own_voice.without(pcm, now), now)
-
-    def _played(self, pcm: bytes) -> None:
-        if self._own_voice is not None:
-            self._own_voice.played(pcm)
-        if self._recording is not None:
-            self._recording.played(pcm)
+        conversation.heard(*self.sound.heard(pcm, now), now)
 
     def _onset(self, voice: Onset) -> None:
         """The detector has made up its mind between two frames."""
@@ -265,19 +234,8 @@ class Call:
             self.guard(self.voice, voice)
 
     def on_digit(self, digit: str) -> None:
-        if self._recordings is not None and self._recording is not None and digit == self._decline_key:
-            self._end_recording()
-            self._recordings.end(self.session.call_id, keep=False)
-            self.session.recorded = Recorded.DECLINED
-            self.store.save(self.session)
-            logger.info("the caller declined to be recorded")
-        elif self.conversation is not None:
+        if self.conversation is not None and not self.sound.declined(digit):
             self.guard(self._digit, self.conversation, digit)
-
-    def _end_recording(self) -> None:
-        if self._recording is not None:
-            self._recording.close()
-            self._recording = None
 
     def _digit(self, conversation: Conversation, digit: str) -> None:
         entry = conversation.entry
@@ -289,17 +247,10 @@ class Call:
         self._begun.set()
         self.closed.set()
 
-    def keep_secret(self, secret: bool) -> None:
-        """From now on nobody may hear the caller, until told otherwise; then for as long as a tone may take."""
-        if secret:
-            self._secret_until = math.inf
-        elif self._secret_until == math.inf:
-            self._secret_until = self.clock() + SECRET_SECONDS
-
     @property
     def secret_gates(self) -> frozenset[str]:
         """What keeps the caller from being captured now, whatever the dialog core thinks."""
-        return _SECRET if self.clock() < self._secret_until else frozenset()
+        return _SECRET if self.sound.secret else frozenset()
 
     # ---- phase, gates and the timer --------------------------------------------
 

@@ -299,7 +299,7 @@ class Calls:
         )
         self._running[session.call_id] = call
         if agent.config.record:
-            call.record(self._recordings, agent.config.record_decline)
+            call.sound.record(self._recordings, agent.config.record_decline)
         return call
 
     def _start(self, call: AnyCall, close: Callable[[], None] = lambda: None) -> None:

@@ -188,7 +188,7 @@ class StagedConversation:
             judging = self._call.spawn(self._listen_for_end(self.agent.turn_end, self._open, event.at))
             self._judging.add(judging)
             judging.add_done_callback(self._judging.discard)
-        self._call.keep_secret(self.entry.secret)
+        self._call.sound.keep_secret(self.entry.secret)
         self._call.after_step(self._gates(), self.due)
 
     def _carry_out(self, action: Action) -> None:
