@@ -73,6 +73,7 @@ def test_the_published_example_of_a_signature() -> None:
         ("{crm: {secret: 0123456789abcdef}}", "webhooks.crm.url: name the address"),
         ("{crm: {url: 'https://crm.example.com'}}", "webhooks.crm.secret: what is sent is signed"),
         ("{crm: {url: 'crm.example.com', secret: 0123456789abcdef}}", "webhooks.crm.url: must begin with https"),
+        ("{crm: {url: 'https://a:b@c.example.com', secret: 0123456789abcdef}}", "does not belong into it: set headers"),
         ("{crm: {url: 'https://crm.example.com', secret: short}}", "webhooks.crm.secret: must have 16"),
         ("{crm: {url: 'https://c.example.com', secret: 0123456789abcdef, agents: [dsk]}}", "did you mean 'desk'"),
         ("{crm: {url: 'https://c.example.com', secret: 0123456789abcdef, events: [call.over]}}", "must be one of"),

@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
-from asterisk_ai.config.schema.after import NONE_NAMED
+from asterisk_ai.config.schema.after import NONE_NAMED, url_problem
 from asterisk_ai.config.schema.types import Names, Range
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
@@ -29,9 +28,8 @@ class LookupConfig:
 
     def __post_init__(self) -> None:
         """:raises ValueError: nothing can be asked there, or a name cannot be referred to."""
-        parts = urlsplit(self.url)
-        if self.url and (parts.scheme not in ("http", "https") or not parts.hostname or "{" in parts.netloc):
-            raise ValueError("url: must begin with https:// (or http://) and name a host")
+        if self.url and (problem := url_problem(self.url)):
+            raise ValueError(f"url: {problem}")
         for name in self.variables:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"variables: {name!r} is no name: letters, digits and '_'")

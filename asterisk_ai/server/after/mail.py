@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import smtplib
 import ssl
 import time
@@ -17,6 +18,8 @@ from asterisk_ai.server.after.courier import DeliveryFailed
 from asterisk_ai.session.backends.deliveries import Delivery
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.report import slots, summary, transcript
+
+logger = logging.getLogger(__name__)
 
 _MAX_HEADER = 200
 
@@ -34,13 +37,17 @@ class Mail:
         try:
             made = message_of(self._config, self._message, one, session)
             with self._connected() as server:
-                server.send_message(made)
+                refused = server.send_message(made)
         except smtplib.SMTPResponseException as error:
             raise DeliveryFailed(f"the mail server answers {error.smtp_code}") from error  # its words may hold a name
         except smtplib.SMTPRecipientsRefused as error:
             raise DeliveryFailed("the mail server takes none of the addresses") from error
         except (OSError, smtplib.SMTPException, HeaderParseError, ValueError) as error:
             raise DeliveryFailed(f"{type(error).__name__}: {error}"[:_MAX_HEADER]) from error
+
+        if refused:
+            logger.warning("the mail server takes %d of the %d addresses only", len(self._message.to) - len(refused),
+                           len(self._message.to), extra={"call_id": session.call_id})  # fmt: skip
 
     def _connected(self) -> smtplib.SMTP:
         config = self._config

@@ -38,6 +38,7 @@ class Webhook:
         body = json.dumps(event(one.event, session), default=str).encode()
         at = int(time.time())
         headers = {
+            **{name: str(value) for name, value in self._config.headers.items()},
             "Content-Type": "application/json",
             "User-Agent": f"asterisk-ai/{__version__}",
             "webhook-id": one.id,
