@@ -84,6 +84,7 @@ asterisk:
 test: $(TEST_STAMP)
 	-@scripts/get_asterisk.sh
 	-@scripts/get_prometheus.sh
+	-@scripts/get_hosts.sh
 	-@scripts/get_chromium.sh >/dev/null
 	$(BIN)/python -m pytest $(XDIST) $(TESTARGS)
 

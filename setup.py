@@ -135,6 +135,7 @@ setup(
             "starlette>=0.49",
             "uvicorn>=0.30",
         ],
+        "redis": ["redis>=5.2"],
         "otel": ["opentelemetry-sdk>=1.30,<2", "opentelemetry-exporter-otlp-proto-http>=1.30,<2"],
         "test": [
             "anthropic>=2.14,<3",
@@ -168,6 +169,7 @@ setup(
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
             "python-multipart>=0.0.20",
+            "redis>=5.2",
             "ruff>=0.6",
             "sphinx>=7.4",
             "starlette>=0.49",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
@@ -280,6 +281,8 @@ class CallRoutes:
         if action.kind is ActionKind.CONNECT:
             rung = self._transfers.next(session, argument(request, 2))
             return (ActionKind.TALK, {}) if rung is None else (ActionKind.CONNECT, rung)
+        if action.kind is ActionKind.TALK and self._registry.store.get(session.call_id) is None:
+            return ActionKind.TALK, {"AI_AUDIOSOCKET": self._address()}  # another host had it
         return action.kind, action.variables()
 
     async def brief(self, agi: Channel) -> None:
@@ -312,7 +315,12 @@ class CallRoutes:
             logger.warning("%s without a call id (AI_CALL_ID)", request.script)
             return None
         await self._registry.bring(call_id)
-        return self._registry.store.find(call_id)
+        # What is not here may be on a disk, or with another host that has to let go of it.
+        store = self._registry.store
+        if (session := store.get(call_id)) is None:
+            found = await asyncio.to_thread(store.find, call_id)
+            session = store.get(call_id) or found
+        return session
 
     def _count(self, route: str, status: str) -> None:
         self._metrics.fastagi_requests.labels(route, status).inc()

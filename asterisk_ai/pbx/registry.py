@@ -221,6 +221,11 @@ class CallRegistry:
             session.away = Away.RESTART
         return found
 
+    def leave(self, call_id: str) -> None:
+        """Another host has gone on with the call: it is not ours any more, and nothing is told of it."""
+        if (session := self.store.get(call_id)) is not None:
+            self.store.give(session)
+
     async def bring(self, call_id: str) -> None:
         """The dialplan asks about a call: if the process before us carries it, its audio there is over."""
         came = self.store.elsewhere.get(call_id)

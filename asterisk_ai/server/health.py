@@ -159,6 +159,7 @@ class ServerHealth:
             ari=""
             if self._transports.external_media is None
             else self._transports.external_media.client.problem or "connected",
+            shared=store.shared(),
             config=in_use.config.source,
             reloads=in_use.reloads,
             reload_problem=in_use.problem,

@@ -76,7 +76,11 @@ class Server:
         self.metrics = Metrics()
         self._after_calls = AfterCalls(config, self.metrics, place)
         backend = open_backend(
-            config, shared=place.workers > 1, wanted=self._after_calls.wanted, entered=self._after_calls.entered
+            config,
+            shared=place.workers > 1,
+            wanted=self._after_calls.wanted,
+            entered=self._after_calls.entered,
+            taken=self._taken_elsewhere,
         )
         self.store = SessionStore(backend, worker=place.index, workers=place.workers)
         self.vad = VadService(config.vad, loop=asyncio.get_running_loop())
@@ -133,6 +137,7 @@ class Server:
         self.upgrade = Upgrade(
             self.in_use, place, store=self.store, registry=self.registry, calls=self.calls, listeners=self.listeners
         )
+        self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
         self._reload = asyncio.Event()
@@ -306,6 +311,10 @@ class Server:
         done = await self.in_use.reload(force=force)
         self._notifier.ready(str(self.listeners) if done else f"reload refused: {self.in_use.problem}")
         return done
+
+    def _taken_elsewhere(self, call_id: str) -> None:
+        """Another host has the call now. Called on another thread."""
+        self._loop.call_soon_threadsafe(self.registry.leave, call_id)
 
     async def _config_changed(self, config: Config) -> None:
         self.registry.admission = self._admission()

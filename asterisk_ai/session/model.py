@@ -112,6 +112,8 @@ class CallSession:
     rate: int = 8000
     caller: dict[str, str] = field(default_factory=dict)
     """``number``, ``name``, ``channel``, ``uniqueid``, ``dialled``, ``context`` as the dialplan told them."""
+    epoch: int = 0
+    """How often it went from one server to another that was not told: who has the highest has the call."""
     worker: int = 0
     """Which of the server's worker processes has it."""
     registered: bool = True
@@ -252,6 +254,7 @@ _KINDS: dict[str, type[Any]] = {
     "troubles": list,
     "usage": dict,
     "connects": int,
+    "epoch": int,
     "tried": int,
     "came_back": dict,
     "caller": dict,

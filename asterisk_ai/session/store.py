@@ -23,10 +23,13 @@ MAX_ABSENCE_SECONDS = 3600.0
 class Backend(Protocol):
     """Where sessions survive. Called on the event loop: must not block for longer than a queue's put."""
 
-    lock: StoreLock | None
-    """What keeps other servers off, where they could be on it."""
-    lost: int
-    """Records that were given up, since the start."""
+    @property
+    def lock(self) -> StoreLock | None:
+        """What keeps other servers off, where they could be on it."""
+
+    @property
+    def lost(self) -> int:
+        """Records that were given up, since the start."""
 
     def start(self) -> list[CallSession]:
         """Open it; returns the sessions that had not ended. Raises StoreError."""
@@ -39,6 +42,9 @@ class Backend(Protocol):
 
     def recent(self, limit: int) -> list[CallSession]:
         """The newest records first."""
+
+    def shared(self) -> str:
+        """``connected`` to what several hosts share, or why not; empty where there is none."""
 
     def problem(self) -> str:
         """Why writes fail, in plain words; empty when they do not."""
@@ -157,7 +163,8 @@ class SessionStore:
         return self.get(call_id) or self._backend.find(call_id)
 
     def reopen(self, session: CallSession) -> None:
-        """Take back a call that was given up as lost."""
+        """Take back a call that was given up as lost, or that another host had."""
+        session.epoch += 1
         session.ended_at, session.outcome = 0.0, Outcome.NONE
         self._take_back(session)
         self.save(session)
@@ -204,6 +211,7 @@ class SessionStore:
         """Close the record. The first outcome stands."""
         if not session.ended:
             session.ended_at, session.outcome = time.time(), outcome
+        session.epoch += session.call_id not in self._live  # another host may still hold it
         session.heard_all()
         self.save(session)
         self._live.pop(session.call_id, None)
@@ -249,6 +257,10 @@ class SessionStore:
     def lost(self) -> int:
         """Records that were given up, since the start: nothing could be written for too long."""
         return self._backend.lost
+
+    def shared(self) -> str:
+        """See :meth:`Backend.shared`."""
+        return self._backend.shared()
 
     def problem(self) -> str:
         return self._backend.problem()

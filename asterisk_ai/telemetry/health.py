@@ -61,6 +61,8 @@ class Health:
     vad: Any = field(default="", metadata=_by(_first))
     ari: str = field(default="", metadata=_by(_first))
     """``connected``, or why not; empty where the configuration has none."""
+    shared: str = field(default="", metadata=_by(_first))
+    """``connected`` to what several hosts share, or why not; empty where there is none."""
     config: str = field(default="", metadata=_by(_first))
     """The file that the server runs with."""
     reloads: int = field(default=0, metadata=_by(min))

@@ -179,6 +179,9 @@ class StoreConfig:
     """The SQLite file; empty for ``sessions.db`` in ``/var/lib/asterisk-ai``, or in the user's state directory."""
     keep_days: Annotated[int, Range(0, 36_500)] = 30
     """Records of ended calls are deleted after so many days."""
+    shared: str = field(default="", repr=False)
+    """``redis://HOST:6379/0``, a Redis or Valkey that several hosts share: a call whose host is lost goes on at another
+    one. Empty: this host alone."""
 
 
 @dataclass(frozen=True, slots=True)

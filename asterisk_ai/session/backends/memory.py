@@ -30,6 +30,9 @@ class MemoryBackend:
     def recent(self, limit: int) -> list[CallSession]:
         return list(self._records.values())[: -limit - 1 : -1]
 
+    def shared(self) -> str:
+        return ""
+
     def problem(self) -> str:
         return ""
 

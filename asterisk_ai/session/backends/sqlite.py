@@ -164,6 +164,9 @@ class SqliteBackend:
     def recent(self, limit: int) -> list[CallSession]:
         return self._read("ORDER BY started_at DESC LIMIT ?", (limit,))
 
+    def shared(self) -> str:
+        return ""
+
     def problem(self) -> str:
         return self._problem
 
