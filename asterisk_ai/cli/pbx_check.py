@@ -29,7 +29,7 @@ from asterisk_ai.pbx.install import (
 RELOAD = "asterisk -rx 'dialplan reload'"
 _LOAD = re.compile(r"^load => (\w+)\.so", re.MULTILINE)
 _VOICEMAIL = "app_voicemail"  # or its sisters for ODBC and IMAP: what counts is the application
-_STEP = re.compile(r"^(?:exten => [\w*]+,1|same => n(?:\(\w+\))?),(.*)$")
+_STEP = re.compile(r"^(?:exten => [^,]+,1|same => n(?:\(\w+\))?),(.*)$")
 _LOCAL = ("127.0.0.1", "::1", "localhost", "")
 
 

@@ -13,6 +13,7 @@ from asterisk_ai.config.paths import ServiceManager, find, service_manager, shar
 from asterisk_ai.config.schema import (
     STAGES,
     AgentConfig,
+    AmiConfig,
     AriConfig,
     AudioSocketConfig,
     Config,
@@ -39,6 +40,7 @@ from asterisk_ai.config.schema import (
 __all__ = [
     "STAGES",
     "AgentConfig",
+    "AmiConfig",
     "AriConfig",
     "AudioSocketConfig",
     "Config",

@@ -137,7 +137,7 @@ class CallRoutes:
         """Register the call: sets AI_CALL_ID, AI_AUDIOSOCKET and AI_STATUS.
 
         Query: ``agent``, ``rate`` (8000; 16000 and others for the AudioSocket channel driver), ``downstream`` (the
-        way of the replies, where it is not to be the agent's).
+        way of the replies, where it is not to be the agent's), ``called`` (the number that we called, where we did).
         """
         await self._start(agi, lambda session: None)
 
@@ -236,7 +236,7 @@ class CallRoutes:
         if mode not in ("", *DOWNSTREAM_MODES):
             logger.warning("downstream=%s is none of %s: the agent's own is used", mode[:20], DOWNSTREAM_MODES)
             mode = ""
-        caller = caller_of(request.environment)
+        caller = caller_of(request.environment, called=query.get("called", ""))
         return self._registry.register(query.get("agent", ""), rate=int(rate), caller=caller, downstream=mode)
 
     async def next(self, agi: Channel) -> None:

@@ -29,11 +29,15 @@ _PLACEHOLDERS = frozenset(
 )
 
 
-def caller_of(environment: Mapping[str, str]) -> dict[str, str]:
+def caller_of(environment: Mapping[str, str], called: str = "") -> dict[str, str]:
     """What is known about a caller, by the names that rules, models and records use.
 
     :param environment: of the AGI request.
+    :param called: the number, where it was us who called; ``direction`` is ``out`` then.
     """
+    if called:
+        kept = {name: environment.get(_KEYS[name], "").strip() for name in ("channel", "uniqueid", "language")}
+        return {"number": called, "direction": "out", **{name: value for name, value in kept.items() if value}}
     known = {name: environment.get(key, "").strip() for name, key in _KEYS.items()}
     number = known["number"]
     if _is_withheld(environment.get("agi_callingpres", "")):

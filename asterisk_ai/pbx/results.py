@@ -10,15 +10,14 @@ import re
 from collections.abc import Mapping
 
 from asterisk_ai.dialog.secret import SecretDigits
+from asterisk_ai.protocol.ami import value_of
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.report import intents
 
 MAX_VARIABLES = 20
 """Slots of a call that the dialplan is told; the first ones."""
-MAX_VALUE = 200
 MAX_LINE = 250
 """Characters of AI_RESULT: what a CDR's userfield takes."""
-_NO_VALUE = re.compile(r"[^\w @.+*#:-]+")
 
 
 def results(session: CallSession, outcome: str) -> dict[str, str]:
@@ -29,8 +28,8 @@ def results(session: CallSession, outcome: str) -> dict[str, str]:
     done = intents(session)
     told = {"OUTCOME": outcome, "INTENT": done[-1] if done else ""} | _slots(session)
     # What is secret is in its own variable, and not in what may be written somewhere.
-    line = " ".join(f"{name.lower()}={_plain(value)}" for name, value in told.items() if _may_be_written(value))
-    return {f"AI_RESULT_{name}": _plain(value) for name, value in told.items()} | {"AI_RESULT": line[:MAX_LINE]}
+    line = " ".join(f"{name.lower()}={value_of(value)}" for name, value in told.items() if _may_be_written(value))
+    return {f"AI_RESULT_{name}": value_of(value) for name, value in told.items()} | {"AI_RESULT": line[:MAX_LINE]}
 
 
 def _slots(session: CallSession) -> dict[str, str]:
@@ -43,7 +42,3 @@ def _slots(session: CallSession) -> dict[str, str]:
 
 def _may_be_written(value: object) -> bool:
     return bool(value) and not isinstance(value, SecretDigits)
-
-
-def _plain(value: object) -> str:
-    return " ".join(_NO_VALUE.sub(" ", str(value)).split())[:MAX_VALUE]

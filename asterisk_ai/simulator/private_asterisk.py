@@ -51,6 +51,7 @@ class PrivateAsterisk:
     :param dialplan: further contexts, as text.
     :param options: further lines of asterisk.conf's [options].
     :param ari_password: of ARI's user ``asterisk-ai``; ARI is at :attr:`ari_url`. Empty: there is no ARI.
+    :param ami_secret: of the manager interface's user ``asterisk-ai``; it is at :attr:`ami_port`. Empty: there is none.
     :param websocket_port: where the server listens for chan_websocket, whose connection is ``asterisk-ai``; 0: none.
     :param entry: the packaged dialplan file that extensions.conf includes.
     :param modules: further modules to load.
@@ -60,6 +61,7 @@ class PrivateAsterisk:
     def __init__(
         self, installation: Installation, server: str, *, globals_: Mapping[str, str] | None = None, dialplan: str = "",
         entry: str = "asterisk_ai.conf", options: str = "", ari_password: str = "", websocket_port: int = 0,
+        ami_secret: str = "",
         modules: Iterable[str] = (), files: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.installation = installation
@@ -68,7 +70,8 @@ class PrivateAsterisk:
         self.globals = {"AI_SERVER": server, "AI_FALLBACK": "extension:landed,fallback,1", **(globals_ or {})}
         self.dialplan, self.entry, self.options = dialplan, entry, options
         self.ari_password, self.websocket_port = ari_password, websocket_port
-        self.http_port = free_port()
+        self.ami_secret = ami_secret
+        self.http_port, self.ami_port = free_port(), free_port()
         self.ari_url = f"http://127.0.0.1:{self.http_port}/ari"
         self.process: subprocess.Popen[bytes] | None = None
         self._modules, self._files = tuple(modules), dict(files or {})
@@ -135,6 +138,8 @@ class PrivateAsterisk:
             http_port=self.http_port,
             ari_password=self.ari_password,
             websocket_port=self.websocket_port,
+            ami_port=self.ami_port,
+            ami_secret=self.ami_secret,
             rtp_port=20000 + 200 * secrets.randbelow(150),
         )
         for name, text in {**written, **self._files}.items():

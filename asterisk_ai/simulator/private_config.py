@@ -24,6 +24,8 @@ ARI_MODULES = """
 
 WEBSOCKET_MODULES = "res_sorcery_config res_http_websocket res_websocket_client chan_websocket".split()
 
+AMI_MODULES = ["func_db", "app_amd"]
+
 FOLDERS = "etc run log lib/keys cache moh rec spool/monitor spool/outgoing spool/tmp data".split()
 
 DIALPLAN = """
@@ -71,15 +73,20 @@ def settings(
     http_port: int,
     ari_password: str,
     websocket_port: int,
+    ami_port: int,
+    ami_secret: str,
     rtp_port: int,
 ) -> dict[str, str]:
     """The files of ``here``/etc, name to text.
 
     :param ari_password: of ARI's user ``asterisk-ai``; empty: there is no ARI.
     :param websocket_port: where the server listens for chan_websocket; 0: that is not loaded.
+    :param ami_port: where the manager interface listens, for its user ``asterisk-ai``.
+    :param ami_secret: of that user; empty: it does not listen.
     :param rtp_port: the first of 200 ports for RTP.
     """
-    further = (*(ARI_MODULES if ari_password else ()), *(WEBSOCKET_MODULES if websocket_port else ()))
+    ami = AMI_MODULES if ami_secret else ()
+    further = (*ami, *(ARI_MODULES if ari_password else ()), *(WEBSOCKET_MODULES if websocket_port else ()))
     wanted = dict.fromkeys((*MODULES, *modules, *further))
     load = "".join(f"load => {name}.so\n" for name in wanted if installation.has(name))
     product = (share_path("etc-asterisk") / "modules.conf").read_text("utf-8")
@@ -112,6 +119,10 @@ def settings(
             if websocket_port else ""
         ),
         "chan_websocket.conf": "",
+        "manager.conf": (
+            f"[general]\nenabled={'yes' if ami_secret else 'no'}\nbindaddr=127.0.0.1\nport={ami_port}\n"
+            f"[asterisk-ai]\nsecret={ami_secret}\nread=call,dialplan\nwrite=originate,call,reporting,system\n"
+        ),
         "cdr.conf": "[general]\nenable=no\n",
         "indications.conf": (
             "[general]\ncountry=us\n[us]\ndescription = United States\nringcadence = 2000,4000\n"

@@ -165,4 +165,4 @@ def test_what_is_missing_is_found() -> None:
         assert any("func_cut" in problem for problem in found)
         assert "the application VoiceMail is not there: no caller can leave a message" in found
         assert "context [asterisk-ai] is not loaded" in found
-        assert len(found) == 9
+        assert len(found) == 10

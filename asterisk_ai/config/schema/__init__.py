@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from asterisk_ai.config.schema.after import WebhookConfig
 from asterisk_ai.config.schema.agent import DIAGNOSTIC_AGENTS, DOWNSTREAM_MODES, AgentConfig
+from asterisk_ai.config.schema.dialling import AmiConfig
 from asterisk_ai.config.schema.lookup import LookupConfig
 from asterisk_ai.config.schema.mail import MailConfig, MessageConfig
 from asterisk_ai.config.schema.pipeline import READY_MADE, STAGES, PipelineConfig
@@ -41,6 +42,7 @@ __all__ = [
     "STAGES",
     "WORKER_PORTS_EACH",
     "AgentConfig",
+    "AmiConfig",
     "AriConfig",
     "AudioSocketConfig",
     "Config",

@@ -10,6 +10,7 @@ from typing import Any
 from asterisk_ai.config import paths
 from asterisk_ai.config.schema.after import WebhookConfig
 from asterisk_ai.config.schema.agent import AgentConfig
+from asterisk_ai.config.schema.dialling import AmiConfig
 from asterisk_ai.config.schema.mail import MailConfig
 from asterisk_ai.config.schema.pipeline import PipelineConfig
 from asterisk_ai.config.schema.server import (
@@ -49,6 +50,7 @@ class Config:
     fastagi: FastAGIConfig = field(default_factory=FastAGIConfig)
     ari: AriConfig | None = None
     websocket: WebSocketConfig | None = None
+    ami: AmiConfig | None = None
     http: HttpConfig | None = field(default_factory=HttpConfig)
     web: WebConfig = field(default_factory=WebConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
