@@ -141,6 +141,7 @@ REALTIME: Kind[RealtimeAgent] = Kind(
         "deepgram": f"{_VENDORS}.deepgram.agent:DeepgramAgent",
         "gemini_live": f"{_VENDORS}.gemini.live:GeminiLive",
         "openai_realtime": f"{_VENDORS}.openai.realtime:OpenAIRealtime",
+        "ultravox": f"{_VENDORS}.ultravox:Ultravox",
     },
     of_agent=True,
 )
@@ -175,6 +176,7 @@ if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
     from asterisk_ai.providers.vendors.gemini.live import GeminiLive
     from asterisk_ai.providers.vendors.openai import OpenAIChat, OpenAISpeech, OpenAITranscription
     from asterisk_ai.providers.vendors.openai.realtime import OpenAIRealtime
+    from asterisk_ai.providers.vendors.ultravox import Ultravox
     from asterisk_ai.providers.vendors.wyoming import WyomingSpeechToText, WyomingTextToSpeech
 
     Settings = Mapping[str, Any]
@@ -208,7 +210,12 @@ if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
         WyomingTextToSpeech,
     )
     _turn: tuple[Callable[[Settings], TurnEnd], ...] = (SmartTurn,)
-    _realtime: tuple[Callable[[Settings, Settings], RealtimeAgent], ...] = (DeepgramAgent, GeminiLive, OpenAIRealtime)
+    _realtime: tuple[Callable[[Settings, Settings], RealtimeAgent], ...] = (
+        DeepgramAgent,
+        GeminiLive,
+        OpenAIRealtime,
+        Ultravox,
+    )
 
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 REASONS = {
-    200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-    429: "Too Many Requests", 500: "Error", 529: "Overloaded",
+    200: "OK", 201: "Created", 400: "Bad Request", 401: "Unauthorized", 402: "Payment Required",
+    403: "Forbidden", 404: "Not Found", 429: "Too Many Requests", 500: "Error", 529: "Overloaded",
 }  # fmt: skip
 
 

@@ -61,7 +61,7 @@ class VoiceServer(Generic[S]):
 
     session: ClassVar[type[VoiceSession]]
     scheme: ClassVar[str]
-    """Of the Authorization header; or the name of another header, with its colon."""
+    """Of the Authorization header; or the name of another header, with its colon; empty: the address is the key."""
     path: ClassVar[str]
     fault_in: ClassVar[str]
     """The key of the query that names the fault."""
@@ -115,7 +115,7 @@ class VoiceServer(Generic[S]):
 
         header, colon, _ = self.scheme.partition(":")
         found = request.headers.get(header if colon else "Authorization")
-        if found != (KEY if colon else f"{self.scheme} {KEY}"):
+        if self.scheme and found != (KEY if colon else f"{self.scheme} {KEY}"):
             return refuse(401, "Incorrect API key provided")
         if (answer := self.other(url, request)) is not None:
             status, text = answer

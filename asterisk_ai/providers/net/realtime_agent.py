@@ -83,7 +83,7 @@ class SocketAgent(RealtimeAgent, ABC):
         if request.rate not in self.sample_rates:
             raise ProviderRejected(self._name, f"has no audio at {request.rate} Hz")
         self._service.check()
-        connection = await self._sockets.begin(partial(self._begin, request))
+        connection = await self._connect(request)
         try:
             session = self._session(connection, request)
             writing = asyncio.create_task(session.write(), name=f"{self._name} writer")
@@ -97,6 +97,10 @@ class SocketAgent(RealtimeAgent, ABC):
                 await session.close()
         finally:
             self._sockets.leave(connection)
+
+    async def _connect(self, request: RealtimeRequest) -> ClientConnection:
+        """A connection with the session set up on it. Raises ProviderError."""
+        return await self._sockets.begin(partial(self._begin, request))
 
     async def _begin(self, request: RealtimeRequest, connection: ClientConnection) -> None:
         try:

@@ -117,8 +117,12 @@ class Sockets:
         """An open connection of one's own, to be given back to :meth:`leave`. Raises ProviderError."""
         return self._take_spare(query) or await self._fresh(query)
 
-    async def begin(self, hello: Callable[[ClientConnection], Awaitable[None]], query: str = "") -> ClientConnection:
+    async def begin(
+        self, hello: Callable[[ClientConnection], Awaitable[None]], query: str = "", url: str = ""
+    ) -> ClientConnection:
         """As :meth:`take`, with ``hello`` said on it. Raises ProviderError: ``hello``'s, or that there is none.
+
+        :param url: another one than usual, of a service that names one for each call.
 
         A connection that waited may be dead without anybody knowing: where it turns out so, ``hello`` is said on a new
         one.
@@ -133,7 +137,7 @@ class Sockets:
                     raise  # it is the service's
             finally:
                 watch.cancel()
-        return await self._greeted(await self._fresh(query), hello)
+        return await self._greeted(await self._fresh(query, url), hello)
 
     async def _greeted(
         self, connection: ClientConnection, hello: Callable[[ClientConnection], Awaitable[None]]
@@ -201,8 +205,8 @@ class Sockets:
 
     # ---- connecting ------------------------------------------------------------------
 
-    async def _fresh(self, query: str) -> ClientConnection:
-        connection = await self._open(query)
+    async def _fresh(self, query: str, url: str = "") -> ClientConnection:
+        connection = await self._open(query, url)
         self._used.add(connection)
         if self._reason and self._keeper is not None:
             self._keeper.wake()  # it is there again: no need to wait any longer
@@ -211,11 +215,12 @@ class Sockets:
     def _plain(self, error: ProviderError) -> str:
         return str(error).removeprefix(f"{self._name}: ")
 
-    async def _open(self, query: str) -> ClientConnection:
+    async def _open(self, query: str, url: str = "") -> ClientConnection:
         self._limit.check()
+        url = url or self._url
         try:
             return await connect(
-                f"{self._url}?{query}" if query else self._url,
+                f"{url}?{query}" if query else url,
                 additional_headers=self._headers,
                 compression=None,  # audio does not shrink, and each millisecond counts
                 ssl=self._secure,
