@@ -350,6 +350,18 @@ def test_a_call_tells_what_was_said_and_what_it_waited_for(made: Site, stranger:
         assert stranger.get(f"/calls/{wrong}/recording").status_code == 404
 
 
+def test_who_sees_no_words_sees_none_of_live_calls(made: Site, stranger: TestClient) -> None:
+    call = {**shown_live(web_store.calls()[0], {"hearing": "half a sentence", "saying": "an answer"}), "place": "here"}
+    for name, words, acts in (("vera", False, False), ("vito", True, False), ("otto", True, True)):
+        session = made.sessions.find(browser(made, name, stranger).cookies[COOKIE])
+        assert session is not None
+        card = _shown(Visit(made, None, session), call, CALL, ["reception"], whole=True)["card"]  # type: ignore[arg-type]
+        assert "+15551234567" in card
+        for said in ("opening hours", "half a sentence", "an answer"):
+            assert (said in card) is words
+        assert ("Hang up" in card) is acts
+
+
 def test_a_call_of_which_nothing_is_known_is_shown(made: Site, stranger: TestClient) -> None:
     page = browser(made, "otto", stranger).get(f"/calls/{web_store.BARE_CALL}")
     assert page.status_code == 200

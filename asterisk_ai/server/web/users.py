@@ -80,7 +80,10 @@ class Users:
         if self._read_at != (state.st_mtime_ns, state.st_ino):
             try:
                 users = json.loads(self.path.read_text("utf-8"))
-                self._users = {name: dict(one) for name, one in users.items() if one["role"] in RIGHTS and one["hash"]}
+                for name, one in users.items():
+                    if one["role"] not in RIGHTS or not one["hash"]:
+                        raise ValueError(f"{name} is neither {', nor '.join(RIGHTS)}")
+                self._users = {name: dict(one) for name, one in users.items()}
             except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
                 remedy = "remove it and set the passwords again"
                 raise StoreError(f"{self.path} cannot be read ({error}): {remedy}") from error
