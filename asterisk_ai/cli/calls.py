@@ -250,6 +250,8 @@ def _date(at: float) -> str:
 def print_call(session: CallSession) -> None:
     """A record for people."""
     print(summary(session))
+    if session.summary:
+        print(printable(f"    {session.summary}"))
     for record in session.history:
         print(turn_line(record))
     for engine, told in session.usage.items():
