@@ -13,6 +13,7 @@ from asterisk_ai.errors import AsteriskAIError
 from asterisk_ai.simulator.installation import Installation, installed, unpacked
 from asterisk_ai.simulator.regression.report import answered, markdown, result
 from asterisk_ai.simulator.regression.run import regression
+from asterisk_ai.simulator.regression.transfers import table, transfers
 from asterisk_ai.simulator.regression.transports import NAMES, TRANSPORTS
 from asterisk_ai.simulator.regression.trial import Verdict
 
@@ -58,6 +59,11 @@ def add_parser(commands: Any) -> None:
         help="N further short calls over each, several at a time, whose callers hang up at once or in mid-speech: is "
         "nothing left of them? (a second each, or more)",
     )  # fmt: skip
+    parser.add_argument(
+        "--transfers", type=int, default=0, metavar="N",
+        help="instead: N transfers of all kinds, with simulated people at both ends: taken, declined, busy, nobody "
+        "there, hung up at either end, called off, the server killed in the briefing",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -68,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.output or Path(f"asterisk-ai-regression-{now:%Y-%m-%d-%H%M%S}")
     folder.mkdir(parents=True, exist_ok=True)
     print(f"{version} ({installation.program[-1]})", flush=True)
+    if arguments.transfers:
+        return _transfers(installation, arguments.transfers, folder)
     wanted = [each for each in TRANSPORTS if not arguments.transport or each.name in arguments.transport]
     verdicts: list[Verdict] = []
     try:
@@ -85,6 +93,14 @@ def run(arguments: argparse.Namespace) -> int:
     if not tried:
         print("nothing could be tried", file=sys.stderr)
     return 0 if tried and all(verdict.ok for verdict in tried) else 1
+
+
+def _transfers(installation: Installation, number: int, folder: Path) -> int:
+    found = transfers(installation, number, folder, _tell)
+    report = folder / "report.md"
+    report.write_text(f"# {number} transfers\n\n{installation.version()}\n\n{table(found)}", "utf-8")
+    print(f"{table(found)}\nreport: {report}")
+    return 1 if any(one.problem for one in found) else 0
 
 
 def _installation(named: str) -> Installation:

@@ -66,7 +66,7 @@ def local_server(
             )
         try:
             with _interrupted_by_sigterm():
-                _wait_ready(port, process, log)
+                wait_ready(port, process, log)
                 yield LocalServer(served, process.pid, log)
         finally:
             process.terminate()
@@ -90,7 +90,7 @@ def _interrupted_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _wait_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and process.poll() is None:
         try:

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from rig import Asterisk, Caller, until
+import soundfile
+from rig import Asterisk, Caller, speech, until
 from served import Served
 
 PATIENCE = 30.0
@@ -35,7 +36,8 @@ exten => leaver,1,Answer()
  same => n,Wait(2)
  same => n,Hangup()
 exten => listener,1,Answer()
- same => n,Record(${GLOBAL(REC)}/briefing.wav,0,20,k)
+ same => n,MixMonitor(${REC}/briefing.wav)
+ same => n,Wait(60)
 exten => check,1,NoOp(${AI_RESULT} / ${AI_RESULT_PIN} / ${AI_RESULT_OUTCOME})
 exten => talker,1,Answer()
  same => n(talk),Playback(conf-full)
@@ -58,6 +60,7 @@ def agent() -> dict[str, Any]:
         name: {"answer": "One moment please, I connect you.", "do": {"connect": {"to": name, "about": "It is a test."}}}
         for name in transfers
     }
+    intents["stay"] = {"answer": intents["taker"]["answer"]}
     intents["check"] = {"ask": ["pin", "order"], "answer": "Thank you.", "do": {"transfer": "check@people"}}
     slots = {
         "pin": {"digits": 4, "secret": True, "result": True, "ask": "Your PIN please."},
@@ -72,7 +75,7 @@ def agent() -> dict[str, Any]:
         "rules": {
             "slots": slots,
             "intents": intents,
-            "dtmf": {"*": "check"} | {str(key): name for key, name in enumerate(transfers)},
+            "dtmf": {"*": "check", "A": "stay"} | {str(key): name for key, name in enumerate(transfers)},
         },
     }
 
@@ -88,7 +91,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def asterisk(served: Served) -> Iterator[Asterisk]:
-    with Asterisk(server=served.address, globals_={"AI_RECORD": "yes"}, dialplan=PEOPLE) as running:
+    globals_ = {"AI_RECORD": "yes", "AI_PATIENCE": "120"}
+    with Asterisk(server=served.address, globals_=globals_, dialplan=PEOPLE) as running:
         running.rx(f"dialplan set global REC {running.folder}/rec")
         yield running
 
@@ -144,6 +148,12 @@ def told(served: Served, begin: int, words: str) -> None:
     until(lambda: words in served.log()[begin:], PATIENCE, words)
 
 
+def briefed(asterisk: Asterisk, since: int, piece: int) -> None:
+    """Wait until the listener hears that piece of the briefing."""
+    playing = rf"Local/listener\S+ Playing '\S+briefing-{piece}"
+    until(lambda: re.search(playing, asterisk.log()[since:]), PATIENCE, "the briefing")
+
+
 WHY = {
     "decliner": "the decliner cannot take your call",
     "busy": "the busy is on the telephone",
@@ -186,10 +196,28 @@ def test_the_star_brings_the_caller_back_at_once(asterisk: Asterisk, served: Ser
 def test_the_colleague_hears_who_calls_and_a_caller_who_hangs_up_leaves_nothing(
     asterisk: Asterisk, served: Served
 ) -> None:
+    logged = len(asterisk.log())
     with asterisk.call(record=False) as caller:
         ask_for(caller, "listener")
-        until(lambda: re.search(r"Playing '\S+briefing-1", asterisk.log()), PATIENCE, "the briefing")
+        briefed(asterisk, logged, 1)
     clean(asterisk, served)
+    told_to = asterisk.folder / "rec/briefing.wav"
+    until(told_to.exists, PATIENCE, "what the colleague heard")
+    assert sum(end - begin for begin, end in speech(soundfile.read(told_to, dtype="int16")[0])) > 2
+
+
+def test_no_word_before_a_transfer_is_cut(asterisk: Asterisk, served: Served) -> None:
+    with asterisk.call() as caller:
+        caller.hear()
+        caller.dial("A")
+        caller.hear()
+        caller.dial(KEYS["blind"])
+        until(lambda: bridged(asterisk, caller.near), PATIENCE, "connected")
+        caller.stop_recording()
+        heard = caller.heard()
+    clean(asterisk, served)
+    _, stayed, transferred, *_ = ((end - begin) for begin, end in speech(heard))
+    assert transferred > stayed - 0.1, "it is heard to its end before music and people, too"
 
 
 def test_the_agent_knows_what_is_listed_and_the_dialplan_what_came_of_it(asterisk: Asterisk, served: Served) -> None:
@@ -214,10 +242,10 @@ def test_the_agent_knows_what_is_listed_and_the_dialplan_what_came_of_it(asteris
 
 
 def test_a_server_that_is_killed_in_the_briefing_costs_no_caller(asterisk: Asterisk, served: Served) -> None:
-    begin = len(served.log())
+    begin, logged = len(served.log()), len(asterisk.log())
     with asterisk.call(record=False) as caller:
         ask_for(caller, "listener")
-        until(lambda: re.search(r"Local/listener\S+ Playing '\S+briefing-0", asterisk.log()), PATIENCE, "the briefing")
+        briefed(asterisk, logged, 0)
         served.kill()
         served.start()
         told(served, begin, "the listener cannot take your call")

@@ -86,3 +86,12 @@ def test_a_briefing() -> None:
 def test_what_became_of_it() -> None:
     words = [why(status) for status in ("BUSY", "NOANSWER", "ANSWER", "CANCEL", "CHANUNAVAIL", "CONGESTION", "x")]
     assert words == ["busy", "no_answer", "declined", "cancelled", "unreachable", "unreachable", "unreachable"]
+
+
+def test_what_a_caller_is_told_who_is_back() -> None:
+    sales = {"to": "PJSIP/1", "label": "the sales team", "offer": "Shall I take a message?", "otherwise": "other"}
+    agent = config({"sales": sales}).agents["a"]
+    told = agent.back_from({"to": "sales", "why": "busy"})
+    assert told == "I am sorry, the sales team is on the telephone. Shall I take a message?"
+    assert agent.back_from({}) == agent.back_from({"to": "gone", "why": "busy"}) == ""
+    assert agent.back_from({"to": "sales", "why": "a word of another version"}).startswith("I am sorry, I cannot reach")
