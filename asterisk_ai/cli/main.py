@@ -11,8 +11,8 @@ from asterisk_ai import __version__
 from asterisk_ai.errors import AsteriskAIError
 
 COMMANDS = (
-    "serve", "upgrade", "check", "call", "calls", "dial", "web", "webhooks", "mcp", "bench", "regress", "dialplan",
-    "models", "provider",
+    "serve", "upgrade", "check", "call", "calls", "dial", "campaign", "web", "webhooks", "mcp", "bench", "regress",
+    "dialplan", "models", "provider",
 )  # fmt: skip
 """Modules of this package, in the order that the help shows them. Each has ``add_parser(commands)``."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from asterisk_ai.config.schema import AmiConfig
@@ -90,7 +90,9 @@ class Calling:
             return await self._end(name, call)
 
     @contextlib.contextmanager
-    def _following(self, name: str, told: Told):  # type: ignore[no-untyped-def]
+    def _following(self, name: str, told: Told) -> Iterator[_Call]:
+        if self._run is not None and self._run.done():
+            self._run.result()  # raises what ended it
         call = self._calls[name] = _Call(Progress(), told, asyncio.get_running_loop().create_future())
         try:
             yield call
