@@ -16,8 +16,6 @@ from asterisk_ai.transport.spool import Spool
 logger = logging.getLogger(__name__)
 
 RATE = 8000
-WAIT_SECONDS = 5.0
-"""So long a colleague who has answered waits for a piece that is still being made."""
 WITHOUT_VOICE = "beep"
 """Of Asterisk's own sounds: what is played for a piece that could not be made. The keys mean the same."""
 
@@ -62,13 +60,12 @@ class Briefing:
         resampler = Resampler(agent.tts.sample_rate, RATE)
         return resampler.push(bytes(made[: len(made) // 2 * 2])) + resampler.flush()
 
+    def is_made(self, number: int) -> bool:
+        """Whether a piece is there, or will not come any more."""
+        return self._made[number].is_set()
+
     async def file(self, number: int) -> str:
-        """A piece, without its extension, for Asterisk to play."""
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await self._made[number].wait()
-        except TimeoutError:
-            logger.warning("a piece of the briefing is not there in time")
+        """A piece that is there, without its extension, for Asterisk to play."""
         path = self._paths[number]
         return str(path.with_suffix("")) if await asyncio.to_thread(path.exists) else WITHOUT_VOICE
 

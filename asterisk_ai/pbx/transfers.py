@@ -18,13 +18,18 @@ from asterisk_ai.call.briefing import Briefing
 from asterisk_ai.dialog.dialplan import ActionKind
 from asterisk_ai.dialog.transfer import Why, briefing, why
 from asterisk_ai.errors import LocalProtocolError
+from asterisk_ai.pbx.agi_arguments import key_of
 from asterisk_ai.pbx.registry import CallRegistry
+from asterisk_ai.protocol.agi.reader import AgiReply
 from asterisk_ai.session.model import CallSession
 
 logger = logging.getLogger(__name__)
 
 ROUNDS = 2
 """How often a colleague is told all of it. Who presses nothing then is no person, or does not want the call."""
+LOOKS = 20
+LOOK_MS = 250
+"""So often, and for so long each time, a piece that is still being made is waited for. A key is heard meanwhile."""
 KEY_SECONDS = 4
 """For a key, behind the last piece."""
 TAKE, DECLINE = "1", "2"
@@ -34,6 +39,8 @@ class Answered(Protocol):
     """The channel of whoever answered, as it runs ``AGI()``."""
 
     async def set_variable(self, name: str, value: str) -> None: ...
+
+    async def command(self, command: str, *arguments: str) -> AgiReply: ...
 
 
 class Transfers:
@@ -144,6 +151,12 @@ class Transfers:
             session.came_back = {"why": Why.DECLINED if key == DECLINE else Why.NO_ANSWER}
             return await self._answer(agi, "end")
         number %= len(made)
+        for _ in range(LOOKS):
+            if made.is_made(number):
+                break
+            pressed = key_of((await agi.command("WAIT FOR DIGIT", str(LOOK_MS))).result)
+            if pressed in (TAKE, DECLINE):
+                return await self.brief(agi, session, number, pressed)
         await agi.set_variable("AI_FILE", await made.file(number))
         await agi.set_variable("AI_WAIT", str(KEY_SECONDS) if number == len(made) - 1 else "0.1")
         return await self._answer(agi, "play")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
+from asterisk_ai.agents.agent import RealtimeAgentSetup
 from asterisk_ai.agents.transfers import Target, targets_of
+from asterisk_ai.call.speech_to_speech.service import Services
 from asterisk_ai.config import Config
 from asterisk_ai.config.loader import parse
 from asterisk_ai.dialog.transfer import Why, briefing, regret, to_dial, why
 from asterisk_ai.errors import ConfigError
 from asterisk_ai.providers.engines.rules import Rules
+from asterisk_ai.session.model import CallSession
 
 
 def config(transfers: dict[str, Any], do: object = "hangup") -> Config:
@@ -95,3 +99,12 @@ def test_what_a_caller_is_told_who_is_back() -> None:
     assert told == "I am sorry, the sales team is on the telephone. Shall I take a message?"
     assert agent.back_from({}) == agent.back_from({"to": "gone", "why": "busy"}) == ""
     assert agent.back_from({"to": "sales", "why": "a word of another version"}).startswith("I am sorry, I cannot reach")
+
+
+def test_a_service_of_speech_to_speech_says_it_too() -> None:
+    agent = config({"sales": {"to": "PJSIP/1", "label": "the sales team"}}).agents["a"]
+    session = CallSession("id", "a", connects=2, came_back={"to": "sales", "why": "no_answer"})
+    call: Any = SimpleNamespace(session=session, store=SimpleNamespace(save=print), rate=8000, clock=lambda: 0.0)
+    chain: Any = None
+    services = Services(call, RealtimeAgentSetup(agent, chain, 5.0), listener=call)
+    assert services._request(8000).greeting == "I am sorry, the sales team does not answer."
