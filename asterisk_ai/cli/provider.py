@@ -118,7 +118,8 @@ def run_list(arguments: argparse.Namespace) -> int:
     if state.get("active_pipeline") != config.pipeline:
         print(f"the running server still uses {state.get('active_pipeline')}: asterisk-ai provider reload")
     for name, engine in state.get("providers", {}).items():
-        print(f"  {name:24} {'ready' if engine.get('ready') else 'NOT READY: ' + str(engine.get('reason'))}")
+        why = f": {engine['reason']}" if engine.get("reason") else ""  # also of one that works, and is asked last
+        print(f"  {name:24} {'ready' if engine.get('ready') else 'NOT READY'}{why}")
     return 0
 
 

@@ -6,8 +6,11 @@ Needs the ``remote`` extra.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import ssl
+from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 
@@ -31,3 +34,16 @@ def describe(error: Exception) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "no connection in time" if isinstance(error, httpx.ConnectTimeout) else "no answer in time"
     return f"{type(error).__name__}: {error}"[:MAX_ERROR] if str(error) else type(error).__name__
+
+
+@contextlib.asynccontextmanager
+async def response_bytes(response: httpx.Response, size: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The body of an answer as it comes. Who leaves early has it closed here and now, by the task that reads it.
+
+    :param size: of the pieces; None: as they come.
+    """
+    data: Any = response.aiter_bytes(size)
+    try:
+        yield data
+    finally:
+        await data.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -163,6 +164,27 @@ def test_a_long_call_fits_and_what_was_called_stays_with_its_result(vendor: str,
         roles = [one["role"] for one in body["messages" if vendor == "anthropic" else "contents"]]
         assert all(one != other for one, other in pairwise(roles))
         assert ("to is one of sales" in text) == bool(number)
+
+
+def test_leaving_in_the_middle_closes_everything_at_once(vendor: str, fake: FakeChat) -> None:
+    problems: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        engine = made(vendor, fake)
+        await engine.start()
+        for _ in range(5):
+            async with engine.reply(TurnRequest("hello")) as parts:
+                async for part in parts:
+                    assert isinstance(part, Say)
+                    break
+            gc.collect()
+            await asyncio.sleep(0)
+        await engine.stop()
+
+    fake.script = [events(vendor, "One. ", "Two. ", "Three. ")]
+    asyncio.run(asyncio.wait_for(main(), 20))
+    assert problems == []
 
 
 def test_a_wrong_key_is_told_before_the_first_call(vendor: str, fake: FakeChat) -> None:

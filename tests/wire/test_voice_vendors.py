@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -80,6 +81,26 @@ def test_every_fault_is_one_of_the_two_errors(
     assert isinstance(found.value, ProviderRejected) == (error is ProviderRejected)
     if fault[0].isdigit():
         assert fault in str(found.value), "what the service says is told"
+
+
+def test_leaving_in_the_middle_closes_everything_at_once(vendor: str, fake: FakeVoice) -> None:
+    problems: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        engine = made(vendor, fake)
+        await engine.start()
+        for _ in range(5):
+            async with engine.open("one two three") as pieces:
+                async for pcm in pieces:
+                    assert pcm
+                    break
+            gc.collect()
+            await asyncio.sleep(0)
+        await engine.stop()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+    assert problems == []
 
 
 def test_a_plan_that_is_used_up_is_told_apart(vendor: str, fake: FakeVoice) -> None:

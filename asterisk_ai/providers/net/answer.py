@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.api import Usage
 from asterisk_ai.providers.net.http import message
 from asterisk_ai.providers.net.sse import EventReader
+from asterisk_ai.providers.web import response_bytes
 
 DRAIN_SECONDS = 0.2
 
@@ -94,7 +95,7 @@ def count(told: Mapping[str, Any], *path: str) -> int:
     return found if type(found) is int and found > 0 else 0
 
 
-async def texts(response: httpx.Response, answer: Answer) -> AsyncIterator[str]:
+async def texts(response: httpx.Response, answer: Answer) -> AsyncGenerator[str, None]:
     """The text of an answer as it comes, all else into ``answer``.
 
     :raises ProviderUnavailable: it breaks off, or is none.
@@ -104,17 +105,17 @@ async def texts(response: httpx.Response, answer: Answer) -> AsyncIterator[str]:
         yield answer.feed((await response.aread()).decode("utf-8", "replace"))  # a server that does not stream
         return
     reader = EventReader()
-    data = response.aiter_bytes()
-    async for piece in data:
-        for event in reader.feed(piece):
-            if text := answer.feed(event):
-                yield text
-            if answer.over:
-                with contextlib.suppress(TimeoutError):  # read to the end, the connection can be used again
-                    async with asyncio.timeout(DRAIN_SECONDS):
-                        async for _ in data:
-                            pass
-                return
+    async with response_bytes(response) as data:
+        async for piece in data:
+            for event in reader.feed(piece):
+                if text := answer.feed(event):
+                    yield text
+                if answer.over:
+                    with contextlib.suppress(TimeoutError):  # read to the end, the connection can be used again
+                        async with asyncio.timeout(DRAIN_SECONDS):
+                            async for _ in data:
+                                pass
+                    return
     for event in reader.end():
         if text := answer.feed(event):
             yield text

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from asterisk_ai.dialog.caller import instructions, name_as_data
@@ -74,9 +74,10 @@ class ChatModel(LanguageModel, ABC):
 
     @asynccontextmanager
     async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:
-        yield self._parts(request)
+        async with aclosing(self._parts(request)) as parts:
+            yield parts
 
-    async def _parts(self, request: TurnRequest) -> AsyncIterator[ReplyPart]:
+    async def _parts(self, request: TurnRequest) -> AsyncGenerator[ReplyPart, None]:
         system = instructions(self._prompt, request.caller, request.actions)
         tools = [one["function"] for one in self._tools.schemas(request.actions)]
         name, turns, since = name_as_data(request.caller), self._turns(request), list[Json]()
@@ -89,20 +90,22 @@ class ChatModel(LanguageModel, ABC):
             told = alternating([*known, *fitting(turns, self._context, tokens(system, tools, name, since))])
             path, body = self._request(system, [*(self._message(role, text) for role, text in told), *since], tools)
             try:
-                async for sentence in self._stream(path, body, answer, calls):
-                    now.append(sentence)
-                    if sentence not in before:  # asked again, models begin with the same words
-                        yield Say(sentence)
+                async with aclosing(self._stream(path, body, answer, calls)) as sentences:
+                    async for sentence in sentences:
+                        now.append(sentence)
+                        if sentence not in before:  # asked again, models begin with the same words
+                            yield Say(sentence)
             finally:
                 request.spent(answer.usage)
             if not now and not calls:
                 raise ProviderUnavailable(self._name, "gave no answer")
             before.update(now)
             results: dict[str, str] = {}
-            async for part in self._act(calls, request, results):
-                yield part
-                if isinstance(part, DialplanAction):
-                    return  # a call ends with its first action: whatever else was called is not done
+            async with aclosing(self._act(calls, request, results)) as done:
+                async for part in done:
+                    yield part
+                    if isinstance(part, DialplanAction):
+                        return  # a call ends with its first action: whatever else was called is not done
             if not results:
                 return
             since += self._after(answer, now, calls, results)
@@ -120,12 +123,12 @@ class ChatModel(LanguageModel, ABC):
         begun = [("assistant", " ".join(request.said)), ("user", _GO_ON)] if request.said else []
         return [*turns, ("user", text), *begun]
 
-    async def _stream(self, path: str, body: Json, answer: Answer, calls: list[Call]) -> AsyncIterator[str]:
+    async def _stream(self, path: str, body: Json, answer: Answer, calls: list[Call]) -> AsyncGenerator[str, None]:
         """One answer: its text in pieces to speak, its function calls into ``calls`` once it has ended well."""
         text = ReplyText(self._hints.language)
         written: list[ToolText] = []  # calls that the server did not take out of the text
-        async with self._client.post(path, json=body) as response:
-            async for content in texts(response, answer):
+        async with self._client.post(path, json=body) as response, aclosing(texts(response, answer)) as contents:
+            async for content in contents:
                 for piece in _sayable(text.push(content), written):
                     yield piece
         for piece in _sayable(text.flush(), written):
@@ -159,14 +162,17 @@ class ChatModel(LanguageModel, ABC):
 
     # ---- functions -------------------------------------------------------------------------
 
-    async def _act(self, calls: list[Call], request: TurnRequest, told: dict[str, str]) -> AsyncIterator[ReplyPart]:
+    async def _act(
+        self, calls: list[Call], request: TurnRequest, told: dict[str, str]
+    ) -> AsyncGenerator[ReplyPart, None]:
         """What the calls stand for, in their order; into ``told`` what the model is to know of them."""
         asking = any(self._tools.is_request(call.name) for call in calls)
         for call in calls:
             try:
                 if self._tools.is_request(call.name):
-                    async for part in self._send(call, request, told):
-                        yield part
+                    async with aclosing(self._send(call, request, told)) as sent:
+                        async for said in sent:
+                            yield said
                     continue
                 part = self._tools.carry_out(call.name, call.arguments, request.actions)
             except BadToolCall as error:
@@ -177,7 +183,7 @@ class ChatModel(LanguageModel, ABC):
                 continue
             yield part
 
-    async def _send(self, call: Call, request: TurnRequest, told: dict[str, str]) -> AsyncIterator[ReplyPart]:
+    async def _send(self, call: Call, request: TurnRequest, told: dict[str, str]) -> AsyncGenerator[ReplyPart, None]:
         """A request is on its way while the caller hears that it is."""
         wanted = self._tools.request(call.name, call.arguments, request.caller)
         result = wanted.result(request.ledger, request.certain)

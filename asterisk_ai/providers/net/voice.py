@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from asterisk_ai.audio.wav import Samples
 from asterisk_ai.errors import ProviderUnavailable
 from asterisk_ai.providers.api import ServedEngine, TextToSpeech
 from asterisk_ai.providers.net.http import HttpService
+from asterisk_ai.providers.web import response_bytes
 
 PIECE_SECONDS = 0.2
 
@@ -35,13 +36,14 @@ class HttpVoice(ServedEngine, TextToSpeech, ABC):
     @asynccontextmanager
     async def open(self, text: str, *, voice: str = "", speed: float = 1.0) -> AsyncIterator[AsyncIterator[bytes]]:
         """Speak ``text``. Raises ProviderUnavailable, ProviderRejected."""
-        yield self._pieces(" ".join(text.split())[: self._longest], voice, speed)
+        async with aclosing(self._pieces(" ".join(text.split())[: self._longest], voice, speed)) as pieces:
+            yield pieces
 
     @abstractmethod
     def _request(self, text: str, voice: str, speed: float) -> tuple[str, dict[str, Any]]:
         """The path, and what :meth:`HttpService.post` takes beside it."""
 
-    async def _pieces(self, text: str, voice: str, speed: float) -> AsyncIterator[bytes]:
+    async def _pieces(self, text: str, voice: str, speed: float) -> AsyncGenerator[bytes, None]:
         if not text:
             return
         path, body = self._request(text, voice, speed)
@@ -49,8 +51,9 @@ class HttpVoice(ServedEngine, TextToSpeech, ABC):
             if "json" in response.headers.get("content-type", ""):
                 raise ProviderUnavailable(self._name, "sent no audio")
             stream = Samples(self._rate)
-            async for data in response.aiter_bytes(2 * int(PIECE_SECONDS * self._rate)):
-                if pcm := stream.push(data):
-                    yield pcm
+            async with response_bytes(response, 2 * int(PIECE_SECONDS * self._rate)) as pieces:
+                async for data in pieces:
+                    if pcm := stream.push(data):
+                        yield pcm
             if pcm := stream.flush():
                 yield pcm

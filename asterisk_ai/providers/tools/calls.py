@@ -15,7 +15,7 @@ from asterisk_ai.providers.api.work import worked
 from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.providers.tools.http import BadToolCall, HttpRequest, HttpTool
 from asterisk_ai.providers.tools.once import Certain, Once, plain, unknown
-from asterisk_ai.providers.web import describe, secure_context
+from asterisk_ai.providers.web import describe, response_bytes, secure_context
 
 logger = logging.getLogger(__name__)
 
@@ -113,10 +113,11 @@ def _redirect(tool: HttpTool, url: str, place: str, headers: Mapping[str, str]) 
 
 async def _read_result(response: httpx.Response) -> str:
     body = bytearray()
-    async for piece in response.aiter_bytes():
-        body += piece
-        if len(body) > MAX_BYTES:
-            break
+    async with response_bytes(response) as pieces:
+        async for piece in pieces:
+            body += piece
+            if len(body) > MAX_BYTES:
+                break
     text = plain(bytes(body[:MAX_BYTES]).decode("utf-8", "replace"))
     if not response.is_success:
         return f"error: the service answered {response.status_code}: {text}"

@@ -16,7 +16,9 @@ from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent
 
+from asterisk_ai.errors import ProviderError
 from asterisk_ai.providers.api.work import worked
+from asterisk_ai.providers.boundary import engine_boundary
 from asterisk_ai.providers.ledger import Ledger
 from asterisk_ai.providers.tools.mcp import McpServerSettings, McpTool, tool_of
 from asterisk_ai.providers.tools.once import Certain, Once, plain, unknown
@@ -30,10 +32,11 @@ LOOK_SECONDS = 15.0
 BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 MAX_TOOLS, MAX_PAGES = 500, 20
 FAILURES = (
-    OSError, RuntimeError, ValueError, MCPError, httpx2.HTTPError, httpx2.InvalidURL,
+    OSError, TimeoutError, RuntimeError, ValueError, MCPError, httpx2.HTTPError, httpx2.InvalidURL,
     anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, ExceptionGroup,
 )  # fmt: skip
-"""What the library raises where a server fails; ValueError for what makes no sense, groups from its own tasks."""
+"""What the library raises where a server fails: ValueError for what makes no sense, groups from its own tasks. Anything
+else is a mistake in it, which is logged, and the server is tried again all the same."""
 
 
 class McpServer:
@@ -96,12 +99,13 @@ class McpServer:
         well = False
         try:
             async with asyncio.timeout(self.own.seconds):
-                answer = await client.call_tool(tool.tool, dict(arguments))
+                with engine_boundary(self.name, FAILURES):
+                    answer = await client.call_tool(tool.tool, dict(arguments))
             result, well = _told(answer), not answer.is_error
         except TimeoutError:
             self._look.set()
             result = _failure(tool, f"no answer within {self.own.seconds:g} s")
-        except FAILURES as error:
+        except (*FAILURES, ProviderError) as error:
             self._look.set()
             result = _failure(tool, _plain(error))
         worked("tool", tool.name, time.monotonic() - began, "" if well else "failed")
@@ -119,9 +123,10 @@ class McpServer:
         while True:
             began = time.monotonic()
             try:
-                async with self._connected() as client:
-                    await self._use(client)
-            except (*FAILURES, TimeoutError) as error:
+                with engine_boundary(self.name, FAILURES):
+                    async with self._connected() as client:
+                        await self._use(client)
+            except (*FAILURES, ProviderError) as error:
                 self._reason = _plain(error)
             finally:
                 self._client, self.tools = None, {}

@@ -16,6 +16,7 @@ from asterisk_ai.providers.net.http import HttpService
 from asterisk_ai.providers.net.pauses import AskedInPauses
 from asterisk_ai.providers.presets import OPENAI, Preset
 from asterisk_ai.providers.vendors.openai.client import NAME, TranscriptionSettings, client, read
+from asterisk_ai.providers.web import response_bytes
 
 RATES = (16_000, 8_000, 24_000, 48_000)
 MAX_ANSWER = 1 << 20
@@ -61,10 +62,11 @@ async def _transcribe(client: HttpService, own: TranscriptionSettings, sound: by
     files = {"file": ("speech.wav", sound, "audio/wav")}
     async with client.post("audio/transcriptions", data=form, files=files) as response:
         body = bytearray()
-        async for piece in response.aiter_bytes():
-            body += piece
-            if len(body) > MAX_ANSWER:
-                raise ProviderUnavailable(NAME, "sent an answer without end")
+        async with response_bytes(response) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) > MAX_ANSWER:
+                    raise ProviderUnavailable(NAME, "sent an answer without end")
     try:
         text = json.loads(body)["text"]
     except (ValueError, KeyError, TypeError):
