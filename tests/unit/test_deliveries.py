@@ -306,3 +306,18 @@ def test_the_documented_way_to_check_a_signature() -> None:
 def test_the_documented_event_has_the_fields_that_are_sent() -> None:
     told, shown = event("call.ended", ended()), json.loads(documented("json"))
     assert set(shown["data"]) == set(told["data"])
+
+
+def test_several_couriers_of_a_target_share_its_deliveries(tmp_path: Path) -> None:
+    calls = [ended() for _ in range(40)]
+    path, targets = keep(tmp_path, *calls), [Target() for _ in range(4)]
+    couriers = [
+        Courier(path, "crm", target.send, Metrics(), ALONE, part=part, parts=4) for part, target in enumerate(targets)
+    ]
+    for courier in couriers:
+        courier.stop()
+        courier.start()
+    for courier in couriers:
+        courier.join(20)
+    assert sorted(one for target in targets for one in target.got) == sorted(one.call_id for one in calls)
+    assert all(target.got for target in targets)

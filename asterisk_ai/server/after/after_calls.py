@@ -11,7 +11,7 @@ from asterisk_ai.server.after.courier import STOP_SECONDS, Courier, Send
 from asterisk_ai.server.after.mail import Mail
 from asterisk_ai.server.after.summaries import Summaries
 from asterisk_ai.server.after.traces import Traces
-from asterisk_ai.server.after.webhooks import Webhook
+from asterisk_ai.server.after.webhooks import AT_ONCE, Webhook
 from asterisk_ai.server.reload import ConfigInUse
 from asterisk_ai.server.worker import WorkerPlace
 from asterisk_ai.session.backends.deliveries import Delivery, delivery
@@ -20,6 +20,8 @@ from asterisk_ai.session.report import ENDED, STARTED
 from asterisk_ai.session.store import SessionStore
 from asterisk_ai.telemetry.metrics import Metrics
 
+MAIL = "mail/"
+"""Begins the name of a message's target; no webhook is called so."""
 SUMMARY_WAIT_SECONDS = 40.0
 """A server that was killed while a call was summed up: after so long it is told of without."""
 
@@ -79,7 +81,12 @@ class AfterCalls:
     def _begin_to_deliver(self, after: Sequence[Courier] = ()) -> None:
         """Once these have ended."""
         path = self._config.store_path()
-        self._couriers = [Courier(path, name, send, self._metrics, self._place) for name, send in targets(self._config)]
+        self._couriers = [
+            Courier(path, name, send, self._metrics, self._place, part=part, parts=parts)
+            for name, send in targets(self._config)
+            for parts in (1 if name.startswith(MAIL) else AT_ONCE,)
+            for part in range(parts)
+        ]
         for courier in self._couriers:
             courier.start(after)
 
@@ -123,5 +130,4 @@ def _any_or(names: Collection[str], name: str) -> bool:
 
 
 def _mail(name: str) -> str:
-    """No webhook is called so."""
-    return f"mail/{name}"
+    return MAIL + name

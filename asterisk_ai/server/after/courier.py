@@ -47,8 +47,22 @@ Send = Callable[[Delivery, CallSession], None]
 class Courier:
     """Delivers to one target, one after the other. What it does is in the store, so that another may go on."""
 
-    def __init__(self, path: Path, target: str, send: Send, metrics: Metrics, place: WorkerPlace) -> None:
-        """:param path: the store's file."""
+    def __init__(
+        self,
+        path: Path,
+        target: str,
+        send: Send,
+        metrics: Metrics,
+        place: WorkerPlace,
+        *,
+        part: int = 0,
+        parts: int = 1,
+    ) -> None:
+        """
+        :param path: the store's file.
+        :param part: which of the target's couriers this is, of so many.
+        """
+        self._part = {"part": part, "parts": parts}
         self._path = path
         self._target = target
         self._send = send
@@ -136,7 +150,9 @@ class Courier:
     def _due(self, database: sqlite3.Connection) -> list[tuple[Delivery, str]]:
         now = time.time()
         latest = now + 2 * PAUSES[-1]
-        return deliveries.due(database, self._target, now=now, latest=latest, limit=_AT_ONCE, **self._ours)
+        return deliveries.due(
+            database, self._target, now=now, latest=latest, limit=_AT_ONCE, **self._ours, **self._part
+        )
 
     def _deliver(self, database: sqlite3.Connection, one: Delivery, record: str) -> None:
         problem = ""

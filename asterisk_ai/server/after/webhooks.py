@@ -20,13 +20,15 @@ from asterisk_ai.session.backends.deliveries import Delivery
 from asterisk_ai.session.model import CallSession
 from asterisk_ai.session.report import event
 
+AT_ONCE = 4
+"""Requests to one address: one that takes a second for each is told of four calls in it."""
 CONNECT_SECONDS = 5.0
 _MAX_ANSWER = 64 * 1024
 _MAX_PROBLEM = 200
 
 
 class Webhook:
-    """One address. Used by its courier's thread."""
+    """One address. Used by its couriers' threads."""
 
     def __init__(self, config: WebhookConfig, proxies: Proxies) -> None:
         self._config = config
@@ -74,12 +76,18 @@ class Webhook:
         # Reads all authorities' certificates: once, and not on the loop.
         tls = ssl.create_default_context() if self._config.url.startswith("https:") else None
         if not self._proxy:
-            return urllib3.PoolManager(timeout=timeout, ssl_context=tls, retries=False)
+            return urllib3.PoolManager(timeout=timeout, ssl_context=tls, retries=False, maxsize=AT_ONCE)
         parts = urllib.parse.urlsplit(self._proxy)
         login = f"{urllib.parse.unquote(parts.username or '')}:{urllib.parse.unquote(parts.password or '')}"
         headers = urllib3.make_headers(proxy_basic_auth=login) if parts.username else None
         return urllib3.ProxyManager(
-            self._proxy, proxy_headers=headers, timeout=timeout, ssl_context=tls, proxy_ssl_context=tls, retries=False
+            self._proxy,
+            proxy_headers=headers,
+            timeout=timeout,
+            ssl_context=tls,
+            proxy_ssl_context=tls,
+            retries=False,
+            maxsize=AT_ONCE,
         )
 
 

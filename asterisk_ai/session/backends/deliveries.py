@@ -77,17 +77,27 @@ def enter(database: sqlite3.Connection, deliveries: Iterable[Delivery]) -> None:
 
 
 def due(
-    database: sqlite3.Connection, target: str, *, now: float, latest: float, worker: int, workers: int, limit: int
+    database: sqlite3.Connection,
+    target: str,
+    *,
+    now: float,
+    latest: float,
+    worker: int,
+    workers: int,
+    limit: int,
+    part: int = 0,
+    parts: int = 1,
 ) -> list[tuple[Delivery, str]]:
     """What is to be tried now, with the calls' records, the longest due first.
 
+    :param part: of so many parts, of which each is somebody else's.
     :param latest: due after this is due now: the date was set back.
     """
     rows = database.execute(
         f"SELECT {', '.join(f'd.{name}' for name in _COLUMNS.split(', '))}, calls.record"  # noqa: S608
         " FROM deliveries d JOIN calls USING (call_id) WHERE d.target = ? AND d.state = 'waiting'"
-        " AND (d.due_at <= ? OR d.due_at > ?) AND d.worker % ? = ? ORDER BY d.due_at LIMIT ?",
-        (target, now, latest, workers, worker, limit),
+        " AND (d.due_at <= ? OR d.due_at > ?) AND d.worker % ? = ? AND unicode(d.id) % ? = ? ORDER BY d.due_at LIMIT ?",
+        (target, now, latest, workers, worker, parts, part, limit),
     )
     return [(Delivery(*row[:-1]), row[-1]) for row in rows]
 
