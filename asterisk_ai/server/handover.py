@@ -39,6 +39,8 @@ FIRST_SECONDS = 30.0
 """For the first message."""
 MAX_MESSAGE = 64 * 2**20
 _MAX_SOCKETS = 8
+_READY = b"!"
+"""The first byte, from the new process: its engines are loaded."""
 _LENGTH = struct.Struct("!I")
 
 
@@ -150,6 +152,7 @@ class Predecessor:
 
 def _receive_first(connection: socket.socket) -> Inheritance:
     connection.settimeout(FIRST_SECONDS)
+    connection.sendall(_READY)
     data, descriptors, _, _ = socket.recv_fds(connection, 65536, _MAX_SOCKETS)
     while data and (len(data) < _LENGTH.size or len(data) < _LENGTH.size + _LENGTH.unpack_from(data)[0]):
         more = connection.recv(65536)
@@ -177,9 +180,12 @@ class Successor:
     """The server that takes our place, as the old process sees it.
 
     :param away: ends a conversation that is with the dialplan, so that the call can go over.
+    :param registry: passes on what it asks of the server before us; None where there are no calls.
     """
 
-    def __init__(self, path: Path, store: SessionStore, registry: CallRegistry, away: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: Path, store: SessionStore, away: Callable[[str], None], registry: CallRegistry | None = None
+    ) -> None:
         self._path, self._store, self._registry, self._away = path, store, registry, away
         self._listening: socket.socket | None = None
         self._connection: socket.socket | None = None
@@ -204,7 +210,9 @@ class Successor:
         loop = asyncio.get_running_loop()
         while True:
             connection, _ = await loop.sock_accept(self._listening)
-            if _user(connection) == os.geteuid():
+            connection.setblocking(False)
+            # It has connected at its start, and says when it is ready; where it fails before, the next one may come.
+            if _user(connection) == os.geteuid() and await _says_ready(connection):
                 self._connection = connection
                 return
             connection.close()
@@ -241,11 +249,13 @@ class Successor:
         while (message := await self._link.receive()) is not None:
             if call_id := message.get("want"):
                 self._away(str(call_id))
-                self._registry.want(str(call_id))  # it may have been left by the one before us
+                if self._registry is not None:  # it may have been left by the one before us
+                    self._registry.want(str(call_id))
             elif call_id := message.get("taken"):
                 if (session := self._store.get(str(call_id))) is not None:
                     self._store.give(session)
-                self._registry.taken(str(call_id))
+                if self._registry is not None:
+                    self._registry.taken(str(call_id))
             elif message.get("stop"):
                 self.stopping.set()
 
@@ -294,6 +304,13 @@ class Successor:
 def _send_first(connection: socket.socket, data: bytes, descriptors: list[int]) -> None:
     sent = socket.send_fds(connection, [data], descriptors)
     connection.sendall(data[sent:])
+
+
+async def _says_ready(connection: socket.socket) -> bool:
+    try:
+        return await asyncio.get_running_loop().sock_recv(connection, 1) == _READY
+    except OSError:
+        return False
 
 
 def _user(connection: socket.socket) -> int:

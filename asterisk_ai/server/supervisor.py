@@ -28,7 +28,10 @@ from asterisk_ai.config import Config, ServiceManager
 from asterisk_ai.config.private import control_token
 from asterisk_ai.errors import AsteriskAIError
 from asterisk_ai.protocol.door import Door
-from asterisk_ai.server.worker import WorkerPlace, port_in_use_error
+from asterisk_ai.server.handover import Predecessor
+from asterisk_ai.server.succession import Succession
+from asterisk_ai.server.upgrade import handover_path
+from asterisk_ai.server.worker import ALONE, WorkerPlace, port_in_use_error
 from asterisk_ai.session.backends import open_backend
 from asterisk_ai.telemetry.health import Health
 from asterisk_ai.telemetry.http import HttpServer
@@ -75,25 +78,38 @@ class Supervisor:
         self._up: set[int] = set()  # workers that have answered since they were started
         self._all_up = False
         self._restarts = 0
-        self._upgrade_problem = ""
         self._stopping = asyncio.Event()
         self._started = time.monotonic()
         self._http: HttpServer | None = None
         self._backend = open_backend(config)
+        self._upgrading: asyncio.Task[None] | None = None
+        self._succession = Succession(
+            config,
+            self._places,
+            self._processes,
+            start=self._start,
+            ask=self._ask_json,
+            lock=lambda: self._backend.lock,
+        )
 
     # ---- life -----------------------------------------------------------------
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises AsteriskAIError where a worker cannot be started at all."""
         self._signals()
-        self._backend.start()  # its tables are made once, not by all workers at the same time
+        predecessor = Predecessor.find(handover_path(self.config, ALONE))
+        if predecessor is None:
+            self._backend.start()  # its tables are made once, not by all workers at the same time
         try:
-            self._check_fastagi()
-            self._start_http()
+            if predecessor is None:
+                self._check_fastagi()
+                self._start_http()
             for place in self._places:
                 if not self._stopping.is_set():
                     await self._start(place)
             await self._all_ready()
+            if predecessor is not None:
+                await self._inherit(predecessor)
             async with asyncio.TaskGroup() as group:
                 keepers = [group.create_task(self._keep(place)) for place in self._places[: len(self._processes)]]
                 watching = group.create_task(self._watch())
@@ -102,20 +118,23 @@ class Supervisor:
                     logger.info("asterisk-ai %s is ready: %s", __version__, self._listening())
                     self._notifier.ready(self._listening())
                 await self._stopping.wait()
-                await asyncio.wait(keepers, timeout=self.config.server.drain_seconds + END_SECONDS)
+                server = self.config.server
+                seconds = server.handover_seconds if self._succession.done else server.drain_seconds
+                await asyncio.wait(keepers, timeout=seconds + END_SECONDS)
                 for task in (*keepers, watching):
                     task.cancel()
         finally:
-            for process in self._processes.values():
+            for process in (*self._processes.values(), *self._succession.retired):
                 if process.returncode is None:
                     process.kill()
                     await process.wait()
+            await self._succession.close()
             if self._http is not None:
                 self._http.stop()
             self._backend.stop()
             logger.info("asterisk-ai has stopped")
 
-    def _start_http(self) -> None:
+    def _start_http(self, inherited: socket.socket | None = None) -> None:
         if self.config.http is not None:
             metrics = MergedMetrics(lambda: [self._ask(place, "/metrics") for place in self._places])
             self._http = HttpServer(
@@ -128,7 +147,7 @@ class Supervisor:
                 token=lambda: control_token(self.config),
             )
             try:
-                self._http.start()
+                self._http.start(inherited)
             except OSError as error:
                 raise port_in_use_error("http", (self.config.http.host, self.config.http.port), error) from error
 
@@ -182,9 +201,13 @@ class Supervisor:
         failures = 0
         while True:
             began = time.monotonic()
-            status = await self._processes[place.index].wait()
+            process = self._processes[place.index]
+            status = await process.wait()
+            await self._succession.settled.wait()
             if self._stopping.is_set():
                 return
+            if process is not self._processes[place.index]:
+                continue  # another has taken its place, and this one has ended with its last call
             failures = 1 if time.monotonic() - began > SETTLED_SECONDS else failures + 1
             pause = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1]
             what = f"signal {-status}" if status < 0 else f"status {status}"
@@ -219,6 +242,33 @@ class Supervisor:
                     stuck[place.index] = 0
                     process.kill()
 
+    # ---- another supervisor takes over, with workers of its own ------------------------
+
+    async def _inherit(self, predecessor: Predecessor) -> None:
+        """Our workers have taken over from the others: now it is our turn. Raises OSError."""
+        inherited = await predecessor.inherit()
+        if self._backend.lock is not None:
+            self._backend.lock.descriptor = inherited.lock
+        self._backend.start()
+        self._start_http(inherited.listeners.get("http"))
+
+    def _ask_upgrade(self) -> None:
+        """SIGUSR2: have another supervisor, of the code that is installed now, take over."""
+        if self._all_up and not self._stopping.is_set():
+            self._upgrading = asyncio.get_running_loop().create_task(self._upgrade())
+
+    async def _upgrade(self) -> None:
+        self._notifier.reloading()
+        pid = await self._succession.run(self._http)
+        if not self._succession.done:
+            self._notifier.ready(self._listening())
+            return
+        logger.info("another supervisor has taken over; workers go on until their last call ends")
+        self._notifier.main_process(pid, "another process has taken over")
+        self._notifier = Notifier()
+        self._end_within(self.config.server.handover_seconds + 2 * END_SECONDS)
+        self._stopping.set()
+
     # ---- signals ------------------------------------------------------------------
 
     def _signals(self) -> None:
@@ -227,12 +277,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload, signal.SIGHUP)
         loop.add_signal_handler(signal.SIGUSR1, self._reload, signal.SIGUSR1)
-        loop.add_signal_handler(signal.SIGUSR2, self._refuse_upgrade)
-
-    def _refuse_upgrade(self) -> None:
-        """SIGUSR2, which would end a process that does not expect it."""
-        self._upgrade_problem = "with several server.workers the server has to be restarted"
-        logger.error("no other server takes over: %s", self._upgrade_problem)
+        loop.add_signal_handler(signal.SIGUSR2, self._ask_upgrade)
 
     def stop(self) -> None:
         """Let the workers drain and end; a second time: end now."""
@@ -240,7 +285,7 @@ class Supervisor:
             self._notifier.stopping("draining")
         self._stopping.set()
         self._end_within(self.config.server.drain_seconds + 2 * END_SECONDS)
-        for process in self._processes.values():
+        for process in (*self._processes.values(), *self._succession.retired):
             if process.returncode is None:
                 process.terminate()
 
@@ -282,7 +327,7 @@ class Supervisor:
             Health.merge(Health.from_json(worker) for worker in workers if worker),
             problems=problems,
             draining=self._stopping.is_set(),
-            upgrade_problem=self._upgrade_problem,
+            upgrade_problem=self._succession.problem,
             uptime_seconds=round(time.monotonic() - self._started, 1),
             pid=os.getpid(),
             version=__version__,

@@ -87,7 +87,7 @@ class Upgrade:
         if path is None:
             self.problem = "store.backend is memory: the next server could not go on with our calls"
         elif self._successor is None:
-            self._successor = Successor(path, self._store, self._registry, self._leave_dialplan)
+            self._successor = Successor(path, self._store, self._leave_dialplan, self._registry)
             process, self.problem = await self._give_over(self._successor)
             if not self.problem:
                 self.done = True
@@ -101,8 +101,8 @@ class Upgrade:
         try:
             successor.listen()
             if self._place.workers == 1:  # else the supervisor starts it
-                process = await _start(self._in_use.config)
-            problem = await _arrives(successor, process)
+                process = await start_successor(self._in_use.config)
+            problem = await arrives(successor, process)
             return process, problem or await _give(successor, self._listeners, self._lock)
         except OSError as error:
             return process, str(error)
@@ -133,7 +133,7 @@ class Upgrade:
         return self._store.lock.descriptor if self._store.lock is not None else -1
 
 
-async def _start(config: Config) -> asyncio.subprocess.Process:
+async def start_successor(config: Config) -> asyncio.subprocess.Process:
     """The code that is installed now, with the configuration as it is now."""
     # systemd's watchdog is to take the new process for the service's main one, which it becomes.
     environment = {name: value for name, value in os.environ.items() if name != "WATCHDOG_PID"}
@@ -143,7 +143,7 @@ async def _start(config: Config) -> asyncio.subprocess.Process:
     )
 
 
-async def _arrives(successor: Successor, process: asyncio.subprocess.Process | None) -> str:
+async def arrives(successor: Successor, process: asyncio.subprocess.Process | None) -> str:
     """Wait for the successor; empty once it is there, else why it does not come."""
     arrived = asyncio.ensure_future(successor.arrived())
     ended = asyncio.ensure_future(process.wait()) if process is not None else None

@@ -81,8 +81,9 @@ class Upgraded:
         os.kill(before, signal.SIGUSR2)
         self.until(lambda: self.ask("/ready").get("ready") and self.pid not in (0, before))
 
-    async def agi(self, script: str, *arguments: str) -> dict[str, str]:
-        found = await run_agi("127.0.0.1", self.fastagi, script, arguments=arguments, timeout=15)
+    async def agi(self, script: str, *arguments: str, server: str = "") -> dict[str, str]:
+        port = int(server.rpartition(":")[2] or self.fastagi)
+        found = await run_agi("127.0.0.1", port, script, arguments=arguments, timeout=15)
         return {**found.variables, "AGISTATUS": found.status}
 
     def end(self) -> None:
@@ -154,8 +155,9 @@ class Caller:
         self._speaking.cancel()
         self._writer.close()
         call_id = self.variables["AI_CALL_ID"]
-        after = await self.server.agi("call/next", call_id)
-        await self.server.agi("call/end", call_id)
+        server = self.variables.get("AI_SERVER", "")
+        after = await self.server.agi("call/next", call_id, server=server)
+        await self.server.agi("call/end", call_id, server=server)
         return after.get("AI_NEXT", after["AGISTATUS"])
 
 

@@ -42,6 +42,30 @@ def test_twice_under_calls(server: Upgraded) -> None:
     assert log.count("has taken over; ") == 2
 
 
+def test_several_workers_take_over_from_several(tmp_path: Path) -> None:
+    server = Upgraded(tmp_path, ", workers: 2, worker_ports: {}", ports=9)
+
+    async def body() -> None:
+        first = set(left(server.file))
+        assert len(first) == 3
+        callers, meanwhile = await under_calls(server, 6, 1)
+        assert meanwhile
+        assert not [caller for caller in callers if caller.lost]
+        assert first <= set(left(server.file)), "workers stay with their calls, and their supervisor with them"
+        assert [await caller.end() for caller in callers] == ["talk"] * 6
+        await asyncio.to_thread(server.until, lambda: not first & set(left(server.file)))
+        assert len(left(server.file)) == 3
+        health = server.ask("/health")
+        assert (health["active_calls"], health["restarts"]) == (0, 0)
+
+    try:
+        asyncio.run(body())
+        server.end()
+        assert "Traceback" not in server.log.read_text()
+    finally:
+        server.kill()
+
+
 def test_the_conversation_goes_on_in_the_next_process(server: Upgraded) -> None:
     async def body() -> None:
         caller = Caller(server)
@@ -84,6 +108,18 @@ def test_a_process_that_is_lost_with_its_calls_and_one_that_takes_over_again(ser
 
 
 def test_a_new_server_that_cannot_start_leaves_the_old_one_as_it_was(server: Upgraded) -> None:
+    cannot_start(server)
+
+
+def test_nor_does_another_supervisor_that_cannot(tmp_path: Path) -> None:
+    server = Upgraded(tmp_path, ", workers: 2, worker_ports: {}", ports=9)
+    try:
+        cannot_start(server)
+    finally:
+        server.kill()
+
+
+def cannot_start(server: Upgraded) -> None:
     pid = server.pid
     good = server.file.read_text()
     server.file.write_text(good.replace("DelaySpeechToText", "NoSuchThing"))
