@@ -138,7 +138,9 @@ class Judges:
     def hear(self, pcm: bytes, agent: str, *, whole: bool, human: bool = False) -> Heard:
         rules, memory = self._agents[agent]
         hints = rules.hints(memory)
-        stream = self._ears.open({"rate": 8000, "phrases": hints.phrases, "digits": hints.digits})
+        stream = self._ears.open(
+            {"rate": 8000, "phrases": hints.phrases, "digits": hints.digits, "examples": hints.examples}
+        )
         for at in range(0, len(pcm), 320):
             stream.feed(pcm[at : at + 320])
         found = stream.finish()

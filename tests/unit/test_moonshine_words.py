@@ -74,6 +74,12 @@ def test_what_may_have_been_a_greeting_is_a_farewell_in_doubt_only() -> None:
     assert decide("Hmm then", -1.0, 0.9, other).confidence <= DOUBTFUL, "it does not look like what was heard"
 
 
+def test_a_phrase_whose_words_are_not_what_was_heard_freely_is_less_sure() -> None:
+    farewell = [(Phrase("that's all", (1,)), -1.0)]
+    assert decide("That's all.", -1.0, 0.9, farewell).confidence > 0.55
+    assert decide("That's fine.", -1.0, 0.9, farewell).confidence == 0.5
+
+
 @pytest.mark.parametrize(
     ("free", "phrase"),
     [

@@ -131,6 +131,14 @@ def test_nobody_is_hung_up_on_or_sent_away_by_a_word_that_is_no_clear_wish(text:
 def test_a_farewell_that_was_hardly_heard_is_asked_about() -> None:
     assert outcome("bye") == ("goodbye", True)
     assert outcome("bye", 0.2) == ("asked", False)
+    assert outcome("that's all", 0.5) == ("asked", False), "to hang up takes more than to connect"
+    assert outcome("connect me to sales", 0.5) == ("sales", True)
+
+
+def test_agents_without_an_intent_for_it_hang_up_on_clear_farewells_alone() -> None:
+    for confidence in (0.2, 0.9):
+        _, *parts = rules(DESK).answer(TurnRequest("goodbye", confidence=confidence))
+        assert any(isinstance(part, DialplanAction) for part in parts) == (confidence > 0.5)
 
 
 def test_a_no_is_no_wish() -> None:

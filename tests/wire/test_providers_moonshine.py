@@ -68,6 +68,20 @@ def test_sound_that_is_no_speech_is_no_phrase() -> None:
     with_engine(case)
 
 
+def test_speech_of_eleven_seconds_without_a_pause_is_read() -> None:
+    said = ("the_weather_is_lovely_today", "my_grandmother_lives_in_a_yellow_submarine",
+            "please_bring_me_seven_bottles_of_lemonade")  # fmt: skip
+    pieces = [np.frombuffer(recorded(one, "recognition"), np.int16) for one in said]
+    loud = [np.flatnonzero(np.abs(piece) > 500) for piece in pieces]
+    speech = np.concatenate([piece[at[0] : at[-1]] for piece, at in zip(pieces, loud, strict=True)])
+    whole = np.resize(speech, 11 * 8000).tobytes()
+
+    async def case(engine: Moonshine) -> None:
+        assert "weather is lovely" in (await hear(engine, whole)).text.lower()
+
+    with_engine(case)
+
+
 def test_words_are_told_in_the_pause_before_the_end() -> None:
     async def case(engine: Moonshine) -> None:
         told: asyncio.Queue[Transcript] = asyncio.Queue()

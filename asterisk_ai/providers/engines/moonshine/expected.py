@@ -43,6 +43,9 @@ SENTENCE, MORE = 3, 1.5
 """So many free words are a sentence of their own, and so many times the phrase's are more than it."""
 DOUBTFUL = 0.2
 """Confidence in doubt: enough to be answered, too little for anything that cannot be undone."""
+UNCLEAR, UNCLEAR_AT_MOST = 0.8, 0.5
+"""Fewer letters in common leave no more confidence than that: enough for all but to hang up ("that's fine" is near
+"that's all")."""
 WEAK = 0.35
 """A phrase of less confidence leads to a question; the caller's own sentence of more words is better understood."""
 VARIANTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -209,7 +212,8 @@ def decide(free: str, own: float, seconds: float, judged: Sequence[tuple[Phrase,
             doubt = (
                 invented or (rival is not None and score - rival[1] < DOUBT) or alike(one.text, plain(free)) < UNLIKE
             )
-            confidence = min(2.0 * sure - 1.0, DOUBTFUL) if doubt else 2.0 * sure - 1.0
+            clear = alike(one.text, plain(free)) >= UNCLEAR
+            confidence = min(2.0 * sure - 1.0, DOUBTFUL if doubt else 1.0 if clear else UNCLEAR_AT_MOST)
             if confidence < WEAK and len(text.split()) > max(SENTENCE, len(one.text.split())):
                 return Heard(text, True, FREE_CONFIDENCE, False, text)
             return Heard(one.text, True, round(confidence, 3), not one.small, text)

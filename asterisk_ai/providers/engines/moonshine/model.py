@@ -96,7 +96,7 @@ class Model:
         given: dict[str, Any] = {
             "input_ids": tokens,
             "encoder_hidden_states": states if len(tokens) == 1 else np.repeat(states, len(tokens), axis=0),
-            "encoder_attention_mask": np.ones((len(tokens), states.shape[1]), np.int64),
+            "encoder_attention_mask": np.ones((len(tokens), 1), np.int64),  # one for all: there is no padding
             "use_cache_branch": np.array([not first]),
             **past,
         }

@@ -85,10 +85,10 @@ class Flow:
     # ---- wishes ----
 
     def wish(self, wish: Wish, *, sure: bool) -> None:
-        if wish.intent == FAREWELL:
+        if wish.intent == FAREWELL and sure:
             self.pending, self.unknown = {}, 0
             self.parts.append(HANG_UP)
-        elif sure or not self._rules.intents[wish.intent].acts:
+        elif wish.intent != FAREWELL and (sure or not self._rules.intents[wish.intent].acts):
             self.begin(wish.intent, wish.values)
         else:
             self._doubt(wish)

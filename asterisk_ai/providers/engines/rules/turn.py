@@ -11,7 +11,7 @@ from asterisk_ai.providers.engines.rules.flow import EITHER, FAREWELL, OFFER, Fl
 from asterisk_ai.providers.engines.rules.ruleset import RuleSet, Slot
 from asterisk_ai.providers.engines.rules.small_talk import Language
 from asterisk_ai.providers.engines.rules.texts import Texts
-from asterisk_ai.providers.engines.rules.understanding import CONFIRM_BELOW, Understanding, Understood, Wish
+from asterisk_ai.providers.engines.rules.understanding import HANG_UP_FROM, Understanding, Understood, Wish
 from asterisk_ai.providers.grammar import Grammar
 from asterisk_ai.providers.knowledge import ENOUGH, Knowledge
 
@@ -128,7 +128,9 @@ class Turn:
             for phrase in intent.say:
                 values = self._grammar.match(self._grammar.pattern(phrase), spoken)
                 if values is not None:
-                    self.flow.wish(Wish(name, values), sure=self._request.confidence >= CONFIRM_BELOW)
+                    self.flow.wish(
+                        Wish(name, values), sure=self._understanding.is_clear(name, self._request.confidence)
+                    )
                     return True
         return False
 
@@ -229,7 +231,7 @@ class Turn:
         if name == "hold_on":
             self.flow.parts.append(Wait(language.hold_seconds))
         elif name == "goodbye":
-            self.flow.wish(Wish(self._texts.farewell() or FAREWELL), sure=self._request.confidence >= CONFIRM_BELOW)
+            self.flow.wish(Wish(self._texts.farewell() or FAREWELL), sure=self._request.confidence >= HANG_UP_FROM)
         elif name in ("repeat", "slower"):
             self.flow.slow = self.flow.slow or name == "slower"
             self._talk(name, language)

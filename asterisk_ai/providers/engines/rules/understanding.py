@@ -27,8 +27,9 @@ HOURS = ("hours", "open_now")
 """What the rules' ``hours`` answer, whether or not an intent is about it."""
 DELICATE = ("swearing", "wrong_number")
 """Small talk that is taken for it only where there is no doubt."""
-CONFIRM_BELOW = 0.35
-"""Words of which the recogniser is less sure than that lead to nothing that acts, but to a question."""
+CONFIRM_BELOW, HANG_UP_FROM = 0.35, 0.55
+"""Words of which the recogniser is less sure than that lead to nothing that acts, but to a question; nobody is hung up
+on by words that are less clear than the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +165,13 @@ class Understanding:
             return Understood((self._filled(named[0], text), self._filled(named[1], text)), sure=False)
         if wish.intent in self._acts and self._is_snatch(text, best.meaning, meanings):
             return Understood(talk="foreign") if wish.intent in self._ends else self._one(wish, text, sure=False)
-        sure = best.certainty >= meanings.sure and confidence >= CONFIRM_BELOW and not self._is_unknown_name(wish, text)
+        clear = self.is_clear(wish.intent, confidence) and not self._is_unknown_name(wish, text)
+        sure = best.certainty >= meanings.sure and clear
         return self._one(wish, text, sure=sure)
+
+    def is_clear(self, intent: str, confidence: float) -> bool:
+        """Whether the recogniser is sure enough of the words for what the intent does."""
+        return confidence >= (HANG_UP_FROM if intent in self._ends else CONFIRM_BELOW)
 
     def _otherwise_named(self, wish: Wish, text: str) -> list[Wish]:
         """The wish and its like, where the words name another value than the one that is meant: to be asked about."""
