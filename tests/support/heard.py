@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import soundfile
@@ -83,7 +84,8 @@ def hear(engine: MoonshineEngine, pcm: bytes, hints: Hints) -> Heard:
     stream.feed(pcm)
     found = dict(stream.finish())
     found.pop("lost")
-    return Heard(**found)
+    heard = Heard(**found)
+    return replace(heard, text=reception().likeliest(heard.readings, {})) if heard.readings else heard
 
 
 def main() -> None:

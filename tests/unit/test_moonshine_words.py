@@ -25,6 +25,7 @@ from asterisk_ai.providers.engines.moonshine.expected import (
     plain,
     tidy,
     weigh_numbers,
+    with_readings,
 )
 from asterisk_ai.providers.engines.moonshine.tokens import Tokens
 from asterisk_ai.providers.engines.moonshine.utterance import CUT_SECONDS, LONGEST_SECONDS, Utterance
@@ -279,3 +280,12 @@ def test_short_words_are_worth_nothing_but_for_what_they_follow() -> None:
     words = Expected(TOKENS, ["yes no"])
     assert _written(words, TOKENS.encode("no")).kept == 0
     assert _written(words, TOKENS.encode("yes no")).kept == FOLLOWING * len(TOKENS.encode("no"))
+
+
+def test_free_text_comes_with_what_else_it_may_have_been() -> None:
+    free = decide("Tell me your prizes.", -1.0, 1.8, ())
+    found = with_readings(free, [("Tell me your prizes.", -0.5), ("Tell me your prizes", -0.7), ("You", -0.8),
+                                 ("Tell me your prices.", -1.2)])  # fmt: skip
+    assert found.readings == (("Tell me your prizes.", -0.5), ("Tell me your prices.", -1.2))
+    phrase = decide("By.", -0.8, 0.9, PHRASES)
+    assert with_readings(phrase, [("By.", -0.5)]) == phrase

@@ -146,6 +146,15 @@ def test_a_no_is_no_wish() -> None:
         assert not any(isinstance(part, DialplanAction) for part in Call(rules(DESK)).turn(text)), text
 
 
+def test_of_several_readings_the_one_is_meant_that_means_something() -> None:
+    model = reception()
+    prices = [("I have a question about your prizes", -0.6), ("I have a question about your prices", -1.0)]
+    assert model.likeliest(prices, {}) == prices[1][0]
+    assert model.likeliest([prices[0], (prices[1][0], -9.0)], {}) == prices[0][0], "it must be likely by its sound, too"
+    asked = {"pending": {"intent": "account", "slot": "account"}}
+    assert model.likeliest(prices, asked) == prices[0][0], "a value is what was heard"
+
+
 def test_whole_wishes_need_not_go_on_and_unfinished_ones_do() -> None:
     model = reception()
     for text in ("could you tell me what time you close today", "where can I find your office", "hold on please"):

@@ -240,7 +240,7 @@ class StagedConversation:
             async with self.agent.stt.open(rate=utterance.rate, hints=hints, partial=heard) as stream:
                 utterance.attach(stream)
                 await utterance.closed.wait()
-                words = await stream.finish()
+                words = self._as_meant(await stream.finish())
             event = WordsFinal(utterance.number, words.text, words.accepted, words.confidence)
         except ProviderError as error:
             logger.warning("recognition failed: %s", error)
@@ -267,15 +267,22 @@ class StagedConversation:
     def _partial_words(self, utterance: CallerUtterance, words: Transcript) -> None:
         """The recogniser has a view of what was said so far."""
 
-        self._call.account.hearing(words.text)
-
         def heard() -> None:
-            complete, unfinished = completeness(words, self.agent.config.language, self._is_whole)
+            meant = self._as_meant(words)
+            self._call.account.hearing(meant.text)
+            complete, unfinished = completeness(meant, self.agent.config.language, self._is_whole)
             self.step(
-                WordsPartial(utterance.number, words.text, words.accepted, complete, words.confidence, unfinished)
+                WordsPartial(utterance.number, meant.text, meant.accepted, complete, meant.confidence, unfinished)
             )
 
         self._call.guard(heard)
+
+    def _as_meant(self, words: Transcript) -> Transcript:
+        """The words as the language model would rather have them, where they may have been others."""
+        if len(words.readings) < 2:
+            return words
+        text = self.agent.llm.likeliest(words.readings, self._session.memory)
+        return replace(words, text=text, free=text)
 
     def _is_whole(self, text: str) -> bool | None:
         """Whether the words are an answer that need not go on; with those before them, if they go on with a turn."""

@@ -118,6 +118,11 @@ class LanguageModel(Engine, Protocol):
         """How many dialled digits make an answer now; 0 where it is open (ended by # or a pause)."""
         return 0
 
+    def likeliest(self, readings: Sequence[tuple[str, float]], memory: Mapping[str, Any]) -> str:
+        """Which of several readings of one utterance was meant, the likeliest by its sound first, each with its log
+        likelihood. Pure and cheap: called at each pause."""
+        return readings[0][0]
+
     def complete(self, text: str, memory: Mapping[str, Any]) -> bool | None:
         """Whether ``text`` is a whole answer that need not go on; None where that cannot be told before it is asked.
 

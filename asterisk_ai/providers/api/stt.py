@@ -77,7 +77,8 @@ class Transcript:
     of the grammar; ``text`` is then its best guess and must not be acted on.
     ``confidence`` is 0 to 1. ``words`` have their times where the recogniser
     tells them; empty where it does not. ``free`` is what was heard without regard to what was expected, from
-    recognisers that tell it.
+    recognisers that tell it. ``readings`` are what it may have been as well, the likeliest first, each with its log
+    likelihood (of the text, for its length): the language model chooses among them.
     """
 
     text: str
@@ -85,6 +86,7 @@ class Transcript:
     confidence: float = 1.0
     words: tuple[Word, ...] = ()
     free: str = ""
+    readings: tuple[tuple[str, float], ...] = ()
 
 
 class SpeechToTextStream(Protocol):

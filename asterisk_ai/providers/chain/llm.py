@@ -63,6 +63,9 @@ class LanguageModelChain(Chain[LanguageModel]):
     def digits_wanted(self, memory: Mapping[str, Any]) -> int:
         return self.first().engine.digits_wanted(memory)
 
+    def likeliest(self, readings: Sequence[tuple[str, float]], memory: Mapping[str, Any]) -> str:
+        return self.first().engine.likeliest(readings, memory)
+
     def complete(self, text: str, memory: Mapping[str, Any]) -> bool | None:
         return self.first().engine.complete(text, memory)
 

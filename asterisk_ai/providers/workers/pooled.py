@@ -71,4 +71,5 @@ class PooledRecogniser(PooledEngine):
 def _transcript(result: Mapping[str, Any]) -> Transcript:
     words = tuple(Word(item["word"], item["start"], item["end"]) for item in result.get("words", ()))
     confidence, free = float(result["confidence"]), str(result.get("free", ""))
-    return Transcript(str(result["text"]), bool(result["accepted"]), confidence, words, free)
+    readings = tuple((str(text), float(likelihood)) for text, likelihood in result.get("readings", ()))
+    return Transcript(str(result["text"]), bool(result["accepted"]), confidence, words, free, readings)

@@ -14,7 +14,7 @@ from asterisk_ai.config.settings import read_settings
 from asterisk_ai.dialog.caller import instructions
 from asterisk_ai.dialog.spoken import ReplyText
 from asterisk_ai.errors import ProviderUnavailable
-from asterisk_ai.providers.api import Hints, ReplyPart, Say, TurnRequest
+from asterisk_ai.providers.api import Hints, LanguageModel, ReplyPart, Say, TurnRequest
 from asterisk_ai.providers.workers import PooledEngine, WorkerPool, producing
 
 NAME = "gpt4all"
@@ -85,7 +85,7 @@ class Gpt4AllSettings:
     """Texts that end an answer."""
 
 
-class Gpt4All(PooledEngine):
+class Gpt4All(PooledEngine, LanguageModel):
     """The ``gpt4all`` engine of one agent; agents with equal settings share the process with the model.
 
     Satisfies :class:`~asterisk_ai.providers.api.LanguageModel`. It has no tools: what it may do, rules do better.
@@ -121,12 +121,6 @@ class Gpt4All(PooledEngine):
 
     def hints(self, memory: Mapping[str, Any]) -> Hints:
         return self._hints
-
-    def digits_wanted(self, memory: Mapping[str, Any]) -> int:
-        return 0
-
-    def complete(self, text: str, memory: Mapping[str, Any]) -> None:
-        return None
 
     @asynccontextmanager
     async def reply(self, request: TurnRequest) -> AsyncIterator[AsyncIterator[ReplyPart]]:

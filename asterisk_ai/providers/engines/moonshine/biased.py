@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from asterisk_ai.providers.engines.moonshine.model import BEAMS, PER_SECOND, Beams, Floats, Model, Sound
+from asterisk_ai.providers.engines.moonshine.model import PER_SECOND, Beams, Floats, Model, Sound
 from asterisk_ai.providers.engines.moonshine.tokens import END, Tokens
 
 PHRASED, KNOWN, FOLLOWING = 1.5, 1.0, 2.5
@@ -26,7 +26,8 @@ LEAST_LETTERS = 4
 _ROOT = 0
 _WIDTH = 6  # tokens that each text may go on with, the likeliest ones
 _FAR = 8.0  # so much less likely than the likeliest token is not tried, expected or not
-_HOPE = 3.0  # how much worse than the best that has ended a text may be, to be followed further
+_BEAMS = 4  # texts that are followed at a time
+_HOPE = 4.0  # how much worse than the best that has ended a text may be, to be followed further
 _ALPHA = 0.3  # a longer text may be that much less likely: the model ends too early rather than too late
 
 
@@ -122,32 +123,37 @@ class Path:
 
 @dataclass(slots=True)
 class Written:
-    """The best text's tokens; ``first`` has the log likelihood of each token as the first one."""
+    """The best text's tokens; ``first`` has the log likelihood of each token as the first one. ``readings`` are all
+    texts that came to an end, the best first, and what each is worth."""
 
     tokens: list[int] = field(default_factory=list)
+    readings: list[tuple[list[int], float]] = field(default_factory=list)
     first: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 def write(model: Model, sound: Sound, expected: Expected) -> Iterator[Written | None]:
     """Yields None after each step of work, and the result last."""
     beams = Beams(model, sound)
-    paths, best = [Path()], None
+    paths, whole = [Path()], list[Path]()
+    best: Path | None = None
     found = Written()
     for _ in range(int(sound.seconds * PER_SECOND) + 2):
         likely = beams.step([path.tokens[-1:] for path in paths])
         found.first = found.first if found.first.size else likely[0]
         yield None
         ended, going = _extended(paths, likely, expected)
-        best = max((one for one in (best, *ended) if one is not None), key=lambda path: path.worth, default=None)
+        whole += ended
+        best = max(whole, key=lambda path: path.worth, default=None)
         going.sort(key=lambda pair: -pair[0].hope)
         least = best.likelihood + best.kept - _HOPE if best is not None else -np.inf
-        going = [pair for pair in going[:BEAMS] if pair[0].hope > least]
+        going = [pair for pair in going[:_BEAMS] if pair[0].hope > least]
         if not going:
             break
         paths = [path for path, _ in going]
         beams.keep([parent for _, parent in going])
-    whole = best if best is not None else max(paths, key=lambda path: path.likelihood)
-    found.tokens = [token for token in whole.tokens if token != END]
+    ranked = sorted(whole, key=lambda path: -path.worth) or [max(paths, key=lambda path: path.likelihood)]
+    found.readings = [([token for token in path.tokens if token != END], path.worth) for path in ranked]
+    found.tokens = found.readings[0][0]
     yield found
 
 

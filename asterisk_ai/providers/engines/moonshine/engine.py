@@ -20,6 +20,7 @@ from asterisk_ai.providers.engines.moonshine.expected import (
     Wanted,
     decide,
     weigh_numbers,
+    with_readings,
 )
 from asterisk_ai.providers.engines.moonshine.model import RATE, Model, Sound
 from asterisk_ai.providers.engines.moonshine.utterance import Utterance
@@ -97,7 +98,7 @@ class MoonshineEngine:
                 words = self._corrections if "no" in wanted.phrases else self._numbers
                 yield from self._number(sound, heard, own, words)
                 return
-        yield heard
+        yield with_readings(heard, ((self._model.tokens.decode(one), worth) for one, worth in written.readings))
 
     def _words(self, wanted: Wanted) -> Expected:
         """The words of the phrases and examples. Those of the last few askers are kept."""

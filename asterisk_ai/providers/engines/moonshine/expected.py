@@ -10,7 +10,7 @@ import difflib
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -80,6 +80,9 @@ NUMBER_LACK = 1.0
 """What a number may lack against the free text, by word, in log likelihood."""
 FREE_CONFIDENCE = 0.6
 """Of free text: its own likelihood says little about it."""
+READINGS = 3
+"""Free texts that are told of: 182 of 210 tuned requests are understood from the one that means something to the agent,
+177 from the likeliest."""
 SHORT = frozenset({"the", "a", "i", "oh", "so", "and", "it"})
 """Those of them that it writes for short words, too."""
 _LETTERS = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
@@ -106,13 +109,15 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class Heard:
     """The words of a piece of speech. ``phrase`` is the expected one that they were taken for, ``free`` what was heard
-    without any expectation."""
+    without any expectation, ``readings`` the likeliest free texts, if it is one, with their log likelihoods for their
+    lengths."""
 
     text: str = ""
     accepted: bool = False
     confidence: float = 0.0
     phrase: bool = False
     free: str = ""
+    readings: tuple[tuple[str, float], ...] = ()
 
     def as_json(self) -> Mapping[str, Any]:
         return asdict(self)
@@ -268,6 +273,17 @@ def weigh_numbers(heard: Heard, own: float, number: str, likelihood: float) -> H
     if lack > NUMBER_LACK or not set(words) & set(NUMBERS):
         return heard
     return Heard(" ".join(words), True, round(1.0 / (1.0 + math.exp(2.0 * lack - 2.0)), 3), False, heard.free)
+
+
+def with_readings(heard: Heard, texts: Iterable[tuple[str, float]]) -> Heard:
+    """The free text with what else it may have been; a phrase or a number as it is."""
+    if not heard.text or heard.text != heard.free:
+        return heard
+    different: dict[str, tuple[str, float]] = {}
+    for text, likelihood in texts:
+        if tidy(text):
+            different.setdefault(plain(text), (tidy(text), round(likelihood, 3)))
+    return replace(heard, readings=tuple(different.values())[:READINGS])
 
 
 def joined(pieces: Sequence[Heard]) -> Heard:

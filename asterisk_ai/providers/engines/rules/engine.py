@@ -12,7 +12,7 @@ understood), ``slow`` (the caller wants it slower).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -91,6 +91,13 @@ class Rules(LanguageModel):
 
     def digits_wanted(self, memory: Mapping[str, Any]) -> int:
         return self._turn(TurnRequest("", memory=memory)).digits_wanted()
+
+    def likeliest(self, readings: Sequence[tuple[str, float]], memory: Mapping[str, Any]) -> str:
+        """The reading that means something here; where a value was asked for, the likeliest by its sound."""
+        pending = self._turn(TurnRequest("", memory=memory)).flow.pending
+        if pending.get("slot") and not pending.get("confirm"):
+            return readings[0][0]
+        return self.understanding.likeliest(readings)
 
     def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
         """Whether the words are an answer that need not go on; digits of open length may always go on."""

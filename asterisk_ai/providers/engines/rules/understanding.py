@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ from asterisk_ai.providers.engines.rules.small_talk import FOREIGN, TALK, Langua
 from asterisk_ai.providers.grammar import Grammar, Phrase, SlotGrammar, parse, sentences, slot_names, to_regex, words
 from asterisk_ai.providers.knowledge.vectors import Floats, Vectors
 
+MEANING_COUNTS = 2.0
+"""What the logarithm of a meaning's certainty is worth beside the log likelihood of the words; 1 to 5 do as well."""
 MAX_EXAMPLES = 60
 """Of one phrase with its alternatives."""
 _NUMBER = parse("number")  # stands for digits in examples
@@ -223,6 +226,17 @@ class Understanding:
         if name in DELICATE and best.certainty < meanings.sure:
             return Understood(talk="foreign")
         return Understood(talk=name)
+
+    def likeliest(self, readings: Sequence[tuple[str, float]]) -> str:
+        """The reading of an utterance that is likely by its sound and by what it would mean."""
+
+        def worth(reading: tuple[str, float]) -> float:
+            understood = self.wish(reading[0])
+            certainty = understood.certainty if understood else 0.0
+            strange = understood is None or understood.talk == "foreign"
+            return reading[1] + MEANING_COUNTS * math.log(max(min(certainty, 0.3) if strange else certainty, 0.02))
+
+        return max(readings, key=worth)[0]
 
     def examples(self) -> tuple[str, ...]:
         """Sentences that callers may say, in words."""
