@@ -32,7 +32,7 @@ def program(name: str) -> str:
 
 
 class Prometheus:
-    """Asks once a second; rules that hold for some time hold for a second."""
+    """Asks once a second; what has to last for a while has to last for a moment."""
 
     def __init__(self, folder: Path, target: int) -> None:
         """:param target: the port of the server's metrics."""
@@ -40,6 +40,7 @@ class Prometheus:
         self._folder = folder
         rules = yaml.safe_load(RULES.read_text())
         for rule in rules["groups"][0]["rules"]:
+            rule["expr"] = rule["expr"].replace("[1m]", "[3s]")
             rule["for"] = "1s" if "for" in rule else "0s"
         (folder / "rules.yml").write_text(yaml.safe_dump(rules))
         job = {"job_name": "asterisk-ai", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import email
+import json
 import time
 from email.message import EmailMessage
 from email.policy import default
 from typing import Any, cast, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asterisk_ai.config import MailConfig, MessageConfig, parse
 from asterisk_ai.config.schema.mail import EndedAs
@@ -17,7 +20,7 @@ from asterisk_ai.errors import ConfigError
 from asterisk_ai.server.after.mail import message_of
 from asterisk_ai.session.backends.deliveries import delivery
 from asterisk_ai.session.model import CallSession, Outcome, TurnRecord, new_call_id
-from asterisk_ai.session.report import report, summary
+from asterisk_ai.session.report import event, report, summary
 
 
 def call(**fields: Any) -> CallSession:
@@ -122,3 +125,30 @@ def test_mail_that_cannot_be_sent_is_told_of_at_once(keys: str, told: str) -> No
 def test_rules_write_no_summary() -> None:
     with pytest.raises(ConfigError, match="rules write no summaries"):
         parse("agents: {desk: {summary_by: rules}}\n")
+
+
+ANY_TEXT = st.text(st.characters(), max_size=40)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+RECORDS = st.builds(
+    TurnRecord, st.sampled_from(["caller", "agent", "?"]), ANY_TEXT, st.floats(0, 4e9), st.booleans(), st.booleans()
+)
+
+
+@given(
+    caller=st.dictionaries(st.sampled_from(["number", "name", "dialled", "known.x"]), ANY_TEXT),
+    history=st.lists(RECORDS, max_size=4),
+    memory=st.dictionaries(st.sampled_from(["slots", "done", "other"]), JSON),
+    troubles=st.lists(st.dictionaries(st.sampled_from(["text", "at"]), JSON, max_size=2), max_size=2),
+    summary=ANY_TEXT,
+)
+def test_whatever_is_in_a_record_can_be_told(**fields: Any) -> None:
+    """One that could not would hold up the others."""
+    one = CallSession.from_json(call(**fields).to_json())
+    assert json.loads(json.dumps(event("call.ended", one)))["data"]["id"] == one.call_id
+    made = mailed(MessageConfig(to=("sales@example.com",)), one)  # type: ignore[arg-type]
+    assert made["Bcc"] is None
+    assert made.get_content().rstrip().endswith(f"Call {one.call_id}")
