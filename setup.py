@@ -171,6 +171,7 @@ setup(
             "python-multipart>=0.0.20",
             "redis>=5.2",
             "ruff>=0.6",
+            "speechmatics-rt>=1.2,<2",
             "sphinx>=7.4",
             "starlette>=0.49",
             "trustme>=1.1",

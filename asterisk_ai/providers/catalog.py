@@ -101,6 +101,7 @@ STT: Kind[SpeechToText] = Kind(
         "deepgram_flux": f"{_VENDORS}.deepgram.flux:DeepgramFlux",
         "assemblyai": f"{_VENDORS}.assemblyai:AssemblySpeechToText",
         "elevenlabs": f"{_VENDORS}.elevenlabs:Scribe",
+        "speechmatics": f"{_VENDORS}.speechmatics:SpeechmaticsSpeechToText",
         "wyoming": f"{_VENDORS}.wyoming:WyomingSpeechToText",
     },
 )
@@ -176,6 +177,7 @@ if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
     from asterisk_ai.providers.vendors.gemini.live import GeminiLive
     from asterisk_ai.providers.vendors.openai import OpenAIChat, OpenAISpeech, OpenAITranscription
     from asterisk_ai.providers.vendors.openai.realtime import OpenAIRealtime
+    from asterisk_ai.providers.vendors.speechmatics import SpeechmaticsSpeechToText
     from asterisk_ai.providers.vendors.ultravox import Ultravox
     from asterisk_ai.providers.vendors.wyoming import WyomingSpeechToText, WyomingTextToSpeech
 
@@ -189,6 +191,7 @@ if TYPE_CHECKING:  # each engine fits its kind, and is made as its kind is
         DeepgramFlux,
         AssemblySpeechToText,
         Scribe,
+        SpeechmaticsSpeechToText,
         WyomingSpeechToText,
     )
     _llm: tuple[Callable[[Settings, Settings], LanguageModel], ...] = (

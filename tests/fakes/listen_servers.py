@@ -40,6 +40,8 @@ class FakeListen:
         self.queries: list[dict[str, list[str]]] = []
         self.messages: list[dict[str, Any]] = []
         self.shortest = 1 << 30
+        self.refusing = ""
+        """The fault of a handshake, where no model stands in the query."""
         self.port = 0
 
     @property
@@ -55,7 +57,7 @@ class FakeListen:
     async def _handshake(self, connection: ServerConnection, request: Request) -> Response | None:
         url = urlsplit(request.path)
         query = parse_qs(url.query)
-        fault = query[self.model_in][0]
+        fault = query.get(self.model_in, [self.refusing])[0]
         status = 0
         if request.headers.get(self.header[0]) != self.header[1]:
             status = 401
@@ -73,7 +75,7 @@ class FakeListen:
 
     async def _hear(self, connection: ServerConnection) -> None:
         query, voiced, told = self.queries[-1], 0.0, 0
-        fault, rate = query[self.model_in][0], self.rate(query)
+        fault, rate = query.get(self.model_in, [""])[0], self.rate(query)
         words = self.words.split() if fault != "mute" else []
         with contextlib.suppress(ConnectionClosed):
             await self._say(connection, self.begin())
@@ -81,6 +83,11 @@ class FakeListen:
                 pcm = self.audio(message)
                 if pcm is None:
                     self.messages.append(json.loads(message))
+                    if (begun := self.agreed(self.messages[-1])) is not None:
+                        fault, rate, answers = begun
+                        words = self.words.split() if fault != "mute" else []
+                        await self._say(connection, answers)
+                        continue
                     if fault == "hang":
                         continue
                     if (last := self.last(self.messages[-1], words if voiced else [])) is not None:
@@ -129,6 +136,10 @@ class FakeListen:
 
     def begin(self) -> Messages:
         return ()
+
+    def agreed(self, message: Mapping[str, Any]) -> tuple[str, int, Messages] | None:
+        """The fault and the rate that a first message asks for, and the answer to it; None where it is none."""
+        return None
 
     def interim(self, words: list[str]) -> Messages:
         raise NotImplementedError
@@ -242,3 +253,44 @@ class FakeScribe(FakeListen):
 
     def error(self, fault: str) -> dict[str, Any]:
         return {"message_type": "quota_exceeded" if fault == "quota" else "error", "error": "out of order"}
+
+
+class FakeSpeechmatics(FakeListen):
+    """Source: https://docs.speechmatics.com/api-ref/realtime-transcription-websocket."""
+
+    path, header, model_in = "/v2/", ("Authorization", f"Bearer {KEY}"), "model"
+    nonsense: dict[str, Any] = {"message": "AddTranscript"}  # noqa: RUF012 - never changed
+
+    def rate(self, query: Mapping[str, list[str]]) -> int:
+        return 8000  # the first message tells
+
+    def agreed(self, message: Mapping[str, Any]) -> tuple[str, int, Messages] | None:
+        if message["message"] != "StartRecognition":
+            return None
+        sound, config = message["audio_format"], message["transcription_config"]
+        assert (sound["type"], sound["encoding"]) == ("raw", "pcm_s16le")
+        return str(config["model"]), sound["sample_rate"], ({"message": "RecognitionStarted", "id": "s"},)
+
+    def _words(self, kind: str, words: list[str]) -> dict[str, Any]:
+        results = [
+            {"type": "word", "start_time": 0.2 * at, "end_time": 0.2 * at + 0.2,
+             "alternatives": [{"content": word, "confidence": 0.9}]}
+            for at, word in enumerate(words)
+        ]  # fmt: skip
+        metadata = {"transcript": " ".join(words) + " ", "start_time": 0.0, "end_time": 0.2 * len(words)}
+        return {"message": kind, "metadata": metadata, "results": results}
+
+    def interim(self, words: list[str]) -> Messages:
+        return (self._words("AddPartialTranscript", words),)
+
+    def last(self, message: Mapping[str, Any], words: list[str]) -> Messages | None:
+        assert message["message"] == "EndOfStream"
+        final = (self._words("AddTranscript", words),) if words else ()
+        return (*final, {"message": "EndOfTranscript"})
+
+    def closes(self, message: Mapping[str, Any]) -> bool:
+        return True
+
+    def error(self, fault: str) -> dict[str, Any]:
+        kind = "timelimit_exceeded" if fault == "quota" else "job_error"
+        return {"message": "Error", "type": kind, "reason": "out of order"}

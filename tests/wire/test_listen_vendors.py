@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from elevenlabs.realtime.scribe import ScribeRealtime
 from elevenlabs.v_1_speech_to_text_realtime.types.receive_transcription import ReceiveTranscription
 from listen_servers import KEY, FakeAssembly, FakeFlux, FakeListen, FakeScribe
 from sound import tone
+from speechmatics import rt as speechmatics
 from vendor_types import example, fields, members, parameters, problems
 
 from asterisk_ai.errors import ProviderError, ProviderRejected, ProviderUnavailable
@@ -102,6 +104,7 @@ def test_every_fault_is_one_of_the_two_errors(
     vendor: str, fake: FakeListen, fault: str, error: type[ProviderError]
 ) -> None:
     engine = made(vendor, fake, model=fault, seconds=0.5 if fault == "hang" else 5)
+    fake.refusing = fault if fault[0].isdigit() else ""
     with pytest.raises(error) as found:
         heard(engine, tone(400, seconds=1.0))
     assert isinstance(found.value, ProviderRejected) == (error is ProviderRejected)
@@ -121,16 +124,27 @@ def test_every_query_and_message_is_what_the_vendors_types_know(vendor: str, fak
         "deepgram_flux": set(parameters(Flux.connect)),
         "assemblyai": set(fields(assembly.RealTimeParameters) or ()),
         "elevenlabs": set(parameters(ScribeRealtime._build_websocket_url)),
+        "speechmatics": set(),
     }
     assert [set(query) - known[vendor] for query in fake.queries] == [set(), set()]
-    kinds: Mapping[str, tuple[Any, ...]] = {
+    types: Mapping[str, tuple[Any, ...]] = {
         "deepgram_flux": (flux_types.ListenV2ForceEndTurn, flux_types.ListenV2CloseStream),
         "assemblyai": (assembly.ForceEndpoint, assembly.TerminateSession),
         "elevenlabs": (eleven.InputAudioChunkPayload,),
     }
     assert fake.messages
+    if vendor == "speechmatics":  # whose types are plain classes
+        begin, end = fake.messages[-2:]
+        assert set(begin["transcription_config"]) <= {
+            one.name for one in dataclasses.fields(speechmatics.TranscriptionConfig)
+        }
+        sound = speechmatics.AudioFormat(encoding=speechmatics.AudioEncoding.PCM_S16LE, sample_rate=16_000)
+        assert begin["audio_format"] == sound.to_dict()
+        kinds = {one.value for one in speechmatics.ClientMessageType}
+        assert {begin["message"], end["message"]} <= kinds
+        return
     for message in fake.messages:
-        assert min((problems(kind, message) for kind in kinds[vendor]), key=len) == [], message
+        assert min((problems(kind, message) for kind in types[vendor]), key=len) == [], message
 
 
 UTTERANCES: Mapping[str, tuple[Callable[..., StreamedUtterance], Any]] = {
@@ -151,6 +165,12 @@ class Wire:
             yield self.coming.pop(0)
 
 
+def test_every_name_of_speechmatics_messages_is_its_own() -> None:
+    told = {"RecognitionStarted", "AddPartialTranscript", "AddTranscript", "EndOfTranscript", "Error"}
+    assert told <= {one.value for one in speechmatics.ServerMessageType}
+
+
+@pytest.mark.parametrize("vendor", UTTERANCES)
 @pytest.mark.parametrize("whole", [False, True])
 def test_every_message_of_a_service_is_understood(vendor: str, whole: bool) -> None:
     made_of, kinds = UTTERANCES[vendor]

@@ -49,6 +49,8 @@ class StreamedUtterance(ABC):
         self.backlog = Backlog(MAX_WAITING_SECONDS, rate)
         self._parts: dict[int, Transcript] = {}  # by their order
         self._told = ""
+        self.ready = asyncio.Event()
+        """The service has agreed to what :meth:`_beginning` asks for; audio waits for that."""
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def feed(self, pcm: bytes) -> None:
@@ -68,6 +70,10 @@ class StreamedUtterance(ABC):
     async def send(self) -> None:
         """Audio as it comes, then that there is no more of it."""
         try:
+            async with asyncio.timeout(self._seconds):
+                for message in self._beginning():
+                    await self._connection.send(json.dumps(message))
+                    await self.ready.wait()
             async for pcm in self._pieces():
                 async with asyncio.timeout(self._seconds):
                     await self._connection.send(self._audio(pcm))
@@ -133,6 +139,10 @@ class StreamedUtterance(ABC):
 
     # ---- the vendor's own ----------------------------------------------------------------
 
+    def _beginning(self) -> Sequence[Mapping[str, Any]]:
+        """What is said before audio may come, where there is something; :meth:`_take` then says that it is ready."""
+        return ()
+
     def _audio(self, pcm: bytes) -> str | bytes:
         """The message that brings audio to the service."""
         return pcm
@@ -175,7 +185,7 @@ class StreamedRecogniser(LaggingRecogniser, ABC):
         name = self.utterance.name
         check_rate(name, rate, self.rates)
         connection = await self._sockets.take(self._query(rate, hints.language))
-        stream = self.utterance(connection, rate, self._seconds, partial)
+        stream = self._stream(connection, rate, hints.language, partial)
         tasks = [
             asyncio.create_task(stream.send(), name=f"{name} audio"),
             asyncio.create_task(stream.receive(), name=f"{name} words"),
@@ -189,9 +199,14 @@ class StreamedRecogniser(LaggingRecogniser, ABC):
             self._sockets.leave(connection)
             self.done(stream.backlog)
 
-    @abstractmethod
+    def _stream(
+        self, connection: ClientConnection, rate: int, language: str, partial: Callable[[Transcript], None]
+    ) -> StreamedUtterance:
+        return self.utterance(connection, rate, self._seconds, partial)
+
     def _query(self, rate: int, language: str) -> str:
         """Of the connection for one utterance."""
+        return ""
 
 
 def joined(parts: Sequence[Transcript]) -> Transcript:
