@@ -269,7 +269,8 @@ class StagedConversation:
 
         def heard() -> None:
             meant = self._as_meant(words)
-            self._call.account.hearing(meant.text)
+            if not self._call.sound.secret:
+                self._call.account.hearing(meant.text)
             complete, unfinished = completeness(meant, self.agent.config.language, self._is_whole)
             self.step(
                 WordsPartial(utterance.number, meant.text, meant.accepted, complete, meant.confidence, unfinished)
