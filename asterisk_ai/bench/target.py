@@ -50,7 +50,7 @@ def loaded(arguments: argparse.Namespace) -> Iterator[Target]:
         yield Target(config, _server_pid(config), agent)
         return
     most = max(arguments.calls or [arguments.most])
-    connections = {"max_connections": most + 50}
+    connections = {"max_connections": most + 50, "per_second": max(200, most)}
     server_changes = {"max_calls": most}
     if arguments.soak:  # calls go on coming while others have the CPU: frames are to show what becomes of that
         server_changes["max_lateness_ms"] = 0

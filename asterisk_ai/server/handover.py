@@ -221,19 +221,23 @@ class Successor:
         """Everything but the calls that have audio. :raises OSError: it is gone."""
         assert self._connection is not None  # noqa: S101 - arrived() comes first
         self._told = self._here()
+        waiting = self._waiting()
         message = {
             "listeners": list(listeners),
             "lock": lock >= 0,
             "elsewhere": sorted(self._told),
-            "moved": [session.to_json() for session in self._waiting()],
+            "moved": [self._store.give(session) for session in waiting],  # at once: it is nobody's but its own now
         }
         data = json.dumps(message).encode()
         descriptors = [*listeners.values(), *([lock] if lock >= 0 else [])]
         connection = self._connection
         connection.settimeout(FIRST_SECONDS)
-        await asyncio.to_thread(_send_first, connection, _LENGTH.pack(len(data)) + data, descriptors)
-        for session in self._waiting():
-            self._store.give(session)
+        try:
+            await asyncio.to_thread(_send_first, connection, _LENGTH.pack(len(data)) + data, descriptors)
+        except OSError:
+            for session in waiting:
+                self._store.adopt(session)
+            raise
         self._link, self._connection = await Link.over(connection), None
 
     async def serve(self, lock: int) -> None:
