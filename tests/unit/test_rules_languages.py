@@ -8,8 +8,10 @@ import pytest
 from test_providers_rules import Call
 
 from asterisk_ai.dialog.dialplan import DialplanAction
+from asterisk_ai.providers.api import Wait
 from asterisk_ai.providers.engines.rules import Rules
 from asterisk_ai.providers.engines.rules.basics import basics
+from asterisk_ai.providers.engines.rules.small_talk import language as known
 
 SATURDAY = datetime(2026, 11, 28, 12, tzinfo=UTC)
 AGENT = {
@@ -32,6 +34,16 @@ CASES = {
 }
 
 
+TALK = {
+    "de": ("vielen Dank", "Einen Moment bitte", "auf Wiederhören", "haben Sie am Montag geöffnet", "das Wochenende"),
+    "es": ("muchas gracias", "espere un momento", "gracias, adiós", "abren el lunes", "el fin de semana"),
+    "fr": ("merci bien", "un instant s'il vous plaît", "merci, au revoir", "vous ouvrez lundi", "le week-end"),
+    "it": ("grazie mille", "un attimo per favore", "grazie, arrivederci", "siete aperti lunedì", "il fine settimana"),
+    "nl": ("hartelijk dank", "een ogenblik alstublieft", "bedankt, tot ziens", "bent u maandag open", "het weekend"),
+    "pt": ("muito obrigado", "um momento por favor", "obrigado, adeus", "abrem na segunda-feira", "o fim de semana"),
+}
+
+
 def agent(code: str) -> Call:
     return Call(Rules({}, {"name": "a", "language": code, "rules": AGENT}, clock=lambda: SATURDAY))
 
@@ -51,7 +63,18 @@ def test_an_agent_speaks_and_understands_its_language(code: str) -> None:
     assert call.say(number) == "4 7 1 2?"
     assert call.action(yes) == DialplanAction("transfer", {"exten": "4712", "context": "pin"})
     if code != "en":
-        assert agent(code).say("...") == basics(code).unclear
+        assert agent(code).say("...").startswith(known(code).answers["foreign"].partition("{")[0])
+
+
+@pytest.mark.parametrize("code", TALK)
+def test_small_talk_and_the_day_of_opening_are_understood_in_its_language(code: str) -> None:
+    thanks, moment, farewell, on_monday, weekend = TALK[code]
+    assert agent(code).say(thanks) == known(code).answers["thanks"]
+    assert isinstance(agent(code).turn(moment)[0], Wait)
+    assert agent(code).action(farewell) == DialplanAction("hangup")
+    monday = basics(code).on_days[0]
+    assert agent(code).say(on_monday).startswith(monday[:1].upper() + monday[1:])
+    assert agent(code).action(weekend) is None, "no farewell"
 
 
 def test_another_language_has_the_words_of_english() -> None:

@@ -56,7 +56,7 @@ class AskedHours:
                 month, day = map(int, month_day.split("-"))
                 this_year = dt.date(today.year, month, day)
                 return [this_year if this_year >= today else this_year.replace(year=today.year + 1)]
-        day_meant = values.date(said, today, self._code)
+        day_meant = values.date(said, today, self._code) or self._named(said, today)
         if (
             day_meant == today
             and self._is_over(today)
@@ -64,6 +64,15 @@ class AskedHours:
         ):
             return [today + dt.timedelta(days=7)]
         return [day_meant] if day_meant else []
+
+    def _named(self, said: str, today: dt.date) -> dt.date | None:
+        """A weekday, today or tomorrow, in languages whose dates are not read otherwise."""
+        for number, name in enumerate(self._language.weekdays):
+            if re.search(rf"\b{name.partition('-')[0]}\b", said):
+                return today + dt.timedelta(days=(number - today.weekday()) % 7)
+        if re.search(rf"(?<!guten )(?<!la )\b{self._language.tomorrow.lower()}\b", said):
+            return today + dt.timedelta(days=1)
+        return today if re.search(rf"\b{self._language.today.lower()}\b", said) else None
 
     def _is_over(self, day: dt.date) -> bool:
         spans = self._hours.spans(day)
@@ -103,12 +112,13 @@ class AskedHours:
         near = {0: language.today, 1: language.tomorrow}.get((day - today).days, "")
         if near:
             return near
-        weekday = language.weekdays[day.weekday()]
+        weekday = self._basics.on_days[day.weekday()]
+        weekday = weekday[:1].upper() + weekday[1:]
         if (day - today).days < 7:
-            return f"{language.on} {_capital(weekday, self._code)}"
+            return weekday
         month = language.months[day.month - 1]
         said = language.date.replace("{day}", self._day_of_month(day.day)).replace("{month}", month)
-        return f"{language.on} {said.replace('{weekday}', _capital(weekday, self._code))}"
+        return said.replace("{weekday}", weekday)
 
     def _day_of_month(self, number: int) -> str:
         if self._code != "en":
@@ -121,8 +131,3 @@ class AskedHours:
 
     def _today(self) -> dt.date:
         return self._clock().astimezone(self._hours.zone).date()
-
-
-def _capital(name: str, code: str) -> str:
-    """Days have a capital letter in English and German."""
-    return name.capitalize() if code in ("en", "de") else name

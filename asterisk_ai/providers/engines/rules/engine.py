@@ -57,7 +57,8 @@ class Rules(LanguageModel):
                 raise ConfigError(f"there is no intent {target.otherwise!r}", path=f"{path}.transfers.{name}.otherwise")
         self._grammar = Grammar({name: slot.grammar for name, slot in rules.slots.items()}, rules.digits, tag)
         self._talk = language(tag)
-        self.understanding = Understanding(rules, self._grammar, self._talk, vectors())
+        found = vectors() if self._talk and self._talk.code == "en" else None  # they know English words
+        self.understanding = Understanding(rules, self._grammar, self._talk, found)
         self._knowledge = knowledge.read(agent.get("knowledge") or (), f"{path}.knowledge", tag)
         self._texts = Texts(rules, tag, clock, self._knowledge.topics(MAX_TOPICS))
         self._hours = AskedHours(rules.hours, self._talk, tag, clock) if rules.hours and self._talk else None

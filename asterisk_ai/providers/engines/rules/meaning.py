@@ -81,6 +81,7 @@ class Meanings:
 
     :param fillers: what is said around a wish and means nothing: "I was wondering", "please".
     :param about: what else describes a meaning: its label, its answer.
+    :param alike: words of which one means as much as another, such as weekdays, where no vectors tell that.
     """
 
     def __init__(
@@ -91,9 +92,12 @@ class Meanings:
         *,
         about: Mapping[str, str],
         language: str = "en",
+        alike: Sequence[str] = (),
     ) -> None:
         said = "|".join(re.escape(filler) for filler in sorted(fillers, key=len, reverse=True))
         self._fillers = re.compile(rf"^(?:(?:{said})\b ?)+|(?: (?:{said}))+$") if said else None
+        self._alike = re.compile(rf"\b(?:{'|'.join(alike)})\b") if alike and vectors is None else None
+        self._like = alike[0] if alike else ""
         kept = {(example.meaning, self.core(example.text)): example.kind for example in examples}
         names = list(dict.fromkeys(meaning for meaning, _ in kept))
         ordered = sorted(kept, key=lambda one: names.index(one[0]))
@@ -111,6 +115,7 @@ class Meanings:
             language=language,
             vectors=vectors,
         )
+        self.by_vectors = vectors is not None
         self._rule = fitted(vectors=vectors is not None)
         self.sure, self.weak = self._rule.sure, self._rule.weak
         self._ranked = functools.lru_cache(_CACHED)(self._rank)
@@ -118,6 +123,7 @@ class Meanings:
     def core(self, text: str) -> str:
         """The words that carry the meaning."""
         spoken = " ".join(words(text)[:MAX_WORDS])
+        spoken = self._alike.sub(self._like, spoken) if self._alike else spoken
         return (self._fillers.sub("", spoken).strip() if self._fillers else spoken) or spoken
 
     def rank(self, text: str, among: Collection[str] = ()) -> list[Likely]:

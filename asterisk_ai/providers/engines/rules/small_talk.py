@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-_TEXTS = ("today", "tomorrow", "on", "until", "date", "asks_until", "asks_from", "asks_again", "denies")
+_TEXTS = ("today", "tomorrow", "until", "date", "asks_until", "asks_from", "asks_again", "denies")
 TALK, FOREIGN = "~", "~~"
 """Begin the names of meanings that are not the agent's: small talk, and what is no agent's business."""
 
@@ -38,7 +38,6 @@ class Language:
     holidays: Mapping[str, str]
     today: str
     tomorrow: str
-    on: str
     until: str
     months: Sequence[str]
     date: str

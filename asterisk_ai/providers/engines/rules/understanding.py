@@ -84,6 +84,7 @@ class Understanding:
                 vectors,
                 about={name: self._described(Wish.of(name)) for name in own},
                 language=language.code,
+                alike=[day.partition("-")[0] for day in language.weekdays],
             )
 
     # ---- examples ------------------------------------------------------------------
@@ -155,7 +156,8 @@ class Understanding:
     def _meant(self, text: str, ranked: list[Likely], meanings: Meanings, confidence: float) -> Understood:
         best = ranked[0]
         own = [one for one in ranked if not one.meaning.startswith(TALK)]
-        if best.certainty < meanings.weak:
+        ends = best.meaning == f"{TALK}goodbye" or Wish.of(best.meaning).intent in self._ends
+        if best.certainty < meanings.weak or (ends and not self._is_farewell(text, best.meaning, meanings)):
             return Understood(talk="foreign")
         if best.meaning.startswith(TALK):
             return self._talk(best.meaning.removeprefix(TALK), own, best, meanings)
@@ -237,6 +239,13 @@ class Understanding:
             return reading[1] + MEANING_COUNTS * math.log(max(min(certainty, 0.3) if strange else certainty, 0.02))
 
         return max(readings, key=worth)[0]
+
+    def _is_farewell(self, text: str, meaning: str, meanings: Meanings) -> bool:
+        """Whether the words are one. By letters alone it has to be one of the examples, or to hold the word for it."""
+        if meanings.by_vectors or self._language is None:
+            return True
+        named = re.search(rf"\b(?:{self._language.about['goodbye']})\b", text.lower())
+        return bool(named) or meanings.has(meaning, meanings.core(text))
 
     def examples(self) -> tuple[str, ...]:
         """Sentences that callers may say, in words."""
