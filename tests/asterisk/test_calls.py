@@ -12,6 +12,8 @@ import re
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +24,9 @@ from desk import CONNECT, FULL, NOBODY, NUMBER, SAVED, WEASELS, WRONG, desk
 from ports import free_port
 from rig import Asterisk, Caller, Hangup, Sentence, sentences, speech, until
 from served import Served
+
+from asterisk_ai.config import load
+from asterisk_ai.config.private import made_control_token
 
 PATIENCE = 25.0
 """Seconds for what is to happen at once: how busy the machine is, is not what is tested."""
@@ -74,6 +79,31 @@ def test_a_transfer_lands_in_another_context(asterisk: Asterisk, served: Served)
     assert list((asterisk.folder / "spool/monitor").glob("asterisk-ai-*.wav"))
     said = [begin for begin, _ in speech(caller.spoken())]
     assert len([begin for begin, _ in speech(caller.heard()) if begin < said[0]]) >= 1  # the greeting came first
+
+
+def asked(served: Served, call_id: str, what: str, **fields: str) -> str:
+    """Ask the server from outside for something to be done with a call, as the page does; why it was not."""
+    token = made_control_token(load(str(served.file)))
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{served.http_port}/calls/{call_id}/{what}", urllib.parse.urlencode(fields).encode(),
+        {"Authorization": f"Bearer {token}"},
+    )  # fmt: skip
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        return str(json.load(reply)["problem"])
+
+
+def test_what_an_operator_asks_for_is_done(asterisk: Asterisk, served: Served) -> None:
+    """Another agent has the call (here the same one, from its greeting on), then it is transferred."""
+    with asterisk.call() as caller:
+        caller.hear()
+        call_id = re.findall(r"\[(\S{36})\] call registered", served.log())[-1]
+        assert asked(served, call_id, "agent", agent="desk") == ""
+        caller.hear()
+        assert f"[{call_id}] audio connected (connection 2 of the call)" in served.log()
+        assert asked(served, call_id, "transfer", exten="4711", context="landed") == ""
+        until(caller.landed, PATIENCE, "landed")
+        assert caller.landed() == ["4711"]
+    served.no_calls()
 
 
 def test_recording_ends_at_the_transfer_and_never_costs_a_call(asterisk: Asterisk, served: Served) -> None:
