@@ -99,10 +99,10 @@ def _programs(folder: Path, runner: User) -> Iterator[Finding]:
 
 
 def _spool(etc: Path, reader: User, config: Config) -> Iterator[Finding]:
-    """EAGI needs it, and agents whose replies are, or may come to be, files that Asterisk plays."""
+    """EAGI needs it, and agents whose replies or briefings are, or may come to be, files that Asterisk plays."""
     spool, agi_bin = config.spool_path(), agi_folder(etc)
     over_eagi = agi_bin is not None and (agi_bin / PROGRAMS[1]).is_symlink()
-    by_agents = any(agent.downstream_mode != "stream" for agent in config.agents.values())
+    by_agents = any(agent.downstream_mode != "stream" or agent.transfers for agent in config.agents.values())
     if not (os.path.isdir(spool) or over_eagi or by_agents):
         return
     nearest = next(folder for folder in (spool, *spool.parents) if os.path.isdir(folder))
@@ -162,8 +162,9 @@ _FOR_VARIABLE: Mapping[str, tuple[str, ...]] = {
     ),
     "AI_STASIS": ("app_stasis", "res_ari_channels", "res_ari_bridges", "chan_rtp", "res_rtp_asterisk"),
     "AI_WIDEBAND": ("chan_audiosocket", "app_dial", "bridge_simple"),
+    "AI_CDR": ("func_cdr",),
 }
-"""What the audio needs besides, by the variable that asks for it."""
+"""What is needed besides, by the variable that asks for it."""
 _SINCE = {"chan_websocket": "Asterisk 20.16, 21.11, 22.6, 23.0 or newer", "chan_audiosocket": "Asterisk 18 or newer"}
 
 
@@ -173,7 +174,8 @@ def _chosen(console: Console, variables: Mapping[str, str], config: Config | Non
     other_way = variables.get("AI_WEBSOCKET") or variables.get("AI_STASIS")
     for variable, needed in _FOR_VARIABLE.items():
         value = variables.get(variable, "")
-        if not value or (variable == "AI_WIDEBAND" and (value != "yes" or other_way)):
+        switched = variable in ("AI_WIDEBAND", "AI_CDR")
+        if not value or (switched and value != "yes") or (variable == "AI_WIDEBAND" and other_way):
             continue
         missing = [name for name in (*needed, *["app_stack"] * (value == "INCOMING")) if name not in running]
         section = {"AI_WEBSOCKET": "websocket", "AI_STASIS": "ari"}.get(variable, "")
