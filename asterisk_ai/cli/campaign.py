@@ -20,7 +20,7 @@ from asterisk_ai.config import Config, load, load_part
 from asterisk_ai.errors import AsteriskAIError, LocalProtocolError
 from asterisk_ai.pbx.calling import Calling
 from asterisk_ai.pbx.campaign import AGAIN, Campaign, Terms
-from asterisk_ai.protocol.ami import Callee, Outcome, number_of
+from asterisk_ai.protocol.ami import MACHINE, Callee, Outcome, number_of
 from asterisk_ai.providers.engines.rules.hours import parse_week, parse_zone
 from asterisk_ai.session.backends.campaigns import Campaigns, Person, plain_number
 from asterisk_ai.session.lock import StoreInUse, StoreLock
@@ -60,6 +60,8 @@ def add_parser(commands: Any) -> None:
     how.add_argument("--tries", type=int, default=3, metavar="N", help="so often at most (default: 3)")
     how.add_argument("--retry", action="append", default=[], metavar="OUTCOME=PAUSE", help="the pause before the next "
                      "try, or never (default: busy=10m, no_answer=2h, machine=1d, refused=10m)")  # fmt: skip
+    how.add_argument("--machine", choices=MACHINE, default="talk", help="where an answering machine takes the call: "
+                     "talk with it, hang up, or say agents.NAME.machine_message after its beep")  # fmt: skip
     how.add_argument("--do-not-call", metavar="FILE", help="numbers never to be called, one a line")
     how.add_argument("--dry-run", action="store_true", help="tell who would be called when, and call nobody")
     parser.add_argument("--json", action="store_true", help="status: as JSON")
@@ -76,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             config = load(arguments.config)
             ami_of(config)
-            people, terms = read_people(config, Path(words[0]), arguments.agent), terms_of(arguments)
+            people, terms = read_people(config, Path(words[0]), arguments.agent, arguments.machine), terms_of(arguments)
             numbers = _numbers(Path(arguments.do_not_call)) if arguments.do_not_call else []
         except (ValueError, LocalProtocolError) as error:
             raise AsteriskAIError(str(error)) from error
@@ -111,7 +113,7 @@ def _tell(store: Campaigns, name: str, *, as_json: bool) -> None:
     print(printable(f"{name}: {figures or 'nobody'}{then}{' (stopped)' if store.is_stopped(name) else ''}"))
 
 
-def read_people(config: Config, file: Path, agent: str) -> list[Person]:
+def read_people(config: Config, file: Path, agent: str, machine: str) -> list[Person]:
     """Those of the file, each once.
 
     :raises AsteriskAIError: it cannot be used; with all lines that are wrong.
@@ -127,7 +129,7 @@ def read_people(config: Config, file: Path, agent: str) -> list[Person]:
         for row in table:
             try:
                 person = _person({name: (value or "").strip() for name, value in row.items() if name}, table.line_num)
-                callee(config, person.number, agent, person.variables)
+                callee(config, person.number, agent, person.variables, machine)
             except (ValueError, LocalProtocolError) as error:
                 problems.append(f"{file}:{table.line_num}: {error}")
                 continue
@@ -189,7 +191,7 @@ def _run(
         store.forbid(forbidden)
         new = store.enter(name, people)
         print(printable(f"{name}: {len(people)} people, {new} of them new"), flush=True)
-        asyncio.run(_call(config, arguments.agent, name, store, terms))
+        asyncio.run(_call(config, arguments, name, store, terms))
         _tell(store, name, as_json=False)
     except StoreInUse:
         raise AsteriskAIError(f"the campaign {name} runs already (asterisk-ai campaign stop {name} ends it)") from None
@@ -199,9 +201,11 @@ def _run(
     return 0
 
 
-async def _call(config: Config, agent: str, name: str, store: Campaigns, terms: Terms) -> None:
+async def _call(config: Config, arguments: argparse.Namespace, name: str, store: Campaigns, terms: Terms) -> None:
     def make(person: Person, call: str) -> Callee:
-        return dataclasses.replace(callee(config, person.number, agent, person.variables), call=call)
+        return dataclasses.replace(
+            callee(config, person.number, arguments.agent, person.variables, arguments.machine), call=call
+        )
 
     def told(person: Person, what: str) -> None:
         print(printable(f"{person.number}: {what}"), flush=True)

@@ -13,7 +13,7 @@ from typing import Any
 from asterisk_ai.config import AmiConfig, Config, ConfigErrors, load
 from asterisk_ai.errors import AsteriskAIError, ConfigError, LocalProtocolError
 from asterisk_ai.pbx.calling import Calling
-from asterisk_ai.protocol.ami import Callee, Outcome, Progress, Stage, number_of
+from asterisk_ai.protocol.ami import MACHINE, Callee, Outcome, Progress, Stage, number_of
 from asterisk_ai.telemetry.printable import printable
 
 STATUS = {
@@ -47,6 +47,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("number", metavar="NUMBER", help="whom to call")
     parser.add_argument("--agent", default="", metavar="NAME", help="who talks with them (default: default_agent)")
     parser.add_argument("--var", action="append", default=[], metavar="K=V", help="what the agent is told of them")
+    parser.add_argument("--machine", choices=MACHINE, default="talk", help="where an answering machine takes the call: "
+                        "talk with it, hang up, or say agents.NAME.machine_message after its beep")  # fmt: skip
     parser.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml of the server")
     parser.set_defaults(run=run)
 
@@ -56,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         number = number_of(arguments.number)
         given = dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in arguments.var)
-        found = callee(config, number, arguments.agent, given)
+        found = callee(config, number, arguments.agent, given, arguments.machine)
     except (LocalProtocolError, ConfigErrors, ConfigError) as error:
         print(f"asterisk-ai: {error}", file=sys.stderr)
         return 2
@@ -72,7 +74,7 @@ def ami_of(config: Config) -> AmiConfig:
     return config.ami
 
 
-def callee(config: Config, number: str, agent: str, known: Mapping[str, str]) -> Callee:
+def callee(config: Config, number: str, agent: str, known: Mapping[str, str], machine: str) -> Callee:
     """Somebody to be called.
 
     :param known: what the agent is told of them, by the names of its ``variables``.
@@ -82,6 +84,8 @@ def callee(config: Config, number: str, agent: str, known: Mapping[str, str]) ->
     name = agent or config.default_agent
     if name not in config.agents:
         raise ConfigError(f"there is no agent {printable(name)!r}", path="agents", file=config.source)
+    if machine == "message" and not config.agents[name].machine_message:
+        raise ConfigError("is needed for --machine message", path=f"agents.{name}.machine_message", file=config.source)
     listed = config.agents[name].variables
     variables = {}
     for key, value in known.items():
@@ -89,7 +93,7 @@ def callee(config: Config, number: str, agent: str, known: Mapping[str, str]) ->
             raise ConfigError(f"has no variable {printable(key)!r}: {', '.join(listed) or 'none at all'}",
                               path=f"agents.{name}.variables", file=config.source)  # fmt: skip
         variables[listed[key]] = value
-    return Callee(uuid.uuid4().hex, number, name, ami.dial, variables, ami.caller_id, ami.seconds)
+    return Callee(uuid.uuid4().hex, number, name, ami.dial, variables, ami.caller_id, ami.seconds, machine)
 
 
 async def _call(config: AmiConfig, found: Callee) -> Progress:

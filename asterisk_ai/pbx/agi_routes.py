@@ -137,7 +137,8 @@ class CallRoutes:
         """Register the call: sets AI_CALL_ID, AI_AUDIOSOCKET and AI_STATUS.
 
         Query: ``agent``, ``rate`` (8000; 16000 and others for the AudioSocket channel driver), ``downstream`` (the
-        way of the replies, where it is not to be the agent's), ``called`` (the number that we called, where we did).
+        way of the replies, where it is not to be the agent's), ``called`` (the number that we called, where we did),
+        ``machine`` (what is to be done where a machine answers), ``amd`` (AMDSTATUS).
         """
         await self._start(agi, lambda session: None)
 
@@ -237,6 +238,8 @@ class CallRoutes:
             logger.warning("downstream=%s is none of %s: the agent's own is used", mode[:20], DOWNSTREAM_MODES)
             mode = ""
         caller = caller_of(request.environment, called=query.get("called", ""))
+        if query.get("called"):
+            caller |= {name: query[name].lower() for name in ("machine", "amd") if query.get(name)}
         return self._registry.register(query.get("agent", ""), rate=int(rate), caller=caller, downstream=mode)
 
     async def next(self, agi: Channel) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from asterisk_ai.call.staged.answering import ANSWERED_BY
 from asterisk_ai.dialog.secret import SecretDigits
 from asterisk_ai.protocol.ami import value_of
 from asterisk_ai.session.model import CallSession
@@ -27,6 +28,8 @@ def results(session: CallSession, outcome: str) -> dict[str, str]:
     """
     done = intents(session)
     told = {"OUTCOME": outcome, "INTENT": done[-1] if done else ""} | _slots(session)
+    if answered_by := session.caller.get(ANSWERED_BY):
+        told["ANSWERED_BY"] = answered_by
     # What is secret is in its own variable, and not in what may be written somewhere.
     line = " ".join(f"{name.lower()}={value_of(value)}" for name, value in told.items() if _may_be_written(value))
     return {f"AI_RESULT_{name}": value_of(value) for name, value in told.items()} | {"AI_RESULT": line[:MAX_LINE]}

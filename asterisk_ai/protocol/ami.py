@@ -16,6 +16,8 @@ from asterisk_ai.errors import LocalProtocolError
 
 CONTEXT = "asterisk-ai-out"
 """The dialplan's, which rings whoever is called: once for each id, however often it is asked."""
+MACHINE = ("talk", "hangup", "message")
+"""What may be done where a machine answers."""
 MAX_VALUE = 200
 _NO_VALUE = re.compile(r"[^\w @.+*#:-]+")
 _NO_DEVICE = re.compile(r"[^A-Za-z0-9_./@:+*#-]+")
@@ -74,6 +76,7 @@ class Callee:
     :param dial: what Asterisk dials, with ``{number}``.
     :param variables: of the channel, for the agent.
     :param seconds: for how long it rings.
+    :param machine: what is done where a machine answers: ``talk``, ``hangup`` or ``message``.
     """
 
     call: str
@@ -83,6 +86,7 @@ class Callee:
     variables: Mapping[str, str] = field(default_factory=dict)
     caller_id: str = ""
     seconds: int = 30
+    machine: str = "talk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,7 @@ def originate(callee: Callee) -> Mapping[str, str | list[str]]:
         "AI_OUT_NUMBER": number,
         "AI_OUT_DIAL": _NO_DEVICE.sub("", callee.dial.replace("{number}", number)),
         "AI_OUT_RING": str(callee.seconds),
+        "AI_OUT_MACHINE": callee.machine if callee.machine in MACHINE else MACHINE[0],
     }
     return checked(
         {
@@ -220,5 +225,7 @@ def _variable(before: Progress, name: str, value: str) -> Progress:
 
 
 def _talked(before: Progress) -> Outcome:
+    if "answered_by=machine" in before.result.split():
+        return Outcome.MACHINE
     refused = before.stage is not Stage.TALKING or "outcome=fallback" in before.result.split()
     return Outcome.REFUSED if refused else Outcome.ANSWERED

@@ -285,7 +285,7 @@ class Calls:
         connection: MediaConnection,
         beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> Call:
-        store, kinds = self._registry.store, conversations(agent)
+        store, kinds = self._registry.store, conversations(agent, session)
         turn = agent.config.turn
         call = Call(
             session,

@@ -20,6 +20,7 @@ PATIENCE = 30.0
 AGENT = {
     "greeting": "Hello, this is a reminder for {known.customer}.",
     "variables": {"customer": "CUSTOMER_ID", "ticket": "PJSIP_HEADER(read,X)"},
+    "machine_message": "Hello, your order {known.customer} is ready.",
     "turn": {"no_input_seconds": 60},
     "rules": {"intents": {"bye": {"say": ["goodbye"], "do": "hangup"}}},
 }
@@ -45,6 +46,12 @@ def dial(served: Served, *words: str) -> tuple[int, list[str], str]:
     return process.returncode, out.splitlines(), problem
 
 
+def record(served: Served, last: str) -> str:
+    """Of a call, by the last line of what was told of it."""
+    process = command("calls", "show", last.split()[4].strip(":"), "--json", "--config", str(served.file))
+    return process.communicate(timeout=60)[0]
+
+
 def test_somebody_answers(served: Served, asterisk: Asterisk) -> None:
     status, told, problem = dial(served, "1-01", "--var", "customer=4711, ${SHELL(id)}")
     assert (status, problem) == (0, "")
@@ -53,10 +60,9 @@ def test_somebody_answers(served: Served, asterisk: Asterisk) -> None:
     assert told[-1].endswith(": outcome=hangup")
     assert "talking" in told
     assert "rung 101 by 5550000" in asterisk.log()
-    process = command("calls", "show", told[-1].split()[4].strip(":"), "--json", "--config", str(served.file))
-    record = process.communicate(timeout=60)[0]
-    assert '"number": "101", "direction": "out"' in record
-    assert '"4711 SHELL id"' in record
+    shown = record(served, told[-1])
+    assert '"number": "101", "direction": "out"' in shown
+    assert '"4711 SHELL id"' in shown
     until(lambda: not asterisk.channels(), PATIENCE, "no channel left")
 
 
@@ -108,3 +114,19 @@ def test_nobody_is_rung_twice_for_one_order(served: Served, asterisk: Asterisk) 
 
     assert asyncio.run(order()) == [Outcome.BUSY, Outcome.FAILED, Outcome.BUSY]
     assert asterisk.log().count("rung 201") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "by"), [("401", "person"), ("402", "person"), ("403", "machine"), ("404", "machine")]
+)
+def test_a_machine_is_hung_up_on_and_nobody_else(served: Served, asterisk: Asterisk, number: str, by: str) -> None:
+    status, told, problem = dial(served, number, "--machine", "hangup")
+    assert problem == ""
+    assert (status, told[-1].partition(",")[0]) == ((5, "machine") if by == "machine" else (0, "answered"))
+    assert f"heard by {number}" in asterisk.log() or by == "machine"
+
+
+def test_a_message_after_the_beep(served: Served, asterisk: Asterisk) -> None:
+    status, told, _ = dial(served, "403", "--machine", "message", "--var", "customer=4711")
+    assert (status, told[-1].partition(",")[0]) == (5, "machine")
+    assert "Hello, your order 4711 is ready." in record(served, told[-1])

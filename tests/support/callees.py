@@ -23,8 +23,21 @@ exten => _2XX,1,NoOp(rung ${EXTEN})
 exten => _3XX,1,NoOp(rung ${EXTEN})
  same => n,Ringing()
  same => n,Wait(60)
+exten => _40[12],1,NoOp(rung ${EXTEN})
+ same => n,Answer()
+ same => n,Set(SAYS=${IF($[${EXTEN} = 401]?vm-goodbye:vm-dialout)})
+ same => n,Playback(silence/1&${SAYS}&silence/4)
+ same => n,NoOp(heard by ${EXTEN})
+ same => n,Hangup()
+exten => _40[34],1,NoOp(rung ${EXTEN})
+ same => n,Answer()
+ same => n,ExecIf($[${EXTEN} = 403]?Playback(silence/1&vm-theperson&digits/4&vm-isunavail&vm-intro&beep))
+ same => n,ExecIf($[${EXTEN} = 404]?Playback(silence/1&queue-thankyou&conf-usermenu))
+ same => n,Playback(silence/10)
+ same => n,Hangup()
 """
-"""1XX answer and hang up (from 150 on late), 2XX are busy, 3XX are not at home; all else is no number."""
+"""1XX answer and hang up (from 150 on late), 2XX are busy, 3XX are not at home; 401 and 402 are people with a short and
+a long greeting, 403 a machine that beeps and 404 one that talks on and on; all else is no number."""
 
 
 def ami(port: int, **more: object) -> dict[str, object]:

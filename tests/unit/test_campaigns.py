@@ -205,7 +205,7 @@ def read(tmp_path: Path, text: str) -> list[Person]:
     config: Config = parse(YAML)
     file = tmp_path / "people.csv"
     file.write_text(text)
-    return command.read_people(config, file, "")
+    return command.read_people(config, file, "", "talk")
 
 
 def test_the_file(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ class AgentConfig:
     """False for what callers have to hear."""
     closing: str = ""
     """What it says before it hangs up."""
+    machine_message: str = ""
+    """What it says to an answering machine, where we called and ``--machine message`` was given."""
     lookup: LookupConfig | None = None
     record: bool = False
     """True records its calls, see ``recordings``."""
@@ -83,6 +85,7 @@ class AgentConfig:
         yield "greeting", self.greeting
         yield "record_announcement", self.record_announcement
         yield "closing", self.closing
+        yield "machine_message", self.machine_message
         for item in dataclasses.fields(self.turn):
             value = getattr(self.turn, item.name)
             for text in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ():
@@ -121,6 +124,7 @@ class AgentConfig:
             greeting=spoken(self.greeting, caller),
             record_announcement=spoken(self.record_announcement, caller),
             closing=spoken(self.closing, caller),
+            machine_message=spoken(self.machine_message, caller),
             turn=dataclasses.replace(self.turn, **turn),
         )
 

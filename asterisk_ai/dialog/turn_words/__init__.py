@@ -40,6 +40,8 @@ class TurnWords:
     """Words, and pairs of words, after which more has to come."""
     numbers: frozenset[str] = frozenset()
     """Digits as they are spoken: more of them may come."""
+    machine: tuple[str, ...] = ()
+    """What answering machines say, and people who answer a call do not."""
     prompts: Mapping[str, Any] = field(default_factory=dict)
     """What agents say of themselves, by the names of :class:`~asterisk_ai.dialog.params.TurnParams`."""
 
@@ -60,5 +62,6 @@ def turn_words(language: str) -> TurnWords:
         tuple(read["interruptions"]),
         frozenset((*read["unfinished"].split(), *read.get("unfinished_pairs", ()))),
         frozenset(read["numbers"].split()),
+        tuple(read.get("machine", ())),
         {name: tuple(said) if isinstance(said, list) else said for name, said in read.get("prompts", {}).items()},
     )
