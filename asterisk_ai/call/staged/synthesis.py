@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
 """How often it is looked how much was heard."""
-STILL_LOOKS = 40
-"""So often it is told that what was said is still being played."""
+STILL_SECONDS = 20.0
+"""How often it is told that what was said is still being played."""
 
 
 async def _at_once() -> None: ...
@@ -148,14 +148,16 @@ class PlaybackManager:
         timer: asyncio.TimerHandle
 
         # Given itself: what refers to itself is not gone with the call.
-        def beat(again: Callable[..., None], looks: int) -> None:
+        def beat(again: Callable[..., None], told_at: float) -> None:
             nonlocal timer
+            now = loop.time()
             look()
-            if not looks % STILL_LOOKS:
+            if now - told_at >= STILL_SECONDS:
                 still()
-            timer = loop.call_later(LOOK_SECONDS, again, again, looks + 1)
+                told_at = now
+            timer = loop.call_later(min(LOOK_SECONDS, STILL_SECONDS), again, again, told_at)
 
-        timer = loop.call_later(LOOK_SECONDS, beat, beat, 1)
+        timer = loop.call_later(min(LOOK_SECONDS, STILL_SECONDS), beat, beat, loop.time())
         try:
             await self._connection.drained()
         finally:
