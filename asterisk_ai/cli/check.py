@@ -216,6 +216,8 @@ async def _engines(config: Config) -> AsyncIterator[Finding]:
             agent = spoken.fallback if isinstance(spoken, RealtimeAgentSetup) else spoken
             if agent is None:
                 continue  # its readiness is all that can be known without the service's time
+            for weakness in _weaknesses(agent):
+                yield weakness
             try:
                 check_grammar = getattr(agent.stt, "check_grammar", None)
                 if check_grammar is not None:
@@ -252,6 +254,14 @@ def _missing_tools(agent: Agent | RealtimeAgentSetup) -> Iterator[Finding]:
         told |= dict.fromkeys(getattr(member.engine, "tool_problems", list)())
     for problem in told:
         yield Finding(None, f"agent {agent.config.name}: {problem}", "calls go on without these functions")
+
+
+def _weaknesses(agent: Agent) -> Iterator[Finding]:
+    """What its language model does less well than elsewhere, such as in another language."""
+    for member in getattr(agent.llm, "members", ()):
+        for weakness in getattr(member.engine, "weaknesses", list)():
+            cure = "give each intent more phrases (rules.intents.NAME.say), or take a language model"
+            yield Finding(None, f"agent {agent.config.name}: {weakness}", cure)
 
 
 async def _greeting(agent: Agent) -> float:

@@ -7,6 +7,11 @@ from datetime import UTC, datetime
 import pytest
 from test_providers_rules import Call
 
+from asterisk_ai.agents.agent import Agent
+from asterisk_ai.agents.agent_set import AgentSet
+from asterisk_ai.agents.engines import Engines
+from asterisk_ai.cli.check import _weaknesses
+from asterisk_ai.config import parse
 from asterisk_ai.dialog.dialplan import DialplanAction
 from asterisk_ai.providers.api import Wait
 from asterisk_ai.providers.engines.rules import Rules
@@ -75,6 +80,18 @@ def test_small_talk_and_the_day_of_opening_are_understood_in_its_language(code: 
     monday = basics(code).on_days[0]
     assert agent(code).say(on_monday).startswith(monday[:1].upper() + monday[1:])
     assert agent(code).action(weekend) is None, "no farewell"
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [("en-GB", ""), ("de-DE", "words and letters, which is weaker"), ("pl", "without small talk")]
+)
+def test_check_tells_what_is_weak_in_a_language(code: str, told: str) -> None:
+    text = f"agents: {{a: {{language: {code}, rules: {{intents: {{a: {{say: hm, answer: Hm.}}}}}}}}}}"
+    agent = AgentSet(parse(text, environ={}), Engines()).agents["a"]
+    assert isinstance(agent, Agent)
+    found = list(_weaknesses(agent))
+    assert len(found) == bool(told)
+    assert all(told in one.text and one.ok is None for one in found)
 
 
 def test_another_language_has_the_words_of_english() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,28 @@ class Counting(ScriptedSpeechToText):
         yield CountingStream(partial)
 
 
+class Doubting(Counting):
+    """May have heard something else as well."""
+
+    @asynccontextmanager
+    async def open(
+        self, *, rate: int, hints: Hints, partial: Callable[[Transcript], None] = ignore
+    ) -> AsyncIterator[Any]:
+        yield DoubtingStream(partial)
+
+
+class DoubtingStream(CountingStream):
+    def __init__(self, partial: Callable[[Transcript], None]) -> None:
+        super().__init__(lambda words: partial(self._doubted(words)))
+
+    async def finish(self) -> Transcript:
+        return self._doubted(await super().finish())
+
+    @staticmethod
+    def _doubted(words: Transcript) -> Transcript:
+        return replace(words, readings=((words.text, -0.1), (f"{words.text} indeed", -0.3)))
+
+
 class Slow(RudeLanguageModel):
     """Takes its time, remembers what it was asked, and does what cannot be undone only when it is certain."""
 
@@ -91,15 +114,19 @@ class Slow(RudeLanguageModel):
     def digits_wanted(self, memory: Mapping[str, Any]) -> int:
         return 0
 
+    def likeliest(self, readings: Sequence[tuple[str, float]], memory: Mapping[str, Any]) -> str:
+        return readings[-1][0]
+
     def complete(self, text: str, memory: Mapping[str, Any]) -> bool:
         return False
 
 
-def called(pcm: bytes, *, ahead: bool) -> tuple[Result, CallSession, list[str]]:
+def called(pcm: bytes, *, ahead: bool, stt: str = "Counting") -> tuple[Result, CallSession, list[str]]:
     """One call in which the caller says ``pcm``; its record and what the model was asked to do."""
 
     async def body() -> tuple[Result, CallSession, list[str]]:
-        server = Server(config.parse(CONFIG % str(ahead).lower(), environ={}))
+        text = (CONFIG % str(ahead).lower()).replace("Counting", stt)
+        server = Server(config.parse(text, environ={}))
         ready = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(server.run(lambda _: ready.set()))
@@ -138,6 +165,12 @@ def test_the_answer_is_there_when_the_endpoint_is_decided() -> None:
         seconds[ahead] = timings["first_token"] - timings["words"]
     assert seconds[True] < THINKING_SECONDS / 2, "it was made in the endpoint's silence"
     assert seconds[False] >= THINKING_SECONDS * 0.9
+
+
+def test_of_what_may_have_been_heard_the_language_model_chooses() -> None:
+    _, session, log = called(TONE, ahead=True, stt="Doubting")
+    assert log == ["begun: word indeed", "done: word indeed", "left: word indeed"], "in the pause and at the end"
+    assert [turn.text for turn in session.history[1:]] == ["word indeed", "You said word indeed."]
 
 
 def test_a_caller_who_goes_on_hears_and_causes_nothing_of_the_first_answer() -> None:

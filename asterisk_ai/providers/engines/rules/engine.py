@@ -56,7 +56,7 @@ class Rules(LanguageModel):
             if target.otherwise and target.otherwise not in rules.intents:
                 raise ConfigError(f"there is no intent {target.otherwise!r}", path=f"{path}.transfers.{name}.otherwise")
         self._grammar = Grammar({name: slot.grammar for name, slot in rules.slots.items()}, rules.digits, tag)
-        self._talk = language(tag)
+        self._language, self._talk = tag, language(tag)
         found = vectors() if self._talk and self._talk.code == "en" else None  # they know English words
         self.understanding = Understanding(rules, self._grammar, self._talk, found)
         self._knowledge = knowledge.read(agent.get("knowledge") or (), f"{path}.knowledge", tag)
@@ -80,6 +80,14 @@ class Rules(LanguageModel):
         return frozenset(word for phrase in [*named, *spoken] for word in vocabulary(phrase)) | frozenset(
             digits if counted else ()
         )
+
+    def weaknesses(self) -> list[str]:
+        """What it does not do as well in the agent's language as in English, for ``asterisk-ai check``."""
+        if self._talk is None:
+            return [f"in {self._language} callers are understood by the rules' phrases alone, without small talk"]
+        if self._talk.code != "en":
+            return [f"in {self._language} meaning is told by words and letters, which is weaker than in English"]
+        return []
 
     def sample(self) -> str:
         """Something that callers may say first and that is answered, for trials; empty where nothing is so simple."""
