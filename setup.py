@@ -124,6 +124,7 @@ setup(
     extras_require={
         "local": ["vosk>=0.3.45", "gpt4all>=2.8", "piper-tts>=1.3"],
         "ari": ["g722>=1.2", "httpx>=0.27", "websockets>=15"],
+        "holidays": ["holidays>=0.80"],
         "mcp": ["mcp>=2.3,<3"],
         "websocket": ["websockets>=15"],
         "remote": ["httpx>=0.27", "websockets>=15", "wyoming>=1.5"],
@@ -151,6 +152,7 @@ setup(
             "gguf>=0.10",
             "google-genai>=3.6,<4",
             "gpt4all>=2.8",
+            "holidays>=0.80",
             "httpx>=0.27",
             "hypothesis>=6.100",
             "import-linter>=2.0",

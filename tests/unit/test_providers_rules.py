@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -267,6 +267,26 @@ def test_opening_hours(utc: str, heard: str) -> None:
     assert Call(rules(HOURS, datetime.fromisoformat(utc).replace(tzinfo=UTC))).say("open") == heard
 
 
+@pytest.mark.parametrize(
+    ("place", "utc", "heard"),
+    [
+        ("DE-BY", "2026-01-06T09:00", "tomorrow at 9 AM (closed)"),  # Epiphany, in Bavaria
+        ("DE", "2026-01-06T09:00", "until noon"),
+        ("DE", "2026-04-03T09:00", "tomorrow at 10 PM (closed)"),  # Good Friday moves
+        ("US", "2026-04-03T09:00", "until noon"),
+    ],
+)
+def test_public_holidays(place: str, utc: str, heard: str) -> None:
+    data = HOURS.replace("intents:", f"  holidays: {place}\nintents:")
+    assert Call(rules(data, datetime.fromisoformat(utc).replace(tzinfo=UTC))).say("open") == heard
+
+
+def test_open_on_a_holiday_that_is_asked_for() -> None:
+    hours = opening.Hours(opening.parse_week({"mon-fri": ["9:00-17:00"]}), holidays=opening.parse_holidays("GB-ENG"))
+    assert hours.spans(date(2026, 4, 6)) == []  # Easter Monday
+    assert hours.spans(date(2026, 4, 7)) != []
+
+
 def test_one_of_the_cases_may_be_the_usual_one() -> None:
     assert Call(rules(HOURS, datetime(2026, 3, 2, 9, tzinfo=UTC))).say("both") == "anyhow"
     closed = Call(rules(HOURS, datetime(2026, 3, 8, 12, tzinfo=UTC)))
@@ -507,6 +527,8 @@ GOOD: dict[str, Any] = {
         ("hours", {"open": {}, "closed": ["31.12."]}, "hours.closed", "must be a date"),
         ("hours", {"open": {}, "closed": ["02-30"]}, "hours.closed", "day "),
         ("hours", {"closed": []}, "hours.open", "missing"),
+        ("hours", {"open": {}, "holidays": "XX"}, "hours.holidays", "write a country, as DE"),
+        ("hours", {"open": {}, "holidays": "DE-QQ"}, "hours.holidays", "or a part of one, as DE-BY"),
         ("yes_no", {"yes": ["[x"]}, "yes_no.yes", "not closed"),
         ("digit_words", {"0": "null"}, "digit_words.1", "one word"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,16 +19,17 @@ _DATE = re.compile(r"(?:(\d{4})-)?(\d{2})-(\d{2})")
 class Hours:
     """``week`` has, for Monday to Sunday, spans in minutes from midnight; an end past 1440 is the next day's.
 
-    ``closed`` are dates (MM-DD for every year, YYYY-MM-DD for one) on which no span begins.
+    ``closed`` are dates (MM-DD for every year, YYYY-MM-DD for one) on which no span begins, ``holidays`` others.
     """
 
     week: tuple[tuple[tuple[int, int], ...], ...]
     closed: frozenset[str] = frozenset()
     zone: tzinfo | None = None
+    holidays: Container[date] = ()
 
     def spans(self, day: date) -> list[tuple[datetime, datetime]]:
         """When we open and close on a day, in order."""
-        if day.isoformat() in self.closed or day.isoformat()[5:] in self.closed:
+        if day.isoformat() in self.closed or day.isoformat()[5:] in self.closed or day in self.holidays:
             return []
         midnight = datetime.combine(day, time())
         return [
@@ -126,6 +127,20 @@ def parse_date(text: str) -> str:
         raise ValueError(f"{text!r} must be a date like 2026-12-25, or 12-25 for every year")
     date(int(match[1] or 2024), int(match[2]), int(match[3]))
     return text.strip()
+
+
+def parse_holidays(place: str) -> Container[date]:
+    """The public holidays of ``DE``, or of ``DE-BY``: a country and a part of it by ISO 3166. Raises ValueError."""
+    try:
+        import holidays
+    except ImportError as error:
+        raise ValueError(f"{error} (mend it with: pip install 'asterisk-ai[holidays]')") from None
+    country, _, part = place.strip().upper().partition("-")
+    try:
+        found: Container[date] = holidays.country_holidays(country, subdiv=part or None)
+    except NotImplementedError as error:
+        raise ValueError(f"{error}: write a country, as DE, or a part of one, as DE-BY") from None
+    return found
 
 
 def parse_week(open_: Mapping[str, list[str]]) -> tuple[tuple[tuple[int, int], ...], ...]:

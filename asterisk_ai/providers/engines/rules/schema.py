@@ -81,7 +81,7 @@ def read_hours(data: Any, path: str) -> opening.Hours:
 
 
 def _hours(node: Node) -> opening.Hours:
-    keys = node.keys("timezone", "open", "closed")
+    keys = node.keys("timezone", "open", "closed", "holidays")
     if "open" not in keys:
         node.fail("missing: the days and times, e.g. mon-fri: 9:00-17:00", "open")
     key = "timezone"
@@ -92,9 +92,11 @@ def _hours(node: Node) -> opening.Hours:
         week = opening.parse_week(spans)
         key = "closed"
         closed = frozenset(map(opening.parse_date, keys[key].lines())) if key in keys else frozenset[str]()
+        key = "holidays"
+        holidays = opening.parse_holidays(keys[key].text()) if key in keys else ()
     except ValueError as error:
         node.fail(str(error), key)
-    return opening.Hours(week, closed, zone)
+    return opening.Hours(week, closed, zone, holidays)
 
 
 class _Templates:
