@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from asterisk_ai.cli.dial import ami_of, callee
+from asterisk_ai.cli.promises import Promises
 from asterisk_ai.config import Config, load, load_part
 from asterisk_ai.errors import AsteriskAIError, LocalProtocolError
 from asterisk_ai.pbx.calling import Calling
@@ -30,6 +31,7 @@ _EPILOG = """\
   run FILE.csv       call its people, and go on where an earlier run was stopped or killed; Ctrl-C hangs up
   status [FILE.csv]  how far it is
   stop FILE.csv      call nobody more; those who are on the telephone may finish. run goes on
+  call-backs         call whom agents have promised to call back, when they said so; it runs until it is stopped
   forbid NUMBER...   never call these, in no campaign
 
 The file's first line names its columns: number; timezone (as Europe/Berlin), if there are several; and any of the
@@ -37,7 +39,16 @@ agent's variables. A number that stands in it twice is called once. The campaign
 
   asterisk-ai campaign run reminders.csv --agent reminder --hours "mon-fri 9:00-19:00" --dry-run
 """
+_WORDS = {
+    "run": range(1, 2),
+    "status": range(9),
+    "stop": range(1, 2),
+    "call-backs": range(1),
+    "forbid": range(1, 9999),
+}
+"""What can be done, and how many words belong to it."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+CALL_BACKS = "call-backs"
 MAX_PEOPLE = 100_000
 
 
@@ -47,7 +58,7 @@ def add_parser(commands: Any) -> None:
         "campaign", help="call the people of a file, each once", description="Call the people of a file, each once.",
         epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("do", choices=("run", "status", "stop", "forbid"), help="what to do")
+    parser.add_argument("do", choices=tuple(_WORDS), help="what to do")
     parser.add_argument("words", nargs="*", metavar="FILE.csv | NUMBER", help="the campaign's file")
     parser.add_argument("--config", metavar="FILE", help="asterisk_ai.yaml of the server")
     how = parser.add_argument_group("how people are called")
@@ -70,15 +81,16 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     words: Sequence[str] = arguments.words
-    needed = {"run": (1,), "stop": (1,), "forbid": range(1, 1000), "status": range(1000)}[arguments.do]
-    if len(words) not in needed:
+    if len(words) not in _WORDS[arguments.do]:
         print(f"asterisk-ai: campaign {arguments.do}: say which (see asterisk-ai campaign --help)", file=sys.stderr)
         return 2
-    if arguments.do == "run":
+    if arguments.do in ("run", "call-backs"):
         try:
             config = load(arguments.config)
             ami_of(config)
-            people, terms = read_people(config, Path(words[0]), arguments.agent, arguments.machine), terms_of(arguments)
+            people, terms = [], terms_of(arguments)
+            if words:
+                people = read_people(config, Path(words[0]), arguments.agent, arguments.machine)
             numbers = _numbers(Path(arguments.do_not_call)) if arguments.do_not_call else []
         except (ValueError, LocalProtocolError) as error:
             raise AsteriskAIError(str(error)) from error
@@ -180,7 +192,7 @@ def terms_of(arguments: argparse.Namespace) -> Terms:
 def _run(
     config: Config, arguments: argparse.Namespace, people: Sequence[Person], terms: Terms, forbidden: Sequence[str]
 ) -> int:
-    name = Path(arguments.words[0]).stem
+    name = Path(arguments.words[0]).stem if arguments.words else CALL_BACKS
     path = config.store_path().with_name("campaigns.db")
     if arguments.dry_run:
         _plan(people, terms, {plain_number(one) for one in forbidden}, Campaigns(path) if path.exists() else None, name)
@@ -210,8 +222,9 @@ async def _call(config: Config, arguments: argparse.Namespace, name: str, store:
     def told(person: Person, what: str) -> None:
         print(printable(f"{person.number}: {what}"), flush=True)
 
+    more = Promises(config, store, terms.timezone).look if name == CALL_BACKS else None
     async with Calling(ami_of(config)) as calling:
-        await Campaign(name, store, calling, terms, make=make, told=told).run()
+        await Campaign(name, store, calling, terms, make=make, told=told, more=more).run()
 
 
 def _plan(people: Sequence[Person], terms: Terms, forbidden: set[str], store: Campaigns | None, name: str) -> None:

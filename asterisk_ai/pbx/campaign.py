@@ -83,15 +83,17 @@ class Campaign:
 
     :param make: a call of this name to somebody.
     :param told: of each end of a call, and of each call that an earlier run left.
+    :param more: enters whoever is to be called besides, now and then; the run does not end by itself then.
     :param clock: Unix time.
     """
 
     def __init__(
         self, name: str, store: Campaigns, calls: Calls, terms: Terms, *, make: Callable[[Person, str], Callee],
-        told: Callable[[Person, str], None], clock: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
+        told: Callable[[Person, str], None], more: Callable[[], None] | None = None,
+        clock: Callable[[], float] = lambda: datetime.now(UTC).timestamp(),
     ) -> None:  # fmt: skip
         self._name, self._store, self._calls, self._terms = name, store, calls, terms
-        self._make, self._told, self._clock = make, told, clock
+        self._make, self._told, self._clock, self._more = make, told, clock, more
         self._changed = asyncio.Event()
         self._running = 0
 
@@ -113,12 +115,14 @@ class Campaign:
                 group.create_task(self._resume(person))
             while not self._store.is_stopped(self._name):
                 self._changed.clear()
+                if self._more is not None:
+                    self._more()
                 claimed = self._next() if self._running < self._terms.concurrency else None
                 if claimed is not None:
                     self._running += 1
                     group.create_task(self._call(claimed))
                     await asyncio.sleep(60 / self._terms.per_minute)
-                elif not self._running and self._store.next_due(self._name) is None:
+                elif self._more is None and not self._running and self._store.next_due(self._name) is None:
                     break
                 else:
                     await self._wait()

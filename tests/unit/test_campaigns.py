@@ -12,6 +12,7 @@ import pytest
 from virtual_time import VirtualClock, run
 
 from asterisk_ai.cli import campaign as command
+from asterisk_ai.cli.promises import Promises, agreed
 from asterisk_ai.config import Config, parse
 from asterisk_ai.errors import AsteriskAIError, ControlError
 from asterisk_ai.pbx.ami import AmiRefused
@@ -19,6 +20,8 @@ from asterisk_ai.pbx.campaign import Campaign, Terms
 from asterisk_ai.protocol.ami import Callee, Outcome, Progress, Stage
 from asterisk_ai.providers.engines.rules.hours import parse_week
 from asterisk_ai.session.backends.campaigns import Campaigns, Person
+from asterisk_ai.session.backends.sqlite import SqliteBackend
+from asterisk_ai.session.model import CallSession
 
 ALWAYS = parse_week({"mon-sun": ["0:00-24:00"]})
 START = datetime(2026, 11, 30, 7, 0, tzinfo=UTC).timestamp()  # a Monday
@@ -192,6 +195,74 @@ def test_whoever_is_claimed_is_claimed_once(case: Case, tmp_path: Path) -> None:
     assert case.store.claim("c", "1") is not None
     assert other.claim("c", "1") is None
     other.close()
+
+
+MONDAY = datetime(2026, 11, 30, 14, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "when"),
+    [
+        ("tomorrow at nine", "2026-12-01T09:00"),
+        ("on Friday at half past two", "2026-12-04T14:30"),
+        ("tomorrow", "2026-12-01T09:00"),
+        ("at four pm", "2026-11-30T16:00"),
+        ("at ten in the morning", "2026-12-01T10:00"),  # it is 14:00
+        ("whenever you like", "2026-11-30T14:05"),
+    ],
+)
+def test_when_a_call_back_was_agreed(text: str, when: str) -> None:
+    assert agreed(text, MONDAY, "en-US") == datetime.fromisoformat(when).replace(tzinfo=UTC)
+
+
+def test_call_backs_that_were_promised(tmp_path: Path, case: Case) -> None:
+    """Out of the records of calls, each once; who calls again before is called at the new time."""
+    config = parse(YAML + f"store: {{path: {tmp_path}/sessions.db}}\n")
+    backend = SqliteBackend(tmp_path / "sessions.db")
+    backend.start()
+
+    def called(call_id: str, number: str, when: str, *, at: float, done: str = "call_back") -> None:
+        session = CallSession(call_id, "a", caller={"number": number}, started_at=START + at, ended_at=START + at + 60)
+        session.memory = {"slots": {"call_back": when}, "done": [done]}
+        backend.write(session)
+
+    called("1", "5551", "in the afternoon at four", at=0)
+    called("2", "5552", "at nine", at=0, done="other")
+    called("3", "", "at nine", at=0)
+    called("4", "5551", "at five pm", at=100)
+    backend.stop()
+    case.store.enter("call-backs", [])
+    now = START + 300
+    Promises(config, case.store, "UTC", clock=lambda: now).look()
+    Promises(config, case.store, "UTC", clock=lambda: now).look()
+    [person] = case.store.people("call-backs")
+    assert (person.number, person.due_at) == ("5551", START + 10 * 3600)  # 17:00
+    claimed = case.store.claim("call-backs", "5551")
+    assert claimed is not None
+    case.store.settle("call-backs", "5551", "answered", "", None)
+    Promises(config, case.store, "UTC", clock=lambda: now).look()
+    assert case.store.due("call-backs", now + 1e6) is None
+
+
+def test_a_run_for_call_backs_goes_on(case: Case) -> None:
+    def more() -> None:
+        if case.clock() - START > 100:
+            case.store.promise("c", "call", Person("7", due_at=START + 200))
+        if len(case.network.rung) == 1:
+            case.store.stop("c")
+
+    case.store.enter("c", [])
+
+    async def main() -> None:
+        await Campaign(
+            "c", case.store, case.network, Terms(ALWAYS, "UTC"), more=more, clock=case.clock,
+            make=lambda one, name: Callee(name, one.number, "a", ""), told=lambda one, what: None,
+        ).run()  # fmt: skip
+
+    run(main(), case.virtual)
+    [(number, at)] = case.network.rung
+    assert number == "7"
+    assert at == pytest.approx(200, abs=2)
 
 
 YAML = """

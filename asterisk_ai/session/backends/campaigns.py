@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS callees (
     PRIMARY KEY (campaign, number)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS callees_due ON callees (campaign, state, due_at, row);
+CREATE TABLE IF NOT EXISTS promises (call_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS do_not_call (number TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 WAITING, CALLING, DONE, FORBIDDEN = "waiting", "calling", "done", "do not call"
@@ -98,10 +99,27 @@ class Campaigns:
                 rows,
             ).rowcount
 
+    def promise(self, campaign: str, call_id: str, person: Person) -> bool:
+        """A call of this id has promised to call somebody back; False where that is known already.
+
+        Who is waiting for an earlier promise is called at the new time.
+        """
+        values = (campaign, person.number, person.row, person.timezone, json.dumps(dict(person.variables)))
+        with self._writing():
+            new = self._database.execute("INSERT OR IGNORE INTO promises VALUES (?)", (call_id,)).rowcount
+            if new:
+                self._database.execute(
+                    "INSERT INTO callees VALUES (?, ?, ?, ?, ?, 'waiting', 0, ?, '', '') ON CONFLICT (campaign, number)"
+                    " DO UPDATE SET row = excluded.row, state = 'waiting', tries = 0, due_at = excluded.due_at,"
+                    " variables = excluded.variables WHERE state != 'calling'",
+                    (*values, person.due_at),
+                )
+        return bool(new)
+
     def name_of_call(self, campaign: str, person: Person) -> str:
         """What this try is called in Asterisk: the same whoever asks, so that it cannot be carried out twice."""
         [(token,)] = self._rows("SELECT token FROM campaigns WHERE name = ?", campaign)
-        return uuid.uuid5(uuid.UUID(token), f"{person.number} {person.tries}").hex
+        return uuid.uuid5(uuid.UUID(token), f"{person.number} {person.row} {person.tries}").hex
 
     def people(self, campaign: str, state: str = "") -> list[Person]:
         """In the order in which they are due."""
