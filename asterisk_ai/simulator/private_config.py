@@ -110,7 +110,7 @@ def settings(
         "rtp.conf": f"[general]\nrtpstart={rtp_port}\nrtpend={rtp_port + 198}\nicesupport=no\n",
         "musiconhold.conf": f"[default]\nmode=files\ndirectory={here}/moh\n",
         "voicemail.conf": "[general]\nformat=wav\nmaxsilence=2\n[default]\n100 => 1234,Test Box\n",
-        "queues.conf": "[general]\n[support]\nmusicclass=default\nstrategy=ringall\njoinempty=yes\n",
+        "queues.conf": "[general]\n[support]\nmusicclass=default\nstrategy=ringall\njoinempty=yes\nsetqueuevar=yes\n",
         "http.conf": f"[general]\nenabled={http}\nbindaddr=127.0.0.1\nbindport={http_port}\n",
         "ari.conf": f"[general]\nenabled={ari}\n[asterisk-ai]\ntype=user\nread_only=no\npassword={ari_password}\n",
         "websocket_client.conf": (
