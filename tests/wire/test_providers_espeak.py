@@ -312,7 +312,7 @@ def test_the_catalog_imports_what_is_named() -> None:
     [
         ("asr", "x", "no kind of engine 'asr'; known: realtime, stt, llm, tts, turn"),
         ("tts", "espaek", "did you mean 'espeak'"),
-        ("tts", "zzz", "known: deepgram, espeak, hibari, openai, piper, wyoming"),
+        ("tts", "zzz", "known: azure_speech, cartesia, deepgram, elevenlabs, espeak, hibari, kokoro, openai"),
         ("tts", "no_such_package.x:Y", "cannot be imported: No module named 'no_such_package'"),
         ("tts", "asterisk_ai.providers.engines.espeak:Nothing", "has no class Nothing"),
         ("tts", "asterisk_ai.providers.engines.espeak:NAME", "has no class NAME"),
