@@ -59,6 +59,7 @@ def inspect(
         if config is not None:
             yield from _destinations(console, config)
             yield from _transfers(console, config)
+            yield from _calling(console, config)
     except ConsoleError as error:
         yield Finding(None, f"Asterisk itself not checked: {error}", "run this on the PBX, as root or asterisk")
 
@@ -135,6 +136,23 @@ def _transfers(console: Console, config: Config) -> Iterator[Finding]:
                 if at and not console.has_extension(exten, context):
                     cure = f"create it in the dialplan, or change agents.{agent.name}.transfers.{name}"
                     yield Finding(False, f"agent {agent.name} rings {exten}@{context}, which is not there", cure)
+
+
+_TO_CALL = {
+    "func_db": "nobody can be called",
+    "app_dial": "nobody can be called",
+    "app_amd": "machines are told by the agent alone (it needs an amd.conf)",
+}
+"""What ``ami`` needs besides, and what becomes of it without."""
+
+
+def _calling(console: Console, config: Config) -> Iterator[Finding]:
+    """Where people are to be called."""
+    running = console.modules() if config.ami is not None else _TO_CALL
+    for name, without in _TO_CALL.items():
+        if name not in running:
+            cure = f"asterisk -rx 'module load {name}.so'; for good: asterisk-ai dialplan print modules"
+            yield Finding(None if name == "app_amd" else False, f"ami: {name} does not run: {without}", cure)
 
 
 def _modules(console: Console) -> Iterator[Finding]:

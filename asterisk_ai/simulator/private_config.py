@@ -119,6 +119,7 @@ def settings(
             if websocket_port else ""
         ),
         "chan_websocket.conf": "",
+        "amd.conf": "[general]\n",
         "manager.conf": (
             f"[general]\nenabled={'yes' if ami_secret else 'no'}\nbindaddr=127.0.0.1\nport={ami_port}\n"
             f"[asterisk-ai]\nsecret={ami_secret}\nread=call,dialplan\nwrite=originate,call,reporting,system\n"

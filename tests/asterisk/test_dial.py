@@ -124,6 +124,8 @@ def test_a_machine_is_hung_up_on_and_nobody_else(served: Served, asterisk: Aster
     assert problem == ""
     assert (status, told[-1].partition(",")[0]) == ((5, "machine") if by == "machine" else (0, "answered"))
     assert f"heard by {number}" in asterisk.log() or by == "machine"
+    sure_of_a_person = '"amd": "human"' in record(served, told[-1])
+    assert sure_of_a_person is (number == "401")  # else it is what was heard that decided
 
 
 def test_a_message_after_the_beep(served: Served, asterisk: Asterisk) -> None:

@@ -121,6 +121,15 @@ def test_who_is_rung_for_callers(asterisk: Asterisk) -> None:
         asterisk.rx("module load func_devstate.so")
 
 
+def test_who_is_to_be_called(asterisk: Asterisk) -> None:
+    rules = "{intents: {x: {say: [x], do: hangup}}}"
+    ours = parse(f"fastagi: {{port: {PORT}}}\nami: {{secret: x}}\nagents: {{a: {{rules: {rules}}}}}")
+    assert list(problems(asterisk, ours)) == [
+        "ami: func_db does not run: nobody can be called",
+        "ami: app_amd does not run: machines are told by the agent alone (it needs an amd.conf)",
+    ]
+
+
 def test_a_dialplan_that_was_not_reloaded(asterisk: Asterisk) -> None:
     file = asterisk.folder / "etc/asterisk_ai.conf"
     text = file.read_text()
