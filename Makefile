@@ -19,9 +19,9 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 TESTARGS ?=
-# Most tests wait for something. They are handed out one by one, those that take longest first.
+# Most tests wait for something. A process takes a file of them at a time, those that take longest first.
 WORKERS ?= $(shell echo $$((1 + 2 * $$(nproc))))
-XDIST := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+XDIST := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 # Each of some thousand processes would else compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 SSH ?= ssh

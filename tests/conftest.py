@@ -31,13 +31,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(alone.end)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """What one server serves is done by one process of several, so that the server is started once."""
-    made = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
-    if any(fixture.scope == "module" for fixtures in made for fixture in fixtures):
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/asterisk/" in item.path.as_posix():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 from asterisk_ai.agents.agent import Agent
@@ -32,6 +33,7 @@ class Briefing:
         self._paths = [spool.reply(f"{name}-briefing-{number}", RATE) for number in range(len(texts))]
         self._made = [asyncio.Event() for _ in texts]
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -44,11 +46,17 @@ class Briefing:
             try:
                 pcm = await self._spoken(self._agent, text) if self._agent is not None else b""
                 if pcm:
-                    await asyncio.to_thread(self._spool.write, self._paths[number], pcm, RATE)
+                    await asyncio.to_thread(self._write, self._paths[number], pcm)
             except ProviderError as error:
                 logger.warning("a piece of the briefing could not be made, it is a tone: %s", error)
             finally:
                 self._made[number].set()
+
+    def _write(self, path: Path, pcm: bytes) -> None:
+        """In a thread, which goes on where the task that waits for it is cancelled."""
+        self._spool.write(path, pcm, RATE)
+        if self._closed:
+            path.unlink(missing_ok=True)
 
     @staticmethod
     async def _spoken(agent: Agent, text: str) -> bytes:
@@ -71,6 +79,7 @@ class Briefing:
 
     def close(self) -> None:
         """Nobody hears it any more: nothing is left in the spool."""
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             self._task = None
