@@ -395,7 +395,7 @@ def test_fifty_calls_at_once_end_clean(tmp_path: Path, prompts: dict[str, str]) 
 
 # -- how well callers are understood
 
-IN_GRAMMAR, OUTSIDE, AT_ONCE = 60, 60, 12
+IN_GRAMMAR, OUTSIDE, AT_ONCE = 60, 60, 8
 
 
 def catalogue(inside: list[Sentence]) -> dict[str, Any]:
