@@ -20,7 +20,7 @@ STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 TESTARGS ?=
 # Most tests wait for something. A process takes a file of them at a time, those that take longest first.
-WORKERS ?= $(shell echo $$((1 + 2 * $$(nproc))))
+WORKERS ?= $(shell echo $$((2 + $$(nproc))))
 XDIST := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 # Each of some thousand processes would else compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE

@@ -28,8 +28,9 @@ NOBODY = "http://127.0.0.1:1/calls"
 HOOK = {"url": NOBODY, "secret": "a secret of this test"}
 AGENT = {"greeting": "one two three", "turn": {"endpoint_ms": 200}}
 DASHBOARD = RULES.with_name("grafana-dashboard.json")
-NOT_TRIED = {"AsteriskAiOutOfFiles"}
-"""Whoever takes a process its last files takes it the metrics, too."""
+NOT_TRIED = {"AsteriskAiOutOfFiles", "AsteriskAiAudioLate"}
+"""Whoever takes a process its last files takes it the metrics, too. Audio that is late for half a minute is played to
+the rule below: to have this machine late for so long would be to have all of its tests fail."""
 
 
 def settings(folder: Path) -> dict[str, object]:
@@ -137,3 +138,37 @@ def test_the_rules_are_such_as_prometheus_takes() -> None:
         [program("promtool"), "check", "rules", str(RULES)], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_audio_that_is_late_for_a_moment_wakes_nobody(tmp_path: Path) -> None:
+    """Two servers, one late for ten seconds and one for a minute, in samples of five seconds."""
+    lag = "ai_agent_clock_lag_p99_seconds{instance="
+    played = {
+        "rule_files": [str(RULES)],
+        "evaluation_interval": "5s",
+        "tests": [
+            {
+                "interval": "5s",
+                "input_series": [
+                    {"series": f'{lag}"moment"}}', "values": "0x10 0.2x1 0x30"},
+                    {"series": f'{lag}"lasts"}}', "values": "0x10 0.2x30"},
+                    {"series": 'up{job="asterisk-ai", instance="lasts"}', "values": "1x50"},
+                    {"series": 'up{job="asterisk-ai", instance="moment"}', "values": "1x50"},
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": 'count by (instance) (ALERTS{alertname="AsteriskAiAudioLate"})',
+                        "eval_time": "120s",
+                        "exp_samples": [{"labels": '{instance="lasts"}', "value": 1}],
+                    },
+                    {"expr": 'ALERTS{alertname="AsteriskAiAudioLate"}', "eval_time": "50s", "exp_samples": []},
+                ],
+            }
+        ],
+    }
+    file = tmp_path / "late.yml"
+    file.write_text(yaml.safe_dump(played))
+    done = subprocess.run(
+        [program("promtool"), "test", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

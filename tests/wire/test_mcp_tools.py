@@ -86,8 +86,8 @@ async def world(kind: str, folder: Path, **more: Any) -> AsyncIterator[World]:
             await until(lambda: bool(found.names()))
             yield found
         finally:
+            program.kill()  # first: whatever becomes of the other, no program is left
             await found.tools.stop()
-            program.kill()
 
 
 def run(main: Any) -> None:

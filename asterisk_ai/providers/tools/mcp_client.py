@@ -67,9 +67,12 @@ class McpServer:
     async def stop(self) -> None:
         task, self._task = self._task, None
         await self._once.stop()
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        if task is None:
+            return
+        while not task.done():
+            task.cancel()  # once a second: the SDK's own scopes may take a cancellation for theirs
+            await asyncio.wait({task}, timeout=1)
+        await asyncio.gather(task, return_exceptions=True)
 
     def problem(self) -> str:
         """What is wrong with it, for the administrator; empty where nothing is."""
